@@ -1,0 +1,93 @@
+"""One frame on its way through the program: Frame -> Sighting -> Reading.
+
+One item per analysed frame at every stage, also where nobody is seen, so that count and order are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""(height, width, 3), RGB, upright, square pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture.
+
+    Attributes:
+        index: ordinal among the decoded frames, from 0 (or the number in the file name of a picture).
+        time: presentation time in seconds, as the container gives it.
+        image: the picture as it is displayed (rotation and pixel aspect applied).
+        cut: whether a new scene begins with this frame.
+    """
+
+    index: int
+    time: float
+    image: Image
+    cut: bool = False
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Frame(index={self.index}, time={self.time:.6f}, {width}x{height}{', cut' if self.cut else ''})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One face in one frame.
+
+    Attributes:
+        box: x, y, width, height in pixels of the displayed picture; may reach over its edge.
+        score: detector's confidence in [0, 1]; nan where no detector ran (``--crops``).
+        landmarks: (478, 2) pixels of the displayed picture in MediaPipe's order, or None.
+        blendshapes: (52,) in [0, 1] in the order of ``blendshapes.NAMES``, or None.
+        crops: crop recipe -> the face cut out by it, uint8 RGB.
+        track: id of the person, the same through a clip; None before ``tracks``.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: NDArray[np.float32] | None = None
+    blendshapes: NDArray[np.float32] | None = None
+    crops: Mapping[str, Image] = field(default_factory=dict)
+    track: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """All the faces of one frame, perhaps none."""
+
+    index: int
+    time: float
+    faces: tuple[Face, ...]
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What one model says of n faces; a task that the model lacks is None.
+
+    A row of nan stands for a face of which the model could say nothing.
+
+    Attributes:
+        tasks: task name (a key of ``tasks.TASKS``) -> (n, columns of the task) float32: expression and
+            action-unit probabilities in [0, 1], valence and arousal in [-1, 1].
+        embeddings: (n, d) float32 features that the scores were made from, or None.
+    """
+
+    tasks: Mapping[str, NDArray[np.float32]]
+    embeddings: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """One frame with what every model says of its faces (model name -> Scores, rows as ``faces``)."""
+
+    index: int
+    time: float
+    faces: tuple[Face, ...]
+    scores: Mapping[str, Scores]

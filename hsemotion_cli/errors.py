@@ -1,0 +1,50 @@
+"""What can go wrong, as one family; each kind knows the exit code that ``cli`` turns it into.
+
+HsemotionError (1, a bug if it is seen bare)
+|-- UsageError         2  an option or a combination of options makes no sense
+|-- OutputError        3  a result could not be written
+|   `-- PartialInput   3  an input was read, but not to its end
+|-- InputError         4  an input cannot be used (3 when other inputs could)
+|-- ModelUnavailable   5  a model file is missing and may not be fetched, or is not what it should be
+`-- LowCoverage        6  faces were seen in fewer frames than the user asked for
+"""
+
+
+class HsemotionError(Exception):
+    """The parent of every error that is told to the user as one sentence."""
+
+    exit_code = 1
+
+
+class UsageError(HsemotionError):
+    """An option's value, or a combination of options, that cannot work."""
+
+    exit_code = 2
+
+
+class OutputError(HsemotionError):
+    """A result that could not be written; whatever had been there before is still there."""
+
+    exit_code = 3
+
+
+class PartialInput(OutputError):
+    """An input that ended before its own declared end; what could be read has been written."""
+
+
+class InputError(HsemotionError):
+    """An input that cannot be used at all."""
+
+    exit_code = 4
+
+
+class ModelUnavailable(HsemotionError):
+    """A model file that is missing and may not be fetched, or that does not match its checksum."""
+
+    exit_code = 5
+
+
+class LowCoverage(HsemotionError):
+    """Faces were seen in a smaller share of frames than ``--min-coverage`` asks for."""
+
+    exit_code = 6

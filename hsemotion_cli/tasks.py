@@ -1,0 +1,50 @@
+"""The affect tasks: their names, their orders, and how scores become labels.
+
+Everything is matched by name; an order is only ever used together with the tuple that names it.
+Sources: Aff-Wild2 EXPR order and the seven compound classes are those of the ABAW challenges
+(6th and 7th editions); the twelve action units are those of the ABAW AU track.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
+"""Our order: Aff-Wild2's, with AffectNet's contempt in place of the last one."""
+
+ACTION_UNITS = ("AU01", "AU02", "AU04", "AU06", "AU07", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26")
+
+VALENCE_AROUSAL = ("valence", "arousal")
+
+COMPOUNDS: dict[str, tuple[str, str]] = {
+    "fearfully_surprised": ("fear", "surprise"),
+    "happily_surprised": ("happiness", "surprise"),
+    "sadly_surprised": ("sadness", "surprise"),
+    "disgustedly_surprised": ("disgust", "surprise"),
+    "angrily_surprised": ("anger", "surprise"),
+    "sadly_fearful": ("sadness", "fear"),
+    "sadly_angry": ("sadness", "anger"),
+}
+"""ABAW compound class -> the two basic expressions that it is made of, in the challenge's order."""
+
+TASKS: dict[str, tuple[str, ...]] = {
+    "expression": EXPRESSIONS,
+    "valence_arousal": VALENCE_AROUSAL,
+    "action_units": ACTION_UNITS,
+}
+"""Task -> names of its columns, in the order in which every score array holds them."""
+
+
+def compound_scores(expression: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Scores of the seven compound expressions.
+
+    Args:
+        expression: (n, 8) probabilities in the order of ``EXPRESSIONS``.
+
+    Returns:
+        (n, 7) in [0, 0.5]: for each compound the arithmetic mean of the probabilities of its two parts
+        (HSEmotion's ABAW-6 rule). They do not sum to one.
+    """
+    first, second = ([EXPRESSIONS.index(pair[k]) for pair in COMPOUNDS.values()] for k in (0, 1))
+    return (expression[:, first] + expression[:, second]) / 2

@@ -1,0 +1,402 @@
+"""path -> Frames: video files through PyAV, folders of numbered pictures and single pictures through OpenCV.
+
+Decoding goes forward only, from the first packet, one frame at a time. Nothing is ever sought, so an ordinal
+and a time stamp always belong to the picture that they stand beside.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from .domain import Frame, Image
+from .errors import InputError, UsageError
+
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .mxf .hevc .h264".split()
+)
+PICTURE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .webp .tif .tiff".split())
+
+# Only local files, whatever a play list or a reference inside a file may ask for: faces stay on this machine.
+_OPEN_OPTIONS = {"protocol_whitelist": "file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which decoded frames are analysed; all of them unless said otherwise.
+
+    Attributes:
+        start: first time in seconds on the container's clock (inclusive), or None.
+        end: last time in seconds (exclusive), or None.
+        fps: at most this many frames per second, the first at or after each tick, or None.
+        every: each n-th decoded frame, by ordinal.
+    """
+
+    start: float | None = None
+    end: float | None = None
+    fps: float | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UsageError(f"--every {self.every} is not a step: give 1 or more.")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise UsageError(f"--fps {self.fps} is not a rate: give a number above 0.")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise UsageError(f"--end {self.end:g} is not after --start {self.start:g}.")
+
+    def chooser(self) -> Callable[[int, float], bool]:
+        """A predicate (ordinal, seconds) -> analyse this frame? It must see the frames in order."""
+        next_tick = -math.inf
+
+        def choose(index: int, time: float) -> bool:
+            nonlocal next_tick
+            if (self.start is not None and time < self.start) or index % self.every:
+                return False
+            if self.fps is not None:
+                # Half a microsecond absorbs the rounding of time stamps that lie on the ticks.
+                if time < next_tick - 5e-7:
+                    return False
+                base = time if next_tick == -math.inf else next_tick
+                steps = math.floor((time - base) * self.fps + 1e-6) + 1
+                next_tick = base + steps / self.fps
+            return True
+
+        return choose
+
+
+@dataclass(slots=True)
+class DecodeReport:
+    """What happened while a source was read; complete once its frames have run out.
+
+    Attributes:
+        decoded: frames decoded, analysed or not.
+        failures: packets or pictures that could not be decoded.
+        failed_at: times in seconds (or file numbers) of the first of them, at most 20.
+        corrupt: decoded frames that the decoder itself marks as damaged.
+        ended_early: a sentence if the source ended before the end that it declares, else "".
+        guessed_times: frames without any time stamp, timed by the average frame rate.
+    """
+
+    decoded: int = 0
+    failures: int = 0
+    failed_at: list[float] = field(default_factory=list)
+    corrupt: int = 0
+    ended_early: str = ""
+    guessed_times: int = 0
+
+    def fail(self, where: float) -> None:
+        self.failures += 1
+        if len(self.failed_at) < 20:
+            self.failed_at.append(round(where, 6))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source says of itself before it is read.
+
+    Attributes:
+        kind: "video", "pictures" or "picture".
+        width, height: pixels of the displayed picture (rotation and pixel aspect applied).
+        fps: average frames per second, or None.
+        frames: declared number of frames, or None.
+        duration: declared seconds, or None.
+        start: time stamp of the first frame in seconds, or None.
+        rotation: degrees counter-clockwise by which the stored picture is turned for display.
+        pixel_aspect: width of a stored pixel over its height.
+        codec: name, or the suffix for pictures.
+        audio: codec of the first audio stream, or None.
+        clock: where time stamps come from: "container" or "file numbers / RATE".
+    """
+
+    kind: str
+    width: int
+    height: int
+    fps: float | None
+    frames: int | None
+    duration: float | None
+    start: float | None
+    rotation: int
+    pixel_aspect: float
+    codec: str
+    audio: str | None
+    clock: str
+
+
+class VideoFile:
+    """One video file. ``info`` is there at once, ``report`` fills while ``frames`` is read.
+
+    Raises:
+        InputError: the file is missing, empty, no video, or has no picture that can be decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.report = DecodeReport()
+        with _open(path) as container:
+            stream = _video_stream(container, path)
+            first = self._first_frame(container, stream)
+            rotation, aspect = _quarter_turn(first), _pixel_aspect(stream)
+            height, width = _displayed_size(first.height, first.width, rotation, aspect)
+            declared = _declared_duration(container, stream)
+            audio = container.streams.audio
+            self.info = SourceInfo(
+                kind="video",
+                width=width,
+                height=height,
+                fps=float(stream.average_rate) if stream.average_rate else None,
+                frames=stream.frames or None,
+                duration=declared,
+                start=_time_of(first, stream),
+                rotation=rotation,
+                pixel_aspect=float(aspect),
+                codec=stream.codec_context.name,
+                audio=audio[0].codec_context.name if audio else None,
+                clock="container",
+            )
+        self.report = DecodeReport()
+
+    def frames(self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None) -> Iterator[Frame]:
+        """Yield the chosen frames in presentation order.
+
+        Args:
+            sampling: which frames; all by default.
+            on_audio: receives each packet of the first audio stream as it is met in the file.
+        """
+        sampling = sampling or Sampling()
+        report = self.report = DecodeReport()
+        choose = sampling.chooser()
+        with _open(self.path) as container:
+            stream = _video_stream(container, self.path)
+            aspect = _pixel_aspect(stream)
+            step = float(1 / stream.average_rate) if stream.average_rate else 0.04
+            last = -math.inf
+            for picture in self._decoded(container, stream, on_audio):
+                time = _time_of(picture, stream)
+                if time is None:
+                    report.guessed_times += 1
+                    time = report.decoded * step if last == -math.inf else last + step
+                index, last = report.decoded, time
+                report.decoded += 1
+                report.corrupt += picture.is_corrupt
+                if sampling.end is not None and time >= sampling.end:
+                    return
+                if choose(index, time):
+                    yield Frame(index, time, _displayed(picture, aspect))
+            report.ended_early = self._early_end(last + step)
+
+    def _decoded(self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None) -> Iterator[Any]:
+        """Decoded pictures of a stream; a packet that cannot be decoded is counted and passed over."""
+        wanted = [stream, *container.streams.audio[:1]] if on_audio else [stream]
+        packets = container.demux(wanted)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                # The container itself is damaged here: nothing behind this point can be found.
+                self.report.ended_early = f"its container is damaged ({error.strerror})"
+                return
+            if packet.stream is not stream:
+                if on_audio and packet.dts is not None:
+                    on_audio(packet)
+                continue
+            try:
+                pictures = packet.decode()
+            except av.error.FFmpegError:
+                stamp = packet.pts if packet.pts is not None else packet.dts
+                self.report.fail(float(stamp * packet.time_base) if stamp is not None else math.nan)
+                continue
+            yield from pictures
+
+    def _first_frame(self, container: Any, stream: Any) -> Any:
+        for picture in self._decoded(container, stream, None):
+            return picture
+        raise InputError(f"{self.path}: no frame of its {stream.codec_context.name} stream can be decoded.")
+
+    def _early_end(self, end: float) -> str:
+        """Why the source counts as ended early, or ""; ``end`` is where its last frame ends, in seconds."""
+        if self.report.ended_early or self.info.duration is None:
+            return self.report.ended_early
+        declared = (self.info.start or 0.0) + self.info.duration
+        missing = declared - end
+        # Half a second and two percent are more than any rounding of durations that muxers do.
+        if missing > max(0.5, 0.02 * self.info.duration):
+            return f"it declares {declared:.1f} s but its pictures end at {end:.1f} s"
+        return ""
+
+
+class Pictures:
+    """Numbered pictures of a folder (``00001.jpg`` ...), or one picture, as a source.
+
+    A picture's frame number is the number in its name; numbers that are missing stay missing.
+
+    Args:
+        path: the folder, or one picture (frame 0).
+        fps: pictures per second, from which times are computed as number / fps; None for one picture.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path = path
+        self.report = DecodeReport()
+        single = path.is_file()
+        self.numbered = [(0, path)] if single else numbered_pictures(path)
+        self.fps = fps
+        first = next((image for _, name in self.numbered if (image := read_picture(name)) is not None), None)
+        if first is None:
+            raise InputError(f"{path}: none of its {len(self.numbered)} pictures can be decoded.")
+        self.info = SourceInfo(
+            kind="picture" if single else "pictures",
+            width=first.shape[1],
+            height=first.shape[0],
+            fps=None if single else fps,
+            frames=len(self.numbered),
+            duration=None,
+            start=self.numbered[0][0] / fps,
+            rotation=0,
+            pixel_aspect=1.0,
+            codec=self.numbered[0][1].suffix.lstrip(".").lower(),
+            audio=None,
+            clock=f"file numbers / {fps:g}",
+        )
+
+    def frames(self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None) -> Iterator[Frame]:
+        """Yield the chosen pictures in the order of their numbers; ``on_audio`` is never called."""
+        sampling = sampling or Sampling()
+        report = self.report = DecodeReport()
+        choose = sampling.chooser()
+        for number, name in self.numbered:
+            time = number / self.fps
+            if sampling.end is not None and time >= sampling.end:
+                return
+            image = read_picture(name)
+            if image is None:
+                report.fail(number)
+                continue
+            report.decoded += 1
+            if choose(number, time):
+                yield Frame(number, time, image)
+
+
+Source = VideoFile | Pictures
+
+
+def open_source(path: Path, image_fps: float = 30.0) -> Source:
+    """Open a video file, a picture, or a folder of numbered pictures.
+
+    Raises:
+        InputError: there is nothing there that can be read as a video.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or directory.")
+    if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
+        return Pictures(path, image_fps)
+    return VideoFile(path)
+
+
+def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
+    """(number, path) of the pictures in a folder whose names are digits, in the order of their numbers.
+
+    Raises:
+        InputError: none there, or two pictures with the same number.
+    """
+    found = sorted(
+        (int(entry.stem), entry)
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in PICTURE_SUFFIXES and re.fullmatch(r"[0-9]{1,12}", entry.stem)
+    )
+    if not found:
+        raise InputError(f"{folder}: neither a video nor a numbered picture (00001.jpg, ...) in this folder.")
+    for (number, one), (other_number, other) in zip(found, found[1:], strict=False):
+        if number == other_number:
+            raise InputError(f"{folder}: {one.name} and {other.name} have the same number; keep one of them.")
+    return found
+
+
+def read_picture(path: Path) -> Image | None:
+    """One picture as RGB, turned upright by its EXIF orientation; None if it cannot be decoded."""
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _open(path: Path) -> Any:
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes).")
+    try:
+        return av.open(f"file:{os.fspath(path)}", options=_OPEN_OPTIONS, metadata_errors="replace")
+    except av.error.PermissionError as error:
+        raise InputError(f"{path}: may not be read; check its permissions.") from error
+    except (av.error.FFmpegError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a readable video ({getattr(error, 'strerror', error)}); "
+            "if it is an unfinished recording or download, its index may be missing."
+        ) from error
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    """The stream that a player would show; cover art of a sound file is no video."""
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise InputError(f"{path}: has no video stream.")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    # Slice threads keep one packet in, one picture out, so that a failure is counted where it happens;
+    # measured, frame threads are no faster on two cores.
+    stream.thread_type = "SLICE"
+    return stream
+
+
+def _declared_duration(container: Any, stream: Any) -> float | None:
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tag:  # Matroska says it stream by stream, as text
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
+    if container.duration is not None and len(container.streams) == 1:
+        return float(container.duration / av.time_base)
+    return None
+
+
+def _time_of(picture: Any, stream: Any) -> float | None:
+    stamp = picture.pts if picture.pts is not None else picture.dts
+    return None if stamp is None else float(stamp * (picture.time_base or stream.time_base))
+
+
+def _pixel_aspect(stream: Any) -> Fraction:
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    return Fraction(aspect) if aspect else Fraction(1)
+
+
+def _quarter_turn(picture: Any) -> int:
+    """Degrees counter-clockwise, as a multiple of 90, by which the picture is turned for display."""
+    return round(picture.rotation / 90) * 90 % 360
+
+
+def _displayed_size(height: int, width: int, rotation: int, aspect: Fraction) -> tuple[int, int]:
+    """Height and width after pixels are made square (never by dropping any) and the picture is turned."""
+    if aspect > 1:
+        width = round(width * aspect)
+    elif aspect < 1:
+        height = round(height / aspect)
+    return (width, height) if rotation % 180 else (height, width)
+
+
+def _displayed(picture: Any, aspect: Fraction) -> Image:
+    image = picture.to_ndarray(format="rgb24")
+    if aspect != 1:
+        height, width = _displayed_size(*image.shape[:2], 0, aspect)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    turn = _quarter_turn(picture)
+    return np.ascontiguousarray(np.rot90(image, turn // 90)) if turn else image

@@ -1,0 +1,58 @@
+"""How small a face does the detector still find? Prints the share found by face width, with and without tiles.
+
+A portrait is pasted at several sizes and places onto a 1920 x 1080 picture; found means that a face of about the
+right size lies at the right place. Run: python scripts/detector_reach.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hsemotion_cli.faces import FaceFinder, overlap
+from hsemotion_cli.video import read_picture
+
+PORTRAITS = Path(__file__).parent.parent / "sample_videos" / "stills"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--widths", type=int, nargs="+", default=[24, 32, 40, 60, 80, 120, 160, 200, 240, 280, 320, 400])
+    parser.add_argument("--min-face", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=12)
+    options = parser.parse_args()
+    portraits = [read_picture(path) for path in sorted(PORTRAITS.iterdir())]
+    with FaceFinder() as plain, FaceFinder(min_face=options.min_face) as tiled:
+        print(f"1920 x 1080, {options.repeats} pictures a row; share found (ms per picture)")
+        print(f"{'face width':>10} {'of picture':>10} {'whole picture':>18} {f'--min-face {options.min_face}':>18}")
+        for width in options.widths:
+            cells = []
+            for finder in (plain, tiled):
+                hits, start, random = 0, time.perf_counter(), np.random.default_rng(0)
+                for k in range(options.repeats):
+                    picture, box = scene(portraits[k % len(portraits)], width, plain, random)
+                    hits += any(overlap(face.box, box) > 0.4 for face in finder.find(picture))
+                cells.append(f"{hits / options.repeats:8.2f} ({1000 * (time.perf_counter() - start) / options.repeats:6.0f})")
+            print(f"{width:>10} {width / 1920:>9.1%} {cells[0]:>18} {cells[1]:>18}")
+
+
+def scene(portrait, width, finder, random):
+    """A smooth random background with the portrait on it, its face ``width`` pixels wide; and the face's box."""
+    x, y, w, h = finder.find(portrait)[0].box
+    scale = width / w
+    small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = small[: 1080, : 1920]
+    noise = random.integers(60, 200, (9, 16, 3), dtype=np.uint8)
+    picture = cv2.resize(noise, (1920, 1080), interpolation=cv2.INTER_CUBIC)
+    left = int(random.integers(0, 1920 - small.shape[1] + 1))
+    top = int(random.integers(0, 1080 - small.shape[0] + 1))
+    picture[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return picture, (left + x * scale, top + y * scale, w * scale, h * scale)
+
+
+if __name__ == "__main__":
+    main()
