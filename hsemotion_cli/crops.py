@@ -49,7 +49,9 @@ def cut(
         recipe -> uint8 RGB crop.
     """
     return {
-        recipe: boxed(image, box) if recipe == "box" else aligned(image, landmarks, int(recipe.removeprefix("aligned-")))
+        recipe: boxed(image, box)
+        if recipe == "box"
+        else aligned(image, landmarks, int(recipe.removeprefix("aligned-")))
         for recipe in recipes
     }
 
@@ -73,7 +75,9 @@ def aligned(image: Image, landmarks: NDArray[np.float32], size: int) -> Image:
     larger = matrix * oversample
     larger[:, 2] += (oversample - 1) / 2
     crop = cv2.warpAffine(image, larger, (size * oversample, size * oversample), flags=cv2.INTER_LINEAR)
-    return crop if oversample == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    if oversample > 1:
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(crop, np.uint8)
 
 
 def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:

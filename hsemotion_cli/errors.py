@@ -3,7 +3,6 @@
 HsemotionError (1, a bug if it is seen bare)
 |-- UsageError         2  an option or a combination of options makes no sense
 |-- OutputError        3  a result could not be written
-|   `-- PartialInput   3  an input was read, but not to its end
 |-- InputError         4  an input cannot be used (3 when other inputs could)
 |-- ModelUnavailable   5  a model file is missing and may not be fetched, or is not what it should be
 `-- LowCoverage        6  faces were seen in fewer frames than the user asked for
@@ -26,10 +25,6 @@ class OutputError(HsemotionError):
     """A result that could not be written; whatever had been there before is still there."""
 
     exit_code = 3
-
-
-class PartialInput(OutputError):
-    """An input that ended before its own declared end; what could be read has been written."""
 
 
 class InputError(HsemotionError):

@@ -29,13 +29,60 @@ BUNDLE = "face_landmarker.task"
 BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
 BLENDSHAPES: tuple[str, ...] = tuple(
-    """_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
-    cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight
-    eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight
-    jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight
-    mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight
-    mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft
-    mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight""".split()
+    [
+        "_neutral",
+        "browDownLeft",
+        "browDownRight",
+        "browInnerUp",
+        "browOuterUpLeft",
+        "browOuterUpRight",
+        "cheekPuff",
+        "cheekSquintLeft",
+        "cheekSquintRight",
+        "eyeBlinkLeft",
+        "eyeBlinkRight",
+        "eyeLookDownLeft",
+        "eyeLookDownRight",
+        "eyeLookInLeft",
+        "eyeLookInRight",
+        "eyeLookOutLeft",
+        "eyeLookOutRight",
+        "eyeLookUpLeft",
+        "eyeLookUpRight",
+        "eyeSquintLeft",
+        "eyeSquintRight",
+        "eyeWideLeft",
+        "eyeWideRight",
+        "jawForward",
+        "jawLeft",
+        "jawOpen",
+        "jawRight",
+        "mouthClose",
+        "mouthDimpleLeft",
+        "mouthDimpleRight",
+        "mouthFrownLeft",
+        "mouthFrownRight",
+        "mouthFunnel",
+        "mouthLeft",
+        "mouthLowerDownLeft",
+        "mouthLowerDownRight",
+        "mouthPressLeft",
+        "mouthPressRight",
+        "mouthPucker",
+        "mouthRight",
+        "mouthRollLower",
+        "mouthRollUpper",
+        "mouthShrugLower",
+        "mouthShrugUpper",
+        "mouthSmileLeft",
+        "mouthSmileRight",
+        "mouthStretchLeft",
+        "mouthStretchRight",
+        "mouthUpperUpLeft",
+        "mouthUpperUpRight",
+        "noseSneerLeft",
+        "noseSneerRight",
+    ]
 )
 """The bundle's blendshapes in its own order; ``FaceFinder`` checks it on the first face."""
 
@@ -145,7 +192,7 @@ class FaceFinder:
             landmarks, blendshapes = self._landmark(region)
             if landmarks is None:
                 continue
-            landmarks = landmarks + np.float32((left, top))
+            landmarks = landmarks + np.array((left, top), np.float32)
             # 468 of the 478 points lie on the face's surface; the rest are the irises.
             low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
             x, y, w, h = float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
@@ -158,7 +205,9 @@ class FaceFinder:
         if not result.face_landmarks:
             return None, None
         height, width = image.shape[:2]
-        points = np.array([(p.x, p.y) for p in result.face_landmarks[0]], np.float32) * np.float32((width, height))
+        points = np.array([(p.x, p.y) for p in result.face_landmarks[0]], np.float32) * np.array(
+            (width, height), np.float32
+        )
         shapes = result.face_blendshapes[0]
         if not self._names_checked:
             if tuple(s.category_name for s in shapes) != BLENDSHAPES:
@@ -167,7 +216,9 @@ class FaceFinder:
         return points, np.array([s.score for s in shapes], np.float32)
 
 
-def see(frames: Iterable[Frame], finder: FaceFinder, recipes: Iterable[str], *, given: bool = False) -> Iterator[Sighting]:
+def see(
+    frames: Iterable[Frame], finder: FaceFinder, recipes: Iterable[str], *, given: bool = False
+) -> Iterator[Sighting]:
     """Find the faces of each frame and cut them out by each crop recipe.
 
     Args:
@@ -195,11 +246,7 @@ def tiles(width: int, height: int, min_face: int | None) -> list[tuple[int, int,
         return []
     side, found = math.ceil(min_face / REACH), []
     while side < max(width, height):
-        found += [
-            (left, top, side)
-            for top in _starts(height, side)
-            for left in _starts(width, side)
-        ]
+        found += [(left, top, side) for top in _starts(height, side) for left in _starts(width, side)]
         side *= 2
     return found
 

@@ -6,6 +6,7 @@ and a time stamp always belong to the picture that they stand beside.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -23,9 +24,28 @@ from .domain import Frame, Image
 from .errors import InputError, UsageError
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .mxf .hevc .h264".split()
+    [
+        ".mp4",
+        ".mov",
+        ".m4v",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".wmv",
+        ".flv",
+        ".3gp",
+        ".ogv",
+        ".mxf",
+        ".hevc",
+        ".h264",
+    ]
 )
-PICTURE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .webp .tif .tiff".split())
+PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 
 # Only local files, whatever a play list or a reference inside a file may ask for: faces stay on this machine.
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
@@ -86,6 +106,7 @@ class DecodeReport:
         corrupt: decoded frames that the decoder itself marks as damaged.
         ended_early: a sentence if the source ended before the end that it declares, else "".
         guessed_times: frames without any time stamp, timed by the average frame rate.
+        shortest_step, longest_step: seconds between neighbouring decoded frames; nan before the second.
     """
 
     decoded: int = 0
@@ -94,6 +115,18 @@ class DecodeReport:
     corrupt: int = 0
     ended_early: str = ""
     guessed_times: int = 0
+    shortest_step: float = math.nan
+    longest_step: float = math.nan
+
+    @property
+    def variable_rate(self) -> bool:
+        """Whether frame distances differ by more than the millisecond to which some containers round."""
+        return self.longest_step - self.shortest_step > 0.0021
+
+    def step(self, seconds: float) -> None:
+        # fmin and fmax let the first number win over nan
+        self.shortest_step = float(np.fmin(self.shortest_step, seconds))
+        self.longest_step = float(np.fmax(self.longest_step, seconds))
 
     def fail(self, where: float) -> None:
         self.failures += 1
@@ -166,7 +199,9 @@ class VideoFile:
             )
         self.report = DecodeReport()
 
-    def frames(self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None) -> Iterator[Frame]:
+    def frames(
+        self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None
+    ) -> Iterator[Frame]:
         """Yield the chosen frames in presentation order.
 
         Args:
@@ -186,6 +221,8 @@ class VideoFile:
                 if time is None:
                     report.guessed_times += 1
                     time = report.decoded * step if last == -math.inf else last + step
+                if report.decoded:
+                    report.step(time - last)
                 index, last = report.decoded, time
                 report.decoded += 1
                 report.corrupt += picture.is_corrupt
@@ -271,7 +308,9 @@ class Pictures:
             clock=f"file numbers / {fps:g}",
         )
 
-    def frames(self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None) -> Iterator[Frame]:
+    def frames(
+        self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None
+    ) -> Iterator[Frame]:
         """Yield the chosen pictures in the order of their numbers; ``on_audio`` is never called."""
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
@@ -318,7 +357,7 @@ def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
     )
     if not found:
         raise InputError(f"{folder}: neither a video nor a numbered picture (00001.jpg, ...) in this folder.")
-    for (number, one), (other_number, other) in zip(found, found[1:], strict=False):
+    for (number, one), (other_number, other) in itertools.pairwise(found):
         if number == other_number:
             raise InputError(f"{folder}: {one.name} and {other.name} have the same number; keep one of them.")
     return found
@@ -328,7 +367,7 @@ def read_picture(path: Path) -> Image | None:
     """One picture as RGB, turned upright by its EXIF orientation; None if it cannot be decoded."""
     data = np.frombuffer(path.read_bytes(), np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _open(path: Path) -> Any:
@@ -396,7 +435,7 @@ def _displayed_size(height: int, width: int, rotation: int, aspect: Fraction) ->
 def _displayed(picture: Any, aspect: Fraction) -> Image:
     image = picture.to_ndarray(format="rgb24")
     if aspect != 1:
-        height, width = _displayed_size(*image.shape[:2], 0, aspect)
+        height, width = _displayed_size(image.shape[0], image.shape[1], 0, aspect)
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     turn = _quarter_turn(picture)
     return np.ascontiguousarray(np.rot90(image, turn // 90)) if turn else image

@@ -21,7 +21,9 @@ PORTRAITS = Path(__file__).parent.parent / "sample_videos" / "stills"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--widths", type=int, nargs="+", default=[24, 32, 40, 60, 80, 120, 160, 200, 240, 280, 320, 400])
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[24, 32, 40, 60, 80, 120, 160, 200, 240, 280, 320, 400]
+    )
     parser.add_argument("--min-face", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=12)
     options = parser.parse_args()
@@ -36,7 +38,9 @@ def main() -> None:
                 for k in range(options.repeats):
                     picture, box = scene(portraits[k % len(portraits)], width, plain, random)
                     hits += any(overlap(face.box, box) > 0.4 for face in finder.find(picture))
-                cells.append(f"{hits / options.repeats:8.2f} ({1000 * (time.perf_counter() - start) / options.repeats:6.0f})")
+                cells.append(
+                    f"{hits / options.repeats:8.2f} ({1000 * (time.perf_counter() - start) / options.repeats:6.0f})"
+                )
             print(f"{width:>10} {width / 1920:>9.1%} {cells[0]:>18} {cells[1]:>18}")
 
 
@@ -45,7 +49,7 @@ def scene(portrait, width, finder, random):
     x, y, w, h = finder.find(portrait)[0].box
     scale = width / w
     small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    small = small[: 1080, : 1920]
+    small = small[:1080, :1920]
     noise = random.integers(60, 200, (9, 16, 3), dtype=np.uint8)
     picture = cv2.resize(noise, (1920, 1080), interpolation=cv2.INTER_CUBIC)
     left = int(random.integers(0, 1920 - small.shape[1] + 1))

@@ -1,0 +1,5 @@
+"""``python -m hsemotion_cli`` is ``hsemotion``."""
+
+from .cli import main
+
+main()

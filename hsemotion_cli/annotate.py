@@ -1,0 +1,266 @@
+"""The wiring for one video: path -> table, raw scores, sidecar, overlay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from . import predict, registry, tracks
+from .clock import StageClock
+from .domain import Reading
+from .errors import InputError, UsageError
+from .faces import FaceFinder, see
+from .formats import archive, sidecar, table
+from .outputs import prepare_folder, whole
+from .recipe import Recipe
+from .refine import Affect, refine
+from .scenes import mark_cuts
+from .tasks import EXPRESSIONS
+from .timeline import Timeline, gather
+from .video import Sampling, Source, open_source
+
+Progress = Callable[[str, int, int, int | None], None]
+"""Called with (stage, frames done, faces so far, frames in all if they are known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the user can choose about annotating.
+
+    Attributes:
+        recipe: models, blend, smoothing, thresholds.
+        formats: table formats to write.
+        overlay: also write the overlay video.
+        faces: faces kept in each frame, the largest; None keeps all.
+        sampling: frames analysed.
+        crops: the pictures are faces already, so nothing is detected.
+        image_fps: pictures per second of numbered pictures.
+        min_face: pixels of the smallest face that must be found, or None.
+        threshold: detector confidence from which a candidate counts.
+        batch_size: faces scored together.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    recipe: Recipe
+    formats: tuple[str, ...] = ("csv",)
+    overlay: bool = False
+    faces: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    crops: bool = False
+    image_fps: float = 30.0
+    min_face: int | None = None
+    threshold: float = 0.5
+    batch_size: int = 8
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
+        if not 0 < self.image_fps < float("inf"):
+            raise UsageError(f"--image-fps {self.image_fps:g}: give a rate above 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What came of one video, for a person or a program to read.
+
+    Attributes:
+        problem: a sentence if the source could not be read to its end, else "".
+        coverage: share of analysed frames in which a face was seen.
+        expressions: share of the seen faces by their expression.
+        valence, arousal: means over the seen faces.
+        seconds: wall seconds by stage.
+    """
+
+    source: str
+    problem: str
+    outputs: dict[str, str]
+    frames: dict[str, Any]
+    coverage: float
+    faces: int
+    rows: int
+    expressions: dict[str, float]
+    valence: float | None
+    arousal: float | None
+    seconds: dict[str, float]
+    elapsed: float
+
+
+class Annotator:
+    """Finder and models, loaded once, for one video after another; use it as a context manager.
+
+    Raises:
+        ModelUnavailable: weights are missing or damaged.
+        UsageError: the settings ask for what the models or this machine cannot do.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.cards = {name: registry.card(name) for name in settings.recipe.models}
+        self.crops = sorted({card.crop for card in self.cards.values() if card.crop})
+
+    def __enter__(self) -> Annotator:
+        settings = self.settings
+        self.models = {name: predict.load(card, settings.device) for name, card in self.cards.items()}
+        self.finder = FaceFinder(settings.min_face, settings.threshold).__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finder.__exit__(kind, error, trace)
+
+    def annotate(self, path: Path, folder: Path, name: str, progress: Progress | None = None) -> Summary:
+        """Annotate one source and write ``folder / name.*``.
+
+        The table and the raw scores are complete before the overlay is begun, and stay if that fails.
+
+        Raises:
+            InputError: the source cannot be used.
+            UsageError: no frame of it lies in the chosen part.
+            OutputError: a result could not be written.
+        """
+        clock = StageClock()
+        source = open_source(path, self.settings.image_fps)
+        prepare_folder(folder)
+        progress = progress or _silent
+        timeline = gather(self._readings(source, clock, progress))
+        if not len(timeline.index):
+            raise _nothing_analysed(source, self.settings.sampling)
+        affect = refine(timeline, self.settings.recipe)
+        outputs = self._write_tables(timeline, affect, folder, name, clock)
+        content = self._describe(source, timeline)
+        with whole(folder / f"{name}.json") as file:
+            sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
+        if self.settings.overlay:
+            outputs["overlay"] = f"{name}.overlay.mp4"
+            self._render(
+                source, folder / outputs[self.settings.formats[0]], folder / outputs["overlay"], clock, progress
+            )
+            with whole(folder / f"{name}.json") as file:
+                sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
+        return summarise(path, timeline, affect, {k: str(folder / v) for k, v in outputs.items()}, content, clock)
+
+    def _readings(self, source: Source, clock: StageClock, progress: Progress) -> Iterator[Reading]:
+        settings = self.settings
+        frames = clock.stage("decode", source.frames(settings.sampling))
+        if not settings.crops:
+            frames = clock.stage("scenes", mark_cuts(frames))
+        sightings = clock.stage("faces", see(frames, self.finder, self.crops, given=settings.crops))
+        sightings = tracks.one_person(sightings) if settings.crops else tracks.follow(sightings)
+        if settings.faces is not None:
+            sightings = tracks.keep_largest(sightings, settings.faces)
+        sightings = clock.stage("tracks", sightings)
+        readings = clock.stage("models", predict.recognise(sightings, self.models, settings.batch_size))
+        return _watched(readings, progress, _total(source, settings.sampling))
+
+    def _write_tables(
+        self, timeline: Timeline, affect: Affect, folder: Path, name: str, clock: StageClock
+    ) -> dict[str, str]:
+        began = time.perf_counter()
+        outputs = write_tables(affect, folder, name, self.settings.formats)
+        outputs["raw"] = f"{name}.raw.npz"
+        with whole(folder / outputs["raw"]) as file:
+            archive.write(timeline, file)
+        clock.add("write", time.perf_counter() - began)
+        return outputs
+
+    def _render(self, source: Source, rows: Path, out: Path, clock: StageClock, progress: Progress) -> None:
+        from .render import render
+
+        began, total = time.perf_counter(), _total(source, self.settings.sampling)
+        render(source.path, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
+        clock.add("overlay", time.perf_counter() - began)
+
+    def _describe(self, source: Source, timeline: Timeline) -> dict[str, Any]:
+        settings = self.settings
+        return sidecar.describe(
+            source,
+            timeline,
+            settings.recipe,
+            self.cards,
+            sampling=settings.sampling,
+            detector={
+                "used": not settings.crops,
+                "threshold": settings.threshold,
+                "min_face": settings.min_face,
+                "faces_kept": settings.faces,
+            },
+        )
+
+
+def write_tables(affect: Affect, folder: Path, name: str, formats: Iterable[str]) -> dict[str, str]:
+    """Write a table in each format; returns format -> file name."""
+    outputs = {}
+    for format_ in formats:
+        outputs[format_] = f"{name}.{format_}"
+        with whole(folder / outputs[format_]) as file:
+            table.WRITERS[format_](affect, file)
+    return outputs
+
+
+def summarise(
+    path: Path, timeline: Timeline, affect: Affect, outputs: dict[str, str], content: dict[str, Any], clock: StageClock
+) -> Summary:
+    """Shares and means over the rows in which a face was seen."""
+    early = content["frames"]["ended_early"]
+    seen = ~affect.interpolated
+    expression = affect.tasks["expression"][seen]
+    known = expression[~np.isnan(expression).any(axis=1)]
+    counts = np.bincount(known.argmax(axis=1), minlength=len(EXPRESSIONS)) if len(known) else np.zeros(len(EXPRESSIONS))
+    va = affect.tasks["valence_arousal"][seen]
+    va = va[~np.isnan(va).any(axis=1)]
+    return Summary(
+        source=str(path),
+        problem=f"{path}: {early}; the {len(timeline.index)} frames before that are written." if early else "",
+        outputs=outputs,
+        frames=content["frames"],
+        coverage=round(timeline.coverage, 6),
+        faces=content["faces"]["ids"],
+        rows=len(affect.row),
+        expressions={n: round(float(c) / max(len(known), 1), 6) for n, c in zip(EXPRESSIONS, counts, strict=True)},
+        valence=round(float(va[:, 0].mean()), 6) if len(va) else None,
+        arousal=round(float(va[:, 1].mean()), 6) if len(va) else None,
+        seconds={k: round(v, 3) for k, v in clock.seconds().items()},
+        elapsed=round(clock.elapsed, 3),
+    )
+
+
+def _watched(readings: Iterable[Reading], progress: Progress, total: int | None) -> Iterator[Reading]:
+    faces = 0
+    for done, reading in enumerate(readings, 1):
+        faces += len(reading.faces)
+        progress("annotate", done, faces, total)
+        yield reading
+
+
+def _total(source: Source, sampling: Sampling) -> int | None:
+    """How many frames will be analysed, where it is known beforehand."""
+    return source.info.frames if sampling == Sampling() else None
+
+
+def _silent(_stage: str, _frames: int, _faces: int, _total: int | None) -> None:
+    """Progress for nobody."""
+
+
+def _timing(clock: StageClock) -> dict[str, Any]:
+    return {"elapsed": round(clock.elapsed, 3), "stages": {k: round(v, 3) for k, v in clock.seconds().items()}}
+
+
+def _nothing_analysed(source: Source, sampling: Sampling) -> InputError | UsageError:
+    decoded = source.report.decoded
+    if decoded and sampling.start is not None:
+        return UsageError(
+            f"{source.path}: --start {sampling.start:g} lies behind its last frame; choose an earlier one."
+        )
+    if decoded or sampling.end is not None:
+        return UsageError(
+            f"{source.path}: none of its frames lies in the chosen part; choose another --start or --end."
+        )
+    return InputError(f"{source.path}: none of its frames could be decoded.")

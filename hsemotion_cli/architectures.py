@@ -1,0 +1,395 @@
+"""The networks as torch modules: a batch of normalised faces in, embeddings and scores out.
+
+Every network here has ``embed`` (n, 3, size, size) -> (n, d) and ``score`` (n, d) -> (n, outputs); calling
+it gives both. State-dict names are those of the authors' files, name for name, so their weights load as they
+are: DDAMFN as in SainingZhang/DDAMFN ``networks/MixedFeatureNet.py`` and ``networks/DDAM.py`` (Zhang et al.
+2023, Electronics 12(17):3595), MobileFaceNet as in EmotiEffLib ``emotiefflib/backbones/mobilefacenet.py``
+(after InsightFace arcface_torch), EfficientNet and MobileViTv2 as in timm.
+
+Layers that the authors construct but never apply are constructed here as well, because their files hold
+weights for them; none of them is ever called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .errors import ModelUnavailable
+
+Pair = tuple[int, int]
+
+
+class Network(nn.Module):
+    """A backbone with a linear head.
+
+    Attributes:
+        embedding_size: d, the columns of what ``embed`` returns.
+        outputs: the columns of what ``score`` returns.
+    """
+
+    embedding_size: int
+    outputs: int
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, 3, size, size) normalised RGB -> (n, d), the input of the last linear layer."""
+        raise NotImplementedError
+
+    def score(self, embeddings: Tensor) -> Tensor:
+        """(n, d) -> (n, outputs), linear, no activation."""
+        raise NotImplementedError
+
+    @property
+    def body(self) -> nn.Module:
+        """The module whose state-dict names are those of the authors' files."""
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 3, size, size) -> scores (n, outputs) and embeddings (n, d)."""
+        embeddings = self.embed(images)
+        return self.score(embeddings), embeddings
+
+
+def _convolution(inputs: int, outputs: int, kernel: Pair, stride: int, padding: Pair, groups: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+
+
+# --- DDAMFN ---------------------------------------------------------------------------------------------------
+
+
+class LinearBlock(nn.Module):
+    """Convolution without bias, then batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Pair = (1, 1), stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        # Only the 3 x 3 kernels are padded; the 7 x 7, 1 x 7 and 7 x 1 ones reduce a whole map or a whole line.
+        padding = (1, 1) if kernel == (3, 3) else (0, 0)
+        self.conv = _convolution(inputs, outputs, kernel, stride, padding, groups)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x))
+
+
+class ConvBlock(LinearBlock):
+    """Convolution without bias, batch normalisation, PReLU with one slope per channel."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Pair = (1, 1), stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups)
+        self.prelu = nn.PReLU(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.prelu(super().forward(x))
+
+
+class MixedDepthwise(nn.Module):
+    """Channels split into parts, each convolved depth-wise with a kernel size of its own, and joined again.
+
+    ``bn`` and ``prelu`` are in the authors' files but their forward pass leaves them out, and so does this one.
+    """
+
+    def __init__(self, kernels: Sequence[int], split: Sequence[int], stride: int) -> None:
+        super().__init__()
+        self.split = list(split)
+        self.mixed_depthwise_conv = nn.ModuleList(
+            _convolution(n, n, (k, k), stride, (k // 2, k // 2), n) for n, k in zip(split, kernels, strict=True)
+        )
+        self.bn = nn.BatchNorm2d(sum(split))
+        self.prelu = nn.PReLU(sum(split))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = torch.split(x, self.split, dim=1)
+        return torch.cat([conv(part) for conv, part in zip(self.mixed_depthwise_conv, parts, strict=True)], dim=1)
+
+
+def _attention_profiles(module: Any, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """The part that both coordinate attentions share: profiles (n, c, h, 1), (n, c, 1, w) -> gates in (0, 1)."""
+    height, width = rows.shape[2], columns.shape[3]
+    joint = torch.cat([rows, columns.permute(0, 1, 3, 2)], dim=2)
+    joint = functional.hardswish(module.bn1(module.conv1(joint)))
+    rows, columns = torch.split(joint, [height, width], dim=2)
+    return module.conv2(rows).sigmoid(), module.conv3(columns.permute(0, 1, 3, 2)).sigmoid()
+
+
+class CoordinateAttention(nn.Module):
+    """Hou et al. 2021: gates every row and every column of each channel, from average-pooled profiles."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow = max(8, channels // 32)
+        self.conv1 = nn.Conv2d(channels, narrow, 1)
+        self.bn1 = nn.BatchNorm2d(narrow)
+        self.conv2 = nn.Conv2d(narrow, channels, 1)
+        self.conv3 = nn.Conv2d(narrow, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = _attention_profiles(self, x.mean(3, keepdim=True), x.mean(2, keepdim=True))
+        return x * columns * rows
+
+
+class MixedBlock(nn.Module):
+    """1 x 1 up, mixed depth-wise, coordinate attention, 1 x 1 down; plus its input when residual."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernels: Sequence[int], split: Sequence[int], stride: int, residual: bool
+    ) -> None:
+        super().__init__()
+        inner = sum(split)
+        self.residual = residual
+        self.conv = ConvBlock(inputs, inner)
+        self.conv_dw = MixedDepthwise(kernels, split, stride)
+        self.CA = CoordinateAttention(inner)
+        self.project = LinearBlock(inner, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.CA(self.conv_dw(self.conv(x))))
+        return x + y if self.residual else y
+
+
+class MixedResidual(nn.Module):
+    """A row of residual mixed blocks."""
+
+    def __init__(self, channels: int, count: int, kernels: Sequence[int], split: Sequence[int]) -> None:
+        super().__init__()
+        self.model = nn.Sequential(
+            *(MixedBlock(channels, channels, kernels, split, 1, residual=True) for _ in range(count))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+def mixed_feature_net() -> nn.Sequential:
+    """MixedFeatureNet without its tail: (n, 3, 112, 112) -> (n, 512, 7, 7); names 0 to 8 as in DDAMNet's files."""
+    return nn.Sequential(
+        ConvBlock(3, 64, (3, 3), 2),
+        ConvBlock(64, 64, (3, 3), 1, groups=64),
+        MixedBlock(64, 64, (3, 5, 7), (64, 32, 32), 2, residual=False),
+        MixedResidual(64, 9, (3, 5), (96, 32)),
+        MixedBlock(64, 128, (3, 5, 7), (128, 64, 64), 2, residual=False),
+        MixedResidual(128, 16, (3, 5), (192, 64)),
+        MixedBlock(128, 256, (3, 5, 7, 9), (256, 256, 256, 256), 2, residual=False),
+        MixedResidual(256, 6, (3, 5, 7), (172, 170, 170)),
+        ConvBlock(256, 512),
+    )
+
+
+class DirectionAttention(nn.Module):
+    """Attention map (n, c, 7, 7) in (0, 1), from profiles that are learned along rows and along columns.
+
+    ``Linear`` is in the authors' files and never applied.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow = max(8, channels // 32)
+        self.Linear_h = LinearBlock(channels, channels, (1, 7), groups=channels)
+        self.Linear_w = LinearBlock(channels, channels, (7, 1), groups=channels)
+        self.conv1 = nn.Conv2d(channels, narrow, 1)
+        self.bn1 = nn.BatchNorm2d(narrow)
+        self.conv2 = nn.Conv2d(narrow, channels, 1)
+        self.conv3 = nn.Conv2d(narrow, channels, 1)
+        self.Linear = LinearBlock(channels, channels, (7, 7), groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = _attention_profiles(self, self.Linear_h(x), self.Linear_w(x))
+        return columns * rows
+
+
+class DirectionHead(nn.Module):
+    """One attention head, under the name that it has in the files."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.CoordAtt = DirectionAttention(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.CoordAtt(x)
+
+
+class DDAMFN(Network):
+    """Dual-direction attention mixed feature network with two heads; faces of 112 x 112 pixels.
+
+    ``bn`` is in the authors' files and never applied.
+    """
+
+    embedding_size = 512
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.features = mixed_feature_net()
+        self.cat_head0 = DirectionHead(512)
+        self.cat_head1 = DirectionHead(512)
+        self.Linear = LinearBlock(512, 512, (7, 7), groups=512)
+        self.fc = nn.Linear(512, outputs)
+        self.bn = nn.BatchNorm1d(outputs)
+
+    def embed(self, images: Tensor) -> Tensor:
+        x = self.features(images)
+        attention = torch.maximum(self.cat_head0(x), self.cat_head1(x))
+        return self.Linear(x * attention).flatten(1)
+
+    def score(self, embeddings: Tensor) -> Tensor:
+        return self.fc(embeddings)
+
+
+# --- MobileFaceNet --------------------------------------------------------------------------------------------
+
+
+class Layers(nn.Module):
+    """A row of layers under the name ``layers``, the one container of MobileFaceNet's files."""
+
+    def __init__(self, *layers: nn.Module, residual: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x) if self.residual else self.layers(x)
+
+
+def _linear(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> Layers:
+    padding = 1 if kernel == 3 else 0
+    return Layers(
+        _convolution(inputs, outputs, (kernel, kernel), stride, (padding, padding), groups), nn.BatchNorm2d(outputs)
+    )
+
+
+def _active(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> Layers:
+    return Layers(*_linear(inputs, outputs, kernel, stride, groups).layers, nn.PReLU(outputs))
+
+
+def _depthwise(inputs: int, outputs: int, inner: int, stride: int, residual: bool = False) -> Layers:
+    return Layers(
+        _active(inputs, inner), _active(inner, inner, 3, stride, inner), _linear(inner, outputs), residual=residual
+    )
+
+
+def _residuals(channels: int, inner: int, count: int) -> Layers:
+    return Layers(*(_depthwise(channels, channels, inner, 1, residual=True) for _ in range(count)))
+
+
+class MobileFaceNet(Network):
+    """InsightFace's MobileFaceNet with a linear head ``fc``; faces of 112 x 112 pixels.
+
+    Args:
+        outputs: of the head.
+        blocks: residual blocks of the four stages; a first stage of one is a grouped convolution instead.
+        scale: channels in units of 64.
+    """
+
+    embedding_size = 512
+
+    def __init__(self, outputs: int, blocks: tuple[int, int, int, int] = (1, 4, 6, 2), scale: int = 2) -> None:
+        super().__init__()
+        self.outputs = outputs
+        c, d = 64 * scale, 128 * scale
+        first = _active(c, c, 3, 1, groups=64) if blocks[0] == 1 else _residuals(c, 128, blocks[0])
+        self.layers = nn.ModuleList(
+            [
+                _active(3, c, 3, 2),
+                first,
+                _depthwise(c, c, 128, 2),
+                _residuals(c, 128, blocks[1]),
+                _depthwise(c, d, 256, 2),
+                _residuals(d, 256, blocks[2]),
+                _depthwise(d, d, 512, 2),
+                _residuals(d, 256, blocks[3]),
+            ]
+        )
+        self.conv_sep = _active(d, 512)
+        self.features = Layers(
+            _linear(512, 512, 7, 1, groups=512), nn.Flatten(), nn.Linear(512, 512, bias=False), nn.BatchNorm1d(512)
+        )
+        self.fc = nn.Linear(512, outputs)
+
+    def embed(self, images: Tensor) -> Tensor:
+        x = images
+        for layer in self.layers:
+            x = layer(x)
+        return self.features(self.conv_sep(x))
+
+    def score(self, embeddings: Tensor) -> Tensor:
+        return self.fc(embeddings)
+
+
+# --- timm -----------------------------------------------------------------------------------------------------
+
+
+def import_timm() -> ModuleType:
+    """timm, also where torchvision's compiled operators do not fit the torch that is installed.
+
+    timm imports torchvision without needing its operators. Package registries hold only CUDA-linked wheels of
+    torchvision; beside a CPU-only torch their library does not load, and importing torchvision then stops at
+    "operator torchvision::nms does not exist", because it describes two operators that nobody has defined.
+    Where, and only where, that has happened, the two are declared here (never implemented: calling one is
+    still an error) and the import is repeated.
+
+    Raises:
+        ModelUnavailable: timm or torchvision is not installed.
+    """
+    try:
+        try:
+            import torchvision  # noqa: F401
+        except RuntimeError as error:
+            if "torchvision::" not in str(error):
+                raise
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            for operator in ("nms", "qnms"):
+                if not hasattr(torch.ops.torchvision, operator):
+                    torch.library.define(
+                        f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                    )
+        import timm
+    except ImportError as error:
+        raise ModelUnavailable(f"this network needs timm ({error}): pip install 'hsemotion-cli[torch]'.") from error
+    return timm
+
+
+class TimmNetwork(Network):
+    """A classifier of timm, by timm's name of it, with random weights."""
+
+    def __init__(self, name: str, outputs: int) -> None:
+        super().__init__()
+        self.net = import_timm().create_model(name, num_classes=outputs, pretrained=False)
+        self.outputs = outputs
+        self.embedding_size = self.net.num_features
+
+    @property
+    def body(self) -> nn.Module:
+        return self.net
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.net.forward_head(self.net.forward_features(images), pre_logits=True)
+
+    def score(self, embeddings: Tensor) -> Tensor:
+        return self.net.get_classifier()(embeddings)
+
+
+ARCHITECTURES: dict[str, Callable[[int], Network]] = {
+    "ddamfn": DDAMFN,
+    "mobilefacenet": MobileFaceNet,
+    "mobilefacenet_large": lambda outputs: MobileFaceNet(outputs, (2, 8, 12, 4), 4),
+    "tf_efficientnet_b0": lambda outputs: TimmNetwork("tf_efficientnet_b0", outputs),
+    "tf_efficientnet_b2": lambda outputs: TimmNetwork("tf_efficientnet_b2", outputs),
+    "mobilevitv2_150": lambda outputs: TimmNetwork("mobilevitv2_150", outputs),
+}
+"""Key of a card's network -> function from the number of outputs to the network with random weights."""
+
+
+def build(architecture: str, outputs: int) -> Network:
+    """The network with random weights, ready to infer (not to train).
+
+    Raises:
+        KeyError: no such key in ``ARCHITECTURES``.
+        ModelUnavailable: it needs timm, which is missing.
+    """
+    return ARCHITECTURES[architecture](outputs).eval()

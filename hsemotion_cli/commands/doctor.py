@@ -1,0 +1,164 @@
+"""``hsemotion doctor``: does this installation work? Every check does the thing itself, none only reads a version."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from fractions import Fraction
+from importlib.metadata import distributions
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ..errors import HsemotionError
+from .console import stdout
+
+_SYSTEM_LIBRARIES = "on a bare Debian or Ubuntu: apt-get install libegl1 libgles2 libglib2.0-0"
+
+
+def run(*, as_json: bool) -> int:
+    """Run every check; returns 0 if none failed, else 1."""
+    results = [_outcome(name, check) for name, check in CHECKS.items()]
+    if as_json:
+        print(json.dumps([{"check": n, "ok": ok, "says": says} for n, ok, says in results], indent=2))
+    else:
+        table = Table(header_style="bold")
+        for column in ("check", "", "says"):
+            table.add_column(column, overflow="fold")
+        for name, ok, says in results:
+            table.add_row(name, "[green]ok[/]" if ok else "[red]FAILS[/]", says)
+        stdout().print(table)
+    return 0 if all(ok for _, ok, _ in results) else 1
+
+
+def _outcome(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
+    try:
+        return name, True, check()
+    except Exception as error:  # whatever it is, it is the diagnosis
+        says = str(error) if isinstance(error, HsemotionError) else f"{type(error).__name__}: {error}"
+        return name, False, says
+
+
+def _fail(says: str) -> None:
+    raise HsemotionError(says)
+
+
+def _python() -> str:
+    if sys.version_info < (3, 11):
+        _fail(f"Python {sys.version.split()[0]} is too old: use 3.11 or later.")
+    return sys.version.split()[0]
+
+
+def _libraries() -> str:
+    names = ("numpy", "scipy", "av", "cv2", "mediapipe", "onnxruntime", "pandas", "pyarrow", "PIL", "safetensors")
+    return ", ".join(f"{name} {importlib.import_module(name).__version__}" for name in names)
+
+
+def _one_opencv() -> str:
+    # Two of them overwrite each other's files, and pip does not notice.
+    found = sorted({d.name.lower() for d in distributions() if d.name.lower().startswith("opencv")})
+    if len(found) != 1:
+        _fail(f"{len(found)} OpenCV distributions ({', '.join(found)}): uninstall all, reinstall one of them.")
+    return found[0]
+
+
+def _no_reporting() -> str:
+    import mediapipe
+
+    parts = tuple(int(part) for part in mediapipe.__version__.split(".")[:3])
+    if parts >= (0, 10, 34):
+        _fail(f"mediapipe {mediapipe.__version__} reports usage over the network: pip install 'mediapipe<0.10.32'.")
+    return f"mediapipe {mediapipe.__version__} opens no connection"
+
+
+def _codecs() -> str:
+    import av
+
+    missing = []
+    for name, mode in (("h264", "r"), ("hevc", "r"), ("vp9", "r"), ("aac", "r"), ("libx264", "w"), ("aac", "w")):
+        try:
+            av.codec.Codec(name, mode)
+        except ValueError:
+            missing.append(f"{name} ({'decoder' if mode == 'r' else 'encoder'})")
+    if missing:
+        _fail(f"PyAV lacks {', '.join(missing)}: install the av wheel from PyPI.")
+    return "H.264, HEVC, VP9, AAC; overlays by libx264"
+
+
+def _models() -> str:
+    from ..faces import BUNDLE, BUNDLE_SHA256
+    from ..registry import MODELS
+
+    wanted = {BUNDLE: BUNDLE_SHA256} | {c.file: c.sha256 for c in MODELS.values() if c.file and c.sha256}
+    for name, sha256 in wanted.items():
+        data = files("hsemotion_cli").joinpath("assets", name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            _fail(f"{name} is damaged: reinstall hsemotion.")
+    return f"{len(wanted)} files match their SHA-256"
+
+
+def _torch() -> str:
+    try:
+        torch = importlib.import_module("torch")
+    except ModuleNotFoundError:
+        return "not installed; needed only for GPUs, training and converting checkpoints"
+    return f"torch {torch.__version__}, CUDA {'available' if torch.cuda.is_available() else 'not available'}"
+
+
+def _end_to_end() -> str:
+    from ..annotate import Annotator, Settings
+    from ..recipe import Recipe
+    from ..video import VideoFile
+
+    with tempfile.TemporaryDirectory(prefix="hsemotion-doctor-") as folder:
+        clip = Path(folder) / "clip.mp4"
+        _draw_clip(clip)
+        settings = Settings(recipe=Recipe.of("mp-blendshapes"), overlay=True)
+        try:
+            with Annotator(settings) as annotator:
+                summary = annotator.annotate(clip, Path(folder), "clip")
+        except OSError as error:
+            _fail(f"{error}; {_SYSTEM_LIBRARIES}")
+        frames = sum(1 for _ in VideoFile(Path(summary.outputs["overlay"])).frames())
+    if summary.rows != 50 or summary.coverage != 1.0 or summary.faces != 1 or frames != 50:
+        _fail(
+            f"the two-second clip gave {summary.rows} rows, {summary.faces} faces, coverage {summary.coverage:.0%} and "
+            f"{frames} overlay frames instead of 50, 1, 100% and 50."
+        )
+    return f"50 frames, one face in each, overlay decoded again; {50 / summary.elapsed:.0f} frames/s"
+
+
+def _draw_clip(path: Path) -> None:
+    """Two seconds of a portrait that slowly moves: 320 x 240, 25 frames/s, H.264."""
+    import av
+    import cv2
+    import numpy as np
+
+    data = np.frombuffer(files("hsemotion_cli").joinpath("assets", "doctor_face.jpg").read_bytes(), np.uint8)
+    portrait = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for k in range(50):
+            shift = np.array([[0.9, 0, 30 + k], [0, 0.9, 5]])
+            picture = cv2.warpAffine(portrait, shift, (320, 240), borderValue=(90, 100, 110))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "Python": _python,
+    "libraries": _libraries,
+    "one OpenCV": _one_opencv,
+    "privacy": _no_reporting,
+    "codecs": _codecs,
+    "model files": _models,
+    "torch (optional)": _torch,
+    "end to end": _end_to_end,
+}

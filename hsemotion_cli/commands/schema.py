@@ -1,0 +1,25 @@
+"""``hsemotion schema``: the data dictionary."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from rich.table import Table
+
+from ..schema import COLUMNS, SCHEMA_VERSION
+from .console import stdout
+
+
+def run(*, as_json: bool) -> None:
+    """Print every column with its unit, range and meaning."""
+    if as_json:
+        columns = [dataclasses.asdict(column) for column in COLUMNS]
+        print(json.dumps({"schema_version": SCHEMA_VERSION, "columns": columns}, indent=2))
+        return
+    table = Table(title=f"Table schema {SCHEMA_VERSION}", header_style="bold")
+    for name in ("column", "type", "unit", "range", "meaning"):
+        table.add_column(name, overflow="fold")
+    for column in COLUMNS:
+        table.add_row(column.name, column.type, column.unit or "-", column.range, column.meaning)
+    stdout().print(table)

@@ -1,0 +1,814 @@
+"""A picture and the table rows of its faces -> the picture with boxes, labels and score panels drawn in.
+
+Everything drawn is a ``Stamp``, a small picture with its transparency, made once and kept: pasting one is a multiply
+and an add on the pixels below it, so a frame costs a millisecond or two. Positions are whole pixels; all lengths come
+from one text size, which comes from the size of the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from .domain import Image
+from .tasks import ACTION_UNITS, EXPRESSIONS
+
+Colour = tuple[int, int, int]
+Rect = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom are outside
+Row = Mapping[str, Any]  # one row of the table: column -> value; absent, None and nan all mean "unknown"
+
+# Okabe and Ito's colours, told apart with any kind of colour vision; their black is left out.
+PALETTE: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+MAX_PANELS = 2
+"""With more faces than this in a picture, each one gets a label only."""
+
+_PANEL: Colour = (14, 16, 20)
+_TRACK: Colour = (255, 255, 255)
+_BRIGHT: Colour = (248, 249, 250)
+_DIM: Colour = (186, 191, 198)
+_PLAIN: Colour = (150, 157, 166)  # bars that are not the highest
+
+# Steps in which a bar grows: finer than a pixel for any bar here, few enough that every step can be kept.
+_STEPS = 200
+_FINER = 4  # times as large as it will be, text is drawn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stamp:
+    """A small picture with its transparency, ready to be pasted.
+
+    Attributes:
+        light: (h, w, 3) uint8 RGB, colour times opacity.
+        keep: (h, w, 3) uint8, how much of what is below shines through: 0 nothing, 255 all of it.
+    """
+
+    light: Image
+    keep: Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Word:
+    """A line of text as a stamp; ``width`` is its advance and ``baseline`` the row that it stands on, in pixels."""
+
+    stamp: Stamp
+    width: int
+    baseline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """All lengths in pixels, from the size of the picture.
+
+    Attributes:
+        text: height of ordinary text.
+        small: height of text in the cells and of the second line of a label.
+        line: thickness of a box.
+        gap: between things that belong together.
+        pad: between a panel's edge and what it holds.
+        row: height of a row with a bar.
+        content: width of what a panel holds, in one column.
+        dial: diameter of the valence-arousal dial.
+    """
+
+    text: int
+    small: int
+    line: int
+    gap: int
+    pad: int
+    row: int
+    content: int
+    dial: int
+
+    @classmethod
+    def of(cls, width: int, height: int) -> Sizes:
+        # Tall pictures from telephones are narrow: there the width decides. Below 10 pixels nothing can be read.
+        text = max(10, round(min(height, 0.8 * width) / 46))
+        return cls(
+            text=text,
+            small=max(9, round(0.84 * text)),
+            line=max(2, round(0.17 * text)),
+            gap=max(3, round(0.4 * text)),
+            pad=round(0.85 * text),
+            row=round(1.38 * text),
+            content=round(13.6 * text),
+            dial=round(5.2 * text),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One table row as it will be drawn; None and empty are not drawn.
+
+    Attributes:
+        key: its id, or None.
+        box: in pixels, in whole ones.
+        sure: seen by the detector, not interpolated.
+        label: name of the expression, or "".
+        score: of that expression, in [0, 1].
+        expressions: eight probabilities in the order of ``EXPRESSIONS``.
+        compound: name of the compound expression, or "".
+        compound_score: in [0, 1].
+        valence, arousal: in [-1, 1].
+        units: (probability, present) of the twelve action units.
+    """
+
+    key: int | None
+    box: Rect
+    sure: bool
+    label: str
+    score: float | None
+    expressions: tuple[float | None, ...]
+    compound: str
+    compound_score: float | None
+    valence: float | None
+    arousal: float | None
+    units: tuple[tuple[float | None, bool], ...]
+
+    @property
+    def colour(self) -> Colour:
+        return PALETTE[(self.key or 0) % len(PALETTE)]
+
+    @property
+    def sections(self) -> tuple[bool, bool, bool, bool]:
+        """Whether there are expressions, a compound, valence or arousal, action units."""
+        return (
+            any(p is not None for p in self.expressions),
+            bool(self.compound),
+            self.valence is not None or self.arousal is not None,
+            any(p is not None or present for p, present in self.units),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Where the parts of a panel lie: left and top of each in pixels from the panel's own corner, or None."""
+
+    width: int
+    height: int
+    expressions: tuple[int, int] | None
+    compound: tuple[int, int] | None
+    dial: tuple[int, int] | None
+    units: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What stands beside a box, from its left to its right, and its size in pixels."""
+
+    width: int
+    height: int
+    name: str
+    text: str
+    score: str
+    bars: bool
+    second: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A panel at a side of a face; ``side`` and ``wide`` are remembered, so that it does not jump to and fro."""
+
+    side: str
+    wide: bool
+    panel: Panel
+    left: int
+    top: int
+
+    @property
+    def rect(self) -> Rect:
+        return self.left, self.top, self.left + self.panel.width, self.top + self.panel.height
+
+
+class Painter:
+    """Draws on pictures of one size, in the order of a video.
+
+    It remembers where the panel of each face was, only to keep it still while the face moves a little.
+
+    Args:
+        width, height: pixels, 1 or more.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width = width
+        self.height = height
+        self.sizes = Sizes.of(width, height)
+        self._places: dict[int | None, Place] = {}
+
+    def draw(self, image: Image, faces: Sequence[Row]) -> Image:
+        """A copy of a picture with its faces drawn in.
+
+        Args:
+            image: (height, width, 3) uint8 RGB of the painter's size.
+            faces: table rows of the faces of this picture; what they do not know is not drawn.
+        """
+        if image.shape != (self.height, self.width, 3):
+            raise ValueError(f"expected a picture of {(self.height, self.width, 3)}, got {image.shape}")
+        canvas = image.copy()
+        known = [face for row in faces if (face := read_row(row, self.width, self.height)) is not None]
+        for face in known:
+            draw_box(canvas, face, self.sizes)
+        places = self._panels(known)
+        taken = [place.rect for place in places]
+        for index, face in enumerate(known):
+            others = [other.box for k, other in enumerate(known) if k != index]
+            rect = self._draw_label(canvas, face, others + taken, rich=not places)
+            taken.extend(rect)
+        for face, place in zip(known, places, strict=False):
+            draw_panel(canvas, face, place, self.sizes)
+            self._places[face.key] = place
+        return canvas
+
+    def _panels(self, faces: Sequence[Face]) -> list[Place]:
+        """A place for the panel of each face, or none at all: half of the panels would look like a fault."""
+        if not 0 < len(faces) <= MAX_PANELS or not any(any(face.sections) for face in faces):
+            return []
+        keep_clear = [rect for face in faces for rect in self._surroundings(face)]
+        choices = [
+            [place for place in self._candidates(face) if not any(touching(place.rect, rect) for rect in keep_clear)]
+            for face in faces
+        ]
+        if len(faces) == 1:
+            if not choices[0]:
+                choices[0] = self._at_the_edge(faces[0])
+            return choices[0][:1]
+        pairs = (
+            (rank + other_rank, [one, other])
+            for rank, one in enumerate(choices[0])
+            for other_rank, other in enumerate(choices[1])
+            if not touching(one.rect, other.rect)
+        )
+        return min(pairs, key=lambda pair: pair[0], default=(0, []))[1]
+
+    def _surroundings(self, face: Face) -> tuple[Rect, Rect]:
+        """The box of a face with its line, and where its label belongs: above it, or below it at the upper edge."""
+        left, top, right, bottom = face.box
+        line = self.sizes.line
+        label = labels(face, False, self.sizes)
+        width, height = (label[0].width, label[0].height + 2 * self.sizes.gap) if label else (0, 0)
+        start = top - line - height if top >= height + line else bottom + line
+        return (left - line, top - line, right + line, bottom + line), (
+            left - line,
+            start,
+            left + width,
+            start + height,
+        )
+
+    def _candidates(self, face: Face) -> list[Place]:
+        """Places beside a face that lie within the picture, best first; the one that it had comes first of all."""
+        before = self._places.get(face.key)
+        found = [place for place in self._around(face) if self._inside(place.rect)]
+        # The side with more room is better: the face is likely to look there, and unlikely to move there soon.
+        room = {"right": self.width - face.box[2], "left": face.box[0], "below": 0, "above": -1}
+        found.sort(key=lambda p: (p.wide == (p.side in ("right", "left")), -room[p.side]))
+        if before is None:
+            return found
+        same = [place for place in found if (place.side, place.wide) == (before.side, before.wide)]
+        return [self._leashed(place, before, face) for place in same] + [place for place in found if place not in same]
+
+    def _around(self, face: Face) -> Iterator[Place]:
+        """Places on all sides of a face, in the picture or not, in both forms."""
+        gap, margin = 2 * self.sizes.gap, self.sizes.gap
+        box, label = self._surroundings(face)
+        above, below = min(box[1], label[1]), max(box[3], label[3])
+        for wide in (False, True):
+            panel = lay_out(face.sections, wide, self.sizes)
+            # Flush with the box; pushed back into the picture where it would stick out.
+            top = clamp(box[1], margin, self.height - margin - panel.height)
+            left = clamp(box[0], margin, self.width - margin - panel.width)
+            yield Place("right", wide, panel, box[2] + gap, top)
+            yield Place("left", wide, panel, box[0] - gap - panel.width, top)
+            yield Place("below", wide, panel, left, below + gap)
+            yield Place("above", wide, panel, left, above - gap - panel.height)
+
+    def _leashed(self, place: Place, before: Place, face: Face) -> Place:
+        """The place as near to where it was as a short leash allows, so that a trembling box does not shake it."""
+        leash = self.sizes.text
+        left = place.left + clamp(before.left - place.left, -leash, leash)
+        top = place.top + clamp(before.top - place.top, -leash, leash)
+        pulled = Place(place.side, place.wide, place.panel, left, top)
+        free = not any(touching(pulled.rect, rect) for rect in self._surroundings(face))
+        return pulled if free and self._inside(pulled.rect) else place
+
+    def _at_the_edge(self, face: Face) -> list[Place]:
+        """For a face too big to stand beside: corners of the picture where the panel hides little of it."""
+        margin = self.sizes.gap
+        found = []
+        for wide in (False, True):
+            panel = lay_out(face.sections, wide, self.sizes)
+            for left in (self.width - margin - panel.width, margin):
+                for top in (margin, self.height - margin - panel.height):
+                    place = Place(f"edge {left > margin} {top > margin}", wide, panel, left, top)
+                    if self._inside(place.rect):
+                        found.append((shared(place.rect, face.box), place))
+        before = self._places.get(face.key)
+        small = 0.06 * area(face.box)
+        fitting = [
+            (not before or (place.side, place.wide) != (before.side, before.wide), hidden, place)
+            for hidden, place in found
+            if hidden <= small
+        ]
+        return [place for _, _, place in sorted(fitting, key=lambda item: item[:2])]
+
+    def _inside(self, rect: Rect) -> bool:
+        return rect[0] >= 0 and rect[1] >= 0 and rect[2] <= self.width and rect[3] <= self.height
+
+    def _draw_label(self, canvas: Image, face: Face, avoid: Sequence[Rect], rich: bool) -> list[Rect]:
+        """Draw the fullest label for which there is room; [where], or [] if there is room for none."""
+        sizes = self.sizes
+        variants = labels(face, rich, sizes)
+        outside = ((label, spot) for label in variants for spot in self._spots(face, label))
+        inside = (
+            (label, (max(face.box[0], 0) + 2 * sizes.gap, max(face.box[1], 0) + 2 * sizes.gap)) for label in variants
+        )
+        for label, (left, top) in (*outside, *inside):
+            rect = (left, top, left + label.width, top + label.height)
+            if self._inside(rect) and not any(touching(rect, other) for other in avoid):
+                draw_label(canvas, face, label, left, top, sizes)
+                return [rect]
+        return []
+
+    def _spots(self, face: Face, label: Label) -> Iterator[tuple[int, int]]:
+        """Left and top of a label around a box: above, below, right, left."""
+        left, top, right, bottom = face.box
+        gap = self.sizes.gap + self.sizes.line
+        # Flush with the box, unless that would reach over the edge of the picture.
+        flush = clamp(left - self.sizes.line, self.sizes.gap, self.width - self.sizes.gap - label.width)
+        yield flush, top - gap - label.height
+        yield flush, bottom + gap
+        level = clamp(top - self.sizes.line, self.sizes.gap, self.height - self.sizes.gap - label.height)
+        yield right + gap, level
+        yield left - gap - label.width, level
+
+
+def read_row(row: Row, width: int, height: int) -> Face | None:
+    """A table row as a face; None without a box, or with one outside the picture of this width and height."""
+    x, y, w, h = (number(row, column) for column in "xywh")
+    if x is None or y is None or w is None or h is None or w <= 0 or h <= 0:
+        return None
+    # Far outside the picture one place is as good as another, and no stamp becomes huge.
+    far_x, far_y = 2 * width + 100, 2 * height + 100
+    left, right = (round(clamp(value, -far_x, far_x)) for value in (x, x + w))
+    top, bottom = (round(clamp(value, -far_y, far_y)) for value in (y, y + h))
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        return None
+    key, label, compound = number(row, "face_id"), words(row, "expression"), words(row, "compound")
+    return Face(
+        key=None if key is None else int(key),
+        box=(left, top, max(right, left + 1), max(bottom, top + 1)),
+        sure=not number(row, "interpolated") and number(row, "face_detected") != 0,
+        label=label,
+        score=number(row, "expression_score"),
+        expressions=tuple(number(row, f"p_{name}") for name in EXPRESSIONS),
+        compound=compound,
+        compound_score=number(row, "p_" + compound.replace(" ", "_")),
+        valence=number(row, "valence"),
+        arousal=number(row, "arousal"),
+        units=tuple((number(row, f"{unit}_p"), bool(number(row, f"{unit}_c"))) for unit in ACTION_UNITS),
+    )
+
+
+def number(row: Row, column: str) -> float | None:
+    """A finite number of a table row; None where there is none."""
+    value = row.get(column)
+    if value is None or isinstance(value, str):
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError):  # pandas has a missing value of its own that is no number
+        return None
+    return found if math.isfinite(found) else None
+
+
+def words(row: Row, column: str) -> str:
+    """A name of a table row in plain words, short enough for a label; "" where there is none."""
+    value = row.get(column)
+    return " ".join(value.replace("_", " ").split())[:32] if isinstance(value, str) else ""
+
+
+def draw_box(canvas: Image, face: Face, sizes: Sizes) -> None:
+    """The box of a face: four strong corners joined by thin lines, or dashes all around if it was interpolated."""
+    left, top, right, bottom = face.box
+    line, halo = sizes.line, max(1, sizes.line // 2)
+    shorter = min(right - left, bottom - top)
+    if face.sure and shorter >= 6 * line:
+        arm = max(4 * line, min(shorter // 4, 3 * sizes.text))
+        radius = min(round(0.6 * sizes.text), arm // 2)
+        reach = halo + line // 2
+        for across in (False, True):
+            for down in (False, True):
+                stamp = corner(arm, line, halo, radius, face.colour, across, down)
+                height, width = stamp.light.shape[:2]
+                x = right + reach - width if across else left - reach
+                y = bottom + reach - height if down else top - reach
+                paste(canvas, stamp, x, y)
+        thin, dash, skip, opacity = max(1, line // 2), 0, arm, 0.5
+    else:
+        thin, dash, skip, opacity = line, max(4, round(0.55 * sizes.text)), 0, 0.85
+    height, width = canvas.shape[:2]
+    for position in (top, bottom):
+        start, stop = max(left + skip, 0), min(right - skip, width)
+        if stop > start:
+            paste(canvas, edge(stop - start, thin, dash, face.colour, opacity, False), start, position - thin // 2)
+    for position in (left, right):
+        start, stop = max(top + skip, 0), min(bottom - skip, height)
+        if stop > start:
+            paste(canvas, edge(stop - start, thin, dash, face.colour, opacity, True), position - thin // 2, start)
+
+
+def label_height(sizes: Sizes) -> int:
+    """Height in pixels of a label of one line."""
+    return round(1.75 * sizes.text)
+
+
+def labels(face: Face, rich: bool, sizes: Sizes) -> list[Label]:
+    """What the label of a face may say, the fullest first; ``rich`` where no panel says the rest."""
+    name = "" if face.key is None else str(face.key)
+    score = "" if face.score is None or not face.label else f"{face.score:.2f}"
+    bars = any(p is not None for p in face.expressions)
+    second = "   ".join(
+        f"{title} {signed(value)}"
+        for title, value in (("valence", face.valence), ("arousal", face.arousal))
+        if value is not None
+    )
+    kinds = [(face.label, score, False, ""), (face.label, "", False, ""), ("", "", False, "")]
+    if rich:
+        kinds = [(face.label, score, bars, second), (face.label, score, bars, ""), *kinds]
+    found = [size_label(name, *kind, sizes) for kind in kinds if name or any(kind)]
+    return list(dict.fromkeys(found))
+
+
+def size_label(name: str, text: str, score: str, bars: bool, second: str, sizes: Sizes) -> Label:
+    """A label with the size that its parts need."""
+    height, gap = label_height(sizes), sizes.gap
+    width = 0
+    if name:
+        width += name_width(name, sizes) + gap
+    for part in (text, score):
+        width += word(part, sizes.text, _BRIGHT).width + gap if part else 0
+    if bars:
+        width += small_bars_width(sizes) + gap
+    width += gap if text or bars else 0
+    if second:
+        width = max(width, word(second, sizes.small, _DIM).width + 3 * gap)
+        height += round(1.35 * sizes.small)
+    return Label(width, height, name, text, score, bars, second)
+
+
+def name_width(name: str, sizes: Sizes) -> int:
+    """Width in pixels of the coloured field that holds an id; never narrower than it is high."""
+    inset = max(2, sizes.gap // 2)
+    return max(word(name, sizes.text, _PANEL).width + 2 * sizes.gap, label_height(sizes) - 2 * inset) + inset
+
+
+def small_bars_width(sizes: Sizes) -> int:
+    """Width in pixels of the eight upright bars of a label."""
+    return len(EXPRESSIONS) * max(3, round(0.42 * sizes.text))
+
+
+def draw_label(canvas: Image, face: Face, label: Label, left: int, top: int, sizes: Sizes) -> None:
+    """Draw a label with its upper left corner there."""
+    line, gap, inset = label_height(sizes), sizes.gap, max(2, sizes.gap // 2)
+    radius = round(0.45 * sizes.text)
+    paste(canvas, block(label.width, label.height, radius, _PANEL, 0.8 if face.sure else 0.66), left, top)
+    x, middle = left, top + line // 2
+    if label.name:
+        field = name_width(label.name, sizes) - inset
+        colour = face.colour
+        paste(canvas, block(field, line - 2 * inset, radius - 1, colour, 1.0), left + inset, top + inset)
+        # Black or white, whichever stands out more from the colour of this face (its luma, 0 to 255).
+        ink = _PANEL if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 115 else _BRIGHT
+        write(canvas, label.name, sizes.text, ink, left + inset + field // 2, middle, 0.5)
+        x += inset + field
+    x += gap if label.name else 0
+    x += gap if not label.name else 0
+    if label.text:
+        x += write(canvas, label.text, sizes.text, _BRIGHT, x, middle) + gap
+    if label.score:
+        x += write(canvas, label.score, sizes.text, _DIM, x, middle) + gap
+    if label.bars:
+        draw_small_bars(canvas, face, x, top + inset + 1, line - 2 * inset - 2, sizes)
+    if label.second:
+        write(canvas, label.second, sizes.small, _DIM, left + 2 * gap - inset, top + line + round(0.45 * sizes.small))
+
+
+def draw_small_bars(canvas: Image, face: Face, left: int, top: int, height: int, sizes: Sizes) -> None:
+    """Eight upright bars in a field of this height, in the order of ``EXPRESSIONS``."""
+    step = small_bars_width(sizes) // len(EXPRESSIONS)
+    highest = max((p for p in face.expressions if p is not None), default=0.0)
+    for index, value in enumerate(face.expressions):
+        if value is None:
+            continue
+        size = max(1, round(clamp(value, 0.0, 1.0) * height))
+        colour = face.colour if value == highest else _PLAIN
+        x, wide = left + index * step, step - max(1, step // 4)
+        paste(canvas, block(wide, height, 0, _TRACK, 0.14), x, top)
+        paste(canvas, block(wide, size, 0, colour, 1.0), x, top + height - size)
+
+
+@lru_cache(maxsize=256)
+def lay_out(sections: tuple[bool, bool, bool, bool], wide: bool, sizes: Sizes) -> Panel:
+    """Place the sections of a panel: one below the other, or ``wide``, the expressions beside the rest."""
+    pad, gap, row = sizes.pad, sizes.gap, sizes.row
+    expressions, compound, dial, units = sections
+    first = len(EXPRESSIONS) * row * expressions + (row * compound)
+    cells = 2 * cell_size(sizes)[1] + cell_gap(sizes)
+    second = sizes.dial * dial + (pad if dial and units else 0) + cells * units
+    left = pad + gap // 2
+    beside = wide and first > 0 and second > 0
+    if beside:
+        x, start = left + sizes.content + 2 * pad, pad + max(0, (first - second) // 2)
+        width, height = x + sizes.content + pad, max(first, second) + 2 * pad
+    else:
+        x, start = left, pad + first + (pad if first and second else 0)
+        width, height = left + sizes.content + pad, start + second + pad
+    return Panel(
+        width=width,
+        height=height,
+        expressions=(left, pad) if expressions else None,
+        compound=(left, pad + len(EXPRESSIONS) * row * expressions) if compound else None,
+        dial=(x, start) if dial else None,
+        units=(x, start + (sizes.dial + pad if dial else 0)) if units else None,
+    )
+
+
+def draw_panel(canvas: Image, face: Face, place: Place, sizes: Sizes) -> None:
+    """Draw all that is known of a face on a dark ground with a stripe of the face's colour."""
+    panel = place.panel
+    radius = round(0.6 * sizes.text)
+    paste(canvas, ground(panel.width, panel.height, radius, max(2, sizes.gap // 2), face.colour), place.left, place.top)
+    if panel.expressions:
+        draw_expressions(canvas, face, place.left + panel.expressions[0], place.top + panel.expressions[1], sizes)
+    if panel.compound:
+        draw_compound(canvas, face, place.left + panel.compound[0], place.top + panel.compound[1], sizes)
+    if panel.dial:
+        draw_dial(canvas, face, place.left + panel.dial[0], place.top + panel.dial[1], sizes)
+    if panel.units:
+        draw_units(canvas, face, place.left + panel.units[0], place.top + panel.units[1], sizes)
+
+
+def draw_expressions(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
+    """Eight rows of name, bar and score; the highest in the colour of the face."""
+    start, length, thick = left + round(5.3 * sizes.text), round(5.6 * sizes.text), max(4, round(0.5 * sizes.text))
+    highest = max((p for p in face.expressions if p is not None), default=0.0)
+    for index, (name, value) in enumerate(zip(EXPRESSIONS, face.expressions, strict=True)):
+        if value is None:
+            continue
+        middle = top + index * sizes.row + sizes.row // 2
+        ink, colour = (_BRIGHT, face.colour) if value == highest else (_DIM, _PLAIN)
+        write(canvas, name, sizes.text, ink, left, middle)
+        paste(canvas, block(length, thick, thick / 2, _TRACK, 0.14), start, middle - thick // 2)
+        steps = round(clamp(value, 0.0, 1.0) * _STEPS)
+        if steps:
+            # No shorter than it is thick, so that it stays round.
+            filled = max(thick, steps * length / _STEPS)
+            paste(canvas, block(filled, thick, thick / 2, colour, 1.0), start, middle - thick // 2)
+        write(canvas, f"{value:.2f}", sizes.text, ink, left + sizes.content, middle, 1.0)
+
+
+def draw_compound(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
+    """The name of the compound expression and its score in one row."""
+    middle = top + sizes.row // 2 + sizes.gap // 2
+    write(canvas, face.compound, sizes.small, _DIM, left, middle)
+    if face.compound_score is not None:
+        write(canvas, f"{face.compound_score:.2f}", sizes.text, _DIM, left + sizes.content, middle, 1.0)
+
+
+def draw_dial(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
+    """A circle with valence to the right and arousal upwards, a dot in it, and both numbers beside it.
+
+    A point outside the unit circle is drawn on its rim.
+    """
+    paste(canvas, dial_face(sizes.dial), left, top)
+    column = left + sizes.dial + 2 * sizes.gap + sizes.gap // 2
+    for line, (name, value) in enumerate((("valence", face.valence), ("arousal", face.arousal))):
+        if value is not None:
+            middle = top + sizes.dial // 2 + (line * 2 - 1) * sizes.row // 2
+            write(canvas, name, sizes.text, _DIM, column, middle)
+            write(canvas, signed(value), sizes.text, _BRIGHT, left + sizes.content, middle, 1.0)
+    if face.valence is None or face.arousal is None:
+        return
+    reach = (sizes.dial - 1) / 2
+    size = max(5, round(0.75 * sizes.text)) | 1  # odd, so that it has a middle pixel
+    scale = (reach - size / 4) / max(1.0, math.hypot(face.valence, face.arousal))
+    x = left + round(reach + scale * face.valence) - size // 2
+    y = top + round(reach - scale * face.arousal) - size // 2
+    rim = max(1, size // 6)
+    paste(canvas, block(size + 2 * rim, size + 2 * rim, size / 2 + rim, _BRIGHT, 1.0), x - rim, y - rim)
+    paste(canvas, block(size, size, size / 2, face.colour, 1.0), x, y)
+
+
+def draw_units(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
+    """Two rows of six cells: the number of an action unit over a fill of its probability, a rim if it is present."""
+    width, height = cell_size(sizes)
+    gap = cell_gap(sizes)
+    start = left + sizes.content - 6 * width - 5 * gap
+    write(canvas, "AU", sizes.text, _DIM, left, top + height + gap // 2)
+    for index, (unit, (value, present)) in enumerate(zip(ACTION_UNITS, face.units, strict=True)):
+        if value is None and not present:
+            continue
+        x, y = start + index % 6 * (width + gap), top + index // 6 * (height + gap)
+        level = round(clamp(value or 0.0, 0.0, 1.0) * height)
+        paste(canvas, cell(width, height, level, present, face.colour), x, y)
+        ink = _BRIGHT if present else _DIM
+        write(canvas, str(int(unit[2:])), sizes.small, ink, x + width // 2, y + height // 2, 0.5)
+
+
+def cell_size(sizes: Sizes) -> tuple[int, int]:
+    """Width and height in pixels of the cell of one action unit."""
+    return (sizes.content - round(2.0 * sizes.text) - 5 * cell_gap(sizes)) // 6, round(1.6 * sizes.text)
+
+
+def cell_gap(sizes: Sizes) -> int:
+    """Pixels between two cells."""
+    return max(2, round(0.22 * sizes.text))
+
+
+def write(canvas: Image, text: str, size: int, colour: Colour, x: int, middle: int, anchor: float = 0.0) -> int:
+    """Write a line of text with its capitals centred on the row ``middle``; its width in pixels.
+
+    Args:
+        anchor: where ``x`` lies in the text: 0 at its left end, 0.5 in its middle, 1 at its right end.
+    """
+    line = word(text, size, colour)
+    # Capitals and digits of the font are 0.7 of its size high.
+    paste(canvas, line.stamp, x - round(anchor * line.width) - 1, middle + round(0.35 * size) - line.baseline)
+    return line.width
+
+
+def paste(canvas: Image, stamp: Stamp, x: int, y: int) -> None:
+    """Paste a stamp with its upper left corner there; what lies outside the picture is cut off."""
+    height, width = canvas.shape[:2]
+    rows, columns = stamp.light.shape[:2]
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + columns, width), min(y + rows, height)
+    if left >= right or top >= bottom:
+        return
+    below = canvas[top:bottom, left:right]
+    part = np.s_[top - y : bottom - y, left - x : right - x]
+    cv2.multiply(below, stamp.keep[part], dst=below, scale=1 / 255)
+    cv2.add(below, stamp.light[part], dst=below)
+
+
+def make_stamp(mask: NDArray[np.floating], colour: Colour) -> Stamp:
+    """A stamp of one colour; mask: (h, w) opacity in [0, 1]."""
+    opacity = mask[..., None]
+    light = np.round(opacity * np.array(colour, np.float64)).astype(np.uint8)
+    # Rounded by what was added, so that nothing pasted often can ever overflow.
+    keep = np.floor(255 * (1 - opacity) + 1e-6).astype(np.uint8)
+    return Stamp(light, np.ascontiguousarray(np.broadcast_to(keep, light.shape)))
+
+
+def stacked(below: Stamp, above: Stamp) -> Stamp:
+    """Two stamps of the same size as one."""
+    through = above.keep.astype(np.float64) / 255
+    light = np.minimum(np.round(below.light * through) + above.light, 255).astype(np.uint8)
+    return Stamp(light, np.floor(below.keep * through).astype(np.uint8))
+
+
+def rounded(width: float, height: float, radius: float) -> NDArray[np.float64]:
+    """(ceil height, ceil width) opacity in [0, 1] of a rectangle with round corners and smooth edges."""
+    radius = max(0.0, min(radius, width / 2, height / 2))
+    x = np.abs(np.arange(math.ceil(width)) + 0.5 - width / 2)[None, :] - (width / 2 - radius)
+    y = np.abs(np.arange(math.ceil(height)) + 0.5 - height / 2)[:, None] - (height / 2 - radius)
+    # Distance to the outline, negative inside.
+    distance = np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0) - radius
+    return np.clip(0.5 - distance, 0, 1)
+
+
+@lru_cache(maxsize=4096)
+def block(width: float, height: float, radius: float, colour: Colour, opacity: float) -> Stamp:
+    """A filled rectangle with round corners."""
+    return make_stamp(opacity * rounded(width, height, radius), colour)
+
+
+@lru_cache(maxsize=64)
+def ground(width: int, height: int, radius: int, stripe: int, colour: Colour) -> Stamp:
+    """The ground of a panel: dark, with a stripe of colour along its left edge."""
+    shape = rounded(width, height, radius)
+    bar = shape * (np.arange(width) < stripe)
+    return stacked(make_stamp(0.8 * shape, _PANEL), make_stamp(bar, colour))
+
+
+@lru_cache(maxsize=16)
+def dial_face(size: int) -> Stamp:
+    """The valence-arousal circle with its two axes."""
+    disc = rounded(size, size, size / 2)
+    line = max(1, round(size / 60))
+    inner = np.zeros_like(disc)
+    inner[line:-line, line:-line] = rounded(size - 2 * line, size - 2 * line, size / 2)
+    axes = np.zeros_like(disc)
+    start = (size - line) // 2
+    axes[start : start + line] = axes[:, start : start + line] = 1.0
+    middle = max(1, size // 4)
+    ring = np.zeros_like(disc)
+    ring[middle:-middle, middle:-middle] = rounded(size - 2 * middle, size - 2 * middle, size / 2)
+    hole = middle + line
+    ring[hole:-hole, hole:-hole] -= rounded(size - 2 * hole, size - 2 * hole, size / 2)
+    opacity = 0.08 * disc + 0.5 * (disc - inner) + 0.26 * axes * inner + 0.12 * np.maximum(ring, 0)
+    return make_stamp(np.clip(opacity, 0, 1), _TRACK)
+
+
+@lru_cache(maxsize=2048)
+def cell(width: int, height: int, level: int, present: bool, colour: Colour) -> Stamp:
+    """The cell of an action unit, filled from below to ``level`` pixels, with a rim if it is present."""
+    radius = height / 5
+    shape = rounded(width, height, radius)
+    fill = shape * (np.arange(height)[:, None] >= height - level)
+    # Darker than the colour itself, so that the number over it can be read.
+    tone: Colour = (round(0.58 * colour[0]), round(0.58 * colour[1]), round(0.58 * colour[2]))
+    stamp = stacked(make_stamp(0.12 * shape, _TRACK), make_stamp(fill, tone if present else (74, 80, 88)))
+    if not present:
+        return stamp
+    line = max(1, round(height / 14))
+    rim = shape.copy()
+    rim[line:-line, line:-line] -= rounded(width - 2 * line, height - 2 * line, radius - line)
+    return stacked(stamp, make_stamp(np.clip(rim, 0, 1), colour))
+
+
+@lru_cache(maxsize=512)
+def corner(arm: int, line: int, halo: int, radius: int, colour: Colour, across: bool, down: bool) -> Stamp:
+    """One corner of a box with a dark halo: the upper left one, mirrored ``across`` and ``down``."""
+    reach = halo + line / 2
+    # Pixel centres, counted from the corner of the box towards its inside.
+    along = np.arange(arm + halo + line // 2) + 0.5 - (halo + line // 2)
+    x, y = radius - along[None, :], radius - along[:, None]
+    distance = np.abs(np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0) - radius)
+    end = np.clip(arm - np.maximum(along[None, :], along[:, None]) - halo, 0, 1)
+    dark = 0.5 * np.clip((reach - distance) / halo, 0, 1) * np.clip(end + 0.5, 0, 1)
+    bright = np.clip(line / 2 - distance + 0.5, 0, 1) * end
+    stamp = stacked(make_stamp(dark, _PANEL), make_stamp(bright, colour))
+    step = np.s_[:: -1 if down else 1, :: -1 if across else 1]
+    return Stamp(np.ascontiguousarray(stamp.light[step]), np.ascontiguousarray(stamp.keep[step]))
+
+
+@lru_cache(maxsize=1024)
+def edge(length: int, line: int, dash: int, colour: Colour, opacity: float, upright: bool) -> Stamp:
+    """A straight line, with gaps half as long as its dashes unless ``dash`` is 0."""
+    mask = np.full((line, length), opacity)
+    if dash:
+        mask *= (np.arange(length) % (dash + (dash + 1) // 2)) < dash
+    return make_stamp(mask.T if upright else mask, colour)
+
+
+@lru_cache(maxsize=4096)
+def word(text: str, size: int, colour: Colour) -> Word:
+    """A line of text; empty text has no width."""
+    font = load_font(_FINER * size)
+    # Drawn larger and made smaller: letters keep their shapes and distances, which at ten pixels hinting spoils.
+    width, ascent, descent = (math.ceil(length / _FINER) for length in (font.getlength(text), *font.getmetrics()))
+    plate = Pillow.new("L", (_FINER * (width + 2), _FINER * (ascent + descent)))
+    ImageDraw.Draw(plate).text((_FINER, _FINER * ascent), text, fill=255, font=font, anchor="ls")
+    mask = cv2.resize(np.asarray(plate), (width + 2, ascent + descent), interpolation=cv2.INTER_AREA)
+    # The font is thin; small light text on a dark ground reads better a little heavier.
+    return Word(make_stamp((mask / 255) ** 0.75, colour), width, ascent)
+
+
+@lru_cache(maxsize=16)
+def load_font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own scalable font, Aileron; ``size`` in pixels."""
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow without FreeType has only one of fixed size
+    return font
+
+
+def signed(value: float) -> str:
+    """A number with its sign; the font has no other minus than the hyphen."""
+    return f"{value:+.2f}"
+
+
+def clamp(value: Any, low: Any, high: Any) -> Any:
+    """The value, or the nearest of both limits; the lower one where they cross."""
+    return max(low, min(value, high))
+
+
+def touching(one: Rect, other: Rect) -> bool:
+    """Whether two rectangles share a pixel."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def shared(one: Rect, other: Rect) -> int:
+    """Pixels that two rectangles share."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0, width) * max(0, height)
+
+
+def area(rect: Rect) -> int:
+    """Pixels of a rectangle."""
+    return (rect[2] - rect[0]) * (rect[3] - rect[1])

@@ -1,0 +1,46 @@
+"""Timeline <-> NAME.raw.npz: what the models said, before blending, smoothing and thresholds, without loss.
+
+From it a table can be made anew with other settings, in seconds, without the video.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ..errors import InputError
+from ..timeline import Timeline
+
+_COLUMNS = ("index", "time", "row", "face_id", "det_score", "box")
+
+
+def write(timeline: Timeline, file: IO[bytes]) -> None:
+    """Write all columns; the same timeline gives the same bytes."""
+    arrays = {name: getattr(timeline, name) for name in _COLUMNS}
+    for model, tasks in timeline.scores.items():
+        for task, values in tasks.items():
+            arrays[f"scores/{model}/{task}"] = values
+    np.savez_compressed(file, **arrays)
+
+
+def read(path: Path) -> Timeline:
+    """Read it back, exactly.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not there; annotate writes it beside the table, and it holds the raw scores.")
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            scores: dict[str, dict[str, np.ndarray]] = {}
+            for name in data.files:
+                if name.startswith("scores/"):
+                    _, model, task = name.split("/")
+                    scores.setdefault(model, {})[task] = data[name]
+            return Timeline(**{name: data[name] for name in _COLUMNS}, scores=scores)
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not an archive of raw scores, or damaged ({error}).") from error

@@ -1,0 +1,131 @@
+"""NAME.json, beside each table: what was read, by what, how, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from .. import __version__
+from ..errors import InputError
+from ..faces import BUNDLE, BUNDLE_SHA256
+from ..recipe import Recipe
+from ..registry import ModelCard
+from ..schema import SCHEMA_VERSION
+from ..timeline import Timeline
+from ..video import DecodeReport, Sampling, Source
+
+_LIBRARIES = ("numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime", "torch", "timm")
+
+
+def describe(
+    source: Source,
+    timeline: Timeline,
+    recipe: Recipe,
+    cards: Mapping[str, ModelCard],
+    *,
+    sampling: Sampling,
+    detector: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything about one annotated source that its table does not say itself."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "hsemotion", "version": __version__, "python": platform.python_version(), **libraries()},
+        "source": {
+            "name": source.path.name,
+            "sha256": source_hash(source),
+            **{k: _plain(v) for k, v in dataclasses.asdict(source.info).items()},
+        },
+        "frames": {"analysed": len(timeline.index), **report(source.report)},
+        "faces": {
+            "coverage": round(timeline.coverage, 6),
+            "rows": len(timeline.row),
+            "ids": len(set(timeline.face_id.tolist())),
+        },
+        "sampling": dataclasses.asdict(sampling),
+        "detector": {"bundle": BUNDLE, "sha256": BUNDLE_SHA256, "mode": "image", **detector},
+        "models": [
+            {
+                "name": card.name,
+                "sha256": card.sha256,
+                "crop": card.crop,
+                "tasks": list(card.tasks),
+                "licence": card.licence,
+                "training_data": card.training_data,
+            }
+            for card in cards.values()
+        ],
+        "recipe": recipe.to_json(),
+    }
+
+
+def report(decoding: DecodeReport) -> dict[str, Any]:
+    """A decode report as plain data."""
+    return {
+        "decoded": decoding.decoded,
+        "decode_failures": decoding.failures,
+        "failed_at": [_plain(t) for t in decoding.failed_at],
+        "corrupt": decoding.corrupt,
+        "ended_early": decoding.ended_early,
+        "guessed_times": decoding.guessed_times,
+        "variable_frame_rate": decoding.variable_rate,
+    }
+
+
+def write(content: Mapping[str, Any], file: IO[bytes]) -> None:
+    """Indented JSON, keys in the order given."""
+    file.write((json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a sidecar back.
+
+    Raises:
+        InputError: missing, or no sidecar.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: not there; annotate writes it beside the table.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a sidecar written by annotate ({error}).") from error
+    if not isinstance(content, dict) or "recipe" not in content:
+        raise InputError(f"{path}: not a sidecar written by annotate (it has no recipe).")
+    return content
+
+
+def libraries() -> dict[str, str]:
+    """Installed versions of what the numbers depend on."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # an extra that is not installed
+            continue
+    return found
+
+
+def source_hash(source: Source) -> str:
+    """SHA-256 of a video file or picture; of a folder, that of its pictures' names and hashes, in order."""
+    if source.path.is_file():
+        return file_hash(source.path)
+    whole = hashlib.sha256()
+    for _, picture in source.numbered:  # type: ignore[union-attr]
+        whole.update(f"{picture.name} {file_hash(picture)}\n".encode())
+    return whole.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

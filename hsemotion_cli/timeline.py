@@ -1,0 +1,135 @@
+"""One video, column by column: what stands between looking at pictures and writing results.
+
+Nothing behind it opens the video (but the overlay, which reads it again), nothing before it knows a file format.
+It is kept as small columns, some 150 bytes for each face in each frame, so hours of video fit in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .domain import Reading
+from .tasks import TASKS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """All analysed frames of a video, F of them, and all faces seen in them, N rows sorted by frame and id.
+
+    Attributes:
+        index: (F,) int64 frame ordinals, increasing.
+        time: (F,) float64 seconds.
+        row: (N,) int64 position in ``index`` of the frame of each face.
+        face_id: (N,) int64.
+        det_score: (N,) float32, nan where no detector ran.
+        box: (N, 4) float32 x, y, width, height in pixels.
+        scores: model -> task -> (N, columns of the task) float32, as the model gave them.
+
+    Raises:
+        ValueError: columns that belong together differ in length, or an id occurs twice in a frame.
+    """
+
+    index: NDArray[np.int64]
+    time: NDArray[np.float64]
+    row: NDArray[np.int64]
+    face_id: NDArray[np.int64]
+    det_score: NDArray[np.float32]
+    box: NDArray[np.float32]
+    scores: Mapping[str, Mapping[str, NDArray[np.float32]]]
+
+    def __post_init__(self) -> None:
+        rows = len(self.row)
+        if len(self.index) != len(self.time):
+            raise ValueError(f"{len(self.index)} frames but {len(self.time)} times")
+        if not len(self.face_id) == len(self.det_score) == len(self.box) == rows:
+            raise ValueError(
+                f"{rows} rows but {len(self.face_id)} ids, {len(self.det_score)} scores, {len(self.box)} boxes"
+            )
+        for model, tasks in self.scores.items():
+            for task, values in tasks.items():
+                if values.shape != (rows, len(TASKS[task])):
+                    raise ValueError(f"{model} {task}: expected {(rows, len(TASKS[task]))}, got {values.shape}")
+        if rows and (self.row.min() < 0 or self.row.max() >= len(self.index)):
+            raise ValueError("a face lies in a frame that is not there")
+        order = self.row * (self.face_id.max(initial=0) + 1) + self.face_id
+        if np.any(np.diff(order) <= 0):
+            raise ValueError("rows are not sorted by frame and id, or an id occurs twice in a frame")
+
+    @property
+    def coverage(self) -> float:
+        """Share of the analysed frames in which a face was seen, in [0, 1]."""
+        return len(np.unique(self.row)) / len(self.index) if len(self.index) else 0.0
+
+    @property
+    def step(self) -> float:
+        """The usual distance of two analysed frames in seconds (median); 0 for fewer than two."""
+        return float(np.median(np.diff(self.time))) if len(self.time) > 1 else 0.0
+
+
+def gather(readings: Iterable[Reading]) -> Timeline:
+    """Collect readings into columns."""
+    index: list[int] = []
+    time: list[float] = []
+    columns = _Columns()
+    for reading in readings:
+        order = sorted(range(len(reading.faces)), key=lambda k: reading.faces[k].track or 0)
+        columns.add(len(index), reading, order)
+        index.append(reading.index)
+        time.append(reading.time)
+    return columns.timeline(np.array(index, np.int64), np.array(time, np.float64))
+
+
+class _Columns:
+    """Growing columns; full blocks are packed at once, so that no row stays behind as Python objects."""
+
+    _BLOCK = 1024
+
+    def __init__(self) -> None:
+        self._packed: dict[tuple[str, ...], list[NDArray]] = {}
+        self._open: dict[tuple[str, ...], list] = {}
+        self._dtypes: dict[tuple[str, ...], type] = {}
+
+    def add(self, position: int, reading: Reading, order: list[int]) -> None:
+        faces = [reading.faces[k] for k in order]
+        self._put(("row",), np.int64, [position] * len(faces))
+        self._put(("face_id",), np.int64, [face.track for face in faces])
+        self._put(("det_score",), np.float32, [face.score for face in faces])
+        self._put(("box",), np.float32, [face.box for face in faces])
+        for model, scores in reading.scores.items():
+            for task, values in scores.tasks.items():
+                self._put(("scores", model, task), np.float32, list(values[order]))
+
+    def timeline(self, index: NDArray[np.int64], time: NDArray[np.float64]) -> Timeline:
+        columns = {key: self._joined(key) for key in self._dtypes}
+        scores: dict[str, dict[str, NDArray]] = {}
+        for key, values in columns.items():
+            if key[0] == "scores":
+                scores.setdefault(key[1], {})[key[2]] = values.reshape(-1, len(TASKS[key[2]]))
+        one = {name: columns.get((name,), np.empty(0)) for name in ("row", "face_id", "det_score", "box")}
+        return Timeline(
+            index,
+            time,
+            one["row"].astype(np.int64),
+            one["face_id"].astype(np.int64),
+            one["det_score"].astype(np.float32),
+            one["box"].astype(np.float32).reshape(-1, 4),
+            scores,
+        )
+
+    def _put(self, key: tuple[str, ...], dtype: type, values: list) -> None:
+        self._dtypes[key] = dtype
+        pending = self._open.setdefault(key, [])
+        pending += values
+        if len(pending) >= self._BLOCK:
+            self._packed.setdefault(key, []).append(np.array(pending, dtype))
+            pending.clear()
+
+    def _joined(self, key: tuple[str, ...]) -> NDArray:
+        blocks = list(self._packed.get(key, []))
+        if self._open[key] or not blocks:
+            blocks.append(np.array(self._open[key], self._dtypes[key]))
+        return np.concatenate(blocks)
