@@ -2,7 +2,7 @@
 
 A frame travels through these files, in this order:
 
-    video -> scenes -> faces (crops) -> tracks -> predict (geometry, networks) -> timeline
+    video (scenes) -> faces (crops) -> tracks -> predict (geometry, networks) -> timeline
     timeline -> smooth (recipe) -> formats/ table, archive, sidecar -> render (drawing)
 """
 

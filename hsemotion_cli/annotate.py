@@ -20,7 +20,6 @@ from .formats import archive, sidecar, table
 from .outputs import prepare_folder, whole
 from .recipe import Recipe
 from .refine import Affect, refine
-from .scenes import mark_cuts
 from .tasks import EXPRESSIONS
 from .timeline import Timeline, gather
 from .video import Sampling, Source, open_source
@@ -150,8 +149,6 @@ class Annotator:
     def _readings(self, source: Source, clock: StageClock, progress: Progress) -> Iterator[Reading]:
         settings = self.settings
         frames = clock.stage("decode", source.frames(settings.sampling))
-        if not settings.crops:
-            frames = clock.stage("scenes", mark_cuts(frames))
         sightings = clock.stage("faces", see(frames, self.finder, self.crops, given=settings.crops))
         sightings = tracks.one_person(sightings) if settings.crops else tracks.follow(sightings)
         if settings.faces is not None:

@@ -25,7 +25,7 @@ ARCFACE_TEMPLATE = np.array(
 )
 
 # The same five points in MediaPipe's 478: the two iris centres, the nose tip, the mouth corners.
-FIVE_POINTS = (468, 473, 1, 61, 291)
+FIVE_POINTS = (468, 473, 4, 61, 291)
 
 
 def check_recipe(recipe: str) -> None:

@@ -2,8 +2,9 @@
 
 Three small steps, each with its numbers in one safetensors file that ``scripts/train_geometry.py`` makes:
 
-* expression: standardised blendshapes, one hidden tanh layer, temperature, softmax. Trained on FER+.
-* valence and arousal: a linear map of expression proportions, clipped to [-1, 1].
+* expression: standardised blendshapes, one hidden tanh layer, temperature, softmax. Trained on FER+ and calibrated
+  to the share of raters who would choose each expression; then shifted, so that rare classes are named more often.
+* valence and arousal: a linear map of those shares before the shift, clipped to [-1, 1].
 * action units: for each of the twelve a logistic function, p = sigmoid(w . b + c) with w >= 0, of those blendshapes
   only that FACS gives it (``FACS``). No FACS-coded picture was at hand: w, c and the thresholds are a calibration
   derived from emotion prototypes, **not validated against human FACS coders** (docs/models/mp-blendshapes.md).
@@ -105,11 +106,15 @@ class GeometryModel:
         w = self._weights
         hidden = np.tanh(w["hidden.weight"] @ ((shapes - w["input.mean"]) / w["input.scale"]) + w["hidden.bias"])
         logits = (w["output.weight"] @ hidden + w["output.bias"]) / w["temperature"]
-        expression = np.exp(logits - logits.max())
-        expression /= expression.sum()
-        affect = np.clip(w["valence_arousal.weight"] @ expression, -1, 1)
+        affect = np.clip(w["valence_arousal.weight"] @ _softmax(logits), -1, 1)
         units = 1 / (1 + np.exp(-(w["action_units.weight"] @ shapes + w["action_units.bias"])))
-        return expression, affect, units
+        return _softmax(logits + w["expression.shift"]), affect, units
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(8,) -> (8,) in [0, 1] that sum to 1."""
+    scores = np.exp(logits - logits.max())
+    return scores / scores.sum()
 
 
 def _read(card: ModelCard) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
@@ -143,6 +148,7 @@ def _fault(weights: dict[str, NDArray[np.float64]], metadata: dict[str, str]) ->
         "output.weight": (8, hidden),
         "output.bias": (8,),
         "temperature": (1,),
+        "expression.shift": (8,),
         "valence_arousal.weight": (2, 8),
         "action_units.weight": (12, 52),
         "action_units.bias": (12,),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .errors import UsageError
+from .network_cards import NETWORKS, NetworkSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class ModelCard:
         file: name of the weights inside the package's assets, or None.
         sha256: of that file.
         au_thresholds: action unit -> probability from which it counts as present.
+        network: how a network is fed and read, and where its weights are; None for other families.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ModelCard:
     file: str | None = None
     sha256: str | None = None
     au_thresholds: Mapping[str, float] = field(default_factory=dict)
+    network: NetworkSpec | None = None
 
 
 MODELS: dict[str, ModelCard] = {
@@ -49,12 +52,32 @@ MODELS: dict[str, ModelCard] = {
             tasks=("expression", "valence_arousal", "action_units"),
             crop=None,
             licence="Apache-2.0",
-            training_data="FER+ training part (labels MIT); MediaPipe Face Landmarker (Apache-2.0) gives its input",
+            training_data="FER+ training part (labels MIT); MediaPipe Face Landmarker (Apache-2.0) gives its input; action "
+            "units calibrated on emotion prototypes (Du et al. 2014), not validated against FACS coders",
             citation="docs/models/mp-blendshapes.md",
             file="mp_blendshapes.safetensors",
+            sha256="95aaca87f2fc11ccf325e81097af505646f28b5757f10062e9fb0b7db6f22831",
         ),
     )
 }
+
+MODELS.update(
+    (
+        entry.name,
+        ModelCard(
+            name=entry.name,
+            paper_name=entry.paper_name,
+            family="network",
+            tasks=entry.tasks,
+            crop=entry.crop,
+            licence=entry.licence,
+            training_data=entry.training_data,
+            citation=entry.citation,
+            network=entry.network,
+        ),
+    )
+    for entry in NETWORKS
+)
 
 
 def card(name: str) -> ModelCard:

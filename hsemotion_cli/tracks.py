@@ -43,7 +43,7 @@ def follow(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
 
     Faces are matched to tracks by the assignment that maximises the total overlap with where each track is
     expected (Kuhn-Munkres), so two faces never share an id in a frame. A cut ends all tracks. Ids count from 0
-    in order of first sight and are never used again.
+    in order of first sight, in one frame from left to right, and are never used again.
     """
     tracks: list[_Track] = []
     next_id = 0
@@ -52,9 +52,10 @@ def follow(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
         step = sighting.time - last if last > -math.inf else 0.0
         last = sighting.time
         tracks = [] if sighting.cut else [t for t in tracks if last - t.time <= max(_FORGET, 3 * step)]
-        matched = _match(tracks, sighting.faces, sighting.time)
+        seen = sorted(sighting.faces, key=lambda face: face.box)
+        matched = _match(tracks, seen, sighting.time)
         faces = []
-        for k, face in enumerate(sighting.faces):
+        for k, face in enumerate(seen):
             track = matched.get(k)
             if track is None:
                 track = _Track(next_id, face.box, (0.0, 0.0), sighting.time)
@@ -94,7 +95,7 @@ def parse_faces(text: str) -> int | None:
     raise UsageError(f"--faces {text}: choose all, largest, or a number of faces from 1.")
 
 
-def _match(tracks: list[_Track], faces: tuple[Face, ...], time: float) -> dict[int, _Track]:
+def _match(tracks: list[_Track], faces: list[Face], time: float) -> dict[int, _Track]:
     """Index of a face -> its track, for the faces that continue one."""
     if not tracks or not faces:
         return {}

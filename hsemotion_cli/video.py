@@ -19,9 +19,11 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .domain import Frame, Image
 from .errors import InputError, UsageError
+from .scenes import CutDetector
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -210,7 +212,7 @@ class VideoFile:
         """
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
-        choose = sampling.chooser()
+        choose, scenes, cut = sampling.chooser(), CutDetector(), False
         with _open(self.path) as container:
             stream = _video_stream(container, self.path)
             aspect = _pixel_aspect(stream)
@@ -228,9 +230,16 @@ class VideoFile:
                 report.corrupt += picture.is_corrupt
                 if sampling.end is not None and time >= sampling.end:
                     return
+                # A cut at a frame that is not analysed counts for the next one that is.
+                cut |= scenes.cuts(_luma(picture))
                 if choose(index, time):
-                    yield Frame(index, time, _displayed(picture, aspect))
+                    yield Frame(index, time, _displayed(picture, aspect), cut)
+                    cut = False
             report.ended_early = self._early_end(last + step)
+
+    def container(self) -> Any:
+        """The file opened once more; whoever copies one of its streams needs that stream before its first packet."""
+        return _open(self.path)
 
     def _decoded(self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None) -> Iterator[Any]:
         """Decoded pictures of a stream; a packet that cannot be decoded is counted and passed over."""
@@ -314,7 +323,7 @@ class Pictures:
         """Yield the chosen pictures in the order of their numbers; ``on_audio`` is never called."""
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
-        choose = sampling.chooser()
+        choose, scenes, cut, last = sampling.chooser(), CutDetector(), False, None
         for number, name in self.numbered:
             time = number / self.fps
             if sampling.end is not None and time >= sampling.end:
@@ -324,8 +333,13 @@ class Pictures:
                 report.fail(number)
                 continue
             report.decoded += 1
+            # Where numbers are missing, nobody knows whether the scene went on.
+            jump = scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
+            cut |= jump and last == number - 1
+            last = number
             if choose(number, time):
-                yield Frame(number, time, image)
+                yield Frame(number, time, image, cut)
+                cut = False
 
 
 Source = VideoFile | Pictures
@@ -430,6 +444,17 @@ def _displayed_size(height: int, width: int, rotation: int, aspect: Fraction) ->
     elif aspect < 1:
         height = round(height / aspect)
     return (width, height) if rotation % 180 else (height, width)
+
+
+def _luma(picture: Any) -> NDArray[np.uint8]:
+    """(height, width) brightness of a decoded picture, without converting it where its first plane is just that."""
+    bits = picture.format.components[0].bits
+    if picture.format.is_rgb or picture.format.has_palette or not picture.format.is_planar or bits > 16:
+        return picture.to_ndarray(format="gray8")
+    plane = picture.planes[0]
+    kind = np.dtype(np.uint8 if bits == 8 else ">u2" if picture.format.is_big_endian else "<u2")
+    rows = np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)[:, : picture.width]
+    return rows if bits == 8 else (rows >> (bits - 8)).astype(np.uint8)
 
 
 def _displayed(picture: Any, aspect: Fraction) -> Image:

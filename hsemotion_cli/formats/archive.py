@@ -35,7 +35,8 @@ def read(path: Path) -> Timeline:
     if not path.is_file():
         raise InputError(f"{path}: not there; annotate writes it beside the table, and it holds the raw scores.")
     try:
-        with np.load(path, allow_pickle=False) as data:
+        # Opened here, since numpy leaves the file open when it turns out to be damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             scores: dict[str, dict[str, np.ndarray]] = {}
             for name in data.files:
                 if name.startswith("scores/"):

@@ -253,8 +253,12 @@ def _typed(header: list[str], rows: list[list[str]]) -> Block:
 
 
 def _cell(name: str, text: str) -> Any:
-    if text == "":
+    if text == "" and name != "frame":
         return None
-    if name in _INTEGERS:
-        return int(text)
-    return float(text) if name in _DECIMALS else text
+    try:
+        # Spreadsheets and data frames write integers of columns with empty cells as 3.0.
+        if name in _INTEGERS:
+            return int(text.removesuffix(".0"))
+        return float(text) if name in _DECIMALS else text
+    except ValueError:
+        raise ValueError(f"the column {name} holds {text!r}") from None

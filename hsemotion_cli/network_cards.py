@@ -1,0 +1,301 @@
+"""The networks of HSEmotion and DDAMFN as data: how each is fed, what it says, and where its weights are.
+
+Sources: EmotiEffLib (sb-ai-lab/EmotiEffLib), its earlier home (av-savchenko/face-emotion-recognition) and
+SainingZhang/DDAMFN. The git blob ids are those of the three repositories' trees; a git blob id is the SHA-1 of
+"blob ", the size in decimal, a zero byte and the content, so it checks a file that came by any way.
+
+Two published files have no card: ``mobilenet_7.h5`` is a Keras file, and nothing readable says how
+``affectnet_7_vggface2_rexnet150.pt`` is to be fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+AFFECTNET_8 = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+"""Alphabetical order of HSEmotion's networks with eight classes, in our names."""
+
+AFFECTNET_7 = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+"""The same without contempt."""
+
+AFFECTNET_NUMERIC = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+"""AffectNet's own numbering, the order of the original DDAMFN networks (``affectnet8_test.py``)."""
+
+RESIZE: Mapping[str, str] = {"torch": "pil-bilinear", "onnx": "cv2-bilinear"}
+"""emotiefflib's engine -> its resize rule; the networks were trained with torch's. See ``networks.resized``."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """A published file.
+
+    Attributes:
+        name: in our cache.
+        kind: "pt" (pickled module), "pth" (pickled dictionary) or "onnx".
+        url: address.
+        git_blob: git blob id (SHA-1, hexadecimal).
+        sha256: hexadecimal, where the authors or we know it.
+    """
+
+    name: str
+    kind: str
+    url: str
+    git_blob: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """How a network is fed and how its outputs are read.
+
+    Attributes:
+        architectures: keys of ``architectures.ARCHITECTURES`` that the weights may belong to; where there are
+            several, the first whose names and shapes all fit is the one.
+        size: width and height of the input in pixels.
+        mean, std: per RGB channel, of values in [0, 1].
+        classes: expression of each of the first outputs (logits), in our names.
+        valence_arousal: whether two more outputs follow, valence then arousal, linear.
+        embedding_size: columns of the embedding.
+        embedding_source: the layer whose input the embedding is, by its name in the authors' code.
+        files: published files; none where the authors published none, then the user brings one.
+        resize: engine of emotiefflib -> resize rule.
+    """
+
+    architectures: tuple[str, ...]
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    classes: tuple[str, ...]
+    valence_arousal: bool
+    embedding_size: int
+    embedding_source: str
+    files: tuple[WeightFile, ...] = ()
+    resize: Mapping[str, str] = field(default_factory=lambda: RESIZE)
+
+    @property
+    def outputs(self) -> int:
+        """Columns of the last linear layer."""
+        return len(self.classes) + 2 * self.valence_arousal
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """One row of the table: what ``registry`` makes a card of. The fields are those of ``ModelCard``."""
+
+    name: str
+    paper_name: str
+    crop: str
+    licence: str
+    training_data: str
+    citation: str
+    network: NetworkSpec
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that its outputs serve."""
+        return ("expression", "valence_arousal") if self.network.valence_arousal else ("expression",)
+
+
+EMOTIEFFLIB = "https://github.com/sb-ai-lab/EmotiEffLib/blob/main/models/affectnet_emotions/{}?raw=true"
+EARLIER = "https://github.com/av-savchenko/face-emotion-recognition/blob/main/models/affectnet_emotions/{}?raw=true"
+DDAMFN = "https://github.com/SainingZhang/DDAMFN/blob/main/DDAMFN%2B%2B/checkpoints_ver2.0/{}?raw=true"
+
+HSE_LICENCE = "Apache-2.0 (EmotiEffLib); AffectNet and VGGFace2 are themselves for research only"
+EARLIER_LICENCE = "none stated beside the file; AffectNet and VGGFace2 are themselves for research only"
+DDAMFN_LICENCE = "none stated in SainingZhang/DDAMFN; the training data are for research only"
+
+HSE_DATA = "VGGFace2 (face identification), then AffectNet, 287,651 pictures"
+HSE_FER = (
+    "Savchenko, Savchenko and Makarov 2022, IEEE Trans. Affective Computing 13(4); Savchenko 2024, arXiv:2403.11590"
+)
+HSE_MTL = "Savchenko 2024, arXiv:2403.11590 and arXiv:2407.13184"
+DDAMFN_PAPER = "Zhang, Zhang, Zhang, Wang and Song 2023, Electronics 12(17):3595"
+
+
+def _files(name: str, pt: str | None, onnx: str | None, pattern: str = EMOTIEFFLIB) -> tuple[WeightFile, ...]:
+    """The files of one of HSEmotion's networks: its pickled module and its ONNX graph."""
+    published = (("pt", "", pt), ("onnx", "onnx/", onnx))
+    return tuple(
+        WeightFile(f"{name}.{kind}", kind, pattern.format(f"{folder}{name}.{kind}"), blob)
+        for kind, folder, blob in published
+        if blob is not None
+    )
+
+
+def _efficientnet(
+    name: str, paper_name: str, size: str, classes: tuple[str, ...], files: tuple[WeightFile, ...], mtl: bool = False
+) -> NetworkEntry:
+    """A card of the EfficientNet family; ``size`` is "b0" or "b2"."""
+    pixels, columns = {"b0": (224, 1280), "b2": (260, 1408)}[size]
+    network = NetworkSpec(
+        (f"tf_efficientnet_{size}",), pixels, *IMAGENET, classes, mtl, columns, "classifier", files=files
+    )
+    licence = HSE_LICENCE if files[0].url.startswith("https://github.com/sb-ai-lab/") else EARLIER_LICENCE
+    return NetworkEntry(name, paper_name, "box", licence, HSE_DATA, HSE_MTL if mtl else HSE_FER, network)
+
+
+def _ddamfn(
+    name: str,
+    paper_name: str,
+    classes: tuple[str, ...],
+    file: tuple[str, str] | None,
+    training_data: str,
+    valence_arousal: bool = False,
+) -> NetworkEntry:
+    """A card of the DDAMFN family; ``file`` is the published name and git blob id.
+
+    They are trained on faces aligned at 112 pixels; of HSEmotion's own trainings, the one comparison of both
+    crops favours the aligned ones as well (total score 1.3128 against 1.2238 on s-Aff-Wild2).
+    """
+    files = (WeightFile(f"{name}.pth", "pth", DDAMFN.format(file[0]), file[1]),) if file else ()
+    network = NetworkSpec(("ddamfn",), 112, *IMAGENET, classes, valence_arousal, 512, "fc", files=files)
+    licence = DDAMFN_LICENCE if file else "not published"
+    citation = DDAMFN_PAPER if file else f"{DDAMFN_PAPER}; {HSE_MTL}"
+    return NetworkEntry(name, paper_name, "aligned-112", licence, training_data, citation, network)
+
+
+NETWORKS: tuple[NetworkEntry, ...] = (
+    _efficientnet(
+        "enet_b0_8_best_vgaf",
+        "EmotiEffNet-B0",
+        "b0",
+        AFFECTNET_8,
+        _files(
+            "enet_b0_8_best_vgaf",
+            "7219cfb037209b253ea8b81cf969e60a00e9181c",
+            "49772db4e87ee6df57087fba131832a959e5c64d",
+        ),
+    ),
+    _efficientnet(
+        "enet_b0_8_best_afew",
+        "EmotiEffNet-B0",
+        "b0",
+        AFFECTNET_8,
+        _files(
+            "enet_b0_8_best_afew",
+            "9540c8beff661f1c2fca16de63b530cce24bb17d",
+            "d87faf71e8756d68c701ffd88b4cde4be460f57d",
+        ),
+    ),
+    _efficientnet(
+        "enet_b0_8_va_mtl",
+        "MT-EmotiEffNet-B0",
+        "b0",
+        AFFECTNET_8,
+        _files(
+            "enet_b0_8_va_mtl",
+            "b7223bd1ab092a1b5a42bc04a5f4fbfe4d9f8b9b",
+            "7ce9d6dd5b82b260bc19bfe7822a6ffa1abb6011",
+        ),
+        mtl=True,
+    ),
+    _efficientnet(
+        "enet_b0_8_best",
+        "EmotiEffNet-B0",
+        "b0",
+        AFFECTNET_8,
+        _files("enet_b0_8_best", "1b59ad5cbb986bb227deb813553f017f1b01aa7c", None, EARLIER),
+    ),
+    _efficientnet(
+        "enet_b0_7",
+        "EmotiEffNet-B0, seven classes",
+        "b0",
+        AFFECTNET_7,
+        _files("enet_b0_7", "47b748b42622ae1489a389588e9526d44ab01009", None, EARLIER),
+    ),
+    _efficientnet(
+        "enet_b2_8",
+        "EmotiEffNet-B2",
+        "b2",
+        AFFECTNET_8,
+        _files("enet_b2_8", "eed81e6368877e89f8a99cfabadae7c3ddc3a949", "a7cb612cbab1ce3d50dd52e57285fb2c7ea6d0d9"),
+    ),
+    _efficientnet(
+        "enet_b2_8_best",
+        "EmotiEffNet-B2",
+        "b2",
+        AFFECTNET_8,
+        _files(
+            "enet_b2_8_best",
+            "43be51786607c44fd13df41a497056c6accf7188",
+            "7e53eb31fefa28f6667195b27c7adade87da0a8f",
+            EARLIER,
+        ),
+    ),
+    _efficientnet(
+        "enet_b2_7",
+        "EmotiEffNet-B2, seven classes",
+        "b2",
+        AFFECTNET_7,
+        _files("enet_b2_7", "5a8ccbb17913461296003be726a22b6fc40d602b", "cdd6a6070b72ed2e59e15e810ae0ecdbcb0f7626"),
+    ),
+    NetworkEntry(
+        "mbf_va_mtl",
+        "MT-EmotiMobileFaceNet",
+        "box",
+        HSE_LICENCE,
+        HSE_DATA,
+        HSE_MTL,
+        NetworkSpec(
+            ("mobilefacenet", "mobilefacenet_large"),
+            112,
+            *HALF,
+            AFFECTNET_8,
+            True,
+            512,
+            "fc",
+            _files(
+                "mbf_va_mtl", "522bdabca7c655a7abde9cfca17e3dfcceadf9a0", "194db927ec135679e5cd0a267c5605e2e9d68e7e"
+            ),
+        ),
+    ),
+    NetworkEntry(
+        "mobilevit_va_mtl",
+        "MT-EmotiMobileViT",
+        "box",
+        HSE_LICENCE,
+        HSE_DATA,
+        HSE_MTL,
+        NetworkSpec(
+            ("mobilevitv2_150",),
+            224,
+            *IMAGENET,
+            AFFECTNET_8,
+            True,
+            768,
+            "head.fc",
+            _files(
+                "mobilevit_va_mtl",
+                "d648cb1a20a5b1ab0af64192ec9be39e5cdd3961",
+                "bed5781a1af9924536638ac3786603e124ee900e",
+            ),
+        ),
+    ),
+    _ddamfn("ddamfnet_8", "DDAMFN, trained by HSEmotion", AFFECTNET_8, None, "MS-Celeb-1M, then AffectNet"),
+    _ddamfn("ddamfnet_8_mtl", "MT-EmotiDDAMFN", AFFECTNET_8, None, "MS-Celeb-1M, then AffectNet", True),
+    _ddamfn(
+        "ddamfn_affectnet8",
+        "DDAMFN++",
+        AFFECTNET_NUMERIC,
+        ("affecnet8_epoch25_acc0.6469.pth", "b8dce63bfc249c270cd09f5adc34cf7948954b1f"),
+        "MS-Celeb-1M, then AffectNet",
+    ),
+    _ddamfn(
+        "ddamfn_affectnet7",
+        "DDAMFN++, seven classes",
+        AFFECTNET_NUMERIC[:7],
+        ("affecnet7_epoch19_acc0.671.pth", "a2399a1346f184f12725b37b3969bcc41529cdec"),
+        "MS-Celeb-1M, then AffectNet",
+    ),
+    _ddamfn(
+        "ddamfn_rafdb",
+        "DDAMFN++, RAF-DB",
+        AFFECTNET_NUMERIC[:7],
+        ("rafdb_epoch20_acc0.9204_bacc0.8617.pth", "3adfea01f296a4ef56ccd98578ab45a43e73f2eb"),
+        "MS-Celeb-1M, then RAF-DB",
+    ),
+)

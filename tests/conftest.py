@@ -1,0 +1,42 @@
+"""Where the data lies, and clips that many tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import clips
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_videos() -> list[Path]:
+    """Real clips that the project may not ship."""
+    folder = SHARED / "data" / "videos"
+    if not folder.is_dir():
+        pytest.skip("needs the labelled clips of ../shared/data/videos, which are not here")
+    return sorted(path for path in folder.rglob("*") if path.suffix in {".mp4", ".mov"})
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The clips that the project ships."""
+    return ROOT / "sample_videos"
+
+
+@pytest.fixture(scope="session")
+def smile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve frames of one face, with sound."""
+    path = tmp_path_factory.mktemp("clips") / "smile.mp4"
+    clips.write(path, [clips.portrait(shift=2 * k) for k in range(12)], audio="aac")
+    return path
+
+
+@pytest.fixture(scope="session")
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames of nobody."""
+    path = tmp_path_factory.mktemp("clips") / "nobody.mp4"
+    clips.write(path, [clips.blank()] * 6)
+    return path

@@ -1,0 +1,182 @@
+"""Finding faces: the right place, whatever came before, also small ones; and cutting them out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import clips
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hsemotion_cli import crops, faces
+from hsemotion_cli.domain import Frame
+from hsemotion_cli.errors import UsageError
+from hsemotion_cli.faces import FaceFinder, overlap, see, tiles
+from hsemotion_cli.video import read_picture
+
+
+@pytest.fixture(scope="module")
+def finder() -> Iterator[FaceFinder]:
+    with FaceFinder() as finder:
+        yield finder
+
+
+@pytest.fixture(scope="module")
+def astronaut(samples: Path) -> np.ndarray:
+    return read_picture(samples / "stills" / "astronaut.png")
+
+
+def test_the_shipped_bundle_is_the_one_whose_licence_was_checked() -> None:
+    with faces.bundle() as path:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == faces.BUNDLE_SHA256
+
+
+def test_landmarks_agree_with_mediapipe_on_the_whole_picture(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    import mediapipe as mp
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    with faces.bundle() as path:
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(path)), output_face_blendshapes=True
+        )
+    with vision.FaceLandmarker.create_from_options(options) as landmarker:
+        result = landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=astronaut))
+    expected = np.array([(p.x * 512, p.y * 512) for p in result.face_landmarks[0]])
+    (face,) = finder.find(astronaut)
+    # The region that is looked at differs a little, and so do the landmarks: by under 2 % of the face.
+    assert np.abs(face.landmarks - expected).max() < 0.02 * face.box[2]
+    shapes = np.array([c.score for c in result.face_blendshapes[0]])
+    assert np.abs(face.blendshapes - shapes).max() < 0.15
+    assert face.blendshapes[faces.BLENDSHAPES.index("mouthSmileLeft")] > 0.8
+
+
+def test_the_same_picture_gives_the_same_face_whatever_came_before(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    (alone,) = finder.find(astronaut)
+    finder.find(clips.portrait(shift=40))
+    finder.find(clips.blank())
+    (later,) = finder.find(astronaut)
+    assert later.box == alone.box
+    assert later.score == alone.score
+    assert np.array_equal(later.landmarks, alone.landmarks)
+    assert np.array_equal(later.blendshapes, alone.blendshapes)
+
+
+def test_two_faces_are_two(finder: FaceFinder) -> None:
+    picture = np.hstack([clips.portrait(240, 240), clips.portrait(240, 240)[:, ::-1]])
+    found = finder.find(np.ascontiguousarray(picture))
+    assert sorted(face.box[0] > 240 for face in found) == [False, True]
+    assert overlap(found[0].box, found[1].box) == 0
+
+
+def test_nobody_is_nobody_and_tiny_pictures_do_no_harm(finder: FaceFinder) -> None:
+    for size in ((1, 1), (2, 500), (500, 2), (320, 240)):
+        assert finder.find(clips.blank(*size)) == []
+
+
+def test_a_40_pixel_face_in_a_1080p_picture_needs_tiles(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    scale = 40 / finder.find(astronaut)[0].box[2]
+    small = cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    picture = clips.blank(1920, 1080).copy()
+    picture[700 : 700 + small.shape[0], 1300 : 1300 + small.shape[1]] = small
+    assert finder.find(picture) == []
+    with FaceFinder(min_face=40) as tiled:
+        (face,) = tiled.find(picture)
+    assert face.box[2] == pytest.approx(40, abs=6)
+    assert 1300 < face.box[0] < 1300 + small.shape[1]
+    assert 700 < face.box[1] < 700 + small.shape[0]
+
+
+@given(st.integers(1, 4000), st.integers(1, 3000), st.integers(16, 200), st.data())
+def test_tiles_hold_every_face_of_the_smallest_size_whole(width: int, height: int, face: int, data: st.DataObject) -> None:
+    if face > min(width, height):
+        return
+    x, y = data.draw(st.integers(0, width - face)), data.draw(st.integers(0, height - face))
+    whole = [(0, 0, max(width, height)), *tiles(width, height, face)]
+    holding = [t for t in whole if t[0] <= x and t[1] <= y and x + face <= t[0] + t[2] and y + face <= t[1] + t[2]]
+    # ... in one in which it is large enough for the detector (a pixel of rounding granted).
+    assert any(face >= faces.REACH * (side - 10) for _, _, side in holding)
+
+
+def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    x, y, w, h = (round(v) for v in finder.find(astronaut)[0].box)
+    crop = np.ascontiguousarray(astronaut[y : y + h, x : x + w])
+    (sighting,) = see([Frame(7, 0.28, crop)], finder, ["box", "aligned-112"], given=True)
+    (face,) = sighting.faces
+    assert face.box == (0, 0, w, h)
+    assert np.isnan(face.score)
+    assert face.crops["box"] is crop
+    assert face.crops["aligned-112"] is crop
+    assert face.blendshapes[faces.BLENDSHAPES.index("mouthSmileLeft")] > 0.6
+
+
+def test_cutting_the_box_clips_at_the_edge(astronaut: np.ndarray) -> None:
+    cut = crops.boxed(astronaut, (-20.4, 500.2, 60, 60))
+    assert np.array_equal(cut, astronaut[500:512, 0:40])
+    assert crops.boxed(astronaut, (600, 600, 10, 10)).size > 0
+    assert crops.boxed(astronaut, (10, 10, 30, 40)).base is None, "a view would keep the whole picture alive"
+
+
+def test_aligning_puts_the_five_points_on_the_template(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    (face,) = finder.find(astronaut)
+    marked = np.zeros_like(astronaut)
+    points = face.landmarks[list(crops.FIVE_POINTS)]
+    for size in (112, 224):
+        placed = []
+        for x, y in points:
+            marked[:] = 0
+            cv2.circle(marked, (round(float(x)), round(float(y))), 2, (255, 255, 255), -1)
+            spot = crops.aligned(marked, face.landmarks, size)[..., 0].astype(float)
+            ys, xs = np.mgrid[: spot.shape[0], : spot.shape[1]]
+            placed.append(((xs * spot).sum() / spot.sum(), (ys * spot).sum() / spot.sum()))
+        # A real face is no template: what is left is its own shape, a few pixels of 112.
+        assert np.abs(np.array(placed) / size - crops.ARCFACE_TEMPLATE / 112).max() < 0.06
+
+
+def test_the_similarity_is_the_least_squares_one() -> None:
+    random = np.random.default_rng(1)
+    source, target = random.normal(size=(5, 2)) * 50, random.normal(size=(5, 2)) * 50
+    found = crops.similarity(source, target)
+    # As a linear system in (a, b, tx, ty), solved by numpy.
+    system = np.concatenate([[(x, -y, 1, 0), (y, x, 0, 1)] for x, y in source])
+    a, b, tx, ty = np.linalg.lstsq(system, target.ravel(), rcond=None)[0]
+    assert found == pytest.approx(np.array([[a, -b, tx], [b, a, ty]]))
+
+
+def test_shrinking_does_not_alias() -> None:
+    stripes = np.zeros((900, 900, 3), np.uint8)
+    stripes[:, ::2] = 255
+    landmarks = np.zeros((478, 2), np.float32)
+    landmarks[list(crops.FIVE_POINTS)] = crops.ARCFACE_TEMPLATE * 7
+    inner = crops.aligned(stripes, landmarks, 112)[10:-10, 10:-10]
+    assert inner.std() < 25, "one-pixel stripes must become grey; without averaging the deviation is 127"
+
+
+@pytest.mark.parametrize("recipe", ["", "aligned", "aligned-0", "box-2", "aligned-12345"])
+def test_unknown_crop_recipes_are_refused(recipe: str) -> None:
+    with pytest.raises(UsageError, match="aligned-112"):
+        crops.check_recipe(recipe)
+
+
+@pytest.mark.parametrize("options", [{"min_face": 3}, {"threshold": 0.0}, {"threshold": 1.5}])
+def test_impossible_detector_settings_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        FaceFinder(**options)
+
+
+def test_nothing_of_the_runtimes_chatter_reaches_the_user() -> None:
+    script = (
+        "import numpy as np, sys\nfrom hsemotion_cli.faces import FaceFinder\n"
+        "with FaceFinder(min_face=40) as f:\n    f.find(np.zeros((240, 320, 3), np.uint8))\n"
+        "print('mine', file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stderr == "mine\n"
+    assert done.stdout == ""

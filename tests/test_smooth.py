@@ -1,0 +1,197 @@
+"""Smoothing against scipy, at ends, gaps, and uneven times; blending and bridging."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from hsemotion_cli.errors import InputError, UsageError
+from hsemotion_cli.recipe import Recipe, Smoothing
+from hsemotion_cli.refine import blend, refine
+from hsemotion_cli.smooth import segments, smooth, smooth_run
+from hsemotion_cli.tasks import ACTION_UNITS, TASKS
+from hsemotion_cli.timeline import Timeline
+
+
+def timeline(rows: list[tuple[int, int]], times: np.ndarray, **models: dict[str, np.ndarray]) -> Timeline:
+    """``rows`` are (frame position, face id)."""
+    row, face = (np.array([r[k] for r in rows], np.int64).reshape(-1) for k in (0, 1))
+    n = len(rows)
+    box = np.column_stack([np.arange(n), np.zeros(n), np.full(n, 10), np.full(n, 10)]).astype(np.float32)
+    index = np.arange(len(times))
+    return Timeline(index, np.asarray(times, float), row, face, np.full(n, 0.9, np.float32), box, models)
+
+
+def scores(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    expression = random.dirichlet(np.ones(8), n)
+    return {
+        "expression": expression.astype(np.float32),
+        "valence_arousal": random.uniform(-1, 1, (n, 2)).astype(np.float32),
+        "action_units": random.uniform(0, 1, (n, 12)).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("width", [0.6, 1.0, 2.5, 7.0])
+@pytest.mark.parametrize("length", [1, 2, 9, 200])
+def test_gaussian_is_scipys_with_its_weights_normalised_at_the_ends(width: float, length: int) -> None:
+    values = np.random.default_rng(3).normal(size=(length, 4))
+    kwargs = {"sigma": width, "axis": 0, "mode": "constant", "truncate": 4.0}
+    expected = ndimage.gaussian_filter1d(values, **kwargs) / ndimage.gaussian_filter1d(np.ones((length, 1)), **kwargs)
+    found = smooth_run(np.arange(float(length)), values, Smoothing("gaussian", width, "frames"))
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("width", [1, 3, 11, 101])
+@pytest.mark.parametrize("length", [1, 2, 9, 200])
+def test_box_is_scipys_with_its_window_cut_off_at_the_ends(width: int, length: int) -> None:
+    values = np.random.default_rng(4).normal(size=(length, 3))
+    kwargs = {"size": width, "axis": 0, "mode": "constant"}
+    expected = ndimage.uniform_filter1d(values, **kwargs) / ndimage.uniform_filter1d(np.ones((length, 1)), **kwargs)
+    found = smooth_run(np.arange(float(length)), values, Smoothing("box", width, "frames"))
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_seconds_and_frames_agree_at_a_constant_rate() -> None:
+    values = np.random.default_rng(5).normal(size=(100, 2))
+    seconds = smooth_run(np.arange(100) / 25, values, Smoothing("gaussian", 0.1, "seconds"))
+    frames = smooth_run(np.arange(100.0), values, Smoothing("gaussian", 2.5, "frames"))
+    assert seconds == pytest.approx(frames, abs=1e-12)
+    box = smooth_run(np.arange(100) / 25, values, Smoothing("box", 0.4, "seconds"))
+    assert box == pytest.approx(smooth_run(np.arange(100.0), values, Smoothing("box", 11, "frames")), abs=1e-12)
+
+
+def test_uneven_times_weigh_by_their_distance() -> None:
+    times = np.array([0.0, 0.1, 0.15, 0.9])
+    values = np.array([[1.0], [2.0], [4.0], [8.0]])
+    weights = np.exp(-0.5 * ((times[:, None] - times[None]) / 0.1) ** 2)
+    weights[np.abs(times[:, None] - times[None]) > 0.4 + 1e-9] = 0
+    expected = weights @ values / weights.sum(axis=1, keepdims=True)
+    assert smooth_run(times, values, Smoothing("gaussian", 0.1)) == pytest.approx(expected)
+
+
+def test_nothing_is_smoothed_across_a_long_gap_or_between_people() -> None:
+    times = np.arange(60) / 25
+    rows = [(k, 0) for k in range(20)] + [(k, 1) for k in range(60)] + [(k, 0) for k in range(40, 60)]
+    rows.sort()
+    line = timeline(rows, times)
+    values = np.array([[1000.0 * face + (100 if frame >= 40 else 0)] for frame, face in rows])
+    wide = Smoothing("gaussian", 5.0)
+    split = smooth(line, values, wide, max_gap=0.5)
+    for frame, face in rows:
+        if face == 0:
+            assert split[rows.index((frame, face)), 0] == pytest.approx(100 if frame >= 40 else 0)
+    # The same gap of 0.8 s is bridged where longer ones are allowed.
+    joined = smooth(line, values, wide, max_gap=1.0)
+    assert 1 < joined[rows.index((19, 0)), 0] < 99
+
+
+def test_frames_analysed_rarely_are_no_gaps() -> None:
+    line = timeline([(k, 0) for k in range(5)], np.arange(5) * 2.0)
+    assert len(segments(line, 0.5)) == 1
+    assert len(segments(timeline([(0, 0), (1, 0), (4, 0)], np.arange(5) * 2.0), 0.5)) == 2
+
+
+def test_unscored_rows_stay_unscored_and_weigh_nothing() -> None:
+    values = np.array([[1.0], [np.nan], [3.0]])
+    found = smooth_run(np.arange(3.0), values, Smoothing("box", 3, "frames"))
+    assert found[[0, 2], 0] == pytest.approx([1, 3])
+    assert np.isnan(found[1, 0])
+
+
+filters = st.one_of(
+    st.builds(Smoothing, st.just("gaussian"), st.floats(1e-3, 100), st.sampled_from(["seconds", "frames"])),
+    st.builds(Smoothing, st.just("box"), st.integers(0, 50).map(lambda k: 2 * k + 1.0), st.just("frames")),
+    st.builds(Smoothing, st.just("box"), st.floats(1e-3, 100), st.just("seconds")),
+)
+
+
+@given(filters, st.lists(st.tuples(st.floats(0.001, 3), st.floats(-1, 1)), min_size=1, max_size=40))
+def test_smoothing_keeps_shape_range_and_constants(filter_: Smoothing, steps: list[tuple[float, float]]) -> None:
+    times = np.cumsum([s for s, _ in steps])
+    position = np.arange(float(len(steps))) if filter_.unit == "frames" else times
+    values = np.array([[v, 0.25] for _, v in steps])
+    found = smooth_run(position, values, filter_)
+    assert found.shape == values.shape
+    assert found[:, 0].min() >= values[:, 0].min() - 1e-9
+    assert found[:, 0].max() <= values[:, 0].max() + 1e-9
+    assert found[:, 1] == pytest.approx(np.full(len(steps), 0.25))
+
+
+@pytest.mark.parametrize("text", ["gaussian:0.2", "gaussian:5f", "box:1.5", "box:11f", "none"])
+def test_smoothing_words_round_trip(text: str) -> None:
+    assert str(Smoothing.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "median:3", "gaussian", "gaussian:", "gaussian:-1", "box:4f", "box:0", "gaussian:1e3x"])
+def test_other_smoothing_words_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--smooth"):
+        Smoothing.parse(text)
+
+
+def test_blending_is_the_weighted_mean_and_takes_a_task_from_who_has_it() -> None:
+    a, b = scores(6, 1), scores(6, 2)
+    del b["action_units"]
+    line = timeline([(k, 0) for k in range(6)], np.arange(6) / 25, a=a, b=b)
+    recipe = Recipe(("a", "b"), blend=dict.fromkeys(TASKS, 0.6), thresholds={})
+    expected = 0.6 * a["expression"].astype(float) + 0.4 * b["expression"].astype(float)
+    assert blend(line, recipe, "expression") == pytest.approx(expected)
+    assert np.array_equal(blend(line, recipe, "action_units"), a["action_units"])
+    everything = Recipe(("a", "b"), blend=dict.fromkeys(TASKS, 1.0))
+    assert np.array_equal(blend(line, everything, "expression"), a["expression"])
+    with pytest.raises(InputError, match="raw scores of c"):
+        blend(line, Recipe(("c",)), "expression")
+
+
+def test_a_face_that_one_model_could_not_score_is_the_others() -> None:
+    a, b = scores(2, 1), scores(2, 2)
+    a["expression"][0] = np.nan
+    line = timeline([(0, 0), (1, 0)], np.arange(2) / 25, a=a, b=b)
+    found = blend(line, Recipe(("a", "b"), blend={"expression": 0.5}), "expression")
+    assert np.array_equal(found[0], b["expression"][0])
+    assert found[1] == pytest.approx((a["expression"][1] + b["expression"][1]) / 2)
+
+
+def test_bridging_interpolates_short_gaps_only_and_marks_them() -> None:
+    times = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 2.0, 2.1])
+    rows = [(0, 0), (1, 1), (3, 0), (5, 0), (6, 0)]
+    line = timeline(rows, times, m=scores(5))
+    affect = refine(line, Recipe(("m",), interpolate=0.25))
+    added = [(int(r), int(i)) for r, i, b in zip(affect.row, affect.face_id, affect.interpolated, strict=True) if b]
+    assert added == [(1, 0), (2, 0)]
+    ours = {(int(r), int(i)): k for k, (r, i) in enumerate(zip(affect.row, affect.face_id, strict=True))}
+    va = affect.tasks["valence_arousal"]
+    expected = va[ours[0, 0]] * (2 / 3) + va[ours[3, 0]] * (1 / 3)
+    assert va[ours[1, 0]] == pytest.approx(expected)
+    assert affect.box[ours[1, 0]] == pytest.approx(line.box[0] * (2 / 3) + line.box[2] / 3)
+    assert np.isnan(affect.det_score[ours[1, 0]])
+    assert not refine(line, Recipe(("m",))).interpolated.any()
+
+
+def test_a_recipe_survives_json() -> None:
+    recipe = Recipe.of("mp-blendshapes", smooth="box:5f", interpolate=0.2, thresholds={"AU12": 0.4})
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert recipe.thresholds["AU12"] == 0.4
+    assert set(recipe.thresholds) == set(ACTION_UNITS)
+    with pytest.raises(UsageError, match="not complete"):
+        Recipe.from_json({"models": ["a"]})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"models": "mp-blendshapes,mp-blendshapes"},
+        {"models": "nonsense"},
+        {"models": ""},
+        {"models": "mp-blendshapes", "thresholds": {"AU99": 0.5}},
+        {"models": "mp-blendshapes", "thresholds": {"AU12": 1.5}},
+        {"models": "mp-blendshapes", "interpolate": -1},
+        {"models": "mp-blendshapes", "max_gap": float("nan")},
+    ],
+)
+def test_impossible_recipes_are_usage_errors(options: dict) -> None:
+    with pytest.raises(UsageError):
+        Recipe.of(options.pop("models"), **options)

@@ -1,0 +1,221 @@
+"""The table: its columns and cells, and that every format holds the same and comes back."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_smooth import scores, timeline
+
+from hsemotion_cli import schema
+from hsemotion_cli.errors import InputError, UsageError
+from hsemotion_cli.formats import archive, table
+from hsemotion_cli.outputs import whole
+from hsemotion_cli.recipe import Recipe
+from hsemotion_cli.refine import Affect, refine
+from hsemotion_cli.tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, compound_scores
+from hsemotion_cli.timeline import Timeline
+
+THRESHOLDS = dict.fromkeys(ACTION_UNITS, 0.5)
+ROWS = [(0, 0), (0, 1), (2, 1), (3, 0)]
+
+
+def example(interpolate: float = 0.0) -> tuple[Timeline, Affect]:
+    """Four frames, the second without a face, two people; nothing known of the last face's expression."""
+    made = scores(len(ROWS), 7)
+    made["expression"][3] = np.nan
+    line = timeline(ROWS, np.array([0.5, 0.54, 0.58, 0.7]), m=made)
+    return line, refine(line, Recipe(("m",), thresholds=THRESHOLDS, interpolate=interpolate))
+
+
+def saved(affect: Affect, folder: Path) -> dict[str, Path]:
+    paths = {}
+    for name, write in table.WRITERS.items():
+        paths[name] = folder / f"t.{name}"
+        with whole(paths[name]) as file:
+            write(affect, file)
+    return paths
+
+
+def test_the_columns_are_the_promised_ones_in_order() -> None:
+    units = ["AU01", "AU02", "AU04", "AU06", "AU07", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26"]
+    assert list(schema.NAMES) == [
+        *("frame", "time", "face_id", "face_detected", "interpolated", "det_score", "x", "y", "w", "h"),
+        *("expression", "expression_score", "p_neutral", "p_anger", "p_disgust", "p_fear", "p_happiness"),
+        *("p_sadness", "p_surprise", "p_contempt", "valence", "arousal"),
+        *(f"{unit}_p" for unit in units),
+        *(f"{unit}_c" for unit in units),
+        *("compound", "p_fearfully_surprised", "p_happily_surprised", "p_sadly_surprised"),
+        *("p_disgustedly_surprised", "p_angrily_surprised", "p_sadly_fearful", "p_sadly_angry"),
+    ]
+
+
+def test_cells_say_what_the_scores_say(tmp_path: Path) -> None:
+    line, affect = example()
+    read = pd.read_csv(saved(affect, tmp_path)["csv"])
+    assert read["frame"].tolist() == [0, 0, 1, 2, 3]
+    assert read["time"].tolist() == [0.5, 0.5, 0.54, 0.58, 0.7]
+    assert read["face_id"].fillna(-1).tolist() == [0, 1, -1, 1, 0]
+    assert read["face_detected"].tolist() == [1, 1, 0, 1, 1]
+    expression = line.scores["m"]["expression"]
+    faces = read[read["face_id"].notna()].reset_index(drop=True)
+    assert faces[[f"p_{name}" for name in EXPRESSIONS]].to_numpy() == pytest.approx(expression, abs=6e-7, nan_ok=True)
+    for k in range(3):
+        best = EXPRESSIONS[int(expression[k].argmax())]
+        assert faces["expression"][k] == best
+        assert faces["expression_score"][k] == faces[f"p_{best}"][k]
+    units = line.scores["m"]["action_units"]
+    assert faces[[f"{unit}_c" for unit in ACTION_UNITS]].to_numpy().tolist() == (units >= 0.5).astype(int).tolist()
+    pair = {name: [EXPRESSIONS.index(part) for part in parts] for name, parts in COMPOUNDS.items()}
+    for name, parts in pair.items():
+        assert faces[f"p_{name}"][:3].to_numpy() == pytest.approx(expression[:3, parts].mean(axis=1), abs=1e-6)
+    assert faces.loc[3, ["expression", "p_anger", "compound", "p_sadly_angry"]].isna().all()
+    assert faces.loc[3, ["valence", "AU12_p", "AU12_c"]].notna().all()
+
+
+def test_a_frame_without_a_face_has_a_row_of_empty_cells(tmp_path: Path) -> None:
+    _, affect = example()
+    lines = saved(affect, tmp_path)["csv"].read_text().splitlines()
+    assert lines[3] == "1,0.540000,,0,0" + "," * (len(schema.NAMES) - 5)
+
+
+def test_interpolated_rows_are_marked_and_not_detected(tmp_path: Path) -> None:
+    _, affect = example(interpolate=1.0)
+    read = pd.read_csv(saved(affect, tmp_path)["csv"])
+    bridged = read[read["interpolated"] == 1]
+    assert bridged[["frame", "face_id"]].to_numpy().tolist() == [[1, 0], [1, 1], [2, 0]]
+    assert bridged["face_detected"].tolist() == [0, 0, 0]
+    assert bridged["det_score"].isna().all()
+    assert bridged["valence"].notna().all()
+
+
+def test_all_formats_hold_the_same_and_pandas_reads_them(tmp_path: Path) -> None:
+    paths = saved(example()[1], tmp_path)
+    csv, parquet = pd.read_csv(paths["csv"]), pd.read_parquet(paths["parquet"])
+    jsonl = pd.DataFrame([json.loads(line) for line in paths["jsonl"].read_text().splitlines()])
+    assert list(csv) == list(parquet) == list(jsonl) == list(schema.NAMES)
+    for name in schema.NAMES:
+        assert csv[name].astype(object).where(csv[name].notna(), None).tolist() == (
+            parquet[name].astype(object).where(parquet[name].notna(), None).tolist()
+        ), name
+    for suffix, path in paths.items():
+        whole_table = [row for block in table.read_blocks(path) for row in zip(*block.values(), strict=True)]
+        expected = [row for block in table.blocks(example()[1]) for row in zip(*block.values(), strict=True)]
+        assert whole_table == expected, suffix
+
+
+def test_tables_come_back_frame_by_frame(tmp_path: Path) -> None:
+    for path in saved(example()[1], tmp_path).values():
+        frames = list(table.read_frames(path))
+        assert [(frame, [face["face_id"] for face in faces]) for frame, faces in frames] == [
+            (0, [0, 1]),
+            (1, []),
+            (2, [1]),
+            (3, [0]),
+        ]
+
+
+def test_block_size_changes_nothing() -> None:
+    _, affect = example()
+    ones = [row for block in table.blocks(affect, 1) for row in zip(*block.values(), strict=True)]
+    assert ones == [row for block in table.blocks(affect, 100) for row in zip(*block.values(), strict=True)]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sets(st.integers(0, 3), max_size=4), min_size=1, max_size=15), st.floats(0, 1))
+def test_every_frame_has_a_row_and_every_face_one(present: list[set[int]], interpolate: float) -> None:
+    rows = [(k, face) for k, faces in enumerate(present) for face in sorted(faces)]
+    line = timeline(rows, np.arange(len(present)) / 10, m=scores(len(rows)))
+    affect = refine(line, Recipe(("m",), thresholds=THRESHOLDS, interpolate=interpolate))
+    made = [row for block in table.blocks(affect, 4) for row in zip(block["frame"], block["face_id"], strict=True)]
+    assert {frame for frame, _ in made} == set(range(len(present)))
+    assert len(set(made)) == len(made)
+    assert [frame for frame, _ in made] == sorted(frame for frame, _ in made)
+    for k, faces in enumerate(present):
+        assert faces <= {face for frame, face in made if frame == k} or not faces
+        assert ((k, None) in made) == (not any(frame == k and face is not None for frame, face in made))
+
+
+def test_raw_scores_survive_the_archive_exactly(tmp_path: Path) -> None:
+    line, _ = example()
+    for name in ("a.raw.npz", "b.raw.npz"):
+        with whole(tmp_path / name) as file:
+            archive.write(line, file)
+    assert (tmp_path / "a.raw.npz").read_bytes() == (tmp_path / "b.raw.npz").read_bytes()
+    back = archive.read(tmp_path / "a.raw.npz")
+    for name in ("index", "time", "row", "face_id", "det_score", "box"):
+        assert np.array_equal(getattr(back, name), getattr(line, name), equal_nan=name == "det_score")
+        assert getattr(back, name).dtype == getattr(line, name).dtype
+    for task, values in line.scores["m"].items():
+        assert np.array_equal(back.scores["m"][task], values, equal_nan=True)
+
+
+def test_a_damaged_archive_or_a_pickle_is_refused(tmp_path: Path) -> None:
+    with whole(tmp_path / "x.raw.npz") as file:
+        archive.write(example()[0], file)
+    data = (tmp_path / "x.raw.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(data[: len(data) // 2])
+    np.savez(tmp_path / "pickle.npz", index=np.array([{"a": 1}], dtype=object))
+    np.savez(tmp_path / "other.npz", a=np.arange(3))
+    for name in ("cut.npz", "pickle.npz", "other.npz", "none.npz"):
+        with pytest.raises(InputError, match=name):
+            archive.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "", "none of its columns"),
+        ("a.csv", "name,age\nAnn,3\n", "none of its columns"),
+        ("a.csv", ",".join(schema.NAMES[:-1]) + "\n", "p_sadly_angry is missing"),
+        ("a.csv", ",".join(schema.NAMES) + "\n1,2\n", "line 2 has 2 cells"),
+        ("a.csv", ",".join(schema.NAMES) + "\nx" + "," * 53 + "\n", "the column frame holds 'x'"),
+        ("a.jsonl", "{", "not a table"),
+        ("a.jsonl", "{}\n", "none of its columns"),
+        ("a.parquet", "PAR1", "not a table"),
+        ("a.xlsx", "", "csv, .parquet or .jsonl"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: str, says: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=says):
+        list(table.read_frames(tmp_path / name))
+
+
+def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
+    path = saved(example()[1], tmp_path)["csv"]
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    with pytest.raises(InputError, match="not sorted by frame"):
+        list(table.read_frames(path))
+
+
+@pytest.mark.parametrize("text", ["", "csv,xml", "CSV", ","])
+def test_unknown_formats_are_usage_errors(text: str) -> None:
+    with pytest.raises(UsageError, match="choose from csv, parquet, jsonl"):
+        table.parse_formats(text)
+
+
+def test_compound_scores_are_means_of_their_parts() -> None:
+    hot = np.eye(8)
+    scored = compound_scores(hot)
+    for k, (one, other) in enumerate(COMPOUNDS.values()):
+        for c, name in enumerate(EXPRESSIONS):
+            assert scored[c, k] == (0.5 if name in (one, other) else 0.0)
+
+
+def test_numbers_have_a_fixed_number_of_digits_and_no_minus_zero() -> None:
+    line, _ = example()
+    line.scores["m"]["valence_arousal"][0] = (-1e-9, 1e-7)
+    buffer = io.BytesIO()
+    table.write_csv(refine(line, Recipe(("m",), thresholds=THRESHOLDS)), buffer)
+    row = dict(zip(schema.NAMES, buffer.getvalue().decode().splitlines()[1].split(","), strict=True))
+    assert (row["valence"], row["arousal"]) == ("0.000000", "0.000000")
+    assert all("e" not in row[f"p_{name}"] and not math.isnan(float(row[f"p_{name}"])) for name in EXPRESSIONS)

@@ -1,0 +1,154 @@
+"""The same person keeps the same id; nobody shares one; a cut ends them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import clips
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hsemotion_cli.domain import Face, Sighting
+from hsemotion_cli.errors import UsageError
+from hsemotion_cli.scenes import CutDetector
+from hsemotion_cli.tracks import follow, keep_largest, one_person, parse_faces
+from hsemotion_cli.video import Pictures, Sampling, VideoFile
+
+Box = tuple[float, float, float, float]
+
+
+def ids(frames: Sequence[Sequence[Box]], *, step: float = 0.04, cuts: Sequence[int] = ()) -> list[list[int]]:
+    """Ids by frame, in the order in which the boxes were given."""
+    sightings = [
+        Sighting(k, k * step, tuple(Face(box, 0.9) for box in boxes), cut=k in cuts) for k, boxes in enumerate(frames)
+    ]
+    found = []
+    for sighting, boxes in zip(follow(sightings), frames, strict=True):
+        by_box = {face.box: face.track for face in sighting.faces}
+        found.append([by_box[box] for box in boxes])
+    return found
+
+
+def at(x: float, y: float = 100, size: float = 80) -> Box:
+    return (x, y, size, size)
+
+
+def test_a_walking_person_keeps_the_id() -> None:
+    assert ids([[at(10 * k)] for k in range(20)]) == [[0]] * 20
+
+
+def test_two_people_keep_theirs_whatever_the_order_of_detection() -> None:
+    frames = [[at(100 + k), at(400 - k)] if k % 2 else [at(400 - k), at(100 + k)] for k in range(20)]
+    found = ids(frames)
+    assert {tuple(f) for f in found[::2]} == {(1, 0)}
+    assert {tuple(f) for f in found[1::2]} == {(0, 1)}
+
+
+def test_people_who_pass_each_other_do_not_swap() -> None:
+    # They meet in the middle; motion tells them apart.
+    frames = [[at(100 + 12 * k, 100), at(460 - 12 * k, 150)] for k in range(30)]
+    assert ids(frames) == [[0, 1]] * 30
+
+
+def test_a_short_absence_keeps_the_id_and_a_long_one_ends_it() -> None:
+    assert ids([[at(100)]] * 3 + [[]] * 10 + [[at(105)]]) == [[0]] * 3 + [[]] * 10 + [[0]]
+    assert ids([[at(100)]] * 3 + [[]] * 40 + [[at(105)]]) == [[0]] * 3 + [[]] * 40 + [[1]]
+
+
+def test_a_new_face_far_away_is_somebody_else() -> None:
+    assert ids([[at(100)], [at(500)]]) == [[0], [1]]
+    assert ids([[at(100, size=80)], [at(60, 60, size=240)]]) == [[0], [1]]
+
+
+def test_a_cut_ends_every_track() -> None:
+    assert ids([[at(100)]] * 2 + [[at(100)]] * 2, cuts=[2]) == [[0], [0], [1], [1]]
+
+
+def test_one_frame_a_second_is_still_followed() -> None:
+    assert ids([[at(100 + k)] for k in range(5)], step=1.0) == [[0]] * 5
+    assert ids([[at(100)], [], [at(100)]], step=1.0) == [[0], [], [0]]
+
+
+boxes = st.tuples(st.floats(0, 500), st.floats(0, 300), st.floats(5, 200), st.floats(5, 200))
+
+
+@given(st.lists(st.lists(boxes, max_size=6), max_size=12), st.sets(st.integers(0, 11)))
+def test_no_id_is_shared_in_a_frame_or_used_again(frames: list[list[Box]], cuts: set[int]) -> None:
+    sightings = [Sighting(k, k / 25, tuple(Face(b, 0.5) for b in f), cut=k in cuts) for k, f in enumerate(frames)]
+    out = list(follow(sightings))
+    assert [(s.index, len(s.faces)) for s in out] == [(s.index, len(s.faces)) for s in sightings]
+    first_seen: list[int] = []
+    ended: set[int] = set()
+    for sighting in out:
+        tracks = [face.track for face in sighting.faces]
+        assert len(set(tracks)) == len(tracks)
+        if sighting.cut:
+            ended |= set(first_seen)
+        assert not set(tracks) & ended
+        first_seen += [t for t in tracks if t not in first_seen]
+    assert first_seen == list(range(len(first_seen)))
+
+
+def test_keeping_the_largest_keeps_ids() -> None:
+    faces = tuple(Face(at(0, size=s), 0.9, track=t) for t, s in enumerate((20, 60, 40)))
+    kept = [list(keep_largest([Sighting(0, 0.0, faces)], n))[0].faces for n in (1, 2, 9)]
+    assert [[f.track for f in k] for k in kept] == [[1], [1, 2], [0, 1, 2]]
+
+
+def test_crops_are_all_one_person() -> None:
+    out = list(one_person([Sighting(k, k * 9.0, (Face(at(0), 1.0),)) for k in range(3)]))
+    assert [s.faces[0].track for s in out] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("text", "count"), [("all", None), ("largest", 1), ("3", 3)])
+def test_faces_option(text: str, count: int | None) -> None:
+    assert parse_faces(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "most", "1.5", "²"])
+def test_faces_option_refuses_the_rest(text: str) -> None:
+    with pytest.raises(UsageError, match="largest"):
+        parse_faces(text)
+
+
+def cuts_of(pictures: Sequence[np.ndarray]) -> list[int]:
+    detector = CutDetector()
+    return [k for k, picture in enumerate(pictures) if detector.cuts(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))]
+
+
+def test_cuts_are_seen_and_motion_fades_and_noise_are_not() -> None:
+    one, other = clips.portrait(), clips.corners(320, 240)
+    assert cuts_of([one] * 10 + [other] * 10 + [one] * 3) == [10, 20]
+    assert cuts_of([clips.portrait(shift=6 * k) for k in range(30)]) == []
+    fade = [(one * (1 - k / 20) + other * (k / 20)).astype(np.uint8) for k in range(21)]
+    assert cuts_of(fade) == []
+    random = np.random.default_rng(0)
+    noisy = [np.clip(one + random.normal(0, 25, one.shape), 0, 255).astype(np.uint8) for _ in range(10)]
+    assert cuts_of(noisy) == []
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [("libx264", "yuv420p"), ("libx265", "yuv420p10le"), ("ffv1", "bgr0")])
+def test_a_cut_is_marked_on_the_next_analysed_frame(tmp_path: Path, codec: str, pixels: str) -> None:
+    pictures = [clips.portrait()] * 10 + [clips.corners(320, 240)] * 15
+    clips.write(tmp_path / "cut.mkv", pictures, codec=codec, pixels=pixels)
+    for every, marked in ((1, [10]), (7, [14])):
+        frames = list(VideoFile(tmp_path / "cut.mkv").frames(Sampling(every=every)))
+        assert [frame.index for frame in frames if frame.cut] == marked
+
+
+def test_missing_pictures_are_no_cut(tmp_path: Path) -> None:
+    for number, picture in ((1, clips.portrait()), (2, clips.corners(320, 240)), (9, clips.portrait())):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    assert [(f.index, f.cut) for f in Pictures(tmp_path, 25).frames()] == [(1, False), (2, True), (9, False)]
+
+
+def test_cuts_of_real_clips(shared_videos: list[Path]) -> None:
+    # One of them cuts to a black frame and then to the sky; all others are one shot.
+    true = {"face_then_no_face_hevc.mov": [72, 73]}
+    for path in shared_videos:
+        found = [frame.index for frame in VideoFile(path).frames() if frame.cut]
+        assert found == true.get(path.name, []), path.name
