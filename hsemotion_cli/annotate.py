@@ -17,7 +17,7 @@ from .domain import Reading
 from .errors import InputError, UsageError
 from .faces import FaceFinder, see
 from .formats import archive, sidecar, table
-from .outputs import prepare_folder, whole
+from .outputs import prepare_folder, together, whole
 from .recipe import Recipe
 from .refine import Affect, refine
 from .tasks import EXPRESSIONS
@@ -107,7 +107,8 @@ class Annotator:
     def __enter__(self) -> Annotator:
         settings = self.settings
         self.models = {name: predict.load(card, settings.device) for name, card in self.cards.items()}
-        self.finder = FaceFinder(settings.min_face, settings.threshold).__enter__()
+        self.finder = FaceFinder(settings.min_face, settings.threshold)
+        self.finder.__enter__()
         return self
 
     def __exit__(
@@ -125,25 +126,23 @@ class Annotator:
             UsageError: no frame of it lies in the chosen part.
             OutputError: a result could not be written.
         """
-        clock = StageClock()
-        source = open_source(path, self.settings.image_fps)
+        clock, settings = StageClock(), self.settings
+        source = open_source(path, settings.image_fps)
         prepare_folder(folder)
         progress = progress or _silent
         timeline = gather(self._readings(source, clock, progress))
         if not len(timeline.index):
-            raise _nothing_analysed(source, self.settings.sampling)
-        affect = refine(timeline, self.settings.recipe)
-        outputs = self._write_tables(timeline, affect, folder, name, clock)
+            raise _nothing_analysed(source, settings.sampling)
+        affect = refine(timeline, settings.recipe)
+        began = time.perf_counter()
         content = self._describe(source, timeline)
+        outputs = write_results(affect, timeline, content, folder, name, settings.formats)
+        clock.add("write", time.perf_counter() - began)
+        if settings.overlay:
+            outputs["overlay"] = f"{name}.overlay.mp4"
+            self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], clock, progress)
         with whole(folder / f"{name}.json") as file:
             sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
-        if self.settings.overlay:
-            outputs["overlay"] = f"{name}.overlay.mp4"
-            self._render(
-                source, folder / outputs[self.settings.formats[0]], folder / outputs["overlay"], clock, progress
-            )
-            with whole(folder / f"{name}.json") as file:
-                sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
         return summarise(path, timeline, affect, {k: str(folder / v) for k, v in outputs.items()}, content, clock)
 
     def _readings(self, source: Source, clock: StageClock, progress: Progress) -> Iterator[Reading]:
@@ -156,17 +155,6 @@ class Annotator:
         sightings = clock.stage("tracks", sightings)
         readings = clock.stage("models", predict.recognise(sightings, self.models, settings.batch_size))
         return _watched(readings, progress, _total(source, settings.sampling))
-
-    def _write_tables(
-        self, timeline: Timeline, affect: Affect, folder: Path, name: str, clock: StageClock
-    ) -> dict[str, str]:
-        began = time.perf_counter()
-        outputs = write_tables(affect, folder, name, self.settings.formats)
-        outputs["raw"] = f"{name}.raw.npz"
-        with whole(folder / outputs["raw"]) as file:
-            archive.write(timeline, file)
-        clock.add("write", time.perf_counter() - began)
-        return outputs
 
     def _render(self, source: Source, rows: Path, out: Path, clock: StageClock, progress: Progress) -> None:
         from .render import render
@@ -192,13 +180,24 @@ class Annotator:
         )
 
 
-def write_tables(affect: Affect, folder: Path, name: str, formats: Iterable[str]) -> dict[str, str]:
-    """Write a table in each format; returns format -> file name."""
-    outputs = {}
-    for format_ in formats:
-        outputs[format_] = f"{name}.{format_}"
-        with whole(folder / outputs[format_]) as file:
-            table.WRITERS[format_](affect, file)
+def write_results(
+    affect: Affect, timeline: Timeline, content: dict[str, Any], folder: Path, name: str, formats: Iterable[str]
+) -> dict[str, str]:
+    """Write the table in each format, the raw scores and the sidecar, all or none; returns kind -> file name.
+
+    Raises:
+        OutputError: one of them could not be written.
+    """
+    outputs = {format_: f"{name}.{format_}" for format_ in formats} | {"raw": f"{name}.raw.npz"}
+    with together() as opened:
+        for kind, file_name in outputs.items():
+            with opened(folder / file_name) as file:
+                if kind == "raw":
+                    archive.write(timeline, file)
+                else:
+                    table.WRITERS[kind](affect, file)
+        with opened(folder / f"{name}.json") as file:
+            sidecar.write({**content, "outputs": outputs}, file)
     return outputs
 
 

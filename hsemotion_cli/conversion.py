@@ -31,6 +31,17 @@ SETTINGS = ("eps", "stride", "padding", "dilation", "groups", "kernel_size")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+def spec_of(card: ModelCard) -> NetworkSpec:
+    """How the network of a card is fed and read.
+
+    Raises:
+        ValueError: the card is not of the network family.
+    """
+    if card.network is None:
+        raise ValueError(f"{card.name} is not a network")
+    return card.network
+
+
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Name -> shape of all weights that a network expects, in its order."""
     state = network.body.state_dict()
@@ -123,7 +134,7 @@ def fit(card: ModelCard, checkpoint: Checkpoint) -> tuple[str, dict[str, Array]]
         ModelUnavailable: they belong to none of the card's architectures, or are not finite numbers.
     """
     architectures = _torch_side(card)
-    spec = _spec(card)
+    spec = spec_of(card)
     tensors = {name: v for name, v in checkpoint.tensors.items() if not name.endswith("num_batches_tracked")}
     problems = []
     for architecture in spec.architectures:
@@ -199,18 +210,12 @@ def load(card: ModelCard, path: Path) -> Network:
         or architecture not in (architectures.ARCHITECTURES)
     ):
         raise ModelUnavailable(f"{path}: is not a converted file of {card.name}; remove it to have it made again.")
-    network = architectures.build(architecture, _spec(card).outputs)
+    network = architectures.build(architecture, spec_of(card).outputs)
     missing = set(shapes(network)) ^ set(state)
     if missing:
         raise ModelUnavailable(f"{path}: {min(missing)} is missing or unexpected; remove it to have it made again.")
     network.body.load_state_dict(state, strict=False)
     return network
-
-
-def _spec(card: ModelCard) -> NetworkSpec:
-    if card.network is None:
-        raise ValueError(f"{card.name} is not a network")
-    return card.network
 
 
 def _torch_side(card: ModelCard) -> Any:

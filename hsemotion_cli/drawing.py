@@ -362,10 +362,7 @@ def read_row(row: Row, width: int, height: int) -> Face | None:
     x, y, w, h = (number(row, column) for column in "xywh")
     if x is None or y is None or w is None or h is None or w <= 0 or h <= 0:
         return None
-    # Far outside the picture one place is as good as another, and no stamp becomes huge.
-    far_x, far_y = 2 * width + 100, 2 * height + 100
-    left, right = (round(clamp(value, -far_x, far_x)) for value in (x, x + w))
-    top, bottom = (round(clamp(value, -far_y, far_y)) for value in (y, y + h))
+    left, top, right, bottom = round(x), round(y), round(x + w), round(y + h)
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return None
     key, label, compound = number(row, "face_id"), words(row, "expression"), words(row, "compound")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import crops
+from . import crops, interrupts
 from .domain import Face, Frame, Image, Sighting
 from .errors import ModelUnavailable, UsageError
 
@@ -112,8 +112,28 @@ class FaceFinder:
         self.min_face = min_face
         self.threshold = threshold
         self._names_checked = False
+        self._tasks: list[Any] = []
 
     def __enter__(self) -> FaceFinder:
+        try:
+            with interrupts.put_off():
+                self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give both tasks back; harmless when there are none."""
+        with interrupts.put_off(), _muted_stderr():
+            for task in self._tasks:
+                task.close()
+            self._tasks.clear()
+
+    def _open(self) -> None:
         from mediapipe.tasks.python import BaseOptions, vision
 
         # TensorFlow Lite and absl write to file descriptor 2 when a task is made and at its first call.
@@ -125,6 +145,7 @@ class FaceFinder:
                     base_options=BaseOptions(model_asset_buffer=detector), min_detection_confidence=self.threshold
                 )
             )
+            self._tasks.append(self._detector)
             self._landmarker = vision.FaceLandmarker.create_from_options(
                 vision.FaceLandmarkerOptions(
                     base_options=BaseOptions(model_asset_path=os.fspath(path)),
@@ -132,15 +153,10 @@ class FaceFinder:
                     num_faces=1,
                 )
             )
+            self._tasks.append(self._landmarker)
             blank = np.zeros((64, 64, 3), np.uint8)
             self._detect(blank)
             self._landmark(blank)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with _muted_stderr():
-            self._detector.close()
-            self._landmarker.close()
 
     def find(self, image: Image) -> list[Face]:
         """All faces of a picture, from the highest detector score down, without crops."""

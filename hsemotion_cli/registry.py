@@ -52,11 +52,11 @@ MODELS: dict[str, ModelCard] = {
             tasks=("expression", "valence_arousal", "action_units"),
             crop=None,
             licence="Apache-2.0",
-            training_data="FER+ training part (labels MIT); MediaPipe Face Landmarker (Apache-2.0) gives its input; action "
-            "units calibrated on emotion prototypes (Du et al. 2014), not validated against FACS coders",
+            training_data="FER+ training part (labels MIT); MediaPipe Face Landmarker (Apache-2.0) gives its input; "
+            "action units calibrated on emotion prototypes (Du et al. 2014), not validated against FACS coders",
             citation="docs/models/mp-blendshapes.md",
             file="mp_blendshapes.safetensors",
-            sha256="95aaca87f2fc11ccf325e81097af505646f28b5757f10062e9fb0b7db6f22831",
+            sha256="90bb4bfda22bb9ab280b74c1866256d2d031d5864141c7abc1f4be28df69b1aa",
         ),
     )
 }

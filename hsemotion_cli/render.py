@@ -401,7 +401,8 @@ class Sound:
     def _encode(self, packet: Any) -> list[Any]:
         packets: list[Any] = []
         try:
-            frames = packet.decode()
+            # With the template's decoder: the file that the packet came from may be closed by now.
+            frames = self.template.codec_context.decode(packet)
         except av.error.FFmpegError:
             return []  # a damaged packet leaves a gap, as it would in a player
         for frame in frames:

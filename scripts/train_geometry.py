@@ -10,8 +10,9 @@ What is kept apart from what:
 
 * *fit*, 9 in 10 of FER+'s training part: the head and the action units' weights;
 * *calibration*, the other tenth: temperature, class biases, ``TAU``, action-unit thresholds;
-* FER+'s validation part: every reported figure, nothing else;
-* muxspace, as another source, and the MEAD clips: reported only. ``compare`` shows why muxspace is not trained on.
+* FER+'s validation part and the MEAD clips: reported figures, no decision;
+* muxspace, another source: decides between recipes together with the calibration part; ``compare`` shows why it is
+  not trained on.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def main() -> None:
 
     tensors = train(Recipe(), fer, mux) | fit_action_units(fer)
     WEIGHTS.parent.mkdir(exist_ok=True)
-    save(tensors)
+    write(tensors)
     report = measure(tensors, fer, mux, clips)
     report["weights_sha256"] = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     if not options.no_compare:
@@ -399,9 +400,9 @@ def unit_targets(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares @ np.array(table)
 
 
-def save(tensors: Tensors) -> None:
-    """Write the weights file, with the orders that give its numbers their names."""
-    from safetensors.numpy import save_file
+def write(tensors: Tensors) -> None:
+    """Write the weights file, with the orders that give its numbers their names; same numbers, same bytes."""
+    from safetensors.numpy import save
 
     metadata = {name: ",".join(order) for name, order in ORDERS.items()} | {
         "model": "mp-blendshapes",
@@ -410,7 +411,12 @@ def save(tensors: Tensors) -> None:
         "made_by": "scripts/train_geometry.py",
         "licence": "Apache-2.0",
     }
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, WEIGHTS, metadata)
+    whole = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata)
+    # The library writes metadata in a random order. A header is 8 bytes of length and JSON, padded with spaces to 8.
+    size = int.from_bytes(whole[:8], "little")
+    header = json.dumps(json.loads(whole[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    WEIGHTS.write_bytes(len(header).to_bytes(8, "little") + header + whole[8 + size :])
 
 
 # Scores and figures

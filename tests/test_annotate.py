@@ -218,7 +218,17 @@ def test_annotating_never_tries_to_reach_the_network(smile: Path, tmp_path: Path
     command = [sys.executable, str(Path(sealed.__file__))]
     caught = subprocess.run([*command, "--try-the-seal"], capture_output=True, text=True)
     assert caught.returncode == -signal.SIGSYS, "the seal itself must hold for this test to mean anything"
-    arguments = ["annotate", str(smile), "-o", str(tmp_path), "--overlay", "--format", "csv,parquet", "--min-face", "60"]
+    arguments = [
+        "annotate",
+        str(smile),
+        "-o",
+        str(tmp_path),
+        "--overlay",
+        "--format",
+        "csv,parquet",
+        "--min-face",
+        "60",
+    ]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "smile.overlay.mp4").is_file()

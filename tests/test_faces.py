@@ -95,7 +95,9 @@ def test_a_40_pixel_face_in_a_1080p_picture_needs_tiles(finder: FaceFinder, astr
 
 
 @given(st.integers(1, 4000), st.integers(1, 3000), st.integers(16, 200), st.data())
-def test_tiles_hold_every_face_of_the_smallest_size_whole(width: int, height: int, face: int, data: st.DataObject) -> None:
+def test_tiles_hold_every_face_of_the_smallest_size_whole(
+    width: int, height: int, face: int, data: st.DataObject
+) -> None:
     if face > min(width, height):
         return
     x, y = data.draw(st.integers(0, width - face)), data.draw(st.integers(0, height - face))

@@ -84,8 +84,9 @@ def spoken(samples: Path) -> tuple[Path, Read]:
     path = samples / "langer_pexels.mp4"
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux() if packet.dts is not None]
-    sound = [(float(p.pts * p.time_base), bytes(p)) for p in packets if p.stream.type == "audio"]
-    return path, Read(sorted(float(p.pts * p.time_base) for p in packets if p.stream.type == "video"), sound, [])
+        sound = [(float(p.pts * p.time_base), bytes(p)) for p in packets if p.stream.type == "audio"]
+        times = sorted(float(p.pts * p.time_base) for p in packets if p.stream.type == "video")
+    return path, Read(times, sound, [])
 
 
 def test_a_real_clip_keeps_every_time_and_every_byte_of_its_sound(spoken: tuple[Path, Read], tmp_path: Path) -> None:
@@ -126,6 +127,15 @@ def test_variable_frame_rate_stays_variable(tmp_path: Path) -> None:
     report = render(tmp_path / "in.mkv", nobody(7), tmp_path / "out.mp4")
     assert read(tmp_path / "out.mp4").times == pytest.approx(stored, abs=1e-4)
     assert report.duration == pytest.approx(1.18, abs=1e-3)
+
+
+def test_the_last_picture_lasts_as_long_as_in_the_source(tmp_path: Path) -> None:
+    clips.write(tmp_path / "in.mkv", [grey()] * 7, VARIABLE)
+    report = render(tmp_path / "in.mkv", nobody(5), tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        video = container.streams.video[0]
+        assert float(video.duration * video.time_base) == pytest.approx(1.1, abs=1e-3)
+    assert report.duration == pytest.approx(1.1, abs=1e-3)
 
 
 def test_two_runs_give_the_same_bytes(smile: Path, tmp_path: Path) -> None:
@@ -240,6 +250,16 @@ def test_odd_and_tiny_sizes_are_padded_to_even_ones(tmp_path: Path, size: tuple[
     shown = read(tmp_path / "out.mp4")
     assert len(shown.times) == 1
     assert shown.pictures[0].shape == (size[1] + size[1] % 2, size[0] + size[0] % 2)
+
+
+def test_padding_leaves_the_picture_as_sharp_as_it_was(tmp_path: Path) -> None:
+    stripes = grey(40, (97, 65))
+    stripes[:, ::2] = 210
+    cv2.imwrite(str(tmp_path / "in.png"), stripes)
+    render(tmp_path / "in.png", [(0, [])], tmp_path / "out.mp4")
+    shown = read(tmp_path / "out.mp4").pictures[0].astype(int)
+    assert np.abs(np.diff(shown[:, :97], axis=1)).min() > 80
+    assert np.abs(shown[:, 97] - shown[:, 96]).max() < 40, "the last column twice"
 
 
 def test_padding_repeats_the_edge() -> None:
@@ -391,6 +411,31 @@ def test_hold_reads_no_further_than_one_frame_behind_the_last_row() -> None:
     assert [item.frame.index for item in shown if item.faces is not None] == [3, 4, 5, 6]
     assert seen[-1] == 7
     assert shown[0].first and not shown[1].first and not shown[-1].last
+
+
+def test_hold_gives_up_as_soon_as_a_row_is_missed() -> None:
+    frames = iter([Frame(index, index / 25, grey()) for index in (2, 3, 4, 5)])
+    with pytest.raises(InputError, match="no frame 1"):
+        list(hold(frames, [(1, []), (4, [])], Path("clip.mp4")))
+    assert [frame.index for frame in frames] == [4, 5]
+
+
+def test_sound_that_lies_far_behind_in_the_file_is_not_lost(
+    smile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, together = read(smile), VideoFile.frames
+
+    def apart(self: VideoFile, sampling: Any = None, on_audio: Any = None) -> Iterator[Frame]:
+        packets: list[Any] = []
+        yield from together(self, sampling, packets.append)
+        for packet in packets:
+            on_audio(packet)
+
+    monkeypatch.setattr(VideoFile, "frames", apart)
+    render(smile, nobody(6), tmp_path / "out.mp4")
+    wanted = [data for time, data in before.sound if time < before.times[6]]
+    assert len(wanted) > 5
+    assert [data for _, data in read(tmp_path / "out.mp4").sound] == wanted
 
 
 def test_times_that_do_not_grow_still_give_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

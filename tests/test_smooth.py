@@ -126,7 +126,9 @@ def test_smoothing_words_round_trip(text: str) -> None:
     assert str(Smoothing.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "median:3", "gaussian", "gaussian:", "gaussian:-1", "box:4f", "box:0", "gaussian:1e3x"])
+@pytest.mark.parametrize(
+    "text", ["", "median:3", "gaussian", "gaussian:", "gaussian:-1", "box:4f", "box:0", "gaussian:1e3x"]
+)
 def test_other_smoothing_words_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--smooth"):
         Smoothing.parse(text)

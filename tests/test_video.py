@@ -161,7 +161,11 @@ def test_half_a_file_is_read_as_far_as_it_goes_and_says_so(tmp_path: Path, sampl
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "empty"), (b"Dear diary, today I saw a face.\n" * 200, "not a readable video"), (bytes(5000), "not a readable")],
+    [
+        (b"", "empty"),
+        (b"Dear diary, today I saw a face.\n" * 200, "not a readable video"),
+        (bytes(5000), "not a readable"),
+    ],
 )
 def test_what_is_no_video_is_refused_in_one_sentence(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "fake.mp4").write_bytes(content)
@@ -193,7 +197,9 @@ def test_a_play_list_cannot_make_us_fetch_anything(tmp_path: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_port}"
-        (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{address}/a.ts\n#EXT-X-ENDLIST\n")
+        (tmp_path / "list.mp4").write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{address}/a.ts\n#EXT-X-ENDLIST\n"
+        )
         (tmp_path / "list.m3u8").write_text((tmp_path / "list.mp4").read_text())
         for name in ("list.mp4", "list.m3u8"):
             with pytest.raises(InputError):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..annotate import write_tables
+from ..annotate import write_results
 from ..formats import archive, sidecar
 from ..formats.table import parse_formats
-from ..outputs import prepare_folder, whole
+from ..outputs import prepare_folder
 from ..recipe import Recipe, Smoothing, parse_threshold
 from ..refine import refine
 from ..tasks import TASKS
@@ -27,12 +27,7 @@ def run(
     recipe = _changed(Recipe.from_json(content["recipe"]), smooth, blend, max_gap, interpolate, thresholds)
     affect = refine(timeline, recipe)
     prepare_folder(out)
-    outputs = write_tables(affect, out, name, wanted)
-    outputs["raw"] = f"{name}.raw.npz"
-    with whole(out / outputs["raw"]) as file:
-        archive.write(timeline, file)
-    with whole(out / f"{name}.json") as file:
-        sidecar.write({**content, "recipe": recipe.to_json(), "outputs": outputs}, file)
+    outputs = write_results(affect, timeline, {**content, "recipe": recipe.to_json()}, out, name, wanted)
     if not quiet:
         for file_name in outputs.values():
             stdout().print(str(out / file_name), highlight=False, soft_wrap=True, markup=False)

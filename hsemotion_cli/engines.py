@@ -1,0 +1,305 @@
+"""What runs a network: normalised faces in, raw scores and embeddings out; ONNX Runtime or torch.
+
+Both engines compute in float32 unless a reduced precision is asked for, and an exported graph is only used once
+it has given the same probabilities as torch.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import conversion, onnx_graphs, weights
+from .errors import ModelUnavailable, OutputError, UsageError
+from .network_cards import NetworkSpec
+from .registry import ModelCard
+
+if TYPE_CHECKING:
+    from .architectures import Network
+
+Floats = NDArray[np.float32]
+
+BACKENDS = ("auto", "onnx", "torch")
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+PARITY = 1e-4
+"""Largest difference of any probability between an exported graph and torch with which the graph is trusted."""
+
+
+class ExportDiffers(ModelUnavailable):
+    """An exported graph that does not give what its network gives."""
+
+
+class Engine(Protocol):
+    """A network that is ready.
+
+    Attributes:
+        backend: "onnx" or "torch".
+        device: "cpu", "cuda" or "cuda:N".
+        batch: faces that are worth giving it at once.
+    """
+
+    backend: str
+    device: str
+    batch: int
+
+    def __call__(self, images: Floats) -> tuple[Floats, Floats]:
+        """(n, 3, size, size) -> raw scores (n, outputs), embeddings (n, d)."""
+        ...
+
+
+def softmax(logits: Floats) -> Floats:
+    """(n, classes) -> probabilities, each row adding up to one."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+class OnnxEngine:
+    """A graph in ONNX Runtime, on the CPU, in float32."""
+
+    backend = "onnx"
+    device = "cpu"
+    # Batches gain nothing on the CPU, and one face at a time gives the same bits whatever else is in its frame.
+    batch = 1
+
+    def __init__(self, model: bytes, outputs: tuple[str, str], threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # its warnings are about initialisers in old graphs
+        try:
+            self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions have no common parent but this one
+            raise ModelUnavailable(f"ONNX Runtime cannot use it ({str(error)[:200]}).") from error
+        self.outputs = list(outputs)
+        self.input = self.session.get_inputs()[0].name
+
+    def __call__(self, images: Floats) -> tuple[Floats, Floats]:
+        scores, embeddings = self.session.run(self.outputs, {self.input: images})
+        return scores, embeddings
+
+
+class TorchEngine:
+    """A torch module: the reference; on the CPU or a CUDA device."""
+
+    backend = "torch"
+
+    def __init__(self, network: Network, device: str, precision: str = "fp32", threads: int | None = None) -> None:
+        import torch
+
+        self.torch = torch
+        self.device = device
+        self.batch = 64 if device.startswith("cuda") else 8
+        self.reduced = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        if threads:
+            torch.set_num_threads(threads)
+        self.network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def __call__(self, images: Floats) -> tuple[Floats, Floats]:
+        torch = self.torch
+        batch = torch.from_numpy(images).to(self.device).contiguous(memory_format=torch.channels_last)
+        kind = self.device.partition(":")[0]
+        with torch.inference_mode(), torch.autocast(kind, self.reduced, enabled=self.reduced is not None):
+            embeddings = self.network.embed(batch)
+        with torch.inference_mode():  # the head is small, and reduced precision would cost it most
+            embeddings = embeddings.float()
+            scores = self.network.score(embeddings)
+        return scores.cpu().numpy(), embeddings.cpu().numpy()
+
+
+def resolve_device(device: str, backend: str) -> str:
+    """The device that will be used.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:N"; "auto" is the GPU where torch can use one, else the CPU.
+        backend: of ``BACKENDS``; "onnx" runs on the CPU.
+
+    Raises:
+        UsageError: there is no such device, or the backend does not run on it.
+        ModelUnavailable: the GPU was asked for and cannot be had.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise UsageError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N.")
+    if kind == "cpu" or (kind == "auto" and (backend == "onnx" or not _may_have_cuda())):
+        return "cpu"
+    if backend == "onnx":
+        raise UsageError("--backend onnx runs on the CPU: use --device cpu, or --backend torch for the GPU.")
+    count = _cuda_devices(needed=kind == "cuda")
+    if kind == "auto":
+        return "cuda" if count else "cpu"
+    if int(number or 0) >= count:
+        raise ModelUnavailable(f"--device {device}: torch sees {count} CUDA devices here; use --device cpu.")
+    return device
+
+
+def _may_have_cuda() -> bool:
+    """Whether importing torch (a second or two) is worth it to look for a GPU."""
+    try:
+        return not importlib.metadata.version("torch").endswith("+cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _cuda_devices(needed: bool) -> int:
+    try:
+        import torch
+    except ImportError as error:
+        if not needed:
+            return 0
+        raise ModelUnavailable(f"--device cuda needs torch ({error}): pip install 'hsemotion-cli[torch]'.") from error
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def start(
+    card: ModelCard,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
+    offline: bool = False,
+    path: Path | None = None,
+    threads: int | None = None,
+    progress: weights.Progress | None = None,
+) -> Engine:
+    """Get the weights of a network and make it ready.
+
+    On the CPU "auto" is ONNX Runtime, on a GPU torch. ONNX Runtime uses the authors' graph where they published
+    one, else one that is exported from our module once; torch uses the authors' checkpoint. What is in the cache
+    already comes first.
+
+    Args:
+        precision: of ``PRECISIONS``; anything but "fp32" is torch's autocast and changes scores.
+        offline: never touch the network.
+        path: a weight file that the user has, instead of the published ones.
+        threads: of the CPU; None leaves it to the backend.
+
+    Raises:
+        UsageError: the options do not go together.
+        ModelUnavailable: weights, device or packages cannot be had, or are not what they should be.
+        OutputError: the cache cannot be written.
+    """
+    spec = conversion.spec_of(card)
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}: choose from {', '.join(BACKENDS)}.")
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}: choose from {', '.join(PRECISIONS)}.")
+    if precision != "fp32" and backend == "onnx":
+        raise UsageError(f"--precision {precision} needs --backend torch: the onnx backend computes in fp32.")
+    device = resolve_device(device, backend)
+    wanted = "torch" if device != "cpu" or precision != "fp32" or backend == "torch" else "onnx"
+    source = _source(card, wanted, offline, path, progress)
+    if source.suffix.lower() == ".onnx":
+        if wanted == "torch":
+            raise UsageError(f"{source}: an ONNX file needs --backend onnx, on the CPU and in fp32.")
+        return _published(source, spec, threads)
+    if wanted == "torch":
+        return TorchEngine(conversion.load(card, _converted(card, source)), device, precision, threads)
+    try:
+        return _exported(card, source, threads)
+    except ExportDiffers:
+        if backend == "onnx":
+            raise
+        return TorchEngine(conversion.load(card, _converted(card, source)), device, precision, threads)
+
+
+def _source(card: ModelCard, wanted: str, offline: bool, path: Path | None, progress: weights.Progress | None) -> Path:
+    """The weight file to start from."""
+    if path is not None:
+        if not path.is_file():
+            raise ModelUnavailable(f"{path}: there is no such file.")
+        return path
+    files = weights.published(card)
+    if not files:
+        raise ModelUnavailable(
+            f"the weights of {card.name} are not published: bring a file of your own."
+        )
+    # The published graph needs no torch; a checkpoint that is there already is no reason to fetch a graph.
+    kinds = ("onnx", "pt", "pth") if wanted == "onnx" else ("pt", "pth")
+    fitting = sorted((file for file in files if file.kind in kinds), key=lambda file: kinds.index(file.kind))
+    here = [file for file in fitting if weights.place(file).exists()]
+    return weights.ensure((here or fitting)[0], offline, progress)
+
+
+def _published(path: Path, spec: NetworkSpec, threads: int | None) -> OnnxEngine:
+    try:
+        engine = OnnxEngine(*onnx_graphs.with_embeddings(path.read_bytes()), threads)
+        _check_columns(engine, spec)
+    except OSError as error:
+        raise ModelUnavailable(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except ModelUnavailable as error:
+        raise type(error)(f"{path}: {error}") from error
+    return engine
+
+
+def _check_columns(engine: OnnxEngine, spec: NetworkSpec) -> None:
+    """Run one blank face through a graph that somebody else made."""
+    blank = np.zeros((1, 3, spec.size, spec.size), np.float32)
+    try:
+        scores, embeddings = engine(blank)
+    except Exception as error:  # onnxruntime's own exceptions have no common parent but this one
+        raise ModelUnavailable(f"it does not run on {spec.size} pixels ({str(error)[:200]}).") from error
+    got, expected = (scores.shape, embeddings.shape), ((1, spec.outputs), (1, spec.embedding_size))
+    if got != expected:
+        raise ModelUnavailable(f"it gives scores and embeddings of shapes {got} where {expected} are expected.")
+
+
+def _converted(card: ModelCard, source: Path) -> Path:
+    """The safetensors file made from a checkpoint, made now if it is not there."""
+    target = weights.derived(f"{card.name}.{_digest(source)[:16]}.safetensors")
+    if not weights.intact(target):
+        conversion.convert(card, source, target)
+        _stamp(target, source=source.name)
+    return target
+
+
+def _exported(card: ModelCard, source: Path, threads: int | None) -> OnnxEngine:
+    """The graph exported from a checkpoint, exported and compared with torch now if it is not there."""
+    spec = conversion.spec_of(card)
+    target = weights.derived(f"{card.name}.{_digest(source)[:16]}.onnx")
+    if not weights.intact(target):
+        network = conversion.load(card, _converted(card, source))
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
+            partial = Path(folder) / target.name
+            onnx_graphs.export(network, spec.size, partial)
+            difference = _parity(OnnxEngine(partial.read_bytes(), ("scores", "embeddings"), threads), network, spec)
+            if not difference < PARITY:
+                raise ExportDiffers(
+                    f"the graph exported from {card.name} differs from torch by {difference:.1e} in a probability "
+                    f"(at most {PARITY:.0e} is allowed); use --backend torch."
+                )
+            os.replace(partial, target)
+        _stamp(target, source=source.name, largest_difference_from_torch=difference)
+    return OnnxEngine(target.read_bytes(), ("scores", "embeddings"), threads)
+
+
+def _parity(engine: Engine, network: Network, spec: NetworkSpec) -> float:
+    """Largest difference of a probability, or of valence and arousal, on fixed random pictures."""
+    images = np.random.default_rng(0).normal(size=(4, 3, spec.size, spec.size)).astype(np.float32)
+    ours, reference = (_soft(engine(images)[0], spec), _soft(TorchEngine(network, "cpu")(images)[0], spec))
+    return float(np.abs(ours - reference).max())
+
+
+def _soft(scores: Floats, spec: NetworkSpec) -> Floats:
+    count = len(spec.classes)
+    return np.concatenate([softmax(scores[:, :count]), scores[:, count:]], axis=1)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return weights.checksums(path)[0]
+    except OSError as error:
+        raise ModelUnavailable(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _stamp(path: Path, **facts: Any) -> None:
+    try:
+        weights.stamp(path, **facts)
+    except OSError as error:
+        raise OutputError(f"{path}.json: cannot be written ({error.strerror or error}).") from error

@@ -1,0 +1,28 @@
+"""Ctrl-C at the wrong moment: put it off until native objects are wholly made, or wholly gone."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def put_off() -> Iterator[None]:
+    """Keep an interrupt that arrives inside the block until its end. Only for blocks that are over in a moment.
+
+    A half-made MediaPipe task complains from its destructor when the interpreter ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # interrupts are delivered to the main thread alone
+        return
+    arrived: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: arrived.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if arrived and callable(before):
+            before(*arrived[0])

@@ -1,0 +1,153 @@
+"""The recogniser of the network family: faces with their crops in, named scores and embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image as PIL
+
+from . import engines, weights
+from .conversion import spec_of
+from .domain import Face, Image, Scores
+from .engines import Floats, softmax
+from .errors import UsageError
+from .network_cards import NetworkSpec
+from .registry import ModelCard
+from .tasks import EXPRESSIONS
+
+RESIZE_RULES = ("pil-bilinear", "cv2-bilinear")
+
+
+def resized(image: Image, size: int, rule: str) -> Image:
+    """A face at the size of a network's input, whatever its own, without regard to its proportions.
+
+    Args:
+        image: (height, width, 3) uint8 RGB.
+        rule: "pil-bilinear" averages over the pixels that fall into one when it shrinks (Pillow's bilinear
+            filter, what torchvision's Resize does to a picture: all these networks were trained with it);
+            "cv2-bilinear" looks at four pixels only (OpenCV's default, used by emotiefflib's onnx engine).
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
+    if rule == "pil-bilinear":
+        return np.asarray(PIL.fromarray(image).resize((size, size), PIL.Resampling.BILINEAR))
+    if rule == "cv2-bilinear":
+        return np.asarray(cv2.resize(image, (size, size)), np.uint8)
+    raise UsageError(f"unknown resize rule {rule!r}: choose from {', '.join(RESIZE_RULES)}.")
+
+
+def prepared(images: Sequence[Image], spec: NetworkSpec, rule: str) -> Floats:
+    """Faces of any size -> (n, 3, size, size) float32, normalised as the network expects it."""
+    batch = np.empty((len(images), 3, spec.size, spec.size), np.float32)
+    # (value / 255 - mean) / std as one multiplication and one addition.
+    scale = (1 / (255 * np.array(spec.std))).astype(np.float32)
+    shift = (-np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
+    for row, image in zip(batch, images, strict=True):
+        row[:] = (resized(image, spec.size, rule) * scale + shift).transpose(2, 0, 1)
+    return batch
+
+
+def interpreted(raw: Floats, spec: NetworkSpec) -> dict[str, Floats]:
+    """Raw outputs -> scores by task, columns in the order of ``tasks.TASKS``.
+
+    The soft-max is over the expression outputs only. A class that the network does not know (contempt, for those
+    with seven) has probability 0. Valence and arousal are linear outputs trained on labels in [-1, 1] and may
+    leave that range a little; they are clipped to it, since nothing beyond it has a meaning.
+
+    Args:
+        raw: (n, outputs).
+    """
+    count = len(spec.classes)
+    expression = np.zeros((len(raw), len(EXPRESSIONS)), np.float32)
+    expression[:, [EXPRESSIONS.index(name) for name in spec.classes]] = softmax(raw[:, :count])
+    scores = {"expression": expression}
+    if spec.valence_arousal:
+        scores["valence_arousal"] = np.clip(raw[:, count : count + 2], -1, 1)
+    return scores
+
+
+class NetworkModel:
+    """A network of HSEmotion or DDAMFN.
+
+    The answer does not depend on the backend: both resize by the rule of the training, unless told otherwise.
+    ONNX Runtime gives bit for bit the same for a face whatever faces come with it; torch does so up to rounding.
+
+    Args:
+        card: of the family "network".
+        backend: "auto", "onnx" or "torch".
+        device: "auto", "cpu", "cuda" or "cuda:N"; what cannot be had is an error.
+        offline: never touch the network.
+        path: a weight file of the user's, instead of the published one.
+        precision: "fp32", or "bf16" or "fp16" for torch's autocast.
+        threads: CPU threads; None leaves it to the backend.
+        resize: a rule of ``RESIZE_RULES`` instead of the training's ("cv2-bilinear" repeats emotiefflib's onnx
+            engine).
+        progress: is told how far a download is.
+
+    Raises:
+        UsageError: the options do not go together.
+        ModelUnavailable: weights, device or packages cannot be had, or are not what they should be.
+        OutputError: the cache cannot be written.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        backend: str = "auto",
+        device: str = "auto",
+        offline: bool = False,
+        path: Path | None = None,
+        precision: str = "fp32",
+        threads: int | None = None,
+        resize: str | None = None,
+        progress: weights.Progress | None = None,
+    ) -> None:
+        self.card = card
+        self.spec = spec_of(card)
+        self.resize = resize or self.spec.resize["torch"]
+        if self.resize not in RESIZE_RULES:
+            raise UsageError(f"unknown resize rule {self.resize!r}: choose from {', '.join(RESIZE_RULES)}.")
+        self.engine = engines.start(card, backend, device, precision, offline, path, threads, progress)
+
+    def __repr__(self) -> str:
+        return f"NetworkModel({self.card.name}, {self.engine.backend} on {self.engine.device})"
+
+    def __call__(self, faces: Sequence[Face]) -> Scores:
+        """Score faces; one without the crop that the network needs gets a row of nan."""
+        crop = self.card.crop
+        pictures = [face.crops.get(crop) if crop else None for face in faces]
+        seen = np.array([picture is not None for picture in pictures], bool)
+        raw, embeddings = self.infer([picture for picture in pictures if picture is not None])
+        return Scores(
+            {task: _spread(values, seen) for task, values in interpreted(raw, self.spec).items()},
+            _spread(embeddings, seen),
+        )
+
+    def infer(self, images: Sequence[Image]) -> tuple[Floats, Floats]:
+        """Raw outputs of the network, as its authors' code gives them.
+
+        Args:
+            images: uint8 RGB faces of any size.
+
+        Returns:
+            (n, outputs) logits, then valence and arousal if it has them; (n, d) embeddings.
+        """
+        raw = np.empty((len(images), self.spec.outputs), np.float32)
+        embeddings = np.empty((len(images), self.spec.embedding_size), np.float32)
+        for start in range(0, len(images), self.engine.batch):
+            part = slice(start, start + self.engine.batch)
+            raw[part], embeddings[part] = self.engine(prepared(images[part], self.spec, self.resize))
+        return raw, embeddings
+
+
+def _spread(values: Floats, seen: np.ndarray) -> Floats:
+    """Rows for the faces that were seen -> rows for all faces, nan for the others."""
+    if seen.all():
+        return values
+    rows = np.full((len(seen), values.shape[1]), np.nan, np.float32)
+    rows[seen] = values
+    return rows

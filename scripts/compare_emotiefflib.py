@@ -1,0 +1,134 @@
+"""How far our scores and embeddings are from those of the authors' library, emotiefflib, on the same crops.
+
+    python scripts/compare_emotiefflib.py [MODEL ...]
+
+Needs emotiefflib, timm, torch, onnx and onnxruntime. Writes weight files with random weights in the published
+layouts into a temporary home directory, so that emotiefflib takes them for its downloads, and gives both programs
+40 synthetic faces of 30 to 500 pixels. Both resize for themselves: emotiefflib's torch engine against ours with
+the rule of the training, its onnx engine against ours with OpenCV's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+Images = list[np.ndarray]
+
+
+def faces(count: int = 40, seed: int = 0) -> Images:
+    """Synthetic pictures with detail at all scales, of many sizes and proportions."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for _ in range(count):
+        height, width = rng.integers(30, 500, 2)
+        layers = [
+            cv2.resize(rng.normal(size=(k, k, 3)), (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
+            for k in (3, 12, 60)
+        ]
+        picture = 128 + 50 * layers[0] + 30 * layers[1] + 20 * layers[2]
+        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+    return pictures
+
+
+def theirs(engine: str, model: str, pictures: Images) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (valence and arousal after them) and embeddings of emotiefflib, in its order."""
+    from emotiefflib.facial_analysis import EmotiEffLibRecognizer
+
+    recogniser = EmotiEffLibRecognizer(engine=engine, model_name=model)
+    features = np.concatenate([recogniser.extract_features(picture).reshape(1, -1) for picture in pictures])
+    return recogniser.classify_emotions(features, logits=False)[1], features
+
+
+def compare(model: str, pictures: Images, home: Path) -> list[dict[str, Any]]:
+    """One row for each pair of engines."""
+    import published
+
+    from hsemotion_cli.networks import NetworkModel
+    from hsemotion_cli.networks import softmax as probabilities
+    from hsemotion_cli.registry import card
+
+    cached = home / ".emotiefflib"
+    cached.mkdir(exist_ok=True)
+    published.save(published.network(card(model)), card(model), cached / f"{model}.onnx")
+    save_theirs(model, cached / f"{model}.pt")
+    rows = []
+    pairs = (
+        ("torch", "torch", "pt", "pil-bilinear"),
+        ("torch", "onnx", "pt", "pil-bilinear"),
+        ("onnx", "onnx", "onnx", "cv2-bilinear"),
+        ("onnx", "torch", "pt", "cv2-bilinear"),
+    )
+    for their_engine, backend, suffix, rule in pairs:
+        expected, features = theirs(their_engine, model, pictures)
+        ours = NetworkModel(card(model), backend, "cpu", path=cached / f"{model}.{suffix}", resize=rule)
+        raw, embeddings = ours.infer(pictures)
+        count = len(ours.spec.classes)
+        raw[:, :count] = probabilities(raw[:, :count])
+        rows.append(
+            {
+                "model": model,
+                "theirs": their_engine,
+                "ours": f"{backend} ({suffix})",
+                "scores": float(np.abs(raw - expected).max()),
+                "embeddings": float(np.abs(embeddings - features).max()),
+                "labels": float((raw[:, :count].argmax(1) == expected[:, :count].argmax(1)).mean()),
+            }
+        )
+    return rows
+
+
+def save_theirs(model: str, path: Path) -> None:
+    """A whole module of emotiefflib's own classes, with the weights of ours."""
+    import published
+    import torch
+
+    from hsemotion_cli.registry import card
+
+    net = published.network(card(model))
+    if not model.startswith("mbf"):
+        published.save(net, card(model), path)
+        return
+    import emotiefflib.facial_analysis  # noqa: F401  (makes the module mobilefacenet importable)
+    import mobilefacenet
+
+    backbone = mobilefacenet.get_mbf(False, 512)
+    backbone.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("fc.")})
+    wrapped = torch.nn.Sequential()
+    wrapped.add_module("backbone", backbone)
+    wrapped.add_module("fc", net.fc)
+    torch.save(wrapped.eval(), path)
+
+
+def main() -> None:
+    """Print one line for each model and pair of engines."""
+    models = sys.argv[1:] or ["enet_b0_8_best_vgaf", "enet_b0_8_va_mtl", "enet_b2_7", "mbf_va_mtl", "mobilevit_va_mtl"]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["HOME"] = os.environ["USERPROFILE"] = folder  # where emotiefflib looks for its downloads
+        os.environ["HSEMOTION_HOME"] = str(Path(folder) / "ours")
+        from hsemotion_cli.architectures import import_timm
+
+        import_timm()  # before emotiefflib imports torchvision
+        pictures = faces()
+        print(
+            f"{'model':22} {'emotiefflib':12} {'ours':14} {'max |scores|':>13} {'max |embed.|':>13} {'same label':>10}"
+        )
+        for model in models:
+            for row in compare(model, pictures, Path(folder)):
+                print(
+                    f"{row['model']:22} {row['theirs']:12} {row['ours']:14} {row['scores']:13.1e} "
+                    f"{row['embeddings']:13.1e} {row['labels']:10.0%}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Weight files in exactly the layouts that the authors publish, with random weights, for tests and scripts.
+
+Whole modules pickled under the class names of their own libraries, dictionaries of DDAMFN, and graphs as
+EmotiEffLib's ``convert_pt_to_onnx.py`` writes them (one output, opset 11).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from hsemotion_cli import architectures
+from hsemotion_cli.registry import ModelCard
+
+
+def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
+    """(n, 3, size, size) normalised pictures with detail at several scales."""
+    dice = torch.Generator().manual_seed(seed)
+    layers = [torch.randn(count, 3, k, k, generator=dice) for k in (2, 6, 24, size)]
+    shown = [nn.functional.interpolate(layer, (size, size), mode="bilinear") for layer in layers]
+    return sum(shown) * torch.rand(count, 1, 1, 1, generator=dice) + torch.randn(count, 3, 1, 1, generator=dice)
+
+
+def network(card: ModelCard, seed: int = 0) -> architectures.Network:
+    """The first architecture of a card with random weights whose outputs tell pictures apart.
+
+    Its normalisations get the statistics of some pictures, as in training; otherwise signals would fade from layer
+    to layer and the outputs be nearly constant, and a test that compares them would see nothing.
+    """
+    torch.manual_seed(seed)
+    net = architectures.build(card.network.architectures[0], card.network.outputs)
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.7, 1.3)
+            nn.init.normal_(layer.bias, std=0.1)
+        elif isinstance(layer, nn.PReLU):
+            nn.init.uniform_(layer.weight, 0.1, 0.4)
+        elif isinstance(layer, nn.Linear) and layer.out_features == net.outputs:
+            nn.init.normal_(layer.weight, std=4 * net.embedding_size**-0.5)
+            nn.init.normal_(layer.bias, std=0.1)
+    with torch.no_grad():
+        for batch in pictures(24, card.network.size, seed).split(12):
+            net.train()(batch)
+            net.train()(batch)
+    return net.eval()
+
+
+@contextlib.contextmanager
+def known_as(**modules: dict[str, type]) -> Iterator[None]:
+    """While it lasts, classes can be pickled (and found) under other modules' names."""
+    before = {}
+    for name, classes in modules.items():
+        before[name] = sys.modules.get(name)
+        sys.modules[name] = ModuleType(name)
+        for own, cls in classes.items():
+            setattr(sys.modules[name], own, cls)
+    names = {cls: (cls.__module__, cls.__qualname__) for group in modules.values() for cls in group.values()}
+    for name, classes in modules.items():
+        for own, cls in classes.items():
+            cls.__module__, cls.__qualname__ = name, own
+    try:
+        yield
+    finally:
+        for cls, (module, own) in names.items():
+            cls.__module__, cls.__qualname__ = module, own
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
+
+
+def whole_module(net: architectures.Network, card: ModelCard) -> nn.Module:
+    """A network as its authors' training left it: single-task heads are a Sequential, MobileFaceNet is wrapped."""
+    if isinstance(net, architectures.MobileFaceNet):
+        backbone = architectures.Network()
+        backbone.layers, backbone.conv_sep, backbone.features = net.layers, net.conv_sep, net.features
+        return nn.Sequential(OrderedDict(backbone=backbone, fc=net.fc)).eval()
+    body = net.body
+    if not card.network.valence_arousal and hasattr(body, "classifier"):
+        body.classifier = nn.Sequential(body.classifier)
+    return body
+
+
+def save_module(net: architectures.Network, card: ModelCard, path: Path, zipped: bool = True) -> None:
+    """Write a ``.pt`` file."""
+    names = {"MobileFaceNet": architectures.Network, "ConvBlock": architectures.Layers}
+    with known_as(mobilefacenet=names), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the old format warns that it cannot find source code
+        torch.save(whole_module(net, card), path, _use_new_zipfile_serialization=zipped)
+
+
+def save_dictionary(net: architectures.Network, path: Path) -> None:
+    """Write a ``.pth`` file as DDAMFN's training does."""
+    optimiser = torch.optim.Adam(net.parameters())
+    content = {"iter": 7, "model_state_dict": net.state_dict(), "optimizer_state_dict": optimiser.state_dict()}
+    torch.save(content, path)
+
+
+class _ScoresOnly(nn.Module):
+    def __init__(self, net: architectures.Network) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.net(images)[0]
+
+
+def save_graph(net: architectures.Network, card: ModelCard, path: Path, opset: int = 11) -> None:
+    """Write an ``.onnx`` file as EmotiEffLib publishes them."""
+    size = card.network.size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _ScoresOnly(net).eval(),
+            (torch.zeros(1, 3, size, size),),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes={"input": {0: "batch_size"}, "output": {0: "batch_size"}},
+        )
+
+
+def save(net: architectures.Network, card: ModelCard, path: Path) -> None:
+    """Write the kind of file that the suffix asks for."""
+    if path.suffix == ".onnx":
+        save_graph(net, card, path)
+    elif path.suffix == ".pth":
+        save_dictionary(net, path)
+    else:
+        save_module(net, card, path)
