@@ -694,7 +694,7 @@ def block(width: float, height: float, radius: float, colour: Colour, opacity: f
     return make_stamp(opacity * rounded(width, height, radius), colour)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def ground(width: int, height: int, radius: int, stripe: int, colour: Colour) -> Stamp:
     """The ground of a panel: dark, with a stripe of colour along its left edge."""
     shape = rounded(width, height, radius)

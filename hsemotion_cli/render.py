@@ -19,6 +19,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
 
 from .domain import Frame, Image
@@ -297,11 +298,13 @@ class Film:
         video: Any = self._container.add_stream("libx264", rate=max(rate, Fraction(1)))
         video.width, video.height = (size + size % 2 for size in self._size)
         video.pix_fmt = "yuv420p"
-        video.options = {"preset": "veryfast", "crf": "20"}
+        # Without B-frames decoding order is display order: an mp4 then holds any times, and durations, exactly.
+        video.options = {"preset": "veryfast", "crf": "20", "bf": "0"}
         video.time_base = video.codec_context.time_base = Fraction(1, CLOCK)
         context = video.codec_context
         context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709 in all three lists
         context.color_range = ColorRange.MPEG
+        context.flags |= Flags.frame_duration  # how long the last picture lasts is told by nothing else
         self._video = video
         if self.sound:
             self.sound.enter(self._container, self.shift)

@@ -16,27 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 Images = list[np.ndarray]
-
-
-def faces(count: int = 40, seed: int = 0) -> Images:
-    """Synthetic pictures with detail at all scales, of many sizes and proportions."""
-    rng = np.random.default_rng(seed)
-    pictures = []
-    for _ in range(count):
-        height, width = rng.integers(30, 500, 2)
-        layers = [
-            cv2.resize(rng.normal(size=(k, k, 3)), (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
-            for k in (3, 12, 60)
-        ]
-        picture = 128 + 50 * layers[0] + 30 * layers[1] + 20 * layers[2]
-        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
-    return pictures
 
 
 def theirs(engine: str, model: str, pictures: Images) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +101,9 @@ def main() -> None:
         from hsemotion_cli.architectures import import_timm
 
         import_timm()  # before emotiefflib imports torchvision
-        pictures = faces()
+        import published
+
+        pictures = published.faces(40)
         print(
             f"{'model':22} {'emotiefflib':12} {'ours':14} {'max |scores|':>13} {'max |embed.|':>13} {'same label':>10}"
         )

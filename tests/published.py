@@ -14,19 +14,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import cv2
+import numpy as np
 import torch
 from torch import nn
 
 from hsemotion_cli import architectures
+from hsemotion_cli.domain import Image
+from hsemotion_cli.network_cards import NetworkSpec
+from hsemotion_cli.networks import prepared
 from hsemotion_cli.registry import ModelCard
 
 
-def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
-    """(n, 3, size, size) normalised pictures with detail at several scales."""
-    dice = torch.Generator().manual_seed(seed)
-    layers = [torch.randn(count, 3, k, k, generator=dice) for k in (2, 6, 24, size)]
-    shown = [nn.functional.interpolate(layer, (size, size), mode="bilinear") for layer in layers]
-    return sum(shown) * torch.rand(count, 1, 1, 1, generator=dice) + torch.randn(count, 3, 1, 1, generator=dice)
+def faces(count: int, seed: int = 0) -> list[Image]:
+    """Synthetic pictures with detail at all scales, of many sizes and proportions."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for _ in range(count):
+        height, width = rng.integers(30, 500, 2)
+        layers = [
+            cv2.resize(rng.normal(size=(k, k, 3)), (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
+            for k in (3, 12, 60)
+        ]
+        picture = 50 * layers[0] + 30 * layers[1] + 20 * layers[2]
+        picture = rng.uniform(60, 190, 3) + rng.uniform(0.2, 2) * picture
+        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+    return pictures
+
+
+def batch(count: int, spec: NetworkSpec, seed: int = 0) -> torch.Tensor:
+    """The same as a network is given them: (count, 3, size, size), normalised."""
+    return torch.from_numpy(prepared(faces(count, seed), spec, "pil-bilinear"))
 
 
 def network(card: ModelCard, seed: int = 0) -> architectures.Network:
@@ -43,14 +61,27 @@ def network(card: ModelCard, seed: int = 0) -> architectures.Network:
             nn.init.normal_(layer.bias, std=0.1)
         elif isinstance(layer, nn.PReLU):
             nn.init.uniform_(layer.weight, 0.1, 0.4)
-        elif isinstance(layer, nn.Linear) and layer.out_features == net.outputs:
-            nn.init.normal_(layer.weight, std=4 * net.embedding_size**-0.5)
-            nn.init.normal_(layer.bias, std=0.1)
+    normalisations = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
+    before = [layer.momentum for layer in normalisations]
+    for layer in normalisations:
+        layer.momentum = 1.0
     with torch.no_grad():
-        for batch in pictures(24, card.network.size, seed).split(12):
-            net.train()(batch)
-            net.train()(batch)
-    return net.eval()
+        net.train()(batch(8, card.network, seed))
+    for layer, momentum in zip(normalisations, before, strict=True):
+        layer.momentum = momentum
+    _spread_outputs(net.eval(), card.network, seed)
+    return net
+
+
+def _spread_outputs(net: architectures.Network, spec: NetworkSpec, seed: int) -> None:
+    """Scale the head so that its outputs vary by about 2 between pictures."""
+    head = [layer for layer in net.modules() if isinstance(layer, nn.Linear) and layer.out_features == net.outputs][-1]
+    with torch.no_grad():
+        nn.init.normal_(head.weight)
+        scores = net(batch(8, spec, seed))[0]
+        scale = 2 / scores.std(0)
+        head.weight *= scale[:, None]
+        head.bias.copy_((head.bias - scores.mean(0)) * scale)
 
 
 @contextlib.contextmanager

@@ -370,3 +370,7 @@ def test_a_mirror_swaps_left_and_right_and_nothing_else() -> None:
     assert pairs["mouthSmileLeft"] == "mouthSmileRight" and pairs["jawRight"] == "jawLeft"
     assert pairs["mouthRollLower"] == "mouthRollLower" and pairs["browInnerUp"] == "browInnerUp"
     assert (mirror[mirror] == np.arange(52)).all()
+
+
+def test_the_card_has_the_thresholds_of_the_weights() -> None:
+    assert dict(card("mp-blendshapes").au_thresholds) == pytest.approx(MODEL.au_thresholds, abs=1e-6)

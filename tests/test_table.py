@@ -122,6 +122,16 @@ def test_tables_come_back_frame_by_frame(tmp_path: Path) -> None:
         ]
 
 
+def test_tables_load_as_typed_data_frames(tmp_path: Path) -> None:
+    for path in saved(example()[1], tmp_path).values():
+        frame = table.load(path)
+        assert list(frame) == list(schema.NAMES)
+        assert frame["face_id"].dtype == "Int64"
+        assert frame["face_id"].isna().tolist() == [False, False, True, False, False]
+        assert frame["AU12_c"].sum() == int((example()[0].scores["m"]["action_units"][:, 6] >= 0.5).sum())
+        assert frame["expression"].dtype == "string"
+
+
 def test_block_size_changes_nothing() -> None:
     _, affect = example()
     ones = [row for block in table.blocks(affect, 1) for row in zip(*block.values(), strict=True)]

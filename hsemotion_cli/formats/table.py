@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from ..errors import InputError, UsageError
 from ..refine import Affect
 from ..schema import COLUMNS, NAMES
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL, compound_scores
+
+if TYPE_CHECKING:
+    import pandas
 
 _BLOCK = 4096
 _DECIMALS = {column.name: column.decimals for column in COLUMNS if column.type == "number"}
@@ -190,6 +193,20 @@ def read_frames(path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
                 faces.append(row)
     if current is not None:
         yield current, faces
+
+
+def load(path: Path | str) -> pandas.DataFrame:
+    """A whole table as a data frame, with nullable integers and strings, so that an empty cell stays empty.
+
+    Raises:
+        InputError: as ``read_blocks``.
+    """
+    import pandas as pd
+
+    kinds = {"integer": "Int64", "number": "Float64", "text": "string"}
+    parts = [pd.DataFrame(block, dtype=object) for block in read_blocks(Path(path))]
+    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(NAMES), dtype=object)
+    return whole.astype({column.name: kinds[column.type] for column in COLUMNS})
 
 
 def _read_csv(path: Path) -> Iterator[Block]:

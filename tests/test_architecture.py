@@ -1,0 +1,83 @@
+"""The shape of the program: who may import whom, and what must not be loaded too early."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
+
+# A file imports only from lines above its own.
+LAYERS = (
+    "errors domain tasks interrupts clock outputs",
+    "scenes schema network_cards",
+    "video registry crops",
+    "faces recipe timeline",
+    "tracks smooth geometry inputs drawing",
+    "predict refine",
+    "formats.table formats.archive formats.sidecar",
+    "render",
+    "annotate",
+    "cli",
+    "commands.console",
+    "commands.annotate commands.smooth commands.render commands.schema commands.doctor",
+)
+LEVEL = {name: k for k, layer in enumerate(LAYERS) for name in layer.split()}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def own_imports(path: Path, *, lazy: bool) -> set[str]:
+    """Modules of the package that a file imports; with ``lazy`` also those inside functions."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if lazy else iter(tree.body)
+    here = module_name(path).split(".")
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level]
+            target = [*base, *(node.module.split(".") if node.module else [])]
+            for alias in node.names:
+                full = ".".join([*target, alias.name])
+                found.add(full if (PACKAGE / Path(*full.split("."))).with_suffix(".py").exists() else ".".join(target))
+    return found - {""}
+
+
+def test_every_file_has_its_place_and_imports_only_from_above() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = module_name(path)
+        if path.name in {"__init__.py", "__main__.py"}:
+            continue
+        assert name in LEVEL, f"{name}: give it a line in LAYERS"
+        for other in own_imports(path, lazy=name != "cli"):
+            assert LEVEL[other] < LEVEL[name], f"{name} imports {other}, which is not above it"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["annotate", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        "import sys, atexit\nfrom hsemotion_cli.cli import main\n"
+        "atexit.register(lambda: print('LOADED', *sys.modules, file=sys.stderr))\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.partition("LOADED ")[2].split())
+    assert "typer" in loaded
+    heavy = {"numpy", "cv2", "av", "mediapipe", "pandas", "scipy", "pyarrow", "onnxruntime", "torch", "PIL"}
+    assert not heavy & loaded
+
+
+def test_annotating_loads_no_torch(smile: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom hsemotion_cli.cli import app\n"
+        "result = CliRunner().invoke(app, sys.argv[1:])\nassert result.exit_code == 0, result.output\n"
+        "print(*sorted({'torch', 'timm', 'pandas', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", script, "annotate", str(smile), "-o", str(tmp_path), "--every", "6"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
