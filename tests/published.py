@@ -66,7 +66,7 @@ def network(card: ModelCard, seed: int = 0) -> architectures.Network:
     for layer in normalisations:
         layer.momentum = 1.0
     with torch.no_grad():
-        net.train()(batch(8, card.network, seed))
+        net.train()(batch(16, card.network, seed))
     for layer, momentum in zip(normalisations, before, strict=True):
         layer.momentum = momentum
     _spread_outputs(net.eval(), card.network, seed)
@@ -78,7 +78,7 @@ def _spread_outputs(net: architectures.Network, spec: NetworkSpec, seed: int) ->
     head = [layer for layer in net.modules() if isinstance(layer, nn.Linear) and layer.out_features == net.outputs][-1]
     with torch.no_grad():
         nn.init.normal_(head.weight)
-        scores = net(batch(8, spec, seed))[0]
+        scores = net(batch(16, spec, seed))[0]
         scale = 2 / scores.std(0)
         head.weight *= scale[:, None]
         head.bias.copy_((head.bias - scores.mean(0)) * scale)
