@@ -141,7 +141,7 @@ class Annotator:
         if settings.overlay:
             outputs["overlay"] = f"{name}.overlay.mp4"
             self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], clock, progress)
-        with whole(folder / f"{name}.json") as file:
+        with whole(folder / outputs["sidecar"]) as file:
             sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
         return summarise(path, timeline, affect, {k: str(folder / v) for k, v in outputs.items()}, content, clock)
 
@@ -160,7 +160,7 @@ class Annotator:
         from .render import render
 
         began, total = time.perf_counter(), _total(source, self.settings.sampling)
-        render(source.path, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
+        render(source, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
         clock.add("overlay", time.perf_counter() - began)
 
     def _describe(self, source: Source, timeline: Timeline) -> dict[str, Any]:
@@ -188,15 +188,15 @@ def write_results(
     Raises:
         OutputError: one of them could not be written.
     """
-    outputs = {format_: f"{name}.{format_}" for format_ in formats} | {"raw": f"{name}.raw.npz"}
+    tables = {format_: f"{name}.{format_}" for format_ in formats}
+    outputs = {**tables, "raw": f"{name}.raw.npz", "sidecar": f"{name}.json"}
     with together() as opened:
-        for kind, file_name in outputs.items():
+        for format_, file_name in tables.items():
             with opened(folder / file_name) as file:
-                if kind == "raw":
-                    archive.write(timeline, file)
-                else:
-                    table.WRITERS[kind](affect, file)
-        with opened(folder / f"{name}.json") as file:
+                table.WRITERS[format_](affect, file)
+        with opened(folder / outputs["raw"]) as file:
+            archive.write(timeline, file)
+        with opened(folder / outputs["sidecar"]) as file:
             sidecar.write({**content, "outputs": outputs}, file)
     return outputs
 

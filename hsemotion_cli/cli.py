@@ -196,12 +196,13 @@ def render(
     video: Annotated[Path, typer.Argument(help="The video that was annotated.")],
     table: Annotated[Path, typer.Argument(help="Its table.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The overlay video to write, OUT.mp4.", show_default=False)],
+    image_fps: Annotated[float, typer.Option(help="Pictures per second of numbered pictures.")] = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Draw a table over its video: H.264, original sound, original timing. No model is run."""
     from .commands.render import run
 
-    run(video, table, out, quiet=quiet)
+    run(video, table, out, image_fps=image_fps, quiet=quiet)
 
 
 @app.command()

@@ -55,13 +55,33 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a temporary file, for writers that open files by themselves; it takes the place of ``path``.
+
+    Raises:
+        OutputError: it cannot be synced or renamed; what had been at ``path`` is still there.
+    """
+    part = temporary(path)
+    try:
+        yield part
+        with guarded(path):
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def guarded(path: Path) -> Iterator[None]:
     """Say which file it was when writing it fails."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise OutputError(f"{path}: could not be written ({reason}); free space or choose another -o.") from error
+        raise OutputError(
+            f"{path}: could not be written ({reason}); free some space or choose another place."
+        ) from error
 
 
 def temporary(path: Path) -> Path:

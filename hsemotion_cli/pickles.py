@@ -180,7 +180,12 @@ def _external(identity: Any) -> Storage | Named:
     ("storage", class, key, device, count[, view]) is a storage; ("module", class, file, source), which only the
     format before torch 1.6 has, is a class with the text of its source.
     """
-    if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module" and isinstance(identity[1], Named):
+    if (
+        isinstance(identity, tuple)
+        and len(identity) == 4
+        and identity[0] == "module"
+        and isinstance(identity[1], Named)
+    ):
         return identity[1]
     if not (isinstance(identity, tuple) and len(identity) in (5, 6) and identity[0] == "storage"):
         raise DamagedCheckpoint("it refers to something outside itself that is not a storage.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .errors import UsageError
 from .network_cards import NETWORKS, NetworkSpec
+from .tasks import ACTION_UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,8 @@ MODELS: dict[str, ModelCard] = {
             sha256="90bb4bfda22bb9ab280b74c1866256d2d031d5864141c7abc1f4be28df69b1aa",
             # Chosen by scripts/train_geometry.py, which writes them into the weights as well.
             au_thresholds=dict(
-                AU01=0.28, AU02=0.49, AU04=0.19, AU06=0.31, AU07=0.28, AU10=0.57,
-                AU12=0.13, AU15=0.13, AU23=0.08, AU24=0.11, AU25=0.26, AU26=0.16,
-            ),  # fmt: skip
+                zip(ACTION_UNITS, (0.28, 0.49, 0.19, 0.31, 0.28, 0.57, 0.13, 0.13, 0.08, 0.11, 0.26, 0.16), strict=True)
+            ),
         ),
     )
 }

@@ -6,8 +6,6 @@ The file grows under a temporary name beside its place and is moved there whole,
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -25,6 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from .domain import Frame, Image
 from .drawing import Painter, Row
 from .errors import InputError, OutputError
+from .outputs import guarded, replacing
 from .video import Source, VideoFile, open_source
 
 CLOCK = 90_000
@@ -99,15 +98,9 @@ def render(
         InputError: the rows do not belong to this video, or it cannot be read.
     """
     reader = open_source(source) if isinstance(source, Path) else source
-    part = _begin(out, reader.path)
-    try:
-        report = _write(reader, rows, part, out, progress)
-        _finish(part, out)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
-    return report
+    _refuse(out, reader.path)
+    with replacing(out) as part:
+        return _write(reader, rows, part, out, progress)
 
 
 def hold(frames: Iterable[Frame], rows: Rows, path: Path) -> Iterator[Shown]:
@@ -156,39 +149,12 @@ def _stranger(index: int, path: Path) -> str:
     return f"{path}: has no frame {index}, which the table mentions; give the video that the table was made from."
 
 
-def _begin(out: Path, source: Path) -> Path:
-    """An empty file beside the output, under a name that no one else uses."""
+def _refuse(out: Path, source: Path) -> None:
+    """Say now what would fail only after the work is done."""
     if out.exists() and source.exists() and out.samefile(source):
         raise OutputError(f"{out}: is the source itself; choose another name for the overlay.")
     if out.is_dir():
         raise OutputError(f"{out}: is a folder; give the name of a file.")
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{out.stem[:40]}.", suffix=".part", dir=out.parent)
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be written here ({error.strerror}); choose a folder that exists and may be written to."
-        ) from error
-    return Path(name)
-
-
-def _finish(part: Path, out: Path) -> None:
-    """Move the whole file to its place, once the disk really has it."""
-    try:
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        # A temporary file is private; the result has the rights that any new file would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)
-        os.replace(part, out)
-    except OSError as error:
-        raise OutputError(_failure(out, error)) from error
-
-
-def _failure(out: Path, error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    return f"{out}: could not be written ({reason}); free some space on the disk, or choose another place."
 
 
 def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable[[int], None] | None) -> RenderReport:
@@ -316,10 +282,11 @@ class Film:
 
     def _guarded(self, work: Callable[[], Any]) -> Any:
         """Do something with the output; whatever goes wrong there is an OutputError."""
-        try:
-            return work()
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise OutputError(_failure(self.out, error)) from error
+        with guarded(self.out):
+            try:
+                return work()
+            except (av.error.FFmpegError, ValueError) as error:
+                raise OSError(str(getattr(error, "strerror", error))) from error
 
 
 class Sound:

@@ -450,11 +450,11 @@ def _luma(picture: Any) -> NDArray[np.uint8]:
     """(height, width) brightness of a decoded picture, without converting it where its first plane is just that."""
     bits = picture.format.components[0].bits
     if picture.format.is_rgb or picture.format.has_palette or not picture.format.is_planar or bits > 16:
-        return picture.to_ndarray(format="gray8")
+        return np.asarray(picture.to_ndarray(format="gray8"), np.uint8)
     plane = picture.planes[0]
     kind = np.dtype(np.uint8 if bits == 8 else ">u2" if picture.format.is_big_endian else "<u2")
     rows = np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)[:, : picture.width]
-    return rows if bits == 8 else (rows >> (bits - 8)).astype(np.uint8)
+    return np.asarray(rows if bits == 8 else rows >> (bits - 8), np.uint8)
 
 
 def _displayed(picture: Any, aspect: Fraction) -> Image:

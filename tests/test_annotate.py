@@ -149,7 +149,7 @@ def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path
     assert content["faces"] == {"coverage": 1.0, "rows": 12, "ids": 1}
     assert content["recipe"]["smoothing"]["expression"] == "gaussian:0.1"
     assert len(content["models"][0]["sha256"]) == 64
-    assert set(content["outputs"]) == {"csv", "parquet", "jsonl", "raw", "overlay"}
+    assert set(content["outputs"]) == {"csv", "parquet", "jsonl", "raw", "sidecar", "overlay"}
     assert all((annotated / name).is_file() for name in content["outputs"].values())
     stages = content["timing"]["stages"]
     assert list(stages) == ["decode", "faces", "tracks", "models", "write", "overlay"]

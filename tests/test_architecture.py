@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 # A file imports only from lines above its own.
 LAYERS = (
     "errors domain tasks interrupts clock outputs",
-    "scenes schema network_cards",
+    "scenes schema network_cards stamps",
     "video registry crops",
     "faces recipe timeline",
     "tracks smooth geometry inputs drawing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import tomllib
@@ -29,7 +30,9 @@ def test_every_command_and_option_is_in_the_readme() -> None:
 
 
 def commands_in(text: str) -> list[list[str]]:
-    lines = [line.strip() for block in re.findall(r"```(?:sh|console)?\n(.*?)```", text, re.S) for line in block.splitlines()]
+    lines = [
+        line.strip() for block in re.findall(r"```(?:sh|console)?\n(.*?)```", text, re.S) for line in block.splitlines()
+    ]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("hsemotion ")]
 
 
@@ -69,6 +72,6 @@ def test_the_version_has_an_entry_in_the_changelog() -> None:
 
 def test_exactly_one_opencv_is_asked_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    asked = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     assert [name for name in asked if "opencv" in name] == ["opencv-python-headless>=4.9"]
     assert not any(re.match(r"torch|timm", name) for name in project["dependencies"])

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hsemotion_cli import render as rendering
+from hsemotion_cli import outputs
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import InputError, OutputError
 from hsemotion_cli.render import even, fitted, hold, render
@@ -373,7 +373,7 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written_are_refused(smile: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="choose a folder that exists"):
+    with pytest.raises(OutputError, match=r"No such file or directory.*choose another place"):
         render(smile, nobody(12), tmp_path / "missing" / "out.mp4")
     with pytest.raises(OutputError, match="is a folder"):
         render(smile, nobody(12), tmp_path)
@@ -393,8 +393,8 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name(
 ) -> None:
     done: list[str] = []
     sync, move = os.fsync, os.replace
-    monkeypatch.setattr(rendering.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
-    monkeypatch.setattr(rendering.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
+    monkeypatch.setattr(outputs.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
+    monkeypatch.setattr(outputs.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
     render(smile, nobody(12), tmp_path / "out.mp4")
     assert done == ["sync", "move"]
 

@@ -95,7 +95,7 @@ def test_no_id_is_shared_in_a_frame_or_used_again(frames: list[list[Box]], cuts:
 
 def test_keeping_the_largest_keeps_ids() -> None:
     faces = tuple(Face(at(0, size=s), 0.9, track=t) for t, s in enumerate((20, 60, 40)))
-    kept = [list(keep_largest([Sighting(0, 0.0, faces)], n))[0].faces for n in (1, 2, 9)]
+    kept = [next(keep_largest([Sighting(0, 0.0, faces)], n)).faces for n in (1, 2, 9)]
     assert [[f.track for f in k] for k in kept] == [[1], [1, 2], [0, 1, 2]]
 
 

@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Callable
 from fractions import Fraction
 from importlib.metadata import distributions
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 from rich.table import Table
 
@@ -45,7 +45,7 @@ def _outcome(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
         return name, False, says
 
 
-def _fail(says: str) -> None:
+def _fail(says: str) -> NoReturn:
     raise HsemotionError(says)
 
 
@@ -76,17 +76,21 @@ def _no_reporting() -> str:
 
 
 def _codecs() -> str:
-    import av
-
-    missing = []
-    for name, mode in (("h264", "r"), ("hevc", "r"), ("vp9", "r"), ("aac", "r"), ("libx264", "w"), ("aac", "w")):
-        try:
-            av.codec.Codec(name, mode)
-        except ValueError:
-            missing.append(f"{name} ({'decoder' if mode == 'r' else 'encoder'})")
+    missing = [f"{name} decoder" for name in ("h264", "hevc", "vp9", "aac") if not _has(name, "r")]
+    missing += [f"{name} encoder" for name in ("libx264", "aac") if not _has(name, "w")]
     if missing:
         _fail(f"PyAV lacks {', '.join(missing)}: install the av wheel from PyPI.")
     return "H.264, HEVC, VP9, AAC; overlays by libx264"
+
+
+def _has(codec: str, mode: Literal["r", "w"]) -> bool:
+    import av
+
+    try:
+        av.Codec(codec, mode)
+    except ValueError:  # what PyAV raises for a codec that it was built without
+        return False
+    return True
 
 
 def _models() -> str:
@@ -138,14 +142,18 @@ def _draw_clip(path: Path) -> None:
     import cv2
     import numpy as np
 
-    data = np.frombuffer(files("hsemotion_cli").joinpath("assets", "doctor_face.jpg").read_bytes(), np.uint8)
-    portrait = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    from ..video import read_picture
+
+    with as_file(files("hsemotion_cli").joinpath("assets", "doctor_face.jpg")) as face:
+        portrait = read_picture(face)
+    if portrait is None:
+        _fail("the portrait for this check is damaged: reinstall hsemotion.")
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=Fraction(25))
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         for k in range(50):
             shift = np.array([[0.9, 0, 30 + k], [0, 0.9, 5]])
-            picture = cv2.warpAffine(portrait, shift, (320, 240), borderValue=(90, 100, 110))
+            picture = np.asarray(cv2.warpAffine(portrait, shift, (320, 240), borderValue=(90, 100, 110)), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 

@@ -8,10 +8,11 @@ from ..errors import UsageError
 from ..formats.table import read_frames
 from ..outputs import prepare_folder
 from ..render import render
+from ..video import open_source
 from .console import progress, stdout
 
 
-def run(video: Path, table: Path, out: Path, *, quiet: bool) -> None:
+def run(video: Path, table: Path, out: Path, *, image_fps: float, quiet: bool) -> None:
     """Draw the table over the video."""
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"-o {out}: overlays are MP4 files; give a name that ends in .mp4.")
@@ -19,6 +20,11 @@ def run(video: Path, table: Path, out: Path, *, quiet: bool) -> None:
         raise UsageError(f"-o {out}: that is the video itself; choose another name.")
     prepare_folder(out.parent)
     with progress(video.name, quiet) as report:
-        render(video, read_frames(table), out, progress=lambda done: report("overlay", done, 0, None))
+        render(
+            open_source(video, image_fps),
+            read_frames(table),
+            out,
+            progress=lambda done: report("overlay", done, 0, None),
+        )
     if not quiet:
         stdout().print(str(out), highlight=False, soft_wrap=True, markup=False)

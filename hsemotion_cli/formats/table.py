@@ -23,7 +23,7 @@ from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL, compo
 if TYPE_CHECKING:
     import pandas
 
-_BLOCK = 4096
+_BLOCK = 512  # rows; as Python objects they weigh some 10 kB each
 _DECIMALS = {column.name: column.decimals for column in COLUMNS if column.type == "number"}
 _INTEGERS = frozenset(column.name for column in COLUMNS if column.type == "integer")
 
