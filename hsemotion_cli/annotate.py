@@ -43,7 +43,7 @@ class Settings:
         min_face: pixels of the smallest face that must be found, or None.
         threshold: detector confidence from which a candidate counts.
         batch_size: faces scored together.
-        device: "auto", "cpu" or "cuda".
+        running: what runs networks, and where.
     """
 
     recipe: Recipe
@@ -56,7 +56,7 @@ class Settings:
     min_face: int | None = None
     threshold: float = 0.5
     batch_size: int = 8
-    device: str = "auto"
+    running: predict.Running = field(default_factory=predict.Running)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -106,7 +106,7 @@ class Annotator:
 
     def __enter__(self) -> Annotator:
         settings = self.settings
-        self.models = {name: predict.load(card, settings.device) for name, card in self.cards.items()}
+        self.models = predict.load_all(self.cards.values(), settings.running)
         self.finder = FaceFinder(settings.min_face, settings.threshold)
         self.finder.__enter__()
         return self
@@ -130,7 +130,7 @@ class Annotator:
         source = open_source(path, settings.image_fps)
         prepare_folder(folder)
         progress = progress or _silent
-        timeline = gather(self._readings(source, clock, progress))
+        timeline = gather(self.readings(source, clock, progress))
         if not len(timeline.index):
             raise _nothing_analysed(source, settings.sampling)
         affect = refine(timeline, settings.recipe)
@@ -145,7 +145,8 @@ class Annotator:
             sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
         return summarise(path, timeline, affect, {k: str(folder / v) for k, v in outputs.items()}, content, clock)
 
-    def _readings(self, source: Source, clock: StageClock, progress: Progress) -> Iterator[Reading]:
+    def readings(self, source: Source, clock: StageClock, progress: Progress) -> Iterator[Reading]:
+        """What the models say of each analysed frame, one after the other."""
         settings = self.settings
         frames = clock.stage("decode", source.frames(settings.sampling))
         sightings = clock.stage("faces", see(frames, self.finder, self.crops, given=settings.crops))
@@ -169,7 +170,7 @@ class Annotator:
             source,
             timeline,
             settings.recipe,
-            self.cards,
+            self.models,
             sampling=settings.sampling,
             detector={
                 "used": not settings.crops,

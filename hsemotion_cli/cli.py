@@ -9,13 +9,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from . import __version__
+from . import __version__, memory
 from .errors import HsemotionError
 
 EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 some inputs or results failed, 4 no usable input,
@@ -29,14 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Device(StrEnum):
-    """Where networks run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 def boundary(command: Callable[..., int | None]) -> Callable[..., None]:
@@ -86,16 +77,65 @@ def options(
     """hsemotion."""
 
 
+Videos = Annotated[
+    list[Path], typer.Argument(metavar="VIDEO...", help="Videos, pictures, or folders of them.", show_default=False)
+]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
+Faces = Annotated[str, typer.Option(help="Faces kept in each frame: all, largest, or a number.")]
+Every = Annotated[int, typer.Option(min=1, help="Analyse each n-th frame.")]
+Crops = Annotated[bool, typer.Option("--crops", help="The pictures are faces already: detect nothing.")]
+ImageFps = Annotated[float, typer.Option(help="Pictures per second of numbered pictures.")]
+MinFace = Annotated[
+    int | None,
+    typer.Option(
+        help="Find faces down to so many pixels, tile by tile (slow); else to 14 % of the longer side.",
+        show_default=False,
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Faces scored together; changes speed, never values.")]
 Formats = Annotated[
     str, typer.Option("--format", "-f", help="Table formats: csv, parquet, jsonl; several with commas.")
 ]
-Smooth = Annotated[
-    str,
-    typer.Option(help="none, gaussian:WIDTH (standard deviation) or box:WIDTH (full width); seconds, or frames as 5f."),
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[,NAME]",
+        help="A model, or two to blend them; NAME=FILE for weights of your own.",
+        show_default="mp-blendshapes",
+    ),
 ]
-Blend = Annotated[float, typer.Option(min=0, max=1, help="Weight of the first of two models.")]
-MaxGap = Annotated[float, typer.Option(help="Seconds without a sighting across which nothing is smoothed.")]
-Interpolate = Annotated[float, typer.Option(help="Bridge gaps up to this many seconds with interpolated rows.")]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks run.")]
+Backend = Annotated[str, typer.Option(metavar="auto|onnx|torch", help="What runs networks.")]
+Precision = Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="Of networks; less than fp32 changes scores.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of networks.", show_default="all")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model (also HSEMOTION_OFFLINE=1).")]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        help="A recipe: TOML, JSON, or the sidecar of a table. Options given beside it win.", show_default=False
+    ),
+]
+Smooth = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND:WIDTH",
+        help="none, gaussian:0.2 (standard deviation) or box:0.5 (full width) in seconds, or 5f in frames; "
+        "TASK=... for single tasks.",
+        show_default="none",
+    ),
+]
+Blend = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WEIGHT", help="Weight of the first of two models; TASK=... for single tasks.", show_default="0.5"
+    ),
+]
+MaxGap = Annotated[
+    float | None, typer.Option(help="Seconds without a sighting across which nothing is smoothed.", show_default="0.5")
+]
+Interpolate = Annotated[
+    float | None, typer.Option(help="Bridge gaps up to this many seconds with interpolated rows.", show_default="0")
+]
 Threshold = Annotated[
     list[str] | None,
     typer.Option(help="Presence threshold of an action unit, AU12=0.4; repeat for more."),
@@ -107,40 +147,37 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 @app.command()
 @boundary
 def annotate(
-    videos: Annotated[
-        list[Path], typer.Argument(metavar="VIDEO...", help="Videos, pictures, or folders of them.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("hsemotion"),
-    model: Annotated[str, typer.Option(help="A model, or two with a comma to blend them.")] = "mp-blendshapes",
-    blend: Blend = 0.5,
-    smooth: Smooth = "none",
-    max_gap: MaxGap = 0.5,
-    interpolate: Interpolate = 0.0,
+    videos: Videos,
+    out: Out = Path("hsemotion"),
+    model: Model = None,
+    recipe: Recipe = None,
+    blend: Blend = None,
+    smooth: Smooth = None,
+    max_gap: MaxGap = None,
+    interpolate: Interpolate = None,
     threshold: Threshold = None,
     format: Formats = "csv",
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write NAME.overlay.mp4.")] = False,
-    faces: Annotated[str, typer.Option(help="Faces kept in each frame: all, largest, or a number.")] = "all",
+    faces: Faces = "all",
     start: Annotated[str | None, typer.Option(help="First time, as 90, 1:30.5 or 1:02:03.", show_default=False)] = None,
     end: Annotated[str | None, typer.Option(help="Time before which to stop.", show_default=False)] = None,
     fps: Annotated[
         float | None, typer.Option(help="Analyse at most so many frames per second.", show_default=False)
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Analyse each n-th frame.")] = 1,
-    crops: Annotated[bool, typer.Option("--crops", help="The pictures are faces already: detect nothing.")] = False,
-    image_fps: Annotated[float, typer.Option(help="Pictures per second of numbered pictures.")] = 30.0,
-    min_face: Annotated[
-        int | None,
-        typer.Option(
-            help="Find faces down to so many pixels, tile by tile (slow); else to 14 % of the longer side.",
-            show_default=False,
-        ),
-    ] = None,
+    every: Every = 1,
+    crops: Crops = False,
+    image_fps: ImageFps = 30.0,
+    min_face: MinFace = None,
     det_threshold: Annotated[float, typer.Option(help="Detector confidence from which a face counts.")] = 0.5,
     min_coverage: Annotated[
         float, typer.Option(min=0, max=1, help="Exit with 6 if faces are seen in a smaller share of frames.")
     ] = 0.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces scored together; changes speed, never values.")] = 8,
-    device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
+    batch_size: BatchSize = 8,
+    backend: Backend = "auto",
+    device: DeviceOption = "auto",
+    precision: Precision = "fp32",
+    threads: Threads = None,
+    offline: Offline = False,
     quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also print times by stage and every path written.")
@@ -155,14 +192,15 @@ def annotate(
 
     hsemotion annotate cropped_aligned/video45_1 --crops
     """
+    memory.settle()
     from .commands.annotate import run
 
     return run(
-        videos, out, model=model, blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate,
+        videos, out, model=model, recipe=recipe, blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate,
         thresholds=threshold or [], formats=format, overlay=overlay, faces=faces, start=start, end=end, fps=fps,
         every=every, crops=crops, image_fps=image_fps, min_face=min_face, det_threshold=det_threshold,
-        min_coverage=min_coverage, batch_size=batch_size, device=device.value, quiet=quiet, verbose=verbose,
-        as_json=json,
+        min_coverage=min_coverage, batch_size=batch_size, backend=backend, device=device, precision=precision,
+        threads=threads, offline=offline, quiet=quiet, verbose=verbose, as_json=json,
     )  # fmt: skip
 
 
@@ -171,21 +209,23 @@ def annotate(
 def smooth(
     table: Annotated[Path, typer.Argument(help="A table made by annotate; NAME.raw.npz and NAME.json lie beside it.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new table.", show_default=False)],
-    smooth: Annotated[str | None, typer.Option(help="As in annotate.", show_default="as before")] = None,
-    blend: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Weight of the first model.", show_default="as before")
-    ] = None,
-    max_gap: Annotated[float | None, typer.Option(help="As in annotate.", show_default="as before")] = None,
-    interpolate: Annotated[float | None, typer.Option(help="As in annotate.", show_default="as before")] = None,
+    recipe: Recipe = None,
+    smooth: Smooth = None,
+    blend: Blend = None,
+    max_gap: MaxGap = None,
+    interpolate: Interpolate = None,
     threshold: Threshold = None,
     format: Formats = "csv",
     quiet: Quiet = False,
 ) -> None:
-    """Make a table anew from its raw scores: other smoothing, blend, thresholds. The video is not needed."""
+    """Make a table anew from its raw scores: other smoothing, blend, thresholds. The video is not needed.
+
+    What is not given stays as it was.
+    """
     from .commands.smooth import run
 
     run(
-        table, out, smooth=smooth, blend=blend, max_gap=max_gap, interpolate=interpolate,
+        table, out, recipe=recipe, smooth=smooth, blend=blend, max_gap=max_gap, interpolate=interpolate,
         thresholds=threshold or [], formats=format, quiet=quiet,
     )  # fmt: skip
 
@@ -196,13 +236,120 @@ def render(
     video: Annotated[Path, typer.Argument(help="The video that was annotated.")],
     table: Annotated[Path, typer.Argument(help="Its table.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The overlay video to write, OUT.mp4.", show_default=False)],
-    image_fps: Annotated[float, typer.Option(help="Pictures per second of numbered pictures.")] = 30.0,
+    image_fps: ImageFps = 30.0,
     quiet: Quiet = False,
 ) -> None:
     """Draw a table over its video: H.264, original sound, original timing. No model is run."""
+    memory.settle()
     from .commands.render import run
 
     run(video, table, out, image_fps=image_fps, quiet=quiet)
+
+
+@app.command()
+@boundary
+def extract(
+    videos: Videos,
+    out: Out = Path("hsemotion"),
+    model: Annotated[str, typer.Option(metavar="NAME", help="A model, or NAME=FILE.")] = "mp-blendshapes",
+    dtype: Annotated[str, typer.Option(metavar="float16|float32", help="Of the embeddings.")] = "float32",
+    faces: Faces = "all",
+    every: Every = 1,
+    crops: Crops = False,
+    image_fps: ImageFps = 30.0,
+    min_face: MinFace = None,
+    batch_size: BatchSize = 8,
+    backend: Backend = "auto",
+    device: DeviceOption = "auto",
+    precision: Precision = "fp32",
+    threads: Threads = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+) -> int:
+    """Write the embeddings of every face: NAME.features.parquet, one row per frame per face."""
+    memory.settle()
+    from .commands.extract import run
+
+    return run(
+        videos, out, model=model, dtype=dtype, faces=faces, every=every, crops=crops, image_fps=image_fps,
+        min_face=min_face, batch_size=batch_size, backend=backend, device=device, precision=precision,
+        threads=threads, offline=offline, quiet=quiet,
+    )  # fmt: skip
+
+
+models = typer.Typer(help="The models, and their weights in the cache.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Models.", show_default=False)]
+
+
+@models.command("list")
+@boundary
+def models_list(json: Json = False) -> None:
+    """List every model, and whether its weights are here."""
+    from .commands import models
+
+    models.list_models(as_json=json)
+
+
+@models.command("info")
+@boundary
+def models_info(name: Annotated[str, typer.Argument(help="A model.")], json: Json = False) -> None:
+    """Print everything that is known of a model."""
+    from .commands import models
+
+    models.info(name, as_json=json)
+
+
+@models.command("download")
+@boundary
+def models_download(
+    names: Names = None,
+    all: Annotated[bool, typer.Option("--all", help="Every published model.")] = False,
+    kind: Annotated[
+        str, typer.Option(metavar="onnx|pt|pth|all", help="Which files: graphs for CPUs, checkpoints, or all.")
+    ] = "all",
+    offline: Offline = False,
+    json: Json = False,
+) -> None:
+    """Fetch weights, verified by their checksums; an interrupted download is continued."""
+    from .commands import models
+
+    models.download(names or [], everything=all, kind=kind, offline=offline, as_json=json)
+
+
+@models.command("verify")
+@boundary
+def models_verify(names: Names = None, json: Json = False) -> int:
+    """Check the cached weights against their checksums; exit with 5 if one is damaged."""
+    from .commands import models
+
+    return models.verify(names or [], as_json=json)
+
+
+@models.command("path")
+@boundary
+def models_path(
+    name: Annotated[
+        str | None, typer.Argument(help="A model; the cache itself without one.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print where weights are, or would be put."""
+    from .commands import models
+
+    models.path(name, as_json=json)
+
+
+@models.command("remove")
+@boundary
+def models_remove(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models.")], json: Json = False
+) -> None:
+    """Remove weights from the cache, with all that was made from them."""
+    from .commands import models
+
+    models.remove(names, as_json=json)
 
 
 @app.command()

@@ -77,10 +77,12 @@ class Scores:
         tasks: task name (a key of ``tasks.TASKS``) -> (n, columns of the task) float32: expression and
             action-unit probabilities in [0, 1], valence and arousal in [-1, 1].
         embeddings: (n, d) float32 features that the scores were made from, or None.
+        outputs: (n, k) float32 last layer of a network as it is, before any soft-max, or None.
     """
 
     tasks: Mapping[str, NDArray[np.float32]]
     embeddings: NDArray[np.float32] | None = None
+    outputs: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

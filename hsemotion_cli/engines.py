@@ -218,9 +218,7 @@ def _source(card: ModelCard, wanted: str, offline: bool, path: Path | None, prog
         return path
     files = weights.published(card)
     if not files:
-        raise ModelUnavailable(
-            f"the weights of {card.name} are not published: bring a file of your own."
-        )
+        raise ModelUnavailable(f"the weights of {card.name} are not published: bring a file of your own.")
     # The published graph needs no torch; a checkpoint that is there already is no reason to fetch a graph.
     kinds = ("onnx", "pt", "pth") if wanted == "onnx" else ("pt", "pth")
     fitting = sorted((file for file in files if file.kind in kinds), key=lambda file: kinds.index(file.kind))

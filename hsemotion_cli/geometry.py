@@ -67,6 +67,7 @@ class GeometryModel:
 
     Attributes:
         card: as given.
+        provenance: name and SHA-256 of the weights file.
         au_thresholds: action unit -> probability in (0, 1) from which it counts as present.
         metadata: what the weights file says of itself (version, what trained it, orders).
 
@@ -76,6 +77,7 @@ class GeometryModel:
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
+        self.provenance = {"file": card.file, "sha256": card.sha256}
         self._weights, self.metadata = _read(card)
         self.au_thresholds = {
             unit: float(p) for unit, p in zip(ACTION_UNITS, self._weights["action_units.threshold"], strict=True)

@@ -1,12 +1,16 @@
-"""How raw scores become results: models, blend weights, smoothing, thresholds. A recipe is data and fits in JSON."""
+"""How raw scores become results: models, blend weights, smoothing, thresholds. A recipe is data: TOML or JSON."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 from . import registry
 from .errors import UsageError
@@ -94,35 +98,44 @@ class Recipe:
                 raise UsageError(f"{option} {seconds:g}: give seconds from 0.")
 
     @classmethod
-    def of(
-        cls,
-        models: str,
-        *,
-        blend: float = 0.5,
-        smooth: str = "none",
-        max_gap: float = 0.5,
-        interpolate: float = 0.0,
-        thresholds: Mapping[str, float] | None = None,
-    ) -> Recipe:
-        """A recipe from the words of the command line; thresholds default to those of the models' cards.
+    def of(cls, *models: str) -> Recipe:
+        """The recipe of models as their cards say: equal shares, no smoothing, their own thresholds.
 
         Raises:
-            UsageError: an unknown model, kernel or action unit, or a number out of range.
+            UsageError: an unknown model, or not one or two of them.
         """
-        names = tuple(name.strip() for name in models.split(","))
-        cards = [registry.card(name) for name in names]
-        from_cards: dict[str, float] = {}
+        thresholds = dict.fromkeys(ACTION_UNITS, 0.5)
         # The first model that knows the action units decides about their presence.
-        for card in reversed(cards):
-            from_cards |= card.au_thresholds
-        filter_ = Smoothing.parse(smooth)
-        return cls(
-            models=names,
-            blend=dict.fromkeys(TASKS, blend) if len(names) == 2 else {},
-            smoothing={} if filter_.kernel == "none" else dict.fromkeys(TASKS, filter_),
-            max_gap=max_gap,
-            interpolate=interpolate,
-            thresholds={**dict.fromkeys(ACTION_UNITS, 0.5), **from_cards, **(thresholds or {})},
+        for name in reversed(models):
+            thresholds |= registry.card(name).au_thresholds
+        return cls(models, dict.fromkeys(TASKS, 0.5) if len(models) == 2 else {}, thresholds=thresholds)
+
+    def changed(
+        self,
+        *,
+        blend: str | None = None,
+        smooth: str | None = None,
+        max_gap: float | None = None,
+        interpolate: float | None = None,
+        thresholds: Sequence[str] = (),
+    ) -> Recipe:
+        """The recipe with what the words of the command line ask for; None leaves a part as it is.
+
+        Raises:
+            UsageError: a word that makes no sense.
+        """
+        filters = _per_task("--smooth", smooth, Smoothing.parse) if smooth is not None else {}
+        weights = _per_task("--blend", blend, lambda text: _number("--blend", text)) if blend is not None else {}
+        if weights and len(self.models) < 2:
+            raise UsageError(f"--blend {blend}: there is only one model, {self.models[0]}; name two with --model.")
+        smoothing = {task: f for task, f in {**self.smoothing, **filters}.items() if f.kernel != "none"}
+        return replace(
+            self,
+            blend={**self.blend, **weights},
+            smoothing=smoothing,
+            max_gap=self.max_gap if max_gap is None else max_gap,
+            interpolate=self.interpolate if interpolate is None else interpolate,
+            thresholds={**self.thresholds, **dict(map(_threshold, thresholds))},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -135,32 +148,97 @@ class Recipe:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
-        """The inverse of ``to_json``.
+        """The inverse of ``to_json``; what is not there is as ``of`` makes it.
 
         Raises:
-            UsageError: a key is missing or a value makes no sense.
+            UsageError: there are no models, a key is unknown, or a value makes no sense.
         """
+        unknown = set(data) - {field.name for field in fields(cls)}
+        if unknown:
+            raise UsageError(
+                f"a recipe has no {min(unknown)!r}: its keys are {', '.join(f.name for f in fields(cls))}."
+            )
         try:
+            usual = cls.of(*data["models"])
             return cls(
-                models=tuple(data["models"]),
-                blend=dict(data["blend"]),
-                smoothing={task: Smoothing.parse(text) for task, text in data["smoothing"].items()},
-                max_gap=float(data["max_gap"]),
-                interpolate=float(data["interpolate"]),
-                thresholds=dict(data["thresholds"]),
+                models=usual.models,
+                blend={**usual.blend, **{task: float(weight) for task, weight in data.get("blend", {}).items()}},
+                smoothing={task: Smoothing.parse(text) for task, text in data.get("smoothing", {}).items()},
+                max_gap=float(data.get("max_gap", usual.max_gap)),
+                interpolate=float(data.get("interpolate", usual.interpolate)),
+                thresholds={**usual.thresholds, **data.get("thresholds", {})},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"the recipe is not complete ({type(error).__name__}: {error}).") from error
+            raise UsageError(f"the recipe cannot be used ({type(error).__name__}: {error}).") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """A recipe from a TOML or JSON file; the sidecar of a table serves as well.
+
+        Raises:
+            UsageError: it cannot be read, or is no recipe; the message names the file.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+            data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+            if not isinstance(data, dict):
+                raise ValueError("it is not a table of keys and values")
+            return cls.from_json(data.get("recipe", data))
+        except OSError as error:
+            raise UsageError(f"--recipe {path}: cannot be read ({error.strerror}).") from error
+        except (UsageError, ValueError, RecursionError) as error:
+            raise UsageError(f"--recipe {path}: {error}") from error
 
 
-def parse_threshold(text: str) -> tuple[str, float]:
-    """Read "AU12=0.4".
+def parse_models(text: str) -> tuple[tuple[str, ...], dict[str, Path]]:
+    """Read ``--model``: names, each perhaps with a weight file of the user's, separated by commas.
+
+    A part is NAME, NAME=FILE, or FILE where the file is called like a model.
+
+    Returns:
+        the names, and name -> file for those that have one.
 
     Raises:
-        UsageError: anything else.
+        UsageError: a name or file that belongs to no model.
     """
-    unit, _, number = text.partition("=")
+    names: list[str] = []
+    given: dict[str, Path] = {}
+    for part in (part.strip() for part in text.split(",")):
+        name, _, file = part.partition("=")
+        if not file and name not in registry.MODELS and (os.sep in part or Path(part).suffix):
+            name, file = Path(part).stem, part
+            if name not in registry.MODELS:
+                raise UsageError(f"--model {part}: say whose weights these are, as NAME={part}.")
+        registry.card(name)
+        names.append(name)
+        if file:
+            given[name] = Path(file)
+    return tuple(names), given
+
+
+T = TypeVar("T")
+
+
+def _per_task(option: str, text: str, parse: Callable[[str], T]) -> dict[str, T]:
+    """One value for all tasks ("0.6"), or some of them each with their own ("expression=0.5,action_units=1")."""
+    if "=" not in text:
+        return dict.fromkeys(TASKS, parse(text))
+    pairs = [part.partition("=") for part in text.split(",")]
+    for task, _, _ in pairs:
+        if task not in TASKS:
+            raise UsageError(f"{option} {text}: {task!r} is no task; choose from {', '.join(TASKS)}.")
+    return {task: parse(value) for task, _, value in pairs}
+
+
+def _number(option: str, text: str) -> float:
     try:
-        return unit, float(number)
+        return float(text)
     except ValueError:
-        raise UsageError(f"--threshold {text}: write it as AU12=0.4.") from None
+        raise UsageError(f"{option} {text}: that is not a number.") from None
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    unit, separator, number = text.partition("=")
+    if not separator:
+        raise UsageError(f"--threshold {text}: write it as AU12=0.4.")
+    return unit, _number("--threshold", number)

@@ -43,6 +43,8 @@ class ModelCard:
     network: NetworkSpec | None = None
 
 
+DEFAULT_MODEL = "mp-blendshapes"
+
 MODELS: dict[str, ModelCard] = {
     card.name: card
     for card in (

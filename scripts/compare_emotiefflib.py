@@ -62,7 +62,8 @@ def compare(model: str, pictures: Images, home: Path) -> list[dict[str, Any]]:
                 "model": model,
                 "theirs": their_engine,
                 "ours": f"{backend} ({suffix})",
-                "scores": float(np.abs(raw - expected).max()),
+                "probabilities": float(np.abs(raw - expected)[:, :count].max()),
+                "affect": float(np.abs(raw - expected)[:, count:].max(initial=0)),
                 "embeddings": float(np.abs(embeddings - features).max()),
                 "labels": float((raw[:, :count].argmax(1) == expected[:, :count].argmax(1)).mean()),
             }
@@ -110,8 +111,8 @@ def main() -> None:
         for model in models:
             for row in compare(model, pictures, Path(folder)):
                 print(
-                    f"{row['model']:22} {row['theirs']:12} {row['ours']:14} {row['scores']:13.1e} "
-                    f"{row['embeddings']:13.1e} {row['labels']:10.0%}",
+                    f"{row['model']:22} {row['theirs']:12} {row['ours']:14} {row['probabilities']:9.1e} "
+                    f"{row['affect']:9.1e} {row['embeddings']:9.1e} {row['labels']:7.0%}",
                     flush=True,
                 )
 

@@ -7,6 +7,8 @@ EmotiEffLib's ``convert_pt_to_onnx.py`` writes them (one output, opset 11).
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import sys
 import warnings
 from collections import OrderedDict
@@ -23,7 +25,7 @@ from hsemotion_cli import architectures
 from hsemotion_cli.domain import Image
 from hsemotion_cli.network_cards import NetworkSpec
 from hsemotion_cli.networks import prepared
-from hsemotion_cli.registry import ModelCard
+from hsemotion_cli.registry import ModelCard, card
 
 
 def faces(count: int, seed: int = 0) -> list[Image]:
@@ -47,14 +49,21 @@ def batch(count: int, spec: NetworkSpec, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(prepared(faces(count, seed), spec, "pil-bilinear"))
 
 
-def network(card: ModelCard, seed: int = 0) -> architectures.Network:
+def network(model: ModelCard, seed: int = 0) -> architectures.Network:
     """The first architecture of a card with random weights whose outputs tell pictures apart.
 
     Its normalisations get the statistics of some pictures, as in training; otherwise signals would fade from layer
     to layer and the outputs be nearly constant, and a test that compares them would see nothing.
     """
+    return copy.deepcopy(_network(model.name, seed))
+
+
+@functools.lru_cache
+def _network(name: str, seed: int) -> architectures.Network:
+    spec = card(name).network
     torch.manual_seed(seed)
-    net = architectures.build(card.network.architectures[0], card.network.outputs)
+    net = architectures.build(spec.architectures[0], spec.outputs)
+    images = batch(8, spec, seed)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.7, 1.3)
@@ -66,21 +75,22 @@ def network(card: ModelCard, seed: int = 0) -> architectures.Network:
     for layer in normalisations:
         layer.momentum = 1.0
     with torch.no_grad():
-        net.train()(batch(16, card.network, seed))
+        # Where the network takes any size, a smaller one serves for the statistics and is much quicker.
+        net.train()(images if spec.size < 224 else nn.functional.interpolate(images, (128, 128), mode="area"))
     for layer, momentum in zip(normalisations, before, strict=True):
         layer.momentum = momentum
-        layer.running_var *= 1.15  # a margin, so that other pictures than these do not set it off
-    _spread_outputs(net.eval(), card.network, seed)
+        layer.running_var *= 1.05  # a margin, so that other pictures than these do not set it off
+    _spread_outputs(net.eval(), images, spec)
     return net
 
 
-def _spread_outputs(net: architectures.Network, spec: NetworkSpec, seed: int) -> None:
-    """Scale the head so that its outputs vary by about 2 between pictures."""
+def _spread_outputs(net: architectures.Network, images: torch.Tensor, spec: NetworkSpec) -> None:
+    """Scale the head so that logits vary by about 2 between pictures, valence and arousal by 0.4."""
     head = [layer for layer in net.modules() if isinstance(layer, nn.Linear) and layer.out_features == net.outputs][-1]
     with torch.no_grad():
         nn.init.normal_(head.weight)
-        scores = net(batch(16, spec, seed))[0]
-        scale = 2 / scores.std(0)
+        scores = net(images)[0]
+        scale = torch.tensor([2.0] * len(spec.classes) + [0.4, 0.4])[: spec.outputs] / scores.std(0)
         head.weight *= scale[:, None]
         head.bias.copy_((head.bias - scores.mean(0)) * scale)
 
@@ -109,24 +119,24 @@ def known_as(**modules: dict[str, type]) -> Iterator[None]:
                 sys.modules[name] = module
 
 
-def whole_module(net: architectures.Network, card: ModelCard) -> nn.Module:
+def whole_module(net: architectures.Network, model: ModelCard) -> nn.Module:
     """A network as its authors' training left it: single-task heads are a Sequential, MobileFaceNet is wrapped."""
     if isinstance(net, architectures.MobileFaceNet):
         backbone = architectures.Network()
         backbone.layers, backbone.conv_sep, backbone.features = net.layers, net.conv_sep, net.features
         return nn.Sequential(OrderedDict(backbone=backbone, fc=net.fc)).eval()
     body = net.body
-    if not card.network.valence_arousal and hasattr(body, "classifier"):
+    if not model.network.valence_arousal and hasattr(body, "classifier"):
         body.classifier = nn.Sequential(body.classifier)
     return body
 
 
-def save_module(net: architectures.Network, card: ModelCard, path: Path, zipped: bool = True) -> None:
+def save_module(net: architectures.Network, model: ModelCard, path: Path, zipped: bool = True) -> None:
     """Write a ``.pt`` file."""
     names = {"MobileFaceNet": architectures.Network, "ConvBlock": architectures.Layers}
     with known_as(mobilefacenet=names), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the old format warns that it cannot find source code
-        torch.save(whole_module(net, card), path, _use_new_zipfile_serialization=zipped)
+        torch.save(whole_module(net, model), path, _use_new_zipfile_serialization=zipped)
 
 
 def save_dictionary(net: architectures.Network, path: Path) -> None:
@@ -145,9 +155,9 @@ class _ScoresOnly(nn.Module):
         return self.net(images)[0]
 
 
-def save_graph(net: architectures.Network, card: ModelCard, path: Path, opset: int = 11) -> None:
+def save_graph(net: architectures.Network, model: ModelCard, path: Path, opset: int = 11) -> None:
     """Write an ``.onnx`` file as EmotiEffLib publishes them."""
-    size = card.network.size
+    size = model.network.size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -162,11 +172,11 @@ def save_graph(net: architectures.Network, card: ModelCard, path: Path, opset: i
         )
 
 
-def save(net: architectures.Network, card: ModelCard, path: Path) -> None:
+def save(net: architectures.Network, model: ModelCard, path: Path) -> None:
     """Write the kind of file that the suffix asks for."""
     if path.suffix == ".onnx":
-        save_graph(net, card, path)
+        save_graph(net, model, path)
     elif path.suffix == ".pth":
         save_dictionary(net, path)
     else:
-        save_module(net, card, path)
+        save_module(net, model, path)

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 
 # A file imports only from lines above its own.
 LAYERS = (
-    "errors domain tasks interrupts clock outputs",
+    "errors domain tasks interrupts clock outputs memory",
     "scenes schema network_cards stamps",
     "video registry crops",
     "faces recipe timeline",

@@ -155,6 +155,12 @@ def test_one_bad_input_among_good_ones_is_exit_3_and_stops_nobody(tmp_path: Path
         (["--min-face", "2"], "16 pixels or more"),
         (["--det-threshold", "1"], "between 0 and 1"),
         (["--device", "cuda"], "runs on the CPU only"),
+        (["--blend", "0.5"], "there is only one model"),
+        (["--model", "mine.pt"], "say whose weights these are"),
+        (["--model", "mp-blendshapes=mine.pt"], "take no file"),
+        (["--recipe", "none.toml"], "none.toml: cannot be read"),
+        (["--model", "enet_b0_8_va_mtl", "--backend", "tpu"], "unknown backend 'tpu'"),
+        (["--model", "enet_b0_8_va_mtl", "--device", "tpu"], "unknown device 'tpu'"),
     ],
 )
 def test_options_that_cannot_work_are_exit_2(smile: Path, tmp_path: Path, options: list[str], says: str) -> None:
@@ -163,7 +169,7 @@ def test_options_that_cannot_work_are_exit_2(smile: Path, tmp_path: Path, option
     assert left_in(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("options", [["--nonsense"], ["--every", "0"], ["--device", "tpu"], ["--blend", "2"]])
+@pytest.mark.parametrize("options", [["--nonsense"], ["--every", "0"], ["--threads", "0"]])
 def test_options_that_do_not_exist_are_exit_2(smile: Path, tmp_path: Path, options: list[str]) -> None:
     done = invoke("annotate", smile, "-o", tmp_path / "out", *options)
     assert done.returncode == 2

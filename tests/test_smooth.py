@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from hsemotion_cli.errors import InputError, UsageError
-from hsemotion_cli.recipe import Recipe, Smoothing
+from hsemotion_cli.recipe import Recipe, Smoothing, parse_models
 from hsemotion_cli.refine import blend, refine
 from hsemotion_cli.smooth import segments, smooth, smooth_run
 from hsemotion_cli.tasks import ACTION_UNITS, TASKS
@@ -174,26 +177,87 @@ def test_bridging_interpolates_short_gaps_only_and_marks_them() -> None:
 
 
 def test_a_recipe_survives_json() -> None:
-    recipe = Recipe.of("mp-blendshapes", smooth="box:5f", interpolate=0.2, thresholds={"AU12": 0.4})
-    assert Recipe.from_json(recipe.to_json()) == recipe
+    recipe = Recipe.of("mp-blendshapes").changed(smooth="box:5f", interpolate=0.2, thresholds=["AU12=0.4"])
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
     assert recipe.thresholds["AU12"] == 0.4
     assert set(recipe.thresholds) == set(ACTION_UNITS)
-    with pytest.raises(UsageError, match="not complete"):
-        Recipe.from_json({"models": ["a"]})
+    assert set(recipe.smoothing) == set(TASKS)
+
+
+def test_a_recipe_file_may_say_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(
+        'models = ["enet_b0_8_va_mtl", "mp-blendshapes"]\ninterpolate = 0.25\n'
+        "[blend]\nexpression = 0.8\n[smoothing]\nexpression = 'gaussian:0.5'\n[thresholds]\nAU12 = 0.3\n"
+    )
+    recipe = Recipe.read(tmp_path / "r.toml")
+    assert recipe.blend == {"expression": 0.8, "valence_arousal": 0.5, "action_units": 0.5}
+    assert recipe.smoothing == {"expression": Smoothing("gaussian", 0.5, "seconds")}
+    assert recipe.thresholds["AU12"] == 0.3
+    assert recipe.thresholds["AU01"] == 0.28, "what the file does not say is the models' own"
+    (tmp_path / "sidecar.json").write_text(json.dumps({"schema_version": 1, "recipe": recipe.to_json()}))
+    assert Recipe.read(tmp_path / "sidecar.json") == recipe
+
+
+def test_single_tasks_can_be_changed() -> None:
+    recipe = Recipe.of("enet_b0_8_va_mtl", "mp-blendshapes").changed(
+        blend="expression=0.7,valence_arousal=1", smooth="action_units=box:3f"
+    )
+    assert recipe.blend == {"expression": 0.7, "valence_arousal": 1.0, "action_units": 0.5}
+    assert set(recipe.smoothing) == {"action_units"}
+    again = recipe.changed(smooth="none", blend="0.25")
+    assert again.smoothing == {}
+    assert set(again.blend.values()) == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("models = [", "r.toml"),
+        ("smothing = 1", "no 'smothing'"),
+        ("interpolate = 1", "models"),
+        ('models = ["nonsense"]', "unknown model"),
+        ('models = ["mp-blendshapes"]\n[thresholds]\nAU12 = "high"', "cannot be used"),
+        ('models = ["mp-blendshapes"]\n[smoothing]\nexpression = 3', "cannot be used"),
+        ('models = ["mp-blendshapes"]\n[smoothing]\nexpression = "median:3"', "--smooth median:3"),
+        ('models = ["mp-blendshapes"]\nblend = 3', "cannot be used"),
+    ],
+)
+def test_broken_recipe_files_are_usage_errors(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "r.toml").write_text(content)
+    with pytest.raises(UsageError, match=says):
+        Recipe.read(tmp_path / "r.toml")
+
+
+def test_models_may_bring_their_files() -> None:
+    assert parse_models("mbf_va_mtl=w/x.pt, mp-blendshapes") == (
+        ("mbf_va_mtl", "mp-blendshapes"),
+        {"mbf_va_mtl": Path("w/x.pt")},
+    )
+    assert parse_models("w/mbf_va_mtl.onnx") == (("mbf_va_mtl",), {"mbf_va_mtl": Path("w/mbf_va_mtl.onnx")})
+    with pytest.raises(UsageError, match="NAME=w/mine"):
+        parse_models("w/mine.pt")
+    with pytest.raises(UsageError, match="unknown model 'mine'"):
+        parse_models("mine")
+
+
+@pytest.mark.parametrize("models", [(), ("nonsense",), ("",), ("mp-blendshapes", "mp-blendshapes")])
+def test_impossible_models_are_usage_errors(models: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        Recipe.of(*models)
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"models": "mp-blendshapes,mp-blendshapes"},
-        {"models": "nonsense"},
-        {"models": ""},
-        {"models": "mp-blendshapes", "thresholds": {"AU99": 0.5}},
-        {"models": "mp-blendshapes", "thresholds": {"AU12": 1.5}},
-        {"models": "mp-blendshapes", "interpolate": -1},
-        {"models": "mp-blendshapes", "max_gap": float("nan")},
+        {"thresholds": ["AU99=0.5"]},
+        {"thresholds": ["AU12=1.5"]},
+        {"thresholds": ["AU12=x"]},
+        {"interpolate": -1.0},
+        {"max_gap": float("nan")},
+        {"smooth": "mood=box:3f"},
+        {"blend": "0.5"},
     ],
 )
-def test_impossible_recipes_are_usage_errors(options: dict) -> None:
+def test_impossible_changes_are_usage_errors(options: dict) -> None:
     with pytest.raises(UsageError):
-        Recipe.of(options.pop("models"), **options)
+        Recipe.of("mp-blendshapes").changed(**options)

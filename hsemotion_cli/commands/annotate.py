@@ -12,30 +12,29 @@ from ..errors import HsemotionError, LowCoverage, OutputError
 from ..formats.table import parse_formats
 from ..inputs import find_jobs, parse_time
 from ..outputs import prepare_folder
-from ..recipe import Recipe, parse_threshold
+from ..predict import Running
+from ..recipe import Recipe, parse_models
+from ..registry import DEFAULT_MODEL
 from ..tracks import parse_faces
 from ..video import Sampling
 from .console import print_summaries, progress
 
 
 def run(
-    videos: list[Path], out: Path, *, model: str, blend: float, smooth: str, max_gap: float, interpolate: float,
-    thresholds: list[str], formats: str, overlay: bool, faces: str, start: str | None, end: str | None,
-    fps: float | None, every: int, crops: bool, image_fps: float, min_face: int | None, det_threshold: float,
-    min_coverage: float, batch_size: int, device: str, quiet: bool, verbose: bool, as_json: bool,
+    videos: list[Path], out: Path, *, model: str | None, recipe: Path | None, blend: str | None, smooth: str | None,
+    max_gap: float | None, interpolate: float | None, thresholds: list[str], formats: str, overlay: bool, faces: str,
+    start: str | None, end: str | None, fps: float | None, every: int, crops: bool, image_fps: float,
+    min_face: int | None, det_threshold: float, min_coverage: float, batch_size: int, backend: str, device: str,
+    precision: str, threads: int | None, offline: bool, quiet: bool, verbose: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Annotate every video; returns the exit code.
 
     Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
     """
+    base, given = chosen_models(model, recipe)
     settings = Settings(
-        recipe=Recipe.of(
-            model,
-            blend=blend,
-            smooth=smooth,
-            max_gap=max_gap,
-            interpolate=interpolate,
-            thresholds=dict(map(parse_threshold, thresholds)),
+        recipe=base.changed(
+            blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds
         ),
         formats=parse_formats(formats),
         overlay=overlay,
@@ -46,7 +45,7 @@ def run(
         min_face=min_face,
         threshold=det_threshold,
         batch_size=batch_size,
-        device=device,
+        running=Running(backend, device, precision, threads, offline, given),
     )
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(out)
@@ -69,6 +68,19 @@ def run(
     elif done and not quiet:
         print_summaries(done, verbose=verbose)
     return _exit_code(done, failures, min_coverage)
+
+
+def chosen_models(model: str | None, recipe: Path | None) -> tuple[Recipe, dict[str, Path]]:
+    """The recipe that the options begin with, and the weight files that the user brings.
+
+    Models named beside a recipe take the place of the recipe's own, which then keeps the rest.
+    """
+    if model is None:
+        return Recipe.read(recipe) if recipe else Recipe.of(DEFAULT_MODEL), {}
+    names, given = parse_models(model)
+    if recipe is None:
+        return Recipe.of(*names), given
+    return Recipe.from_json({**Recipe.read(recipe).to_json(), "models": list(names)}), given
 
 
 def _exit_code(done: list[Summary], failures: list[HsemotionError], min_coverage: float) -> int:

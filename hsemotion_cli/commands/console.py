@@ -23,6 +23,11 @@ def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
+def stderr() -> Console:
+    """The console for what goes on meanwhile."""
+    return Console(stderr=True)
+
+
 @contextmanager
 def progress(name: str, quiet: bool) -> Iterator[Report]:
     """Report the progress of one video: a live bar on a terminal, a line every ten seconds elsewhere."""
@@ -43,7 +48,7 @@ def _bar() -> Progress:
         TextColumn("{task.fields[rate]:.0f} frames/s"),
         TextColumn("{task.fields[faces]}"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=stderr(),
         transient=True,
     )
 

@@ -15,8 +15,8 @@ from typing import IO, Any
 from .. import __version__
 from ..errors import InputError
 from ..faces import BUNDLE, BUNDLE_SHA256
+from ..predict import Recogniser
 from ..recipe import Recipe
-from ..registry import ModelCard
 from ..schema import SCHEMA_VERSION
 from ..timeline import Timeline
 from ..video import DecodeReport, Sampling, Source
@@ -28,7 +28,7 @@ def describe(
     source: Source,
     timeline: Timeline,
     recipe: Recipe,
-    cards: Mapping[str, ModelCard],
+    models: Mapping[str, Recogniser],
     *,
     sampling: Sampling,
     detector: Mapping[str, Any],
@@ -52,14 +52,14 @@ def describe(
         "detector": {"bundle": BUNDLE, "sha256": BUNDLE_SHA256, "mode": "image", **detector},
         "models": [
             {
-                "name": card.name,
-                "sha256": card.sha256,
-                "crop": card.crop,
-                "tasks": list(card.tasks),
-                "licence": card.licence,
-                "training_data": card.training_data,
+                "name": model.card.name,
+                **model.provenance,
+                "crop": model.card.crop,
+                "tasks": list(model.card.tasks),
+                "licence": model.card.licence,
+                "training_data": model.card.training_data,
             }
-            for card in cards.values()
+            for model in models.values()
         ],
         "recipe": recipe.to_json(),
     }

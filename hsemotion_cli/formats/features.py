@@ -1,0 +1,121 @@
+"""Readings -> NAME.features.parquet: the embeddings of every face, with the keys of the table.
+
+Columns: ``frame``, ``time``, ``face_id`` as in the table; ``embedding``, a list of d float16 or float32; ``outputs``,
+the network's last layer before any soft-max, where the model is a network. Rows go to the file in blocks, since an
+hour of one face is half a gigabyte. What made them is JSON in the file's metadata, under ``hsemotion``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..domain import Reading
+from ..errors import InputError, UsageError
+
+DTYPES = ("float16", "float32")
+_BLOCK = 1024
+
+
+def write(readings: Iterable[Reading], model: str, dtype: str, facts: Mapping[str, Any], file: IO[bytes]) -> int:
+    """Write a row for every face that the model could read; returns how many.
+
+    Args:
+        model: whose embeddings, a key of each reading's scores.
+        dtype: of ``DTYPES``.
+        facts: what to keep beside them.
+
+    Raises:
+        UsageError: the model gives no embeddings, or there is no such dtype.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype {dtype}: choose from {', '.join(DTYPES)}.")
+    kind = pa.type_for_alias("halffloat" if dtype == "float16" else "float")
+    writer: Any = None
+    count = 0
+    try:
+        for keys, embeddings, outputs in _blocks(readings, model):
+            columns = {
+                "frame": pa.array(keys[:, 0].astype(np.int64)),
+                "time": pa.array(keys[:, 1]),
+                "face_id": pa.array(keys[:, 2].astype(np.int64)),
+                "embedding": _lists(embeddings.astype(dtype), kind),
+            }
+            if outputs is not None:
+                columns["outputs"] = _lists(outputs, pa.float32())
+            table = pa.table(columns)
+            if writer is None:
+                note = {"hsemotion": json.dumps({**facts, "model": model, "dtype": dtype})}
+                writer = pq.ParquetWriter(file, table.schema.with_metadata(note))
+            writer.write_table(table.replace_schema_metadata(writer.schema.metadata))
+            count += len(keys)
+    finally:
+        if writer is not None:
+            writer.close()
+    return count
+
+
+def read(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    """The columns of a file as arrays, embeddings as (n, d), and the facts kept beside them.
+
+    Raises:
+        InputError: it is missing, or no such file.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        facts = json.loads(table.schema.metadata[b"hsemotion"])
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{path}: not a file of features made by extract ({error}).") from error
+    columns = {}
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        lists = name in ("embedding", "outputs")
+        columns[name] = (
+            column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1) if lists else column.to_numpy()
+        )
+    return columns, facts
+
+
+def _blocks(readings: Iterable[Reading], model: str) -> Iterable[tuple[NDArray, NDArray, NDArray | None]]:
+    """(keys (n, 3), embeddings (n, d), outputs (n, k) or None) of up to ``_BLOCK`` faces and the rest of their frame."""
+    keys: list[tuple[int, float, int | None]] = []
+    parts: list[tuple[NDArray, NDArray | None]] = []
+    for reading in readings:
+        scores = reading.scores[model]
+        if scores.embeddings is None:
+            raise UsageError(f"{model} gives no embeddings; choose another model.")
+        known = ~np.isnan(scores.embeddings).any(axis=1)
+        keys += [(reading.index, reading.time, f.track) for f, k in zip(reading.faces, known, strict=True) if k]
+        parts.append((scores.embeddings[known], None if scores.outputs is None else scores.outputs[known]))
+        if len(keys) >= _BLOCK:
+            yield _joined(keys, parts)
+            keys, parts = [], []
+    if keys:
+        yield _joined(keys, parts)
+
+
+def _joined(keys: list, parts: list[tuple[NDArray, NDArray | None]]) -> tuple[NDArray, NDArray, NDArray | None]:
+    outputs = [o for _, o in parts if o is not None]
+    return (
+        np.array(keys, np.float64),
+        np.concatenate([e for e, _ in parts]),
+        np.concatenate(outputs) if outputs else None,
+    )
+
+
+def _lists(values: NDArray, kind: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), type=kind), values.shape[1])
