@@ -97,7 +97,8 @@ class TorchEngine:
 
         self.torch = torch
         self.device = device
-        self.batch = 64 if device.startswith("cuda") else 8
+        # On the CPU one at a time, as ``OnnxEngine``; a GPU would idle so, and there the last bits may differ.
+        self.batch = 64 if device.startswith("cuda") else 1
         self.reduced = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         if threads:
             torch.set_num_threads(threads)
@@ -168,7 +169,7 @@ def start(
     path: Path | None = None,
     threads: int | None = None,
     progress: weights.Progress | None = None,
-) -> Engine:
+) -> tuple[Engine, Path]:
     """Get the weights of a network and make it ready.
 
     On the CPU "auto" is ONNX Runtime, on a GPU torch. ONNX Runtime uses the authors' graph where they published
@@ -180,6 +181,9 @@ def start(
         offline: never touch the network.
         path: a weight file that the user has, instead of the published ones.
         threads: of the CPU; None leaves it to the backend.
+
+    Returns:
+        what runs the network, and the weight file that it was made from.
 
     Raises:
         UsageError: the options do not go together.
@@ -199,15 +203,14 @@ def start(
     if source.suffix.lower() == ".onnx":
         if wanted == "torch":
             raise UsageError(f"{source}: an ONNX file needs --backend onnx, on the CPU and in fp32.")
-        return _published(source, spec, threads)
-    if wanted == "torch":
-        return TorchEngine(conversion.load(card, _converted(card, source)), device, precision, threads)
-    try:
-        return _exported(card, source, threads)
-    except ExportDiffers:
-        if backend == "onnx":
-            raise
-        return TorchEngine(conversion.load(card, _converted(card, source)), device, precision, threads)
+        return _published(source, spec, threads), source
+    if wanted == "onnx":
+        try:
+            return _exported(card, source, threads), source
+        except ExportDiffers:
+            if backend == "onnx":
+                raise
+    return TorchEngine(conversion.load(card, _converted(card, source)), device, precision, threads), source
 
 
 def _source(card: ModelCard, wanted: str, offline: bool, path: Path | None, progress: weights.Progress | None) -> Path:
@@ -218,7 +221,9 @@ def _source(card: ModelCard, wanted: str, offline: bool, path: Path | None, prog
         return path
     files = weights.published(card)
     if not files:
-        raise ModelUnavailable(f"the weights of {card.name} are not published: bring a file of your own.")
+        raise ModelUnavailable(
+            f"the weights of {card.name} are not published: bring a file of your own, as --model {card.name}=FILE."
+        )
     # The published graph needs no torch; a checkpoint that is there already is no reason to fetch a graph.
     kinds = ("onnx", "pt", "pth") if wanted == "onnx" else ("pt", "pth")
     fitting = sorted((file for file in files if file.kind in kinds), key=lambda file: kinds.index(file.kind))

@@ -73,7 +73,7 @@ class NetworkModel:
     """A network of HSEmotion or DDAMFN.
 
     The answer does not depend on the backend: both resize by the rule of the training, unless told otherwise.
-    ONNX Runtime gives bit for bit the same for a face whatever faces come with it; torch does so up to rounding.
+    On the CPU a face gets bit for bit the same scores whatever faces come with it; on a GPU up to rounding.
 
     Args:
         card: of the family "network".
@@ -86,6 +86,10 @@ class NetworkModel:
         resize: a rule of ``RESIZE_RULES`` instead of the training's ("cv2-bilinear" repeats emotiefflib's onnx
             engine).
         progress: is told how far a download is.
+
+    Attributes:
+        card: as given.
+        provenance: name and SHA-256 of the weight file, backend, device, precision and resize rule.
 
     Raises:
         UsageError: the options do not go together.
@@ -110,7 +114,15 @@ class NetworkModel:
         self.resize = resize or self.spec.resize["torch"]
         if self.resize not in RESIZE_RULES:
             raise UsageError(f"unknown resize rule {self.resize!r}: choose from {', '.join(RESIZE_RULES)}.")
-        self.engine = engines.start(card, backend, device, precision, offline, path, threads, progress)
+        self.engine, source = engines.start(card, backend, device, precision, offline, path, threads, progress)
+        self.provenance = {
+            "file": source.name,
+            "sha256": weights.checksums(source)[0],
+            "backend": self.engine.backend,
+            "device": self.engine.device,
+            "precision": precision,
+            "resize": self.resize,
+        }
 
     def __repr__(self) -> str:
         return f"NetworkModel({self.card.name}, {self.engine.backend} on {self.engine.device})"
@@ -124,6 +136,7 @@ class NetworkModel:
         return Scores(
             {task: _spread(values, seen) for task, values in interpreted(raw, self.spec).items()},
             _spread(embeddings, seen),
+            _spread(raw, seen),
         )
 
     def infer(self, images: Sequence[Image]) -> tuple[Floats, Floats]:

@@ -13,18 +13,20 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 
 # A file imports only from lines above its own.
 LAYERS = (
-    "errors domain tasks interrupts clock outputs memory",
-    "scenes schema network_cards stamps",
-    "video registry crops",
-    "faces recipe timeline",
-    "tracks smooth geometry inputs drawing",
+    "errors domain tasks interrupts clock memory",
+    "outputs scenes schema network_cards stamps pickles architectures",
+    "video registry crops checkpoints",
+    "faces recipe timeline weights conversion",
+    "tracks smooth geometry inputs drawing onnx_graphs",
+    "engines",
+    "networks",
     "predict refine",
-    "formats.table formats.archive formats.sidecar",
+    "formats.table formats.archive formats.sidecar formats.features",
     "render",
     "annotate",
     "cli",
     "commands.console",
-    "commands.annotate commands.smooth commands.render commands.schema commands.doctor",
+    "commands.annotate commands.smooth commands.render commands.schema commands.doctor commands.models commands.extract",
 )
 LEVEL = {name: k for k, layer in enumerate(LAYERS) for name in layer.split()}
 

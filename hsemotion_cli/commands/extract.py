@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,8 +72,8 @@ def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], pa
         "classes": list(model.card.network.classes) if model.card.network else [],
         "versions": sidecar.libraries(),
     }
-    with contextlib.ExitStack() as stack:
-        count = features.write(readings, name, dtype, facts, stack.enter_context(whole(path)))
+    with whole(path) as file:
+        count = features.write(readings, name, dtype, facts, file)
         if not count:
             raise InputError(f"{source.path}: no face was seen, so there is nothing to extract.")
     return count

@@ -89,14 +89,14 @@ def read(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
 
 
 def _blocks(readings: Iterable[Reading], model: str) -> Iterable[tuple[NDArray, NDArray, NDArray | None]]:
-    """(keys (n, 3), embeddings (n, d), outputs (n, k) or None) of up to ``_BLOCK`` faces and the rest of their frame."""
+    """(keys (n, 3), embeddings (n, d), outputs (n, k) or None) of some ``_BLOCK`` faces, whole frames."""
     keys: list[tuple[int, float, int | None]] = []
     parts: list[tuple[NDArray, NDArray | None]] = []
     for reading in readings:
         scores = reading.scores[model]
         if scores.embeddings is None:
             raise UsageError(f"{model} gives no embeddings; choose another model.")
-        known = ~np.isnan(scores.embeddings).any(axis=1)
+        known: NDArray[np.bool_] = np.asarray(~np.isnan(scores.embeddings).any(axis=1))
         keys += [(reading.index, reading.time, f.track) for f, k in zip(reading.faces, known, strict=True) if k]
         parts.append((scores.embeddings[known], None if scores.outputs is None else scores.outputs[known]))
         if len(keys) >= _BLOCK:
