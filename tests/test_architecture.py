@@ -26,7 +26,8 @@ LAYERS = (
     "annotate",
     "cli",
     "commands.console",
-    "commands.annotate commands.smooth commands.render commands.schema commands.doctor commands.models commands.extract",
+    "commands.annotate commands.extract commands.smooth commands.render",
+    "commands.models commands.schema commands.doctor",
 )
 LEVEL = {name: k for k, layer in enumerate(LAYERS) for name in layer.split()}
 

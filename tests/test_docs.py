@@ -17,7 +17,13 @@ from hsemotion_cli.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = {name: command for name, command in typer.main.get_command(app).commands.items()}  # type: ignore[attr-defined]
+GROUP = typer.main.get_command(app)
+# "models list" and the like are commands as well.
+COMMANDS = {
+    f"{name} {sub}".strip(): inner
+    for name, command in GROUP.commands.items()  # type: ignore[attr-defined]
+    for sub, inner in getattr(command, "commands", {"": command}).items()
+}
 
 
 def test_every_command_and_option_is_in_the_readme() -> None:
@@ -29,6 +35,12 @@ def test_every_command_and_option_is_in_the_readme() -> None:
                     assert option in README, f"hsemotion {name} {option}"
 
 
+def split(arguments: list[str]) -> tuple[str, list[str]]:
+    """The name of the command, and what is given to it."""
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    return " ".join(arguments[:words]), arguments[words:]
+
+
 def commands_in(text: str) -> list[list[str]]:
     lines = [
         line.strip() for block in re.findall(r"```(?:sh|console)?\n(.*?)```", text, re.S) for line in block.splitlines()
@@ -38,13 +50,13 @@ def commands_in(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("arguments", commands_in(README), ids=" ".join)
 def test_every_command_line_in_the_readme_is_understood(arguments: list[str], tmp_path: Path) -> None:
-    command = COMMANDS[arguments[0]]
+    name, given = split(arguments)
     # Parsing alone raises on an unknown option, a bad value or a missing argument.
-    command.make_context(arguments[0], list(arguments[1:]))
+    COMMANDS[name].make_context(name, given)
 
 
 def test_the_readme_has_command_lines() -> None:
-    assert {arguments[0] for arguments in commands_in(README)} == set(COMMANDS)
+    assert {split(arguments)[0] for arguments in commands_in(README)} == set(COMMANDS)
 
 
 def test_exit_codes_are_documented() -> None:
