@@ -63,7 +63,7 @@ def _network(name: str, seed: int) -> architectures.Network:
     spec = card(name).network
     torch.manual_seed(seed)
     net = architectures.build(spec.architectures[0], spec.outputs)
-    images = batch(8, spec, seed)
+    images = batch(24 if spec.size >= 224 else 12, spec, seed)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.7, 1.3)
@@ -79,7 +79,7 @@ def _network(name: str, seed: int) -> architectures.Network:
         net.train()(images if spec.size < 224 else nn.functional.interpolate(images, (128, 128), mode="area"))
     for layer, momentum in zip(normalisations, before, strict=True):
         layer.momentum = momentum
-        layer.running_var *= 1.05  # a margin, so that other pictures than these do not set it off
+        layer.running_var *= 1.1  # a margin, so that other pictures than these do not set it off
     _spread_outputs(net.eval(), images, spec)
     return net
 

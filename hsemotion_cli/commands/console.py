@@ -68,17 +68,17 @@ def _on_bar(bar: Progress, name: str) -> Report:
 
 
 def _in_lines(name: str) -> Report:
-    began = last = time.monotonic()
+    began: dict[str, float] = {}
+    last = time.monotonic()
 
     def report(stage: str, done: int, faces: int, total: int | None) -> None:
         nonlocal last
         now = time.monotonic()
+        rate = done / max(now - began.setdefault(stage, now), 1e-3)
         if now - last >= _EVERY:
             last = now
             of = f" of {total}" if total else ""
-            print(
-                f"{name}: {stage} {done}{of} frames, {done / (now - began):.0f} frames/s", file=sys.stderr, flush=True
-            )
+            print(f"{name}: {stage} {done}{of} frames, {rate:.0f} frames/s", file=sys.stderr, flush=True)
 
     return report
 
