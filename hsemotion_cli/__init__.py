@@ -2,8 +2,11 @@
 
 A frame travels through these files, in this order:
 
-    video (scenes) -> faces (crops) -> tracks -> predict (geometry, networks) -> timeline
-    timeline -> smooth (recipe) -> formats/ table, archive, sidecar -> render (drawing)
+    video, pictures (source, scenes) -> faces (crops) -> tracks -> predict (geometry, networks) -> timeline
+    timeline -> refine (recipe, smooth) -> formats/ table, archive, sidecar -> render (painter, drawing, stamps)
+
+annotate wires them together for one video. A network comes through network_cards -> weights -> checkpoints (pickles)
+-> conversion (architectures) -> engines (onnx_graphs) -> networks.
 """
 
 __version__ = "0.1.0"

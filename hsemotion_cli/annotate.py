@@ -20,9 +20,10 @@ from .formats import archive, sidecar, table
 from .outputs import prepare_folder, together, whole
 from .recipe import Recipe
 from .refine import Affect, refine
+from .source import Sampling
 from .tasks import EXPRESSIONS
 from .timeline import Timeline, gather
-from .video import Sampling, Source, open_source
+from .video import Source, open_source
 
 Progress = Callable[[str, int, int, int | None], None]
 """Called with (stage, frames done, faces so far, frames in all if they are known)."""

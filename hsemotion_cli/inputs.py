@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError, UsageError
-from .video import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from .pictures import PICTURE_SUFFIXES
+from .video import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,10 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
 
 from .domain import Frame, Image
-from .drawing import Painter, Row
+from .drawing import Row
 from .errors import InputError, OutputError
 from .outputs import guarded, replacing
+from .painter import Painter
 from .video import Source, VideoFile, open_source
 
 CLOCK = 90_000

@@ -1,4 +1,4 @@
-"""path -> Frames: video files through PyAV, folders of numbered pictures and single pictures through OpenCV.
+"""path -> Frames: video files, through PyAV.
 
 Decoding goes forward only, from the first packet, one frame at a time. Nothing is ever sought, so an ordinal
 and a time stamp always belong to the picture that they stand beside.
@@ -6,12 +6,10 @@ and a time stamp always belong to the picture that they stand beside.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .domain import Frame, Image
-from .errors import InputError, UsageError
+from .errors import InputError
+from .pictures import PICTURE_SUFFIXES, Pictures
 from .scenes import CutDetector
+from .source import DecodeReport, Sampling, SourceInfo
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -47,125 +47,9 @@ VIDEO_SUFFIXES = frozenset(
         ".h264",
     ]
 )
-PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 
 # Only local files, whatever a play list or a reference inside a file may ask for: faces stay on this machine.
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Which decoded frames are analysed; all of them unless said otherwise.
-
-    Attributes:
-        start: first time in seconds on the container's clock (inclusive), or None.
-        end: last time in seconds (exclusive), or None.
-        fps: at most this many frames per second, the first at or after each tick, or None.
-        every: each n-th decoded frame, by ordinal.
-    """
-
-    start: float | None = None
-    end: float | None = None
-    fps: float | None = None
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise UsageError(f"--every {self.every} is not a step: give 1 or more.")
-        if self.fps is not None and not 0 < self.fps < math.inf:
-            raise UsageError(f"--fps {self.fps} is not a rate: give a number above 0.")
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise UsageError(f"--end {self.end:g} is not after --start {self.start:g}.")
-
-    def chooser(self) -> Callable[[int, float], bool]:
-        """A predicate (ordinal, seconds) -> analyse this frame? It must see the frames in order."""
-        next_tick = -math.inf
-
-        def choose(index: int, time: float) -> bool:
-            nonlocal next_tick
-            if (self.start is not None and time < self.start) or index % self.every:
-                return False
-            if self.fps is not None:
-                # Half a microsecond absorbs the rounding of time stamps that lie on the ticks.
-                if time < next_tick - 5e-7:
-                    return False
-                base = time if next_tick == -math.inf else next_tick
-                steps = math.floor((time - base) * self.fps + 1e-6) + 1
-                next_tick = base + steps / self.fps
-            return True
-
-        return choose
-
-
-@dataclass(slots=True)
-class DecodeReport:
-    """What happened while a source was read; complete once its frames have run out.
-
-    Attributes:
-        decoded: frames decoded, analysed or not.
-        failures: packets or pictures that could not be decoded.
-        failed_at: times in seconds (or file numbers) of the first of them, at most 20.
-        corrupt: decoded frames that the decoder itself marks as damaged.
-        ended_early: a sentence if the source ended before the end that it declares, else "".
-        guessed_times: frames without any time stamp, timed by the average frame rate.
-        shortest_step, longest_step: seconds between neighbouring decoded frames; nan before the second.
-    """
-
-    decoded: int = 0
-    failures: int = 0
-    failed_at: list[float] = field(default_factory=list)
-    corrupt: int = 0
-    ended_early: str = ""
-    guessed_times: int = 0
-    shortest_step: float = math.nan
-    longest_step: float = math.nan
-
-    @property
-    def variable_rate(self) -> bool:
-        """Whether frame distances differ by more than the millisecond to which some containers round."""
-        return self.longest_step - self.shortest_step > 0.0021
-
-    def step(self, seconds: float) -> None:
-        # fmin and fmax let the first number win over nan
-        self.shortest_step = float(np.fmin(self.shortest_step, seconds))
-        self.longest_step = float(np.fmax(self.longest_step, seconds))
-
-    def fail(self, where: float) -> None:
-        self.failures += 1
-        if len(self.failed_at) < 20:
-            self.failed_at.append(round(where, 6))
-
-
-@dataclass(frozen=True, slots=True)
-class SourceInfo:
-    """What a source says of itself before it is read.
-
-    Attributes:
-        kind: "video", "pictures" or "picture".
-        width, height: pixels of the displayed picture (rotation and pixel aspect applied).
-        fps: average frames per second, or None.
-        frames: declared number of frames, or None.
-        duration: declared seconds, or None.
-        start: time stamp of the first frame in seconds, or None.
-        rotation: degrees counter-clockwise by which the stored picture is turned for display.
-        pixel_aspect: width of a stored pixel over its height.
-        codec: name, or the suffix for pictures.
-        audio: codec of the first audio stream, or None.
-        clock: where time stamps come from: "container" or "file numbers / RATE".
-    """
-
-    kind: str
-    width: int
-    height: int
-    fps: float | None
-    frames: int | None
-    duration: float | None
-    start: float | None
-    rotation: int
-    pixel_aspect: float
-    codec: str
-    audio: str | None
-    clock: str
 
 
 class VideoFile:
@@ -283,65 +167,6 @@ class VideoFile:
         return ""
 
 
-class Pictures:
-    """Numbered pictures of a folder (``00001.jpg`` ...), or one picture, as a source.
-
-    A picture's frame number is the number in its name; numbers that are missing stay missing.
-
-    Args:
-        path: the folder, or one picture (frame 0).
-        fps: pictures per second, from which times are computed as number / fps; None for one picture.
-    """
-
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path = path
-        self.report = DecodeReport()
-        single = path.is_file()
-        self.numbered = [(0, path)] if single else numbered_pictures(path)
-        self.fps = fps
-        first = next((image for _, name in self.numbered if (image := read_picture(name)) is not None), None)
-        if first is None:
-            raise InputError(f"{path}: none of its {len(self.numbered)} pictures can be decoded.")
-        self.info = SourceInfo(
-            kind="picture" if single else "pictures",
-            width=first.shape[1],
-            height=first.shape[0],
-            fps=None if single else fps,
-            frames=len(self.numbered),
-            duration=None,
-            start=self.numbered[0][0] / fps,
-            rotation=0,
-            pixel_aspect=1.0,
-            codec=self.numbered[0][1].suffix.lstrip(".").lower(),
-            audio=None,
-            clock=f"file numbers / {fps:g}",
-        )
-
-    def frames(
-        self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None
-    ) -> Iterator[Frame]:
-        """Yield the chosen pictures in the order of their numbers; ``on_audio`` is never called."""
-        sampling = sampling or Sampling()
-        report = self.report = DecodeReport()
-        choose, scenes, cut, last = sampling.chooser(), CutDetector(), False, None
-        for number, name in self.numbered:
-            time = number / self.fps
-            if sampling.end is not None and time >= sampling.end:
-                return
-            image = read_picture(name)
-            if image is None:
-                report.fail(number)
-                continue
-            report.decoded += 1
-            # Where numbers are missing, nobody knows whether the scene went on.
-            jump = scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
-            cut |= jump and last == number - 1
-            last = number
-            if choose(number, time):
-                yield Frame(number, time, image, cut)
-                cut = False
-
-
 Source = VideoFile | Pictures
 
 
@@ -356,32 +181,6 @@ def open_source(path: Path, image_fps: float = 30.0) -> Source:
     if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
         return Pictures(path, image_fps)
     return VideoFile(path)
-
-
-def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
-    """(number, path) of the pictures in a folder whose names are digits, in the order of their numbers.
-
-    Raises:
-        InputError: none there, or two pictures with the same number.
-    """
-    found = sorted(
-        (int(entry.stem), entry)
-        for entry in folder.iterdir()
-        if entry.suffix.lower() in PICTURE_SUFFIXES and re.fullmatch(r"[0-9]{1,12}", entry.stem)
-    )
-    if not found:
-        raise InputError(f"{folder}: neither a video nor a numbered picture (00001.jpg, ...) in this folder.")
-    for (number, one), (other_number, other) in itertools.pairwise(found):
-        if number == other_number:
-            raise InputError(f"{folder}: {one.name} and {other.name} have the same number; keep one of them.")
-    return found
-
-
-def read_picture(path: Path) -> Image | None:
-    """One picture as RGB, turned upright by its EXIF orientation; None if it cannot be decoded."""
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _open(path: Path) -> Any:

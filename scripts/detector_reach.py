@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from hsemotion_cli.faces import FaceFinder, overlap
-from hsemotion_cli.video import read_picture
+from hsemotion_cli.pictures import read_picture
 
 PORTRAITS = Path(__file__).parent.parent / "sample_videos" / "stills"
 

@@ -34,8 +34,10 @@ from numpy.typing import NDArray
 
 from hsemotion_cli.faces import BLENDSHAPES, FaceFinder
 from hsemotion_cli.geometry import FACS, ORDERS
+from hsemotion_cli.pictures import read_picture
+from hsemotion_cli.source import Sampling
 from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
-from hsemotion_cli.video import Sampling, VideoFile, read_picture
+from hsemotion_cli.video import VideoFile
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "hsemotion_cli" / "assets" / "mp_blendshapes.safetensors"

@@ -24,7 +24,8 @@ from hsemotion_cli.faces import FaceFinder
 from hsemotion_cli.formats import archive
 from hsemotion_cli.recipe import Recipe
 from hsemotion_cli.refine import refine
-from hsemotion_cli.video import Sampling, VideoFile
+from hsemotion_cli.source import Sampling
+from hsemotion_cli.video import VideoFile
 
 
 def annotate(path: Path, out: Path, **options: object) -> Summary:

@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 # A file imports only from lines above its own.
 LAYERS = (
     "errors domain tasks interrupts clock memory",
-    "outputs scenes schema network_cards stamps pickles architectures",
-    "video registry crops checkpoints",
+    "outputs source scenes schema network_cards stamps pickles architectures",
+    "pictures registry crops checkpoints drawing",
+    "video painter",
     "faces recipe timeline weights conversion",
-    "tracks smooth geometry inputs drawing onnx_graphs",
+    "tracks smooth geometry inputs onnx_graphs",
     "engines",
     "networks",
     "predict refine",

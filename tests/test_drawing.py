@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hsemotion_cli import drawing, stamps
-from hsemotion_cli.drawing import PALETTE, Painter, area, lay_out, read_row, shared
+from hsemotion_cli.drawing import PALETTE, area, lay_out, read_row, shared
+from hsemotion_cli.painter import Painter
 from hsemotion_cli.tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS
 
 SIZES = [(640, 360), (1280, 720), (1920, 1080), (3840, 2160), (608, 1080)]

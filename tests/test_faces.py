@@ -20,7 +20,7 @@ from hsemotion_cli import crops, faces
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces import FaceFinder, overlap, see, tiles
-from hsemotion_cli.video import read_picture
+from hsemotion_cli.pictures import read_picture
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,9 @@ from hsemotion_cli.domain import Face
 from hsemotion_cli.errors import ModelUnavailable
 from hsemotion_cli.faces import BLENDSHAPES, FaceFinder
 from hsemotion_cli.geometry import FACS, ORDERS, GeometryModel
+from hsemotion_cli.pictures import read_picture
 from hsemotion_cli.registry import card
 from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
-from hsemotion_cli.video import read_picture
 
 ROOT = Path(__file__).parent.parent
 CARD = card("mp-blendshapes")

@@ -19,8 +19,9 @@ import pytest
 from hsemotion_cli import outputs
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import InputError, OutputError
+from hsemotion_cli.pictures import Pictures
 from hsemotion_cli.render import even, fitted, hold, render
-from hsemotion_cli.video import Pictures, VideoFile
+from hsemotion_cli.video import VideoFile
 
 SIZE = (96, 64)  # width, height of generated clips
 VARIABLE = [0.0, 0.04, 0.2, 0.21, 0.5, 1.1, 1.14]

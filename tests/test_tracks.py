@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from hsemotion_cli.domain import Face, Sighting
 from hsemotion_cli.errors import UsageError
+from hsemotion_cli.pictures import Pictures
 from hsemotion_cli.scenes import CutDetector
+from hsemotion_cli.source import Sampling
 from hsemotion_cli.tracks import follow, keep_largest, one_person, parse_faces
-from hsemotion_cli.video import Pictures, Sampling, VideoFile
+from hsemotion_cli.video import VideoFile
 
 Box = tuple[float, float, float, float]
 

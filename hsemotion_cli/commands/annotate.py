@@ -15,8 +15,8 @@ from ..outputs import prepare_folder
 from ..predict import Running
 from ..recipe import Recipe, parse_models
 from ..registry import DEFAULT_MODEL
+from ..source import Sampling
 from ..tracks import parse_faces
-from ..video import Sampling
 from .console import print_summaries, progress
 
 

@@ -142,7 +142,7 @@ def _draw_clip(path: Path) -> None:
     import cv2
     import numpy as np
 
-    from ..video import read_picture
+    from ..pictures import read_picture
 
     with as_file(files("hsemotion_cli").joinpath("assets", "doctor_face.jpg")) as face:
         portrait = read_picture(face)

@@ -15,8 +15,9 @@ from ..inputs import find_jobs
 from ..outputs import prepare_folder, whole
 from ..predict import Running
 from ..recipe import Recipe, parse_models
+from ..source import Sampling
 from ..tracks import parse_faces
-from ..video import Sampling, Source, open_source
+from ..video import Source, open_source
 from .console import progress, stdout
 
 

@@ -18,8 +18,9 @@ from ..faces import BUNDLE, BUNDLE_SHA256
 from ..predict import Recogniser
 from ..recipe import Recipe
 from ..schema import SCHEMA_VERSION
+from ..source import DecodeReport, Sampling
 from ..timeline import Timeline
-from ..video import DecodeReport, Sampling, Source
+from ..video import Source
 
 _LIBRARIES = ("numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime", "torch", "timm")
 
