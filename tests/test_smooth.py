@@ -38,7 +38,7 @@ def scores(n: int, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("width", [0.6, 1.0, 2.5, 7.0])
+@pytest.mark.parametrize("width", [0.6, 0.9, 1.0, 2.5, 7.0])
 @pytest.mark.parametrize("length", [1, 2, 9, 200])
 def test_gaussian_is_scipys_with_its_weights_normalised_at_the_ends(width: float, length: int) -> None:
     values = np.random.default_rng(3).normal(size=(length, 4))
