@@ -22,8 +22,13 @@ from hsemotion_cli.cli import app
 HSEMOTION = [sys.executable, "-m", "hsemotion_cli"]
 
 
+# Python does not notice when a limit cuts off the bytecode that it caches, and would fail to load it ever after.
+ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*HSEMOTION, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+    command = [*HSEMOTION, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **options)
 
 
 def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
