@@ -105,9 +105,8 @@ def main() -> None:
         import published
 
         pictures = published.faces(40)
-        print(
-            f"{'model':22} {'emotiefflib':12} {'ours':14} {'max |scores|':>13} {'max |embed.|':>13} {'same label':>10}"
-        )
+        print("largest differences of probabilities, of valence and arousal, of embeddings; share of equal labels")
+        print(f"{'model':22} {'emotiefflib':12} {'ours':14} {'prob.':>9} {'VA':>9} {'embed.':>9} {'labels':>7}")
         for model in models:
             for row in compare(model, pictures, Path(folder)):
                 print(

@@ -1,0 +1,55 @@
+"""Files appear whole, and those that belong together appear together, or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hsemotion_cli import outputs
+from hsemotion_cli.errors import OutputError, UsageError
+
+
+def test_files_that_belong_together_appear_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, move = os.fsync, os.replace
+    monkeypatch.setattr(outputs.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
+    monkeypatch.setattr(outputs.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
+    with outputs.together() as opened:
+        for name in ("a", "b"):
+            with opened(tmp_path / name) as file:
+                file.write(name.encode())
+            assert not (tmp_path / name).exists()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "a", "b": "b"}
+    assert done == ["sync", "sync", "move", "move"], "on the disk before they get their names"
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_none_appears_when_one_fails(tmp_path: Path, error: BaseException) -> None:
+    (tmp_path / "a").write_text("older")
+    expected = OutputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected) as raised, outputs.together() as opened:
+        with opened(tmp_path / "a") as file:
+            file.write(b"newer")
+        with opened(tmp_path / "b") as file:
+            file.write(b"half")
+            raise error
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "older"}
+    if isinstance(error, OSError):
+        assert str(tmp_path / "b") in str(raised.value)
+
+
+def test_a_name_of_any_length_has_a_temporary_one(tmp_path: Path) -> None:
+    long = tmp_path / ("ü" * 120 + ".csv")  # 244 bytes, near the limit of most file systems
+    with outputs.whole(long) as file:
+        file.write(b"x")
+    assert long.read_bytes() == b"x"
+
+
+def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:
+    outputs.prepare_folder(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="nothing can be written there"):
+        outputs.prepare_folder(tmp_path / "file" / "b")
