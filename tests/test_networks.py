@@ -235,7 +235,7 @@ def published_norm() -> tuple[list[float], list[float]]:
 def test_both_backends_give_what_the_network_gives(name: str, files: dict[str, Path]) -> None:
     images = published.faces(3, seed=8)
     scores, embeddings = expected(name, images)
-    assert scores.std(0).min() > 0.05, "a test that sees nothing: the outputs hardly vary"
+    assert scores.std(0).mean() > 0.3, "a test that sees nothing: the outputs hardly vary"
     for backend in ("torch", "auto"):
         model = NetworkModel(card(name), backend, "cpu", path=files[name])
         assert model.engine.backend == ("torch" if backend == "torch" else "onnx")
