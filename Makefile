@@ -20,6 +20,8 @@ check: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,dev]'
+	# The authors' library, to compare with: without its dependencies, which bring a second OpenCV.
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps emotiefflib
 	touch .venv/ready
 
 clean:

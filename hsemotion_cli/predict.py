@@ -84,7 +84,7 @@ def load(card: ModelCard, running: Running) -> Recogniser:
         if card.name in running.files:
             raise UsageError(f"--model {card.name}: its weights are part of the program and take no file.")
         return GeometryModel(card)
-    from .networks import NetworkModel
+    from .networks.model import NetworkModel
 
     return NetworkModel(
         card,

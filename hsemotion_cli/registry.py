@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .errors import UsageError
-from .network_cards import NETWORKS, NetworkSpec
+from .networks.cards import NETWORKS, NetworkSpec
 from .tasks import ACTION_UNITS
 
 

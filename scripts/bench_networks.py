@@ -26,7 +26,7 @@ def measure(model: str, threads: int, rounds: int, folder: Path) -> str:
     import published
     import torch
 
-    from hsemotion_cli import engines, onnx_graphs
+    from hsemotion_cli.networks import engines, onnx_graphs
     from hsemotion_cli.registry import card
 
     spec = card(model).network
@@ -66,7 +66,7 @@ def measure(model: str, threads: int, rounds: int, folder: Path) -> str:
 
 def main() -> None:
     """Print the table."""
-    from hsemotion_cli.network_cards import NETWORKS
+    from hsemotion_cli.networks.cards import NETWORKS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL")

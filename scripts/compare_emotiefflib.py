@@ -36,8 +36,8 @@ def compare(model: str, pictures: Images, home: Path) -> list[dict[str, Any]]:
     """One row for each pair of engines."""
     import published
 
-    from hsemotion_cli.networks import NetworkModel
-    from hsemotion_cli.networks import softmax as probabilities
+    from hsemotion_cli.networks.model import NetworkModel
+    from hsemotion_cli.networks.model import softmax as probabilities
     from hsemotion_cli.registry import card
 
     cached = home / ".emotiefflib"
@@ -99,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HOME"] = os.environ["USERPROFILE"] = folder  # where emotiefflib looks for its downloads
         os.environ["HSEMOTION_HOME"] = str(Path(folder) / "ours")
-        from hsemotion_cli.architectures import import_timm
+        from hsemotion_cli.networks.architectures import import_timm
 
         import_timm()  # before emotiefflib imports torchvision
         import published

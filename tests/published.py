@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from hsemotion_cli import architectures
 from hsemotion_cli.domain import Image
-from hsemotion_cli.network_cards import NetworkSpec
-from hsemotion_cli.networks import prepared
+from hsemotion_cli.networks import architectures
+from hsemotion_cli.networks.cards import NetworkSpec
+from hsemotion_cli.networks.model import prepared
 from hsemotion_cli.registry import ModelCard, card
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsemotion_cli import checkpoints, pickles
 from hsemotion_cli.errors import ModelUnavailable
-from hsemotion_cli.pickles import DamagedCheckpoint, UnsafeCheckpoint
+from hsemotion_cli.networks import checkpoints, pickles
+from hsemotion_cli.networks.pickles import DamagedCheckpoint, UnsafeCheckpoint
 
 
 def archive(path: Path, pickled: bytes, storages: dict[str, bytes] | None = None, method: int = 0) -> Path:
@@ -380,7 +380,7 @@ def test_a_training_s_dictionary_gives_its_network_only(tmp_path: Path) -> None:
 def test_reading_needs_neither_torch_nor_pickle(tmp_path: Path) -> None:
     path = saved(torch.nn.Linear(2, 3), tmp_path / "a.pt")
     code = (
-        "import sys; from pathlib import Path; from hsemotion_cli import checkpoints\n"
+        "import sys; from pathlib import Path; from hsemotion_cli.networks import checkpoints\n"
         f"print(list(checkpoints.read(Path({str(path)!r})).tensors), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from hsemotion_cli import registry, weights
+from hsemotion_cli import registry
 from hsemotion_cli.cli import app
 from hsemotion_cli.formats import archive, features
+from hsemotion_cli.networks import weights
 from hsemotion_cli.tasks import EXPRESSIONS
 
 published = pytest.importorskip("published", reason="needs torch to write weight files")

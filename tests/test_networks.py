@@ -18,11 +18,17 @@ if importlib.util.find_spec("timm") is None:  # importing it here would fail bes
 
 import published  # noqa: E402
 
-from hsemotion_cli import conversion, engines, networks, onnx_graphs, weights  # noqa: E402
 from hsemotion_cli.domain import Face  # noqa: E402
 from hsemotion_cli.errors import ModelUnavailable, UsageError  # noqa: E402
-from hsemotion_cli.network_cards import NETWORKS  # noqa: E402
-from hsemotion_cli.networks import NetworkModel  # noqa: E402
+from hsemotion_cli.networks import (  # noqa: E402
+    conversion,
+    engines,
+    onnx_graphs,
+    weights,
+)
+from hsemotion_cli.networks import model as networks  # noqa: E402
+from hsemotion_cli.networks.cards import NETWORKS  # noqa: E402
+from hsemotion_cli.networks.model import NetworkModel  # noqa: E402
 from hsemotion_cli.registry import MODELS, card  # noqa: E402
 from hsemotion_cli.tasks import EXPRESSIONS  # noqa: E402
 
@@ -91,7 +97,7 @@ def test_the_old_format_of_torch_is_converted_as_well(tmp_path: Path) -> None:
 
 
 def test_the_large_mobilefacenet_is_told_by_its_shapes(tmp_path: Path) -> None:
-    from hsemotion_cli import architectures
+    from hsemotion_cli.networks import architectures
 
     net = architectures.build("mobilefacenet_large", 10)
     published.save_module(net, card(SMALL), tmp_path / "a.pt")
@@ -139,7 +145,7 @@ def test_the_first_difference_is_named(change: object, message: str) -> None:
 
 def test_a_layer_built_otherwise_is_refused_although_its_shapes_fit(tmp_path: Path) -> None:
     """tf_efficientnet_b0 and efficientnet_b0 have the same names and shapes and are different functions."""
-    from hsemotion_cli.architectures import import_timm
+    from hsemotion_cli.networks.architectures import import_timm
 
     other = import_timm().create_model("efficientnet_b0", num_classes=8)
     torch.save(other, tmp_path / "a.pt")
@@ -207,7 +213,7 @@ def test_the_cards_agree_with_the_networks_tasks_and_sizes() -> None:
 
 
 def test_both_resize_rules_are_those_of_the_libraries_that_they_are_named_after() -> None:
-    from hsemotion_cli.architectures import import_timm
+    from hsemotion_cli.networks.architectures import import_timm
 
     import_timm()  # makes torchvision importable
     from PIL import Image
@@ -253,7 +259,7 @@ def test_a_published_graph_gives_scores_and_embeddings_without_torch_or_onnx(gra
         "import sys\n"
         "for name in ('torch', 'timm', 'torchvision', 'onnx'): sys.modules[name] = None\n"
         "import numpy as np; from pathlib import Path\n"
-        "from hsemotion_cli.networks import NetworkModel; from hsemotion_cli.registry import card\n"
+        "from hsemotion_cli.networks.model import NetworkModel; from hsemotion_cli.registry import card\n"
         f"images = list(np.load({str(tmp_path / 'in.npz')!r}).values())\n"
         f"raw, embeddings = NetworkModel(card({SMALL!r}), path=Path({str(graph)!r})).infer(images)\n"
         f"np.savez({str(tmp_path / 'out.npz')!r}, raw=raw, embeddings=embeddings)\n"
@@ -443,7 +449,7 @@ def test_scores_and_embeddings_are_those_of_emotiefflib(
 ) -> None:
     if importlib.util.find_spec("emotiefflib") is None:
         pytest.skip("needs emotiefflib, the authors' library")
-    from hsemotion_cli.architectures import import_timm
+    from hsemotion_cli.networks.architectures import import_timm
 
     import_timm()  # makes torchvision importable
     from emotiefflib import facial_analysis

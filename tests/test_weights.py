@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hsemotion_cli import weights
 from hsemotion_cli.errors import ModelUnavailable, OutputError
-from hsemotion_cli.network_cards import WeightFile
+from hsemotion_cli.networks import weights
+from hsemotion_cli.networks.cards import WeightFile
 from hsemotion_cli.registry import card
 
 CONTENT = bytes(range(256)) * 2000

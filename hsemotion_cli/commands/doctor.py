@@ -110,7 +110,11 @@ def _torch() -> str:
         torch = importlib.import_module("torch")
     except ModuleNotFoundError:
         return "not installed; needed only for GPUs, training and converting checkpoints"
-    return f"torch {torch.__version__}, CUDA {'available' if torch.cuda.is_available() else 'not available'}"
+    from ..networks.architectures import import_timm
+
+    timm = import_timm()
+    cuda = "available" if torch.cuda.is_available() else "not available"
+    return f"torch {torch.__version__}, timm {timm.__version__}, CUDA {cuda}"
 
 
 def _end_to_end() -> str:

@@ -10,9 +10,9 @@ from typing import Any
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from .. import weights
 from ..cli import say
 from ..errors import HsemotionError, UsageError
+from ..networks import weights
 from ..registry import MODELS, ModelCard, card
 from .console import stderr, stdout
 

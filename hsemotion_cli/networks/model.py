@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 from PIL import Image as PIL
 
+from ..domain import Face, Image, Scores
+from ..errors import UsageError
+from ..registry import ModelCard
+from ..tasks import EXPRESSIONS
 from . import engines, weights
+from .cards import NetworkSpec
 from .conversion import spec_of
-from .domain import Face, Image, Scores
 from .engines import Floats, softmax
-from .errors import UsageError
-from .network_cards import NetworkSpec
-from .registry import ModelCard
-from .tasks import EXPRESSIONS
 
 RESIZE_RULES = ("pil-bilinear", "cv2-bilinear")
 

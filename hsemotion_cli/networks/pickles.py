@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ModelUnavailable
+from ..errors import ModelUnavailable
 
 MAX_INSTRUCTIONS = 500_000
 """EmotiEffNet-B2 as a whole module takes 66 thousand; half a million take two seconds and 0.1 GB."""

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import HsemotionError, ModelUnavailable
+from ..errors import HsemotionError, ModelUnavailable
 from .pickles import DamagedCheckpoint, Inert, Machine, Storage, TensorRef, UnsafeCheckpoint
 
 Array = NDArray[Any]

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ModelUnavailable, OutputError, UsageError
+from ..registry import ModelCard
 from . import conversion, onnx_graphs, weights
-from .errors import ModelUnavailable, OutputError, UsageError
-from .network_cards import NetworkSpec
-from .registry import ModelCard
+from .cards import NetworkSpec
 
 if TYPE_CHECKING:
     from .architectures import Network

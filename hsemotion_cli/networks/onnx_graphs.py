@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import ModelUnavailable
+from ..errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from .architectures import Network

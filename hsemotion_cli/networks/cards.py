@@ -26,7 +26,7 @@ AFFECTNET_NUMERIC = ("neutral", "happiness", "sadness", "surprise", "fear", "dis
 """AffectNet's own numbering, the order of the original DDAMFN networks (``affectnet8_test.py``)."""
 
 RESIZE: Mapping[str, str] = {"torch": "pil-bilinear", "onnx": "cv2-bilinear"}
-"""emotiefflib's engine -> its resize rule; the networks were trained with torch's. See ``networks.resized``."""
+"""emotiefflib's engine -> its resize rule; the networks were trained with torch's. See ``model.resized``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .errors import ModelUnavailable
+from ..errors import ModelUnavailable
 
 Pair = tuple[int, int]
 

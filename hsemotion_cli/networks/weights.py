@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from .errors import ModelUnavailable, OutputError
-from .network_cards import WeightFile
-from .registry import MODELS, ModelCard
+from ..errors import ModelUnavailable, OutputError
+from ..registry import MODELS, ModelCard
+from .cards import WeightFile
 
 ATTEMPTS = 4
 BACKOFF = 0.5

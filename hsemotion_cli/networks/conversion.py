@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import ModelUnavailable, OutputError
+from ..registry import ModelCard
+from .cards import NetworkSpec
 from .checkpoints import Array, Checkpoint, read
-from .errors import ModelUnavailable, OutputError
-from .network_cards import NetworkSpec
-from .registry import ModelCard
 
 if TYPE_CHECKING:
     from .architectures import Network
