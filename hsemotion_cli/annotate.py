@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -161,7 +161,7 @@ class Annotator:
     def _render(self, source: Source, rows: Path, out: Path, clock: StageClock, progress: Progress) -> None:
         from .render import render
 
-        began, total = time.perf_counter(), _total(source, self.settings.sampling)
+        began, total = time.perf_counter(), _total(source, replace(self.settings.sampling, every=1))
         render(source, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
         clock.add("overlay", time.perf_counter() - began)
 
@@ -240,7 +240,9 @@ def _watched(readings: Iterable[Reading], progress: Progress, total: int | None)
 
 def _total(source: Source, sampling: Sampling) -> int | None:
     """How many frames will be analysed, where it is known beforehand."""
-    return source.info.frames if sampling == Sampling() else None
+    if source.info.frames is None or sampling != Sampling(every=sampling.every):
+        return None
+    return -(-source.info.frames // sampling.every)
 
 
 def _silent(_stage: str, _frames: int, _faces: int, _total: int | None) -> None:

@@ -61,7 +61,7 @@ def _on_bar(bar: Progress, name: str) -> Report:
             label = name if stage == "annotate" else f"{name} {stage}"
             tasks[stage] = (bar.add_task(label, total=total, rate=0.0, faces=""), time.monotonic())
         task, began = tasks[stage]
-        rate = done / max(time.monotonic() - began, 1e-3)
+        rate = done / max(time.monotonic() - began, 0.5)
         bar.update(task, completed=done, rate=rate, faces=f"{faces} faces" if faces else "")
 
     return report
