@@ -210,7 +210,7 @@ def summarise(
     early = content["frames"]["ended_early"]
     seen = ~affect.interpolated
     expression = affect.tasks["expression"][seen]
-    known = expression[~np.isnan(expression).any(axis=1)]
+    known = np.nan_to_num(expression[~np.isnan(expression).all(axis=1)], nan=-1.0)  # -1: a class the model lacks
     counts = np.bincount(known.argmax(axis=1), minlength=len(EXPRESSIONS)) if len(known) else np.zeros(len(EXPRESSIONS))
     va = affect.tasks["valence_arousal"][seen]
     va = va[~np.isnan(va).any(axis=1)]

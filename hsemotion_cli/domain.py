@@ -71,7 +71,7 @@ class Sighting:
 class Scores:
     """What one model says of n faces; a task that the model lacks is None.
 
-    A row of nan stands for a face of which the model could say nothing.
+    A row of nan stands for a face of which the model could say nothing, a column of nan for a class that it lacks.
 
     Attributes:
         tasks: task name (a key of ``tasks.TASKS``) -> (n, columns of the task) float32: expression and

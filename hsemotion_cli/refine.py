@@ -57,7 +57,8 @@ def refine(timeline: Timeline, recipe: Recipe) -> Affect:
 def blend(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
     """(N, columns) weighted mean of what the recipe's models say; a task that one of them lacks is the other's.
 
-    A face that only one of the two could score is that one's, too. Blending happens on probabilities and on valence
+    A face that only one of the two could score is that one's, too; and so is a class that the other lacks, whose
+    other classes then share what remains. Blending happens on probabilities and on valence
     and arousal, before smoothing (HSEmotion, ABAW-7).
     """
     missing = [name for name in recipe.models if name not in timeline.scores]
@@ -69,9 +70,18 @@ def blend(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
     if len(given) == 1:
         return given[0].astype(np.float64)
     first, second = (values.astype(np.float64) for values in given)
+    if task == "expression":
+        first, second = _completed(first, second), _completed(second, first)
     share = recipe.blend.get(task, 0.5)
     mixed = share * first + (1 - share) * second
     return np.where(np.isnan(first), second, np.where(np.isnan(second), first, mixed))
+
+
+def _completed(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of a model that lacks classes: those are the other's, and its own are scaled to what remains."""
+    missing = np.isnan(one) & ~np.isnan(one).all(axis=1, keepdims=True) & ~np.isnan(other)
+    taken = np.where(missing, other, 0.0).sum(axis=1, keepdims=True)
+    return np.where(missing, other, one * (1 - taken))
 
 
 def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe: Recipe) -> Affect:

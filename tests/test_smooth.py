@@ -160,6 +160,25 @@ def test_a_face_that_one_model_could_not_score_is_the_others() -> None:
     assert found[1] == pytest.approx((a["expression"][1] + b["expression"][1]) / 2)
 
 
+def test_a_class_that_one_model_lacks_is_the_others() -> None:
+    a, b = scores(4, 1), scores(4, 2)
+    seven = a["expression"][:, :7] / a["expression"][:, :7].sum(axis=1, keepdims=True)
+    a["expression"][:] = np.nan
+    a["expression"][:3, :7] = seven[:3]  # ... and of the last face it could say nothing
+    line = timeline([(k, 0) for k in range(4)], np.arange(4) / 25, a=a, b=b)
+    eight = b["expression"].astype(float)
+    for names, share in ((("a", "b"), 0.7), (("b", "a"), 0.3)):
+        found = blend(line, Recipe(names, blend={"expression": share}), "expression")
+        assert found.sum(axis=1) == pytest.approx(np.ones(4), abs=1e-6)
+        assert found[:, 7] == pytest.approx(eight[:, 7]), "contempt is known to one of them only"
+        expected = 0.7 * seven[:3] * (1 - eight[:3, 7:]) + 0.3 * eight[:3, :7]
+        assert found[:3, :7] == pytest.approx(expected, abs=1e-6)
+        assert found[3] == pytest.approx(eight[3])
+    alone = refine(line, Recipe(("a",), smoothing={"expression": Smoothing("box", 3, "frames")}))
+    assert np.isnan(alone.tasks["expression"][:, 7]).all()
+    assert not np.isnan(alone.tasks["expression"][:3, :7]).any()
+
+
 def test_bridging_interpolates_short_gaps_only_and_marks_them() -> None:
     times = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 2.0, 2.1])
     rows = [(0, 0), (1, 1), (3, 0), (5, 0), (6, 0)]

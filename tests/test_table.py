@@ -80,6 +80,17 @@ def test_cells_say_what_the_scores_say(tmp_path: Path) -> None:
     assert faces.loc[3, ["valence", "AU12_p", "AU12_c"]].notna().all()
 
 
+def test_a_class_that_the_model_lacks_is_an_empty_cell(tmp_path: Path) -> None:
+    line, _ = example()
+    line.scores["m"]["expression"][:, 7] = np.nan
+    read = pd.read_csv(saved(refine(line, Recipe(("m",), thresholds=THRESHOLDS)), tmp_path)["csv"])
+    assert read["p_contempt"].isna().all()
+    assert read["expression"].notna().tolist() == [True, True, False, True, False]
+    best = read[[f"p_{name}" for name in EXPRESSIONS[:7]]].max(axis=1)
+    assert read["expression_score"][[0, 1, 3]].tolist() == best[[0, 1, 3]].tolist()
+    assert read["compound"].notna().tolist() == [True, True, False, True, False]
+
+
 def test_a_frame_without_a_face_has_a_row_of_empty_cells(tmp_path: Path) -> None:
     _, affect = example()
     lines = saved(affect, tmp_path)["csv"].read_text().splitlines()

@@ -17,7 +17,7 @@ from ..recipe import Recipe, parse_models
 from ..registry import DEFAULT_MODEL
 from ..source import Sampling
 from ..tracks import parse_faces
-from .console import print_summaries, progress
+from .console import fetching, print_summaries, progress
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
         min_face=min_face,
         threshold=det_threshold,
         batch_size=batch_size,
-        running=Running(backend, device, precision, threads, offline, given),
+        running=Running(backend, device, precision, threads, offline, given, fetching(quiet)),
     )
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -38,6 +38,20 @@ def progress(name: str, quiet: bool) -> Iterator[Report]:
             yield _on_bar(bar, name)
     else:
         yield _in_lines(name)
+
+
+def fetching(quiet: bool) -> Callable[[int, int | None], None]:
+    """Report the download of weights: a line when it begins, and one every ten seconds."""
+    last = -_EVERY
+
+    def report(have: int, total: int | None) -> None:
+        nonlocal last
+        if not quiet and time.monotonic() - last >= _EVERY:
+            last = time.monotonic()
+            of = f" of {total / 1e6:.1f}" if total else ""
+            print(f"fetching weights: {have / 1e6:.1f}{of} MB", file=sys.stderr, flush=True)
+
+    return report
 
 
 def _bar() -> Progress:

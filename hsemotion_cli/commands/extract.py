@@ -18,7 +18,7 @@ from ..recipe import Recipe, parse_models
 from ..source import Sampling
 from ..tracks import parse_faces
 from ..video import Source, open_source
-from .console import progress, stdout
+from .console import fetching, progress, stdout
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
         image_fps=image_fps,
         min_face=min_face,
         batch_size=batch_size,
-        running=Running(backend, device, precision, threads, offline, given),
+        running=Running(backend, device, precision, threads, offline, given, fetching(quiet)),
     )
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(out)

@@ -110,9 +110,9 @@ def _scores(pattern: str, names: tuple[str, ...], values: NDArray[np.floating]) 
 def _label(
     score: str, values: NDArray[np.floating], names: tuple[str, ...]
 ) -> tuple[list[str | None], list[float | None]]:
-    """Name and score of the highest value of each row; the first of equals; None for a row of nan."""
-    known = ~np.isnan(values).any(axis=1)
-    best = np.where(known[:, None], values, 0).argmax(axis=1)
+    """Name and score of the highest known value of each row; the first of equals; None for a row of nan."""
+    known = ~np.isnan(values).all(axis=1)
+    best = np.nan_to_num(values, nan=-1.0).argmax(axis=1)
     labels = [names[b] if k else None for b, k in zip(best, known, strict=True)]
     if not score:
         return labels, []

@@ -54,14 +54,14 @@ def interpreted(raw: Floats, spec: NetworkSpec) -> dict[str, Floats]:
     """Raw outputs -> scores by task, columns in the order of ``tasks.TASKS``.
 
     The soft-max is over the expression outputs only. A class that the network does not know (contempt, for those
-    with seven) has probability 0. Valence and arousal are linear outputs trained on labels in [-1, 1] and may
-    leave that range a little; they are clipped to it, since nothing beyond it has a meaning.
+    with seven) is nan: it has no opinion on it. Valence and arousal are linear outputs trained on labels in
+    [-1, 1] and may leave that range a little; they are clipped to it, since nothing beyond it has a meaning.
 
     Args:
         raw: (n, outputs).
     """
     count = len(spec.classes)
-    expression = np.zeros((len(raw), len(EXPRESSIONS)), np.float32)
+    expression = np.full((len(raw), len(EXPRESSIONS)), np.nan, np.float32)
     expression[:, [EXPRESSIONS.index(name) for name in spec.classes]] = softmax(raw[:, :count])
     scores = {"expression": expression}
     if spec.valence_arousal:
