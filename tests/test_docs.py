@@ -52,7 +52,7 @@ def commands_in(text: str) -> list[list[str]]:
 def test_every_command_line_in_the_readme_is_understood(arguments: list[str], tmp_path: Path) -> None:
     name, given = split(arguments)
     # Parsing alone raises on an unknown option, a bad value or a missing argument.
-    COMMANDS[name].make_context(name, given)
+    assert COMMANDS[name].make_context(name, given).params
 
 
 def test_the_readme_has_command_lines() -> None:

@@ -331,7 +331,8 @@ def test_any_box_in_any_picture(width: int, height: int, boxes: list[Box]) -> No
 )
 @settings(max_examples=60, deadline=None)
 def test_any_values_in_a_row(values: dict[str, Any]) -> None:
-    Painter(300, 300).draw(grey(300, 300), [row((200, 60, 40, 40)) | values])
+    drawn = Painter(300, 300).draw(grey(300, 300), [row((200, 60, 40, 40)) | values])
+    assert drawn.shape == (300, 300, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (1, 300), (300, 1), (40, 30)])
