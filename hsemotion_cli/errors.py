@@ -8,6 +8,10 @@ HsemotionError (1, a bug if it is seen bare)
 `-- LowCoverage        6  faces were seen in fewer frames than the user asked for
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class HsemotionError(Exception):
     """The parent of every error that is told to the user as one sentence."""
@@ -43,3 +47,13 @@ class LowCoverage(HsemotionError):
     """Faces were seen in a smaller share of frames than ``--min-coverage`` asks for."""
 
     exit_code = 6
+
+
+def exit_code_of(failures: Sequence[HsemotionError], *, some_succeeded: bool) -> int:
+    """Exit code of a run over several inputs: 0 without failures, else that some failed.
+
+    Where nothing came of anything, the first reason names the code.
+    """
+    if not failures:
+        return 0
+    return OutputError.exit_code if some_succeeded else failures[0].exit_code

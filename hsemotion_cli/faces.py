@@ -241,6 +241,8 @@ def see(
         given: the picture is the face (``--crops``): nothing is detected, every recipe yields the picture itself.
     """
     recipes = tuple(recipes)
+    for recipe in recipes:
+        crops.check_recipe(recipe)
     for frame in frames:
         if given:
             faces = [replace(finder.find_in_crop(frame.image), crops=dict.fromkeys(recipes, frame.image))]

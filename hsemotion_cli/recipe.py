@@ -16,8 +16,6 @@ from . import registry
 from .errors import UsageError
 from .tasks import ACTION_UNITS, TASKS
 
-KERNELS = ("gaussian", "box", "none")
-
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:

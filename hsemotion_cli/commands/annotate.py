@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..annotate import Annotator, Settings, Summary
 from ..cli import say
-from ..errors import HsemotionError, LowCoverage, OutputError
+from ..errors import HsemotionError, LowCoverage, OutputError, exit_code_of
 from ..formats.table import parse_formats
 from ..inputs import find_jobs, parse_time
 from ..outputs import prepare_folder
@@ -85,8 +85,7 @@ def chosen_models(model: str | None, recipe: Path | None) -> tuple[Recipe, dict[
 
 def _exit_code(done: list[Summary], failures: list[HsemotionError], min_coverage: float) -> int:
     if failures:
-        # Nothing came of anything: the first reason names the code. Otherwise some inputs failed.
-        return OutputError.exit_code if done else failures[0].exit_code
+        return exit_code_of(failures, some_succeeded=bool(done))
     low = [summary for summary in done if summary.coverage < min_coverage]
     for summary in low:
         seen = f"a face was seen in {summary.coverage:.1%} of its frames"

@@ -23,6 +23,11 @@ def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
+def print_line(text: str) -> None:
+    """One line of a result, a path mostly: as it is, neither coloured nor broken."""
+    stdout().print(text, highlight=False, soft_wrap=True, markup=False)
+
+
 def stderr() -> Console:
     """The console for what goes on meanwhile."""
     return Console(stderr=True)
@@ -121,10 +126,10 @@ def print_summaries(summaries: Iterable[Summary], *, verbose: bool) -> None:
     _print_times(console, summaries)
     for s in summaries:
         for note in notes(s):
-            console.print(f"{s.source}: {note}", highlight=False, soft_wrap=True, markup=False)
+            print_line(f"{s.source}: {note}")
         if verbose:
             for path in s.outputs.values():
-                console.print(f"  {path}", highlight=False, soft_wrap=True, markup=False)
+                print_line(f"  {path}")
 
 
 def _print_times(console: Console, summaries: list[Summary]) -> None:

@@ -9,7 +9,7 @@ from ..annotate import Annotator, Settings
 from ..cli import say
 from ..clock import StageClock
 from ..domain import Reading
-from ..errors import HsemotionError, InputError, OutputError, UsageError
+from ..errors import HsemotionError, InputError, UsageError, exit_code_of
 from ..formats import features, sidecar
 from ..inputs import find_jobs
 from ..outputs import prepare_folder, whole
@@ -18,7 +18,7 @@ from ..recipe import Recipe, parse_models
 from ..source import Sampling
 from ..tracks import parse_faces
 from ..video import Source, open_source
-from .console import fetching, progress, stdout
+from .console import fetching, print_line, progress
 
 
 def run(
@@ -30,8 +30,7 @@ def run(
     names, given = parse_models(model)
     if len(names) != 1:
         raise UsageError(f"--model {model}: extract takes one model at a time.")
-    if dtype not in features.DTYPES:
-        raise UsageError(f"--dtype {dtype}: choose from {', '.join(features.DTYPES)}.")
+    features.check_dtype(dtype)
     settings = Settings(
         recipe=Recipe.of(*names),
         faces=parse_faces(faces),
@@ -58,10 +57,8 @@ def run(
                 failures.append(error)
                 continue
             if not quiet:
-                stdout().print(f"{path}: {count} faces", highlight=False, soft_wrap=True, markup=False)
-    if not failures:
-        return 0
-    return OutputError.exit_code if len(failures) < len(jobs) else failures[0].exit_code
+                print_line(f"{path}: {count} faces")
+    return exit_code_of(failures, some_succeeded=len(failures) < len(jobs))
 
 
 def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], path: Path, dtype: str) -> int:

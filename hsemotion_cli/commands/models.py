@@ -14,7 +14,7 @@ from ..cli import say
 from ..errors import HsemotionError, UsageError
 from ..networks import weights
 from ..registry import MODELS, ModelCard, card
-from .console import stderr, stdout
+from .console import print_line, stderr, stdout
 
 
 def list_models(*, as_json: bool) -> None:
@@ -65,7 +65,7 @@ def download(names: list[str], *, everything: bool, kind: str, offline: bool, as
         print(json.dumps(found, indent=2))
         return
     for fetched in found:
-        stdout().print(fetched["path"], highlight=False, soft_wrap=True, markup=False)
+        print_line(fetched["path"])
 
 
 def verify(names: list[str], *, as_json: bool) -> int:
@@ -86,7 +86,7 @@ def verify(names: list[str], *, as_json: bool) -> int:
     else:
         for result in results:
             said = f"{'ok    ' if result['ok'] else 'DAMAGED'} {result['file']}"
-            stdout().print(said, highlight=False, soft_wrap=True, markup=False)
+            print_line(said)
         if not results:
             stdout().print("no weights in the cache", highlight=False)
     return code
@@ -111,7 +111,7 @@ def remove(names: list[str], *, as_json: bool) -> None:
         print(json.dumps([str(file) for file in gone], indent=2))
         return
     for file in gone:
-        stdout().print(f"removed {file}", highlight=False, soft_wrap=True, markup=False)
+        print_line(f"removed {file}")
 
 
 def _row(entry: ModelCard) -> dict[str, Any]:

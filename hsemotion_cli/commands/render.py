@@ -9,7 +9,7 @@ from ..formats.table import read_frames
 from ..outputs import prepare_folder
 from ..render import render
 from ..video import open_source
-from .console import progress, stdout
+from .console import print_line, progress
 
 
 def run(video: Path, table: Path, out: Path, *, image_fps: float, quiet: bool) -> None:
@@ -27,4 +27,4 @@ def run(video: Path, table: Path, out: Path, *, image_fps: float, quiet: bool) -
             progress=lambda done: report("overlay", done, 0, None),
         )
     if not quiet:
-        stdout().print(str(out), highlight=False, soft_wrap=True, markup=False)
+        print_line(str(out))

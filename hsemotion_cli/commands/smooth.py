@@ -10,7 +10,7 @@ from ..formats.table import parse_formats
 from ..outputs import prepare_folder
 from ..recipe import Recipe
 from ..refine import refine
-from .console import stdout
+from .console import print_line
 
 
 def run(
@@ -29,4 +29,4 @@ def run(
     outputs = write_results(affect, timeline, {**content, "recipe": after.to_json()}, out, name, wanted)
     if not quiet:
         for file_name in outputs.values():
-            stdout().print(str(out / file_name), highlight=False, soft_wrap=True, markup=False)
+            print_line(str(out / file_name))

@@ -22,6 +22,12 @@ DTYPES = ("float16", "float32")
 _BLOCK = 1024
 
 
+def check_dtype(dtype: str) -> None:
+    """Raise UsageError unless ``dtype`` is one of ``DTYPES``."""
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype {dtype}: choose from {', '.join(DTYPES)}.")
+
+
 def write(readings: Iterable[Reading], model: str, dtype: str, facts: Mapping[str, Any], file: IO[bytes]) -> int:
     """Write a row for every face that the model could read; returns how many.
 
@@ -36,8 +42,7 @@ def write(readings: Iterable[Reading], model: str, dtype: str, facts: Mapping[st
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if dtype not in DTYPES:
-        raise UsageError(f"--dtype {dtype}: choose from {', '.join(DTYPES)}.")
+    check_dtype(dtype)
     kind = pa.type_for_alias("halffloat" if dtype == "float16" else "float")
     writer: Any = None
     count = 0

@@ -6,15 +6,14 @@ Converted once, a network never needs its pickle again.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ModelUnavailable, OutputError
+from ..errors import ModelUnavailable
+from ..outputs import guarded, replacing
 from ..registry import ModelCard
 from .cards import NetworkSpec
 from .checkpoints import Array, Checkpoint, read
@@ -175,17 +174,10 @@ def convert(card: ModelCard, source: Path, target: Path) -> None:
         raise ModelUnavailable(f"{source}: {error}") from error
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     metadata = {"model": card.name, "architecture": architecture, "source_sha256": digest, "format": FORMAT}
-    try:
+    with guarded(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(descriptor)
-        try:
+        with replacing(target) as partial:
             save_file(tensors, partial, metadata)
-            os.replace(partial, target)
-        finally:
-            Path(partial).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error}).") from error
 
 
 def load(card: ModelCard, path: Path) -> Network:
