@@ -19,7 +19,7 @@ check: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	# The authors' library, to compare with: without its dependencies, which bring a second OpenCV.
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps emotiefflib
 	touch .venv/ready

@@ -101,7 +101,16 @@ Model = Annotated[
     typer.Option(
         metavar="NAME[,NAME]",
         help="A model, or two to blend them; NAME=FILE for weights of your own.",
-        show_default="mp-blendshapes",
+        show_default="the two that come with it",
+    ),
+]
+HeadFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--head",
+        metavar="FILE",
+        help="A head made by train heads, on top of its model; repeat for two models.",
+        show_default=False,
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks run.")]
@@ -150,6 +159,7 @@ def annotate(
     videos: Videos,
     out: Out = Path("hsemotion"),
     model: Model = None,
+    head: HeadFiles = None,
     recipe: Recipe = None,
     blend: Blend = None,
     smooth: Smooth = None,
@@ -196,11 +206,11 @@ def annotate(
     from .commands.annotate import run
 
     return run(
-        videos, out, model=model, recipe=recipe, blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate,
-        thresholds=threshold or [], formats=format, overlay=overlay, faces=faces, start=start, end=end, fps=fps,
-        every=every, crops=crops, image_fps=image_fps, min_face=min_face, det_threshold=det_threshold,
-        min_coverage=min_coverage, batch_size=batch_size, backend=backend, device=device, precision=precision,
-        threads=threads, offline=offline, quiet=quiet, verbose=verbose, as_json=json,
+        videos, out, model=model, head=head or [], recipe=recipe, blend=blend, smooth=smooth, max_gap=max_gap,
+        interpolate=interpolate, thresholds=threshold or [], formats=format, overlay=overlay, faces=faces, start=start,
+        end=end, fps=fps, every=every, crops=crops, image_fps=image_fps, min_face=min_face,
+        det_threshold=det_threshold, min_coverage=min_coverage, batch_size=batch_size, backend=backend, device=device,
+        precision=precision, threads=threads, offline=offline, quiet=quiet, verbose=verbose, as_json=json,
     )  # fmt: skip
 
 
@@ -301,6 +311,18 @@ def models_info(name: Annotated[str, typer.Argument(help="A model.")], json: Jso
     models.info(name, as_json=json)
 
 
+@models.command("add")
+@boundary
+def models_add(
+    file: Annotated[Path, typer.Argument(help="A trained network, FILE.safetensors.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Keep a trained network, so that every command knows it by its own name."""
+    from .commands import models
+
+    models.add(file, as_json=json)
+
+
 @models.command("download")
 @boundary
 def models_download(
@@ -350,6 +372,113 @@ def models_remove(
     from .commands import models
 
     models.remove(names, as_json=json)
+
+
+train = typer.Typer(help="Train on data of your own.", no_args_is_help=True)
+app.add_typer(train, name="train")
+
+
+@train.command("heads")
+@boundary
+def train_heads(
+    features: Annotated[
+        list[Path],
+        typer.Argument(metavar="FEATURES...", help="Files of extract, or folders of them.", show_default=False),
+    ],
+    truth: Annotated[
+        Path,
+        typer.Option(
+            help="Annotations: the list of s-Aff-Wild2, a folder of Aff-Wild2's (its training part), "
+            "or the list of clips for emi.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The head to write, HEAD.safetensors.", show_default=False)],
+    kind: Annotated[
+        str, typer.Option(metavar="unitask|mtl|emi", help="Wiring: one task a net, all from one input, or clips.")
+    ] = "unitask",
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Tasks with commas.", show_default="expression,valence_arousal,action_units"),
+    ] = None,
+    val_truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Annotations to validate with: a second list, or a folder (its validation part).", show_default=False
+        ),
+    ] = None,
+    val_share: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of the videos kept for validation without --val-truth.")
+    ] = 0.2,
+    epochs: Annotated[
+        str | None, typer.Option(help="Epochs; TASK=... for single tasks.", show_default="as in the papers")
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Rows per step; TASK=... for single tasks.", show_default="as in the papers")
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    hidden: Annotated[int, typer.Option(min=0, help="Units of a hidden layer, for emi.")] = 0,
+    input: Annotated[
+        str, typer.Option(metavar="features|scores", help="What the statistics of a clip are made of, for emi.")
+    ] = "features",
+    seed: Annotated[int, typer.Option(help="Of starting weights, order and the videos held out.")] = 0,
+    terms: Annotated[str, typer.Option(help="Terms of the data, kept in the head and its page.")] = "",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train the papers' heads on embeddings that extract wrote; annotate --head uses the result.
+
+    hsemotion train heads features/ --truth training_set_annotations.txt --kind mtl -o head.safetensors
+    """
+    from .commands.train_heads import run
+
+    run(
+        features, truth, out, kind=kind, tasks=tasks, val_truth=val_truth, val_share=val_share, epochs=epochs,
+        batch=batch, rate=rate, hidden=hidden, source=input, seed=seed, terms=terms, quiet=quiet, as_json=json,
+    )  # fmt: skip
+
+
+@train.command("finetune")
+@boundary
+def train_finetune(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A training plan, PLAN.toml.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder of the run.", show_default="runs/NAME")
+    ] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="A file of train pack, instead of the plan's sources.", show_default=False)
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: Threads = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that look for faces.", show_default="all")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train a network end to end, as a plan says; a run that was stopped goes on where it was.
+
+    hsemotion train finetune plans/mobilefacenet.toml
+    """
+    from .commands.train_finetune import run
+
+    run(plan, out, samples=samples, device=device, threads=threads, workers=workers, quiet=quiet, as_json=json)
+
+
+@train.command("pack")
+@boundary
+def train_pack(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A training plan.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write, FILE.npz.", show_default=False)],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that look for faces.", show_default="all")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Put a plan's labelled faces into one file, which trains on a machine without the data sets."""
+    from .commands.train_finetune import run_pack
+
+    run_pack(plan, out, workers=workers, quiet=quiet)
 
 
 @app.command()

@@ -87,7 +87,7 @@ class Face:
         sure: seen by the detector, not interpolated.
         label: name of the expression, or "".
         score: of that expression, in [0, 1].
-        expressions: eight probabilities in the order of ``EXPRESSIONS``.
+        expressions: (name, probability) of the expressions that are known, in the order of ``EXPRESSIONS``.
         compound: name of the compound expression, or "".
         compound_score: in [0, 1].
         valence, arousal: in [-1, 1].
@@ -99,7 +99,7 @@ class Face:
     sure: bool
     label: str
     score: float | None
-    expressions: tuple[float | None, ...]
+    expressions: tuple[tuple[str, float], ...]
     compound: str
     compound_score: float | None
     valence: float | None
@@ -111,10 +111,10 @@ class Face:
         return PALETTE[(self.key or 0) % len(PALETTE)]
 
     @property
-    def sections(self) -> tuple[bool, bool, bool, bool]:
-        """Whether there are expressions, a compound, valence or arousal, action units."""
+    def sections(self) -> tuple[int, bool, bool, bool]:
+        """How many expressions there are, and whether a compound, valence or arousal, action units."""
         return (
-            any(p is not None for p in self.expressions),
+            len(self.expressions),
             bool(self.compound),
             self.valence is not None or self.arousal is not None,
             any(p is not None or present for p, present in self.units),
@@ -135,14 +135,14 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What stands beside a box, from its left to its right, and its size in pixels."""
+    """What stands beside a box, from its left to its right, and its size in pixels; ``bars`` is their number."""
 
     width: int
     height: int
     name: str
     text: str
     score: str
-    bars: bool
+    bars: int
     second: str
 
 
@@ -176,7 +176,8 @@ def read_row(row: Row, width: int, height: int) -> Face | None:
         sure=not number(row, "interpolated") and number(row, "face_detected") != 0,
         label=label,
         score=number(row, "expression_score"),
-        expressions=tuple(number(row, f"p_{name}") for name in EXPRESSIONS),
+        # A class that the model does not know has no row in the picture either.
+        expressions=tuple((name, p) for name in EXPRESSIONS if (p := number(row, f"p_{name}")) is not None),
         compound=compound,
         compound_score=number(row, "p_" + compound.replace(" ", "_")),
         valence=number(row, "valence"),
@@ -242,20 +243,20 @@ def labels(face: Face, rich: bool, sizes: Sizes) -> list[Label]:
     """What the label of a face may say, the fullest first; ``rich`` where no panel says the rest."""
     name = "" if face.key is None else str(face.key)
     score = "" if face.score is None or not face.label else f"{face.score:.2f}"
-    bars = any(p is not None for p in face.expressions)
+    bars = len(face.expressions)
     second = "   ".join(
         f"{title} {signed(value)}"
         for title, value in (("valence", face.valence), ("arousal", face.arousal))
         if value is not None
     )
-    kinds = [(face.label, score, False, ""), (face.label, "", False, ""), ("", "", False, "")]
+    kinds = [(face.label, score, 0, ""), (face.label, "", 0, ""), ("", "", 0, "")]
     if rich:
         kinds = [(face.label, score, bars, second), (face.label, score, bars, ""), *kinds]
     found = [size_label(name, *kind, sizes) for kind in kinds if name or any(kind)]
     return list(dict.fromkeys(found))
 
 
-def size_label(name: str, text: str, score: str, bars: bool, second: str, sizes: Sizes) -> Label:
+def size_label(name: str, text: str, score: str, bars: int, second: str, sizes: Sizes) -> Label:
     """A label with the size that its parts need."""
     height, gap = label_height(sizes), sizes.gap
     width = 0
@@ -264,7 +265,7 @@ def size_label(name: str, text: str, score: str, bars: bool, second: str, sizes:
     for part in (text, score):
         width += word(part, sizes.text, _BRIGHT).width + gap if part else 0
     if bars:
-        width += small_bars_width(sizes) + gap
+        width += bars * small_bar_width(sizes) + gap
     width += gap if text or bars else 0
     if second:
         width = max(width, word(second, sizes.small, _DIM).width + 3 * gap)
@@ -278,9 +279,9 @@ def name_width(name: str, sizes: Sizes) -> int:
     return max(word(name, sizes.text, DARK).width + 2 * sizes.gap, label_height(sizes) - 2 * inset) + inset
 
 
-def small_bars_width(sizes: Sizes) -> int:
-    """Width in pixels of the eight upright bars of a label."""
-    return len(EXPRESSIONS) * max(3, round(0.42 * sizes.text))
+def small_bar_width(sizes: Sizes) -> int:
+    """Width in pixels of an upright bar of a label, with the gap beside it."""
+    return max(3, round(0.42 * sizes.text))
 
 
 def draw_label(canvas: Image, face: Face, label: Label, left: int, top: int, sizes: Sizes) -> None:
@@ -310,12 +311,10 @@ def draw_label(canvas: Image, face: Face, label: Label, left: int, top: int, siz
 
 
 def draw_small_bars(canvas: Image, face: Face, left: int, top: int, height: int, sizes: Sizes) -> None:
-    """Eight upright bars in a field of this height, in the order of ``EXPRESSIONS``."""
-    step = small_bars_width(sizes) // len(EXPRESSIONS)
-    highest = max((p for p in face.expressions if p is not None), default=0.0)
-    for index, value in enumerate(face.expressions):
-        if value is None:
-            continue
+    """An upright bar for each known expression in a field of this height, in the order of ``EXPRESSIONS``."""
+    step = small_bar_width(sizes)
+    highest = max((p for _, p in face.expressions), default=0.0)
+    for index, (_, value) in enumerate(face.expressions):
         size = max(1, round(clamp(value, 0.0, 1.0) * height))
         colour = face.colour if value == highest else _PLAIN
         x, wide = left + index * step, step - max(1, step // 4)
@@ -324,11 +323,11 @@ def draw_small_bars(canvas: Image, face: Face, left: int, top: int, height: int,
 
 
 @lru_cache(maxsize=256)
-def lay_out(sections: tuple[bool, bool, bool, bool], wide: bool, sizes: Sizes) -> Panel:
+def lay_out(sections: tuple[int, bool, bool, bool], wide: bool, sizes: Sizes) -> Panel:
     """Place the sections of a panel: one below the other, or ``wide``, the expressions beside the rest."""
     pad, gap, row = sizes.pad, sizes.gap, sizes.row
     expressions, compound, dial, units = sections
-    first = len(EXPRESSIONS) * row * expressions + (row * compound)
+    first = row * expressions + row * compound
     cells = 2 * cell_size(sizes)[1] + cell_gap(sizes)
     second = sizes.dial * dial + (pad if dial and units else 0) + cells * units
     left = pad + gap // 2
@@ -343,7 +342,7 @@ def lay_out(sections: tuple[bool, bool, bool, bool], wide: bool, sizes: Sizes) -
         width=width,
         height=height,
         expressions=(left, pad) if expressions else None,
-        compound=(left, pad + len(EXPRESSIONS) * row * expressions) if compound else None,
+        compound=(left, pad + row * expressions) if compound else None,
         dial=(x, start) if dial else None,
         units=(x, start + (sizes.dial + pad if dial else 0)) if units else None,
     )
@@ -365,12 +364,10 @@ def draw_panel(canvas: Image, face: Face, place: Place, sizes: Sizes) -> None:
 
 
 def draw_expressions(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
-    """Eight rows of name, bar and score; the highest in the colour of the face."""
+    """A row of name, bar and score for each known expression; the highest in the colour of the face."""
     start, length, thick = left + round(5.3 * sizes.text), round(5.6 * sizes.text), max(4, round(0.5 * sizes.text))
-    highest = max((p for p in face.expressions if p is not None), default=0.0)
-    for index, (name, value) in enumerate(zip(EXPRESSIONS, face.expressions, strict=True)):
-        if value is None:
-            continue
+    highest = max((p for _, p in face.expressions), default=0.0)
+    for index, (name, value) in enumerate(face.expressions):
         middle = top + index * sizes.row + sizes.row // 2
         ink, colour = (_BRIGHT, face.colour) if value == highest else (_DIM, _PLAIN)
         write(canvas, name, sizes.text, ink, left, middle)

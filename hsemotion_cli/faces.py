@@ -238,14 +238,16 @@ def see(
     """Find the faces of each frame and cut them out by each crop recipe.
 
     Args:
-        given: the picture is the face (``--crops``): nothing is detected, every recipe yields the picture itself.
+        given: the picture is the face (``--crops``): nothing is detected, and recipes yield the picture itself, but
+            for those that ``crops.cut_given`` makes by the landmarks in it.
     """
     recipes = tuple(recipes)
     for recipe in recipes:
         crops.check_recipe(recipe)
     for frame in frames:
         if given:
-            faces = [replace(finder.find_in_crop(frame.image), crops=dict.fromkeys(recipes, frame.image))]
+            face = finder.find_in_crop(frame.image)
+            faces = [replace(face, crops=crops.cut_given(frame.image, face.landmarks, recipes))]
         else:
             faces = [
                 replace(face, crops=crops.cut(frame.image, face.box, face.landmarks, recipes)) if recipes else face

@@ -24,7 +24,7 @@ from .domain import Face, Scores
 from .errors import ModelUnavailable
 from .faces import BLENDSHAPES
 from .registry import ModelCard
-from .tasks import ACTION_UNITS, EXPRESSIONS, VALENCE_AROUSAL
+from .tasks import ACTION_UNITS, BASIC_EXPRESSIONS, EXPRESSIONS, VALENCE_AROUSAL
 
 FACS: dict[str, tuple[str, ...]] = {
     "AU01": ("browInnerUp",),
@@ -52,7 +52,7 @@ M. Ozel, "ARKit to FACS: Blendshape Cheat Sheet", melindaozel.com (which blendsh
 
 ORDERS: dict[str, tuple[str, ...]] = {
     "blendshapes": BLENDSHAPES,
-    "expressions": EXPRESSIONS,
+    "expressions": BASIC_EXPRESSIONS,
     "action_units": ACTION_UNITS,
     "valence_arousal": VALENCE_AROUSAL,
 }
@@ -87,8 +87,8 @@ class GeometryModel:
         """What the blendshapes of n faces say; a row of nan for a face that has none.
 
         Returns:
-            Scores with expression (n, 8), valence_arousal (n, 2), action_units (n, 12) and the blendshapes
-            themselves (n, 52) as embeddings.
+            Scores with expression (n, 9), the last column nan since no such class was trained, valence_arousal
+            (n, 2), action_units (n, 12) and the blendshapes themselves (n, 52) as embeddings.
         """
         expression = np.full((len(faces), len(EXPRESSIONS)), np.nan, np.float32)
         affect = np.full((len(faces), len(VALENCE_AROUSAL)), np.nan, np.float32)
@@ -99,7 +99,8 @@ class GeometryModel:
         for row, face in enumerate(faces):
             if face.blendshapes is not None:
                 shapes[row] = face.blendshapes
-                expression[row], affect[row], units[row] = self._read_one(face.blendshapes.astype(np.float64))
+                basic, affect[row], units[row] = self._read_one(face.blendshapes.astype(np.float64))
+                expression[row, : len(BASIC_EXPRESSIONS)] = basic
         tasks = {"expression": expression, "valence_arousal": affect, "action_units": units}
         return Scores(tasks, shapes)
 

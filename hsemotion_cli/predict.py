@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from .domain import Face, Reading, Scores, Sighting
-from .errors import UsageError
+from .errors import ModelUnavailable, UsageError
+from .heads import Head
 from .registry import ModelCard
 
 _LONGEST_WAIT = 256
@@ -27,6 +28,7 @@ class Running:
         offline: never fetch weights.
         files: model -> weight file that the user brings.
         progress: is told how far a download is, in bytes there and bytes in all.
+        heads: heads that the user brings, each on a model of its own.
     """
 
     backend: str = "auto"
@@ -36,6 +38,7 @@ class Running:
     offline: bool = False
     files: Mapping[str, Path] = field(default_factory=dict)
     progress: Callable[[int, int | None], None] | None = None
+    heads: tuple[Head, ...] = ()
 
 
 class Recogniser(Protocol):
@@ -58,17 +61,19 @@ class Recogniser(Protocol):
 
 
 def load_all(cards: Iterable[ModelCard], running: Running) -> dict[str, Recogniser]:
-    """Model name -> its recogniser, for all models of a recipe.
+    """Model name -> its recogniser, for all models of a recipe, each with its head if there is one.
 
     Raises:
         ModelUnavailable: weights are missing or damaged, or what runs a model is not there.
-        UsageError: the models do not run that way.
+        UsageError: the models do not run that way, or a head stands on none of them.
     """
     cards = list(cards)
+    heads = _heads_by_model(running.heads, [card.name for card in cards])
     if running.device.startswith("cuda") and not any(card.network for card in cards):
         names = ", ".join(card.name for card in cards)
         raise UsageError(f"--device {running.device}: {names} runs on the CPU only; use --device auto.")
-    return {card.name: load(card, running) for card in cards}
+    models = {card.name: load(card, running) for card in cards}
+    return models | {name: HeadedModel(models[name], head) for name, head in heads.items()}
 
 
 def load(card: ModelCard, running: Running) -> Recogniser:
@@ -96,6 +101,64 @@ def load(card: ModelCard, running: Running) -> Recogniser:
         threads=running.threads,
         progress=running.progress,
     )
+
+
+def _heads_by_model(heads: Iterable[Head], names: Sequence[str]) -> dict[str, Head]:
+    found: dict[str, Head] = {}
+    for head in heads:
+        name = head.base.model
+        if name not in names:
+            raise UsageError(
+                f"--head {head.name}: it stands on {name}, and the model is {' and '.join(names)}; give --model {name}."
+            )
+        if name in found:
+            raise UsageError(f"--head {head.name}: {found[name].name} stands on {name} already; give one of them.")
+        found[name] = head
+    return found
+
+
+class HeadedModel:
+    """A model with a head of the user's: the head's tasks are the head's, the others stay the model's own.
+
+    Args:
+        base: whose embeddings and outputs the head reads.
+        head: trained on those of the same model.
+
+    Attributes:
+        card: the model's.
+        provenance: the model's, and the head's under "head".
+
+    Raises:
+        ModelUnavailable: the model's weights are not those on whose embeddings the head was trained.
+        UsageError: its embeddings or outputs are not.
+    """
+
+    def __init__(self, base: Recogniser, head: Head) -> None:
+        weights = base.provenance.get("sha256")
+        if head.base.sha256 is not None and weights != head.base.sha256:
+            raise ModelUnavailable(
+                f"--head {head.name}: it was trained on {head.base.model} with weights of SHA-256 {head.base.sha256}, "
+                f"and these have {weights}; give the file of then, as --model {head.base.model}=FILE."
+            )
+        nobody = base([])
+        found = tuple(0 if values is None else values.shape[1] for values in (nobody.embeddings, nobody.outputs))
+        if found != (head.base.embedding_size, head.base.outputs):
+            raise UsageError(
+                f"--head {head.name}: it reads embeddings of {head.base.embedding_size} numbers and "
+                f"{head.base.outputs} outputs, and {head.base.model} gives {found[0]} and {found[1]}."
+            )
+        self._base, self._head = base, head
+        self.card = base.card
+        self.provenance = {**base.provenance, "head": head.provenance}
+
+    def __repr__(self) -> str:
+        return f"HeadedModel({self._base!r}, {self._head!r})"
+
+    def __call__(self, faces: Sequence[Face]) -> Scores:
+        """Score faces; what the head says of one does not depend on the others."""
+        scores = self._base(faces)
+        assert scores.embeddings is not None  # checked above
+        return replace(scores, tasks={**scores.tasks, **self._head(scores.embeddings, scores.outputs)})
 
 
 def recognise(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from . import registry
 from .errors import UsageError
+from .networks import trained
 from .tasks import ACTION_UNITS, TASKS
 
 
@@ -106,7 +107,12 @@ class Recipe:
         # The first model that knows the action units decides about their presence.
         for name in reversed(models):
             thresholds |= registry.card(name).au_thresholds
-        return cls(models, dict.fromkeys(TASKS, 0.5) if len(models) == 2 else {}, thresholds=thresholds)
+        return cls(models, _shares(models), thresholds=thresholds)
+
+    @classmethod
+    def usual(cls) -> Recipe:
+        """What is used when nothing is asked for: ``assets/default_recipe.json``, chosen by scripts/measure_models.py."""
+        return cls.read(registry.ASSETS / "default_recipe.json")
 
     def changed(
         self,
@@ -148,6 +154,9 @@ class Recipe:
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
         """The inverse of ``to_json``; what is not there is as ``of`` makes it.
 
+        Models that are not known here (any more) are no fault where nothing of their cards is needed, because all
+        thresholds are there: a table can be made anew from its raw scores without the model that gave them.
+
         Raises:
             UsageError: there are no models, a key is unknown, or a value makes no sense.
         """
@@ -157,14 +166,15 @@ class Recipe:
                 f"a recipe has no {min(unknown)!r}: its keys are {', '.join(f.name for f in fields(cls))}."
             )
         try:
-            usual = cls.of(*data["models"])
+            models, thresholds = _names(data["models"]), data.get("thresholds", {})
+            usual = cls(models, _shares(models)) if set(thresholds) >= set(ACTION_UNITS) else cls.of(*models)
             return cls(
-                models=usual.models,
+                models=models,
                 blend={**usual.blend, **{task: float(weight) for task, weight in data.get("blend", {}).items()}},
                 smoothing={task: Smoothing.parse(text) for task, text in data.get("smoothing", {}).items()},
                 max_gap=float(data.get("max_gap", usual.max_gap)),
                 interpolate=float(data.get("interpolate", usual.interpolate)),
-                thresholds={**usual.thresholds, **data.get("thresholds", {})},
+                thresholds={**usual.thresholds, **thresholds},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"the recipe cannot be used ({type(error).__name__}: {error}).") from error
@@ -191,27 +201,48 @@ class Recipe:
 def parse_models(text: str) -> tuple[tuple[str, ...], dict[str, Path]]:
     """Read ``--model``: names, each perhaps with a weight file of the user's, separated by commas.
 
-    A part is NAME, NAME=FILE, or FILE where the file is called like a model.
+    A part is NAME, NAME=FILE, or FILE where the file is called like a model, or is a trained one: that says itself
+    what it is, and is known by its own name from then on.
 
     Returns:
         the names, and name -> file for those that have one.
 
     Raises:
         UsageError: a name or file that belongs to no model.
+        ModelUnavailable: a trained file that cannot be used.
     """
-    names: list[str] = []
-    given: dict[str, Path] = {}
-    for part in (part.strip() for part in text.split(",")):
-        name, _, file = part.partition("=")
-        if not file and name not in registry.MODELS and (os.sep in part or Path(part).suffix):
-            name, file = Path(part).stem, part
-            if name not in registry.MODELS:
-                raise UsageError(f"--model {part}: say whose weights these are, as NAME={part}.")
-        registry.card(name)
-        names.append(name)
-        if file:
-            given[name] = Path(file)
-    return tuple(names), given
+    chosen = [_chosen(part.strip()) for part in text.split(",")]
+    return tuple(name for name, _ in chosen), {name: file for name, file in chosen if file is not None}
+
+
+def _chosen(part: str) -> tuple[str, Path | None]:
+    """One model of ``--model``, and the weight file that it shall have instead of its own."""
+    name, equals, given = part.partition("=")
+    if not equals:
+        if os.sep not in part and not Path(part).suffix:
+            return registry.card(part).name, None
+        name, given = Path(part).stem, part
+    file = Path(given)
+    if trained.describes_itself(file) or (not equals and file.suffix == trained.SUFFIX and name not in registry.MODELS):
+        own = registry.add(file).name
+        if equals and own != name:
+            raise UsageError(f"--model {part}: {file} is {own}, whatever it is called; give --model {file}.")
+        return own, None
+    if not equals and name not in registry.known():
+        raise UsageError(f"--model {part}: say whose weights these are, as NAME={part}.")
+    return registry.card(name).name, file if given else None
+
+
+def _shares(models: Sequence[str]) -> dict[str, float]:
+    """Equal shares of two models; nothing for one."""
+    return dict.fromkeys(TASKS, 0.5) if len(models) == 2 else {}
+
+
+def _names(models: Any) -> tuple[str, ...]:
+    """The names of models, from plain data."""
+    if not (isinstance(models, list | tuple) and all(isinstance(name, str) for name in models)):
+        raise ValueError(f"models is {models!r} and no list of names")
+    return tuple(models)
 
 
 T = TypeVar("T")

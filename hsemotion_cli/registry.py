@@ -1,49 +1,17 @@
-"""The table of models: every fact about a model is a field of its card, and none is guessed from its name."""
+"""The models: every fact about a model is a field of its card, and none is guessed from its name.
+
+Some are part of the program, by their cards at least; others are trained files (``networks.trained``), which carry
+their cards themselves: those that ``models add`` keeps in the cache, and those that are named by their file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from pathlib import Path
 
-from .errors import UsageError
-from .networks.cards import NETWORKS, NetworkSpec
+from .errors import ModelUnavailable, UsageError
+from .networks import trained
+from .networks.cards import NETWORKS, ModelCard
 from .tasks import ACTION_UNITS
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What must be known to feed a model rightly and to read what it says.
-
-    Attributes:
-        name: as given to ``--model``.
-        paper_name: as the literature calls it.
-        family: which recogniser runs it ("geometry", "network").
-        tasks: the tasks of ``tasks.TASKS`` that it has.
-        crop: crop recipe that it was trained with ("box", "aligned-112"), or None if it needs no picture.
-        licence: of the weights.
-        training_data: what the weights were trained on.
-        citation: where the model is described.
-        file: name of the weights inside the package's assets, or None.
-        sha256: of that file.
-        au_thresholds: action unit -> probability from which it counts as present.
-        network: how a network is fed and read, and where its weights are; None for other families.
-    """
-
-    name: str
-    paper_name: str
-    family: str
-    tasks: tuple[str, ...]
-    crop: str | None
-    licence: str
-    training_data: str
-    citation: str
-    file: str | None = None
-    sha256: str | None = None
-    au_thresholds: Mapping[str, float] = field(default_factory=dict)
-    network: NetworkSpec | None = None
-
-
-DEFAULT_MODEL = "mp-blendshapes"
 
 MODELS: dict[str, ModelCard] = {
     card.name: card
@@ -68,23 +36,40 @@ MODELS: dict[str, ModelCard] = {
     )
 }
 
-MODELS.update(
-    (
-        entry.name,
-        ModelCard(
-            name=entry.name,
-            paper_name=entry.paper_name,
-            family="network",
-            tasks=entry.tasks,
-            crop=entry.crop,
-            licence=entry.licence,
-            training_data=entry.training_data,
-            citation=entry.citation,
-            network=entry.network,
-        ),
-    )
-    for entry in NETWORKS
-)
+MODELS.update((entry.name, entry) for entry in NETWORKS)
+
+SHIPPED: tuple[str, ...] = ()
+"""Trained files among the package's assets."""
+
+ASSETS = Path(__file__).parent / "assets"
+
+MODELS.update((shipped.name, shipped) for shipped, _ in (trained.read_card(ASSETS / name) for name in SHIPPED))
+
+_added: dict[str, ModelCard] = {}
+
+
+def add(path: Path) -> ModelCard:
+    """Make a trained file known under its own name, for as long as this process lives.
+
+    Of two files of one name the last that was added counts, also before one of that name in the cache.
+
+    Raises:
+        ModelUnavailable: it is no trained file.
+        UsageError: a model of the program has its name.
+    """
+    found, _ = trained.read_card(path)
+    ours = MODELS.get(found.name)
+    if ours and ours.path and ours.path.samefile(path):
+        return ours
+    if ours:
+        raise UsageError(f"{path}: its name, {found.name}, is that of a model of the program; train it under another.")
+    _added[found.name] = found
+    return found
+
+
+def forget(name: str) -> None:
+    """Take back what ``add`` did; harmless where it did nothing."""
+    _added.pop(name, None)
 
 
 def card(name: str) -> ModelCard:
@@ -92,8 +77,40 @@ def card(name: str) -> ModelCard:
 
     Raises:
         UsageError: there is no such model; the message lists those that there are.
+        ModelUnavailable: its file in the cache is damaged.
     """
-    try:
-        return MODELS[name]
-    except KeyError:
-        raise UsageError(f"unknown model {name!r}: choose from {', '.join(MODELS)}.") from None
+    if found := MODELS.get(name) or _added.get(name):
+        return found
+    if trained.NAME.fullmatch(name) and (path := trained.place(name)).is_file():
+        return kept_card(path)
+    raise UsageError(f"unknown model {name!r}: choose from {', '.join(known())}.")
+
+
+def known() -> dict[str, ModelCard]:
+    """Name -> card of all models: the program's, those in the cache that can be read, those that were added."""
+    cards = dict(MODELS)
+    for path in kept():
+        try:
+            cards.setdefault(path.stem, kept_card(path))
+        except ModelUnavailable:  # ``models list`` and ``models verify`` say so; the others are as good as before
+            continue
+    return cards | _added
+
+
+def kept() -> list[Path]:
+    """The trained files in the cache, readable or not."""
+    return sorted(trained.place("any").parent.glob(f"*{trained.SUFFIX}"))
+
+
+def kept_card(path: Path) -> ModelCard:
+    """The card of a trained file in the cache, where its name is that of the file.
+
+    Raises:
+        ModelUnavailable: it is damaged, or holds another network.
+    """
+    found, _ = trained.read_card(path)
+    if found.name != path.stem:
+        raise ModelUnavailable(
+            f"{path}: it holds {found.name}; remove it, and add it again with 'hsemotion models add'."
+        )
+    return found

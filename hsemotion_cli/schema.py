@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from .tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+ADDED = ("p_other",)
+"""Columns that tables of earlier versions do not have; they are read as empty."""
 
 _ACTION_UNIT_NAMES = dict(
     zip(
@@ -80,10 +83,16 @@ COLUMNS: tuple[Column, ...] = (
     _number("y", "px", "any", "Top edge of the box.", 2),
     _number("w", "px", "above 0", "Width of the box, which is drawn around the face's landmarks.", 2),
     _number("h", "px", "above 0", "Height of the box.", 2),
-    Column("expression", "text", "", ", ".join(EXPRESSIONS), "The expression of the highest probability."),
+    Column(
+        "expression",
+        "text",
+        "",
+        ", ".join(EXPRESSIONS),
+        "The expression of the highest probability; no model knows all.",
+    ),
     _number("expression_score", "probability", "0 to 1", "Probability of that expression."),
     *(
-        _number(f"p_{name}", "probability", "0 to 1", f"Probability of {name}; the eight sum to 1.")
+        _number(f"p_{name}", "probability", "0 to 1", f"Probability of {name}; those that are there sum to 1.")
         for name in EXPRESSIONS
     ),
     _number("valence", "", "-1 to 1", "Unpleasant (-1) to pleasant (1)."),

@@ -10,8 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
-"""Our order: Aff-Wild2's, with AffectNet's contempt in place of the last one."""
+BASIC_EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
+"""AffectNet's eight, in Aff-Wild2's order with contempt in place of its last one."""
+
+EXPRESSIONS = (*BASIC_EXPRESSIONS, "other")
+"""Every expression that a model may know. None knows them all: Aff-Wild2 has "other" where AffectNet has contempt."""
 
 ACTION_UNITS = ("AU01", "AU02", "AU04", "AU06", "AU07", "AU10", "AU12", "AU15", "AU23", "AU24", "AU25", "AU26")
 
@@ -28,6 +31,9 @@ COMPOUNDS: dict[str, tuple[str, str]] = {
 }
 """ABAW compound class -> the two basic expressions that it is made of, in the challenge's order."""
 
+EMOTIONAL_MIMICRY = ("admiration", "amusement", "determination", "empathic_pain", "excitement", "joy")
+"""Intensities of a whole clip, in the order of the ABAW emotional mimicry challenge (Hume-Vidmimic2)."""
+
 TASKS: dict[str, tuple[str, ...]] = {
     "expression": EXPRESSIONS,
     "valence_arousal": VALENCE_AROUSAL,
@@ -40,7 +46,7 @@ def compound_scores(expression: NDArray[np.floating]) -> NDArray[np.floating]:
     """Scores of the seven compound expressions.
 
     Args:
-        expression: (n, 8) probabilities in the order of ``EXPRESSIONS``.
+        expression: (n, 9) probabilities in the order of ``EXPRESSIONS``.
 
     Returns:
         (n, 7) in [0, 0.5]: for each compound the arithmetic mean of the probabilities of its two parts

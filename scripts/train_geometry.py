@@ -36,7 +36,8 @@ from hsemotion_cli.faces import BLENDSHAPES, FaceFinder
 from hsemotion_cli.geometry import FACS, ORDERS
 from hsemotion_cli.pictures import read_picture
 from hsemotion_cli.source import Sampling
-from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
+from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS
+from hsemotion_cli.training.sources import AFFECT
 from hsemotion_cli.video import VideoFile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,19 +50,6 @@ VERSION = "1"
 SIDE = 192  # pixels to which a small crop is enlarged before it is shown to the landmarker
 TAU = 0.5  # how far class shares are evened out in ``expression``: 0 as in FER+, 1 all alike; see ``compare``
 TAUS = (0.0, 0.3, 0.5, 0.7, 1.0)
-
-AFFECT: dict[str, tuple[float, float]] = {
-    "neutral": (0.05, -0.80),
-    "happiness": (0.49, 0.06),
-    "surprise": (-0.03, 0.36),
-    "sadness": (-0.55, 0.11),
-    "anger": (-0.51, 0.32),
-    "disgust": (-0.56, 0.26),
-    "fear": (-0.68, 0.22),
-    "contempt": (-0.13, -0.50),
-}
-"""Expression -> valence, arousal per unit of its proportion, no intercept. Least squares over the rating study
-kdoodoo/affectnetc25 (1,600 AffectNet images, 25 raters each); 5-fold r 0.94 for valence, 0.80 for arousal."""
 
 CONSISTENT = 0.85
 """Prevalence given to units that the table calls consistent, "in more than 70 %" of people: the middle of that."""
@@ -236,7 +224,7 @@ def ferplus(data: Path, shapes: NDArray[np.float32]) -> Pictures:
     file = np.load(data / "ferplus" / "ferplus_train_val.npz")
     names = [str(name) for name in file["vote_names"]]
     votes = file["votes"].astype(np.float64)
-    eight = votes[:, [names.index(name) for name in EXPRESSIONS]]
+    eight = votes[:, [names.index(name) for name in BASIC_EXPRESSIONS]]
     counted = np.where((eight.sum(axis=1) > votes.sum(axis=1) / 2)[:, None], eight, 0)
     shares = counted / np.maximum(counted.sum(axis=1, keepdims=True), 1)
     held_out = np.random.default_rng(0).random(len(votes)) < 0.1
@@ -252,7 +240,7 @@ def muxspace_rows(data: Path) -> list[dict[str, str]]:
 def muxspace(data: Path, shapes: NDArray[np.float32]) -> Pictures:
     """muxspace; part "muxspace-fit" holds 6 in 10 of its people, "muxspace" the others."""
     rows = muxspace_rows(data)
-    shares = np.eye(len(EXPRESSIONS))[[EXPRESSIONS.index(row["label"]) for row in rows]]
+    shares = np.eye(len(BASIC_EXPRESSIONS))[[BASIC_EXPRESSIONS.index(row["label"]) for row in rows]]
     people = np.array([row["subject"] or row["image"] for row in rows])
     names = np.unique(people)
     kept = names[np.random.default_rng(1).random(len(names)) < 0.4]
@@ -316,7 +304,7 @@ def train(recipe: Recipe, fer: Pictures, mux: Pictures) -> Tensors:
     tensors = {"input.mean": np.float32(mean), "input.scale": np.float32(scale)}
     for name, layer in named.items():
         tensors |= {f"{name}.weight": layer.weight.detach().numpy(), f"{name}.bias": layer.bias.detach().numpy()}
-    tensors["valence_arousal.weight"] = np.array([AFFECT[name] for name in EXPRESSIONS], np.float32).T
+    tensors["valence_arousal.weight"] = np.array([AFFECT[name] for name in BASIC_EXPRESSIONS], np.float32).T
     return calibrate(tensors, fer)
 
 
@@ -398,7 +386,7 @@ def best_threshold(scores: NDArray[np.float64], target: NDArray[np.float64]) -> 
 
 def unit_targets(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, 8) expression proportions -> (n, 12) expected presence of each action unit, in [0, 1]."""
-    table = [[PREVALENCE.get(name, {}).get(unit, 0.0) for unit in ACTION_UNITS] for name in EXPRESSIONS]
+    table = [[PREVALENCE.get(name, {}).get(unit, 0.0) for unit in ACTION_UNITS] for name in BASIC_EXPRESSIONS]
     return shares @ np.array(table)
 
 
@@ -470,7 +458,7 @@ def calibration_error(
 
 def classification(truth: NDArray[np.int64], said: NDArray[np.int64]) -> dict[str, Any]:
     """Accuracy, macro-F1 over the classes that occur, per-class figures and the confusion matrix (rows: truth)."""
-    confusion = np.zeros((len(EXPRESSIONS), len(EXPRESSIONS)), int)
+    confusion = np.zeros((len(BASIC_EXPRESSIONS), len(BASIC_EXPRESSIONS)), int)
     np.add.at(confusion, (truth, said), 1)
     hits, true, given = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     f1 = 2 * hits / np.maximum(true + given, 1)
@@ -481,7 +469,7 @@ def classification(truth: NDArray[np.int64], said: NDArray[np.int64]) -> dict[st
             "recall": round(float(hits[k] / max(true[k], 1)), 3),
             "f1": round(float(f1[k]), 3),
         }
-        for k, name in enumerate(EXPRESSIONS)
+        for k, name in enumerate(BASIC_EXPRESSIONS)
     }
     return {
         "pictures": len(truth),
@@ -496,7 +484,7 @@ def classification(truth: NDArray[np.int64], said: NDArray[np.int64]) -> dict[st
 
 def clip_labels(score: Callable[[NDArray], NDArray], clips: dict[str, NDArray]) -> dict[str, str]:
     """Emotion in a clip's name -> the expression with the highest mean probability over its frames."""
-    return {name: EXPRESSIONS[int(score(shapes).mean(axis=0).argmax())] for name, shapes in clips.items()}
+    return {name: BASIC_EXPRESSIONS[int(score(shapes).mean(axis=0).argmax())] for name, shapes in clips.items()}
 
 
 def clips_right(labels: dict[str, str]) -> int:
@@ -514,7 +502,7 @@ def measure(tensors: Tensors, fer: Pictures, mux: Pictures, clips: dict[str, NDA
     unshifted = classification(truth[clear], plain[clear].argmax(axis=1))
     evened = fer.shares[usable] * np.exp(tensors["expression.shift"])
     weight = evened.sum(axis=1)
-    ones = np.eye(len(EXPRESSIONS))[truth]
+    ones = np.eye(len(BASIC_EXPRESSIONS))[truth]
     affect = tensors["valence_arousal.weight"].T
     said, votes = np.clip(plain[usable] @ affect, -1, 1), fer.shares[usable] @ affect
     other = (mux.part == "muxspace") | (mux.part == "muxspace-fit")
@@ -631,8 +619,8 @@ def figures_as_markdown(report: dict[str, Any]) -> str:
             f"| {there['pictures']} | {there['recall']:.3f} | {there['f1']:.3f} |"
         )
     lines += ["", "Confusion on FER+ validation (rows: raters' majority, columns: the model):", ""]
-    lines += ["| | " + " | ".join(EXPRESSIONS) + " |", "|---" * (len(EXPRESSIONS) + 1) + "|"]
-    for name, counts in zip(EXPRESSIONS, result["confusion"], strict=True):
+    lines += ["| | " + " | ".join(BASIC_EXPRESSIONS) + " |", "|---" * (len(BASIC_EXPRESSIONS) + 1) + "|"]
+    for name, counts in zip(BASIC_EXPRESSIONS, result["confusion"], strict=True):
         lines.append(f"| **{name}** | " + " | ".join(map(str, counts)) + " |")
     clips = ", ".join(f"{name}: {label}" for name, label in report["mead"]["clips"].items())
     lines += [

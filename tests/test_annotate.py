@@ -131,6 +131,16 @@ def test_smoothing_later_equals_smoothing_at_once(smile: Path, annotated: Path, 
     assert json.loads((tmp_path / "back" / "smile.json").read_text())["recipe"]["thresholds"]["AU12"] == 1.0
 
 
+def test_smoothing_an_old_table_makes_one_of_today(annotated: Path, tmp_path: Path) -> None:
+    for name in ("smile.json", "smile.raw.npz"):
+        (tmp_path / name).write_bytes((annotated / name).read_bytes())
+    old = json.loads((tmp_path / "smile.json").read_text())
+    (tmp_path / "smile.json").write_text(json.dumps({**old, "schema_version": 1}))
+    run("smooth", tmp_path / "smile.csv", "-o", tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "smile.json").read_text())["schema_version"] == schema.SCHEMA_VERSION
+    assert list(pd.read_csv(tmp_path / "new" / "smile.csv")) == list(schema.NAMES)
+
+
 def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path) -> None:
     content = json.loads((annotated / "smile.json").read_text())
     digest = subprocess.run(["sha256sum", str(smile)], capture_output=True, text=True, check=True).stdout.split()[0]

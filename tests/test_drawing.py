@@ -159,6 +159,24 @@ def test_texts_of_a_panel_do_not_run_into_bars_or_numbers() -> None:
         assert drawing.word("26", sizes.small, PALETTE[0]).width < drawing.cell_size(sizes)[0] - 2
 
 
+def test_a_class_that_the_model_does_not_know_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = Painter(1280, 720).sizes
+    affectnet, affwild2 = ({f"p_{name}": None} for name in ("other", "contempt"))
+    written: list[str] = []
+    monkeypatch.setattr(drawing, "write", lambda _, text, *rest: written.append(text) or 0)
+    faces = [read_row(row((10, 10, 90, 90), **values), 1280, 720) for values in (affectnet, affwild2, {})]
+    heights = [lay_out(face.sections, False, sizes).height for face in faces if face]
+    assert heights[0] == heights[1] == heights[2] - sizes.row
+    for face, last in zip(faces, ("contempt", "other", "other"), strict=True):
+        assert face is not None
+        drawing.draw_expressions(grey(400, 400), face, 0, 0, sizes)
+        names = [text for text in written if text in EXPRESSIONS]
+        assert (len(names), names[-1]) == (len(face.expressions), last)
+        written.clear()
+    wide, narrow = (drawing.labels(face, True, sizes)[0].width for face in (faces[2], faces[0]) if face)
+    assert wide - narrow in (0, drawing.small_bar_width(sizes)), "the second line may be the wider one"
+
+
 def test_a_face_that_fills_the_picture_keeps_a_label_only() -> None:
     image = grey(224, 224)
     mask = changed(image, Painter(224, 224).draw(image, [row((0, 0, 224, 224))]))

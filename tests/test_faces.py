@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import clips
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from hsemotion_cli import crops, faces
 from hsemotion_cli.domain import Frame
@@ -119,6 +121,30 @@ def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> 
     assert face.blendshapes[faces.BLENDSHAPES.index("mouthSmileLeft")] > 0.6
 
 
+def test_of_a_given_crop_the_face_crop_is_cut_by_its_landmarks(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    x, y, w, h = (round(v) for v in finder.find(astronaut)[0].box)
+    given = np.ascontiguousarray(astronaut[y - h // 2 : y + 3 * h // 2, x - w // 2 : x + 3 * w // 2])
+    (sighting,) = see([Frame(0, 0.0, given)], finder, ["face-112", "aligned-112"], given=True)
+    (face,) = sighting.faces
+    assert face.crops["aligned-112"] is given
+    assert np.array_equal(face.crops["face-112"], crops.face(given, face.landmarks, 112))
+    # ... so it is what the whole picture gives, but for the last decimals of the landmarks.
+    (direct,) = finder.find(astronaut)
+    whole = crops.face(astronaut, direct.landmarks, 112).astype(float)
+    assert np.abs(face.crops["face-112"] - whole)[20:90, 20:90].mean() < 6
+
+
+def test_of_a_given_crop_without_a_face_the_face_crop_is_the_whole_picture(finder: FaceFinder) -> None:
+    picture = clips.blank(300, 200)
+    (sighting,) = see([Frame(0, 0.0, picture)], finder, ["box", "face-50"], given=True)
+    crop = sighting.faces[0].crops["face-50"]
+    assert sighting.faces[0].landmarks is None
+    assert sighting.faces[0].crops["box"] is picture
+    assert crop.shape == (50, 50, 3)
+    assert np.abs(crop - picture.reshape(50, 4, 50, 6, 3).mean(axis=(1, 3))).max() <= 1
+    assert crops.whole(picture[:20, :30, 0], 64).shape == (64, 64)
+
+
 def test_cutting_the_box_clips_at_the_edge(astronaut: np.ndarray) -> None:
     cut = crops.boxed(astronaut, (-20.4, 500.2, 60, 60))
     assert np.array_equal(cut, astronaut[500:512, 0:40])
@@ -142,6 +168,86 @@ def test_aligning_puts_the_five_points_on_the_template(finder: FaceFinder, astro
         assert np.abs(np.array(placed) / size - crops.ARCFACE_TEMPLATE / 112).max() < 0.06
 
 
+def test_the_face_crop_grows_the_template_about_its_centre_and_moves_it_up() -> None:
+    # By hand: 1.05 c - 0.05 * 55.5, twelve pixels less downwards; at another size pixel centres keep their place.
+    found = crops.face_matrix(crops.ARCFACE_TEMPLATE, 112)
+    assert found == pytest.approx(np.array([[1.05, 0, -2.775], [0, 1.05, -14.775]]), abs=1e-9)
+    twice = crops.face_matrix(crops.ARCFACE_TEMPLATE, 224)
+    assert twice == pytest.approx(np.array([[2.1, 0, -5.05], [0, 2.1, -29.05]]), abs=1e-9)
+    # ... and a face that lies elsewhere, turned and larger, comes to the same place.
+    turn = np.array([[0.6, -2.4], [2.4, 0.6]])
+    points = crops.ARCFACE_TEMPLATE @ turn.T + (300, 40)
+    placed = points @ crops.face_matrix(points, 112)[:, :2].T + crops.face_matrix(points, 112)[:, 2]
+    assert placed == pytest.approx(crops.ARCFACE_TEMPLATE * 1.05 - (2.775, 14.775), abs=1e-9)
+
+
+def test_the_face_crop_shows_chin_and_eyebrows(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    (face,) = finder.find(astronaut)
+    chin, *brows = face.landmarks[[152, 105, 334]]
+    for size in (64, 112, 224):
+        matrix = crops.face_matrix(face.landmarks[list(crops.FIVE_POINTS)], size)
+        chin_at, *brows_at = (matrix[:, :2] @ point + matrix[:, 2] for point in (chin, *brows))
+        # The tip of this wide smile's chin lies just on the edge; the template's own picture ends far above it.
+        assert 0.98 * size < chin_at[1] < 1.02 * size
+        assert all(0.2 * size < y < 0.3 * size for _, y in brows_at)
+        cut = crops.cut(astronaut, face.box, face.landmarks, [f"face-{size}"])[f"face-{size}"]
+        assert np.array_equal(cut, crops.warped(astronaut, matrix, size, cv2.BORDER_REPLICATE))
+
+
+def test_beyond_the_picture_the_face_crop_repeats_its_edge() -> None:
+    picture = np.full((30, 30, 3), 200, np.uint8)
+    landmarks = np.zeros((478, 2), np.float32)
+    landmarks[list(crops.FIVE_POINTS)] = crops.ARCFACE_TEMPLATE - 40
+    assert (crops.face(picture, landmarks, 112) == 200).all()
+    assert (crops.aligned(picture, landmarks, 112) == 0).any()
+
+
+def test_warping_is_sampling_at_the_places_that_the_matrix_gives() -> None:
+    y, x = np.mgrid[:90, :120]
+    picture = np.stack([127 + 90 * np.sin(x / 9 + k) * np.cos(y / (7 + k)) for k in range(3)], axis=2).astype(np.uint8)
+    matrix = np.array([[1.5, 0.7, 20.0], [-0.7, 1.5, 30.0]])
+    inverse = np.linalg.inv(matrix[:, :2])
+    rows, columns = np.mgrid[:64, :64]
+    places = inverse @ (np.stack([columns.ravel(), rows.ravel()]) - matrix[:, 2:])
+    expected = [
+        ndimage.map_coordinates(picture[..., k].astype(float), places[::-1], order=1, mode="grid-constant")
+        for k in range(3)
+    ]
+    found = crops.warped(picture, matrix, 64)
+    assert found.shape == (64, 64, 3)
+    assert found.dtype == np.uint8
+    # OpenCV knows places to 1/32 of a pixel.
+    assert np.abs(found - np.stack(expected, 1).reshape(64, 64, 3)).max() < 4
+    assert (found == 0).all(axis=2).any(), "beyond the picture it is black"
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_warping_down_averages_whichever_way_it_turns(quarters: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (480, 480), np.uint8)
+    averages = picture.reshape(120, 4, 120, 4).mean(axis=(1, 3))
+    # Four pixels become one, and the middle of the picture stays its middle.
+    turn = 0.25 * np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), quarters)
+    shift = np.full(2, 59.5) - turn @ np.full(2, 239.5)
+    found = crops.warped(picture, np.column_stack([turn, shift]), 120)
+    assert np.abs(found - np.rot90(averages, quarters)).max() <= 1
+
+
+@settings(deadline=None)
+@given(
+    st.floats(-math.pi, math.pi), st.floats(0.08, 3), st.booleans(), st.tuples(st.floats(-50, 50), st.floats(-50, 50))
+)
+def test_warping_takes_any_similarity_and_grey_pictures(
+    angle: float, scale: float, mirrored: bool, shift: tuple[float, float]
+) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (40, 70, 3), np.uint8)
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    matrix = np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]]]) * (1, -1 if mirrored else 1, 1)
+    found = crops.warped(picture, matrix, 24)
+    assert found.shape == (24, 24, 3)
+    for k in range(3):
+        assert np.abs(crops.warped(picture[..., k], matrix, 24).astype(int) - found[..., k]).max() <= 1
+
+
 def test_the_similarity_is_the_least_squares_one() -> None:
     random = np.random.default_rng(1)
     source, target = random.normal(size=(5, 2)) * 50, random.normal(size=(5, 2)) * 50
@@ -161,7 +267,7 @@ def test_shrinking_does_not_alias() -> None:
     assert inner.std() < 25, "one-pixel stripes must become grey; without averaging the deviation is 127"
 
 
-@pytest.mark.parametrize("recipe", ["", "aligned", "aligned-0", "box-2", "aligned-12345"])
+@pytest.mark.parametrize("recipe", ["", "aligned", "aligned-0", "box-2", "aligned-12345", "face", "face-0"])
 def test_unknown_crop_recipes_are_refused(recipe: str) -> None:
     with pytest.raises(UsageError, match="aligned-112"):
         crops.check_recipe(recipe)

@@ -29,8 +29,9 @@ def timeline(rows: list[tuple[int, int]], times: np.ndarray, **models: dict[str,
 
 
 def scores(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Of a model with AffectNet's eight classes; it does not know the ninth."""
     random = np.random.default_rng(seed)
-    expression = random.dirichlet(np.ones(8), n)
+    expression = np.column_stack([random.dirichlet(np.ones(8), n), np.full(n, np.nan)])
     return {
         "expression": expression.astype(np.float32),
         "valence_arousal": random.uniform(-1, 1, (n, 2)).astype(np.float32),
@@ -143,10 +144,10 @@ def test_blending_is_the_weighted_mean_and_takes_a_task_from_who_has_it() -> Non
     line = timeline([(k, 0) for k in range(6)], np.arange(6) / 25, a=a, b=b)
     recipe = Recipe(("a", "b"), blend=dict.fromkeys(TASKS, 0.6), thresholds={})
     expected = 0.6 * a["expression"].astype(float) + 0.4 * b["expression"].astype(float)
-    assert blend(line, recipe, "expression") == pytest.approx(expected)
+    assert blend(line, recipe, "expression") == pytest.approx(expected, nan_ok=True)
     assert np.array_equal(blend(line, recipe, "action_units"), a["action_units"])
     everything = Recipe(("a", "b"), blend=dict.fromkeys(TASKS, 1.0))
-    assert np.array_equal(blend(line, everything, "expression"), a["expression"])
+    assert np.array_equal(blend(line, everything, "expression"), a["expression"], equal_nan=True)
     with pytest.raises(InputError, match="raw scores of c"):
         blend(line, Recipe(("c",)), "expression")
 
@@ -156,8 +157,8 @@ def test_a_face_that_one_model_could_not_score_is_the_others() -> None:
     a["expression"][0] = np.nan
     line = timeline([(0, 0), (1, 0)], np.arange(2) / 25, a=a, b=b)
     found = blend(line, Recipe(("a", "b"), blend={"expression": 0.5}), "expression")
-    assert np.array_equal(found[0], b["expression"][0])
-    assert found[1] == pytest.approx((a["expression"][1] + b["expression"][1]) / 2)
+    assert np.array_equal(found[0], b["expression"][0], equal_nan=True)
+    assert found[1] == pytest.approx((a["expression"][1] + b["expression"][1]) / 2, nan_ok=True)
 
 
 def test_a_class_that_one_model_lacks_is_the_others() -> None:
@@ -166,9 +167,11 @@ def test_a_class_that_one_model_lacks_is_the_others() -> None:
     a["expression"][:] = np.nan
     a["expression"][:3, :7] = seven[:3]  # ... and of the last face it could say nothing
     line = timeline([(k, 0) for k in range(4)], np.arange(4) / 25, a=a, b=b)
-    eight = b["expression"].astype(float)
+    eight = b["expression"][:, :8].astype(float)
     for names, share in ((("a", "b"), 0.7), (("b", "a"), 0.3)):
-        found = blend(line, Recipe(names, blend={"expression": share}), "expression")
+        whole = blend(line, Recipe(names, blend={"expression": share}), "expression")
+        found = whole[:, :8]
+        assert np.isnan(whole[:, 8]).all(), "other is known to none of them"
         assert found.sum(axis=1) == pytest.approx(np.ones(4), abs=1e-6)
         assert found[:, 7] == pytest.approx(eight[:, 7]), "contempt is known to one of them only"
         expected = 0.7 * seven[:3] * (1 - eight[:3, 7:]) + 0.3 * eight[:3, :7]
@@ -177,6 +180,22 @@ def test_a_class_that_one_model_lacks_is_the_others() -> None:
     alone = refine(line, Recipe(("a",), smoothing={"expression": Smoothing("box", 3, "frames")}))
     assert np.isnan(alone.tasks["expression"][:, 7]).all()
     assert not np.isnan(alone.tasks["expression"][:3, :7]).any()
+
+
+def test_contempt_of_one_and_other_of_the_other_are_both_there() -> None:
+    """A network with AffectNet's classes blended with a head with Aff-Wild2's."""
+    affectnet, affwild2 = scores(3, 1), scores(3, 2)
+    affwild2["expression"] = affwild2["expression"][:, [*range(7), 8, 7]]
+    line = timeline([(k, 0) for k in range(3)], np.arange(3) / 25, a=affectnet, b=affwild2)
+    found = blend(line, Recipe(("a", "b"), blend={"expression": 0.7}), "expression")
+    one, two = affectnet["expression"].astype(float), affwild2["expression"].astype(float)
+    contempt, other = one[:, 7:8], two[:, 8:]
+    expected = 0.7 * one[:, :7] * (1 - other) + 0.3 * two[:, :7] * (1 - contempt)
+    assert found[:, :7] == pytest.approx(expected, abs=1e-9)
+    # Each takes the class that it lacks from the other one, and scales what it knows itself.
+    assert found[:, 7:8] == pytest.approx(0.7 * contempt * (1 - other) + 0.3 * contempt, abs=1e-9)
+    assert found[:, 8:] == pytest.approx(0.7 * other + 0.3 * other * (1 - contempt), abs=1e-9)
+    assert found.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)
 
 
 def test_bridging_interpolates_short_gaps_only_and_marks_them() -> None:

@@ -20,7 +20,7 @@ from hsemotion_cli.formats import archive, table
 from hsemotion_cli.outputs import whole
 from hsemotion_cli.recipe import Recipe
 from hsemotion_cli.refine import Affect, refine
-from hsemotion_cli.tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, compound_scores
+from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, COMPOUNDS, EXPRESSIONS, compound_scores
 from hsemotion_cli.timeline import Timeline
 
 THRESHOLDS = dict.fromkeys(ACTION_UNITS, 0.5)
@@ -49,7 +49,7 @@ def test_the_columns_are_the_promised_ones_in_order() -> None:
     assert list(schema.NAMES) == [
         *("frame", "time", "face_id", "face_detected", "interpolated", "det_score", "x", "y", "w", "h"),
         *("expression", "expression_score", "p_neutral", "p_anger", "p_disgust", "p_fear", "p_happiness"),
-        *("p_sadness", "p_surprise", "p_contempt", "valence", "arousal"),
+        *("p_sadness", "p_surprise", "p_contempt", "p_other", "valence", "arousal"),
         *(f"{unit}_p" for unit in units),
         *(f"{unit}_c" for unit in units),
         *("compound", "p_fearfully_surprised", "p_happily_surprised", "p_sadly_surprised"),
@@ -68,7 +68,7 @@ def test_cells_say_what_the_scores_say(tmp_path: Path) -> None:
     faces = read[read["face_id"].notna()].reset_index(drop=True)
     assert faces[[f"p_{name}" for name in EXPRESSIONS]].to_numpy() == pytest.approx(expression, abs=6e-7, nan_ok=True)
     for k in range(3):
-        best = EXPRESSIONS[int(expression[k].argmax())]
+        best = EXPRESSIONS[int(np.nanargmax(expression[k]))]
         assert faces["expression"][k] == best
         assert faces["expression_score"][k] == faces[f"p_{best}"][k]
     units = line.scores["m"]["action_units"]
@@ -84,7 +84,7 @@ def test_a_class_that_the_model_lacks_is_an_empty_cell(tmp_path: Path) -> None:
     line, _ = example()
     line.scores["m"]["expression"][:, 7] = np.nan
     read = pd.read_csv(saved(refine(line, Recipe(("m",), thresholds=THRESHOLDS)), tmp_path)["csv"])
-    assert read["p_contempt"].isna().all()
+    assert read[["p_contempt", "p_other"]].isna().all(axis=None)
     assert read["expression"].notna().tolist() == [True, True, False, True, False]
     best = read[[f"p_{name}" for name in EXPRESSIONS[:7]]].max(axis=1)
     assert read["expression_score"][[0, 1, 3]].tolist() == best[[0, 1, 3]].tolist()
@@ -149,7 +149,7 @@ def test_block_size_changes_nothing() -> None:
     assert ones == [row for block in table.blocks(affect, 100) for row in zip(*block.values(), strict=True)]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sets(st.integers(0, 3), max_size=4), min_size=1, max_size=15), st.floats(0, 1))
 def test_every_frame_has_a_row_and_every_face_one(present: list[set[int]], interpolate: float) -> None:
     rows = [(k, face) for k, faces in enumerate(present) for face in sorted(faces)]
@@ -178,6 +178,32 @@ def test_raw_scores_survive_the_archive_exactly(tmp_path: Path) -> None:
         assert np.array_equal(back.scores["m"][task], values, equal_nan=True)
 
 
+def test_an_archive_of_version_1_has_eight_classes_and_the_ninth_is_unknown(tmp_path: Path) -> None:
+    line, _ = example()
+    columns = {name: getattr(line, name) for name in ("index", "time", "row", "face_id", "det_score", "box")}
+    old = {f"scores/m/{task}": values for task, values in line.scores["m"].items()}
+    old["scores/m/expression"] = old["scores/m/expression"][:, :8]
+    np.savez_compressed(tmp_path / "old.raw.npz", **columns, **old)
+    back = archive.read(tmp_path / "old.raw.npz").scores["m"]["expression"]
+    assert back.dtype == np.float32
+    assert np.array_equal(back[:, :8], old["scores/m/expression"], equal_nan=True)
+    assert np.isnan(back[:, 8]).all()
+
+
+def test_a_table_of_version_1_is_read_with_an_empty_column(tmp_path: Path) -> None:
+    _, affect = example()
+    now, old = saved(affect, tmp_path), {}
+    for suffix in table.WRITERS:
+        old[suffix] = tmp_path / f"old.{suffix}"
+    frame = pd.read_csv(now["csv"], dtype=str, keep_default_na=False).drop(columns="p_other")
+    frame.to_csv(old["csv"], index=False)
+    pd.read_parquet(now["parquet"]).drop(columns="p_other").to_parquet(old["parquet"])
+    rows = [json.loads(line) for line in now["jsonl"].read_text().splitlines()]
+    old["jsonl"].write_text("".join(json.dumps({k: v for k, v in r.items() if k != "p_other"}) + "\n" for r in rows))
+    for suffix, path in old.items():
+        assert list(table.read_blocks(path)) == list(table.read_blocks(now[suffix])), suffix
+
+
 def test_a_damaged_archive_or_a_pickle_is_refused(tmp_path: Path) -> None:
     with whole(tmp_path / "x.raw.npz") as file:
         archive.write(example()[0], file)
@@ -197,7 +223,7 @@ def test_a_damaged_archive_or_a_pickle_is_refused(tmp_path: Path) -> None:
         ("a.csv", "name,age\nAnn,3\n", "none of its columns"),
         ("a.csv", ",".join(schema.NAMES[:-1]) + "\n", "p_sadly_angry is missing"),
         ("a.csv", ",".join(schema.NAMES) + "\n1,2\n", "line 2 has 2 cells"),
-        ("a.csv", ",".join(schema.NAMES) + "\nx" + "," * 53 + "\n", "the column frame holds 'x'"),
+        ("a.csv", ",".join(schema.NAMES) + "\nx" + "," * (len(schema.NAMES) - 1) + "\n", "the column frame holds 'x'"),
         ("a.jsonl", "{", "not a table"),
         ("a.jsonl", "{}\n", "none of its columns"),
         ("a.parquet", "PAR1", "not a table"),
@@ -230,10 +256,10 @@ def test_compound_scores_are_means_of_the_challenges_pairs() -> None:
     pairs = ((3, 7), (4, 7), (6, 7), (2, 7), (0, 7), (6, 3), (6, 0))
     names = ("fearfully_surprised", "happily_surprised", "sadly_surprised", "disgustedly_surprised")
     assert tuple(COMPOUNDS) == (*names, "angrily_surprised", "sadly_fearful", "sadly_angry")
-    scored = compound_scores(np.eye(8))
+    scored = compound_scores(np.eye(9))
     for k, pair in enumerate(pairs):
         for c, name in enumerate(EXPRESSIONS):
-            assert scored[c, k] == (0.5 if affectnet.index(name) in pair else 0.0)
+            assert scored[c, k] == (0.5 if name != "other" and affectnet.index(name) in pair else 0.0)
 
 
 def test_numbers_have_a_fixed_number_of_digits_and_no_minus_zero() -> None:
@@ -243,4 +269,4 @@ def test_numbers_have_a_fixed_number_of_digits_and_no_minus_zero() -> None:
     table.write_csv(refine(line, Recipe(("m",), thresholds=THRESHOLDS)), buffer)
     row = dict(zip(schema.NAMES, buffer.getvalue().decode().splitlines()[1].split(","), strict=True))
     assert (row["valence"], row["arousal"]) == ("0.000000", "0.000000")
-    assert all("e" not in row[f"p_{name}"] and not math.isnan(float(row[f"p_{name}"])) for name in EXPRESSIONS)
+    assert all("e" not in row[f"p_{n}"] and not math.isnan(float(row[f"p_{n}"])) for n in BASIC_EXPRESSIONS)

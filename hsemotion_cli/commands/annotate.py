@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from .. import heads, registry
 from ..annotate import Annotator, Settings, Summary
 from ..cli import say
 from ..errors import HsemotionError, LowCoverage, OutputError, exit_code_of
@@ -14,24 +18,25 @@ from ..inputs import find_jobs, parse_time
 from ..outputs import prepare_folder
 from ..predict import Running
 from ..recipe import Recipe, parse_models
-from ..registry import DEFAULT_MODEL
 from ..source import Sampling
+from ..tasks import ACTION_UNITS
 from ..tracks import parse_faces
 from .console import fetching, print_summaries, progress
 
 
 def run(
-    videos: list[Path], out: Path, *, model: str | None, recipe: Path | None, blend: str | None, smooth: str | None,
-    max_gap: float | None, interpolate: float | None, thresholds: list[str], formats: str, overlay: bool, faces: str,
-    start: str | None, end: str | None, fps: float | None, every: int, crops: bool, image_fps: float,
-    min_face: int | None, det_threshold: float, min_coverage: float, batch_size: int, backend: str, device: str,
-    precision: str, threads: int | None, offline: bool, quiet: bool, verbose: bool, as_json: bool,
+    videos: list[Path], out: Path, *, model: str | None, head: list[Path], recipe: Path | None, blend: str | None,
+    smooth: str | None, max_gap: float | None, interpolate: float | None, thresholds: list[str], formats: str,
+    overlay: bool, faces: str, start: str | None, end: str | None, fps: float | None, every: int, crops: bool,
+    image_fps: float, min_face: int | None, det_threshold: float, min_coverage: float, batch_size: int, backend: str,
+    device: str, precision: str, threads: int | None, offline: bool, quiet: bool, verbose: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Annotate every video; returns the exit code.
 
     Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
     """
-    base, given = chosen_models(model, recipe)
+    given_heads = tuple(heads.per_face(path) for path in head)
+    base, given = chosen_models(model, recipe, given_heads)
     settings = Settings(
         recipe=base.changed(
             blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds
@@ -45,8 +50,10 @@ def run(
         min_face=min_face,
         threshold=det_threshold,
         batch_size=batch_size,
-        running=Running(backend, device, precision, threads, offline, given, fetching(quiet)),
+        running=Running(backend, device, precision, threads, offline, given, fetching(quiet), given_heads),
     )
+    if not quiet:
+        _warn(given_heads, _said_by(recipe))
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(out)
     done: list[Summary] = []
@@ -70,17 +77,65 @@ def run(
     return _exit_code(done, failures, min_coverage)
 
 
-def chosen_models(model: str | None, recipe: Path | None) -> tuple[Recipe, dict[str, Path]]:
+def chosen_models(
+    model: str | None, recipe: Path | None, given_heads: Sequence[heads.Head] = ()
+) -> tuple[Recipe, dict[str, Path]]:
     """The recipe that the options begin with, and the weight files that the user brings.
 
-    Models named beside a recipe take the place of the recipe's own, which then keeps the rest.
+    Models named beside a recipe take the place of the recipe's own, which then keeps the rest. Without either, the
+    models are those that the heads stand on.
     """
-    if model is None:
-        return Recipe.read(recipe) if recipe else Recipe.of(DEFAULT_MODEL), {}
-    names, given = parse_models(model)
+    names: tuple[str, ...] = tuple(dict.fromkeys(head.base.model for head in given_heads))
+    given: dict[str, Path] = {}
+    if model is not None:
+        names, given = parse_models(model)
     if recipe is None:
-        return Recipe.of(*names), given
-    return Recipe.from_json({**Recipe.read(recipe).to_json(), "models": list(names)}), given
+        chosen = Recipe.of(*names) if names else Recipe.usual()
+    else:
+        chosen = Recipe.read(recipe)
+        if model is not None:
+            chosen = Recipe.from_json({**chosen.to_json(), "models": list(names)})
+    if not given_heads:
+        return chosen, given
+    said = _said_by(recipe)
+    return _with_thresholds(chosen, given_heads, set(said.get("recipe", said).get("thresholds", {}))), given
+
+
+def _with_thresholds(recipe: Recipe, given_heads: Sequence[heads.Head], own: set[str]) -> Recipe:
+    """The recipe with the heads' thresholds of action units, but for those that it says itself (``own``)."""
+    by_model = {head.base.model: head for head in given_heads}
+    usual: dict[str, float] = {}
+    # As in ``Recipe.of``, the first model that knows the action units decides about their presence.
+    for name in reversed(recipe.models):
+        if name in by_model and "action_units" in by_model[name].parts:
+            usual |= dict.fromkeys(ACTION_UNITS, 0.5) | by_model[name].thresholds
+        else:
+            usual |= registry.card(name).au_thresholds
+    thresholds = {unit: value for unit, value in usual.items() if unit not in own}
+    return dataclasses.replace(recipe, thresholds={**recipe.thresholds, **thresholds})
+
+
+def _said_by(recipe: Path | None) -> dict[str, Any]:
+    """All that a recipe file says, which has been read as a recipe before."""
+    if recipe is None:
+        return {}
+    text = recipe.read_text(encoding="utf-8")
+    return tomllib.loads(text) if recipe.suffix.lower() == ".toml" else json.loads(text)
+
+
+def _warn(given_heads: Sequence[heads.Head], said: Mapping[str, Any]) -> None:
+    """Say what about the heads may not be as the user thinks."""
+    for head in given_heads:
+        if head.base.sha256 is None:
+            say(f"--head {head.name}: nobody knows with which weights of {head.base.model} it was trained.")
+    given = {head.sha256 for head in given_heads}
+    for model in said.get("models", []):
+        before = model.get("head") if isinstance(model, dict) else None
+        if isinstance(before, dict) and before.get("sha256") not in given:
+            say(
+                f"--recipe: its table was made with the head {before.get('name')} on {model.get('name')}; "
+                "without --head FILE this one will be another."
+            )
 
 
 def _exit_code(done: list[Summary], failures: list[HsemotionError], min_coverage: float) -> int:

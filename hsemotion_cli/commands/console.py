@@ -45,6 +45,33 @@ def progress(name: str, quiet: bool) -> Iterator[Report]:
         yield _in_lines(name)
 
 
+@contextmanager
+def counting(name: str, unit: str, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """Report how much of something is done, and a word on it: a live bar, or a line every ten seconds."""
+    if quiet:
+        yield lambda done, total, note: None
+    elif sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True) as bar:
+            task = bar.add_task(name, total=None, note="")
+            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+    else:
+        last = time.monotonic()
+
+        def line(done: int, total: int, note: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _EVERY or done == total:
+                last = time.monotonic()
+                print(f"{name}: {done} of {total} {unit}, {note}", file=sys.stderr, flush=True)
+
+        yield line
+
+
 def fetching(quiet: bool) -> Callable[[int, int | None], None]:
     """Report the download of weights: a line when it begins, and one every ten seconds."""
     last = -_EVERY

@@ -125,7 +125,7 @@ def _end_to_end() -> str:
     with tempfile.TemporaryDirectory(prefix="hsemotion-doctor-") as folder:
         clip = Path(folder) / "clip.mp4"
         _draw_clip(clip)
-        settings = Settings(recipe=Recipe.of("mp-blendshapes"), overlay=True)
+        settings = Settings(recipe=Recipe.usual(), overlay=True)
         try:
             with Annotator(settings) as annotator:
                 summary = annotator.annotate(clip, Path(folder), "clip")

@@ -64,7 +64,8 @@ def run(
 def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], path: Path, dtype: str) -> int:
     (name, model), *_ = annotator.models.items()
     facts = {
-        "source": {"name": source.path.name, "sha256": sidecar.source_hash(source)},
+        "source": {"name": source.path.name, "sha256": sidecar.source_hash(source), "kind": source.info.kind},
+        "given_crops": annotator.settings.crops,
         "weights": dict(model.provenance),
         "crop": model.card.crop,
         "classes": list(model.card.network.classes) if model.card.network else [],

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
+from rich.text import Text
 
+from .. import registry
 from ..cli import say
-from ..errors import HsemotionError, UsageError
-from ..networks import weights
-from ..registry import MODELS, ModelCard, card
+from ..errors import HsemotionError, ModelUnavailable, OutputError, UsageError
+from ..networks import trained, weights
+from ..outputs import guarded, together
+from ..registry import ModelCard, card
 from .console import print_line, stderr, stdout
 
 
 def list_models(*, as_json: bool) -> None:
     """Print every model with its tasks, crop, licence, and whether its weights are here."""
-    rows = [_row(entry) for entry in MODELS.values()]
+    models = registry.known()
+    for file in registry.kept():
+        if file.stem not in models:
+            say(f"{file} cannot be used; 'hsemotion models verify' says why.")
+    rows = [_row(entry) for entry in models.values()]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -28,13 +37,16 @@ def list_models(*, as_json: bool) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         size = f"{row['input']} px" if row["input"] else "-"
-        table.add_row(row["name"], row["paper_name"], ", ".join(row["tasks"]), row["crop"] or "-", size, row["weights"])
+        texts = (row["name"], row["paper_name"], ", ".join(row["tasks"]), row["crop"] or "-", size, row["weights"])
+        table.add_row(*map(Text, texts))
     stdout().print(table)
 
 
 def info(name: str, *, as_json: bool) -> None:
-    """Print everything that is known of a model."""
-    entry = asdict(card(name))
+    """Print everything that is known of a model; of a trained one also the facts that its file holds."""
+    entry: dict[str, Any] = asdict(card(name))
+    if path := entry["path"]:
+        entry |= {"path": str(path), "facts": trained.read_card(path)[1]}
     if as_json:
         print(json.dumps(entry, indent=2))
         return
@@ -42,15 +54,43 @@ def info(name: str, *, as_json: bool) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in _flat(entry):
-        table.add_row(key, value)
+        table.add_row(Text(_tame(key)), Text(_tame(value)))
     stdout().print(table)
+
+
+def add(file: Path, *, as_json: bool) -> None:
+    """Copy a trained file, with the graph beside it, into the cache, where every command finds it by its name."""
+    trained.verify(file)
+    entry = registry.add(file)
+    target = trained.place(entry.name)
+    content = file.read_bytes()
+    if target.is_file() and target.read_bytes() != content:
+        raise UsageError(f"{target} is another network; first take it away: hsemotion models remove {entry.name}.")
+    copies = {target: content}
+    if graph := trained.graph(file):
+        copies[trained.graph_path(target)] = graph
+    elif trained.graph_path(file).is_file():
+        say(f"{trained.graph_path(file)} is not the graph of {file.name}; it is left out.")
+    with guarded(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with together() as opened:
+        for path, content in copies.items():
+            with opened(path) as stream:
+                stream.write(content)
+    registry.add(target)
+    if as_json:
+        print(json.dumps([str(path) for path in copies], indent=2))
+        return
+    for path in copies:
+        print_line(str(path))
 
 
 def download(names: list[str], *, everything: bool, kind: str, offline: bool, as_json: bool) -> None:
     """Fetch weights, verified; what is here already is only verified."""
     if not names and not everything:
         raise UsageError("name the models to download, or give --all.")
-    cards = [entry for entry in MODELS.values() if weights.published(entry)] if everything else list(map(card, names))
+    models = registry.known().values()
+    cards = [entry for entry in models if weights.published(entry)] if everything else list(map(card, names))
     wanted = []
     for entry in cards:
         files = [file for file in weights.published(entry) if kind == "all" or file.kind == kind]
@@ -70,16 +110,20 @@ def download(names: list[str], *, everything: bool, kind: str, offline: bool, as
 
 def verify(names: list[str], *, as_json: bool) -> int:
     """Check every cached file, or those of some models; returns the exit code, 5 if one is not what it should be."""
-    wanted = {entry.name for entry in map(card, names)} or set(MODELS)
+    own = [entry.path for entry in map(card, names)] if names else registry.kept()
+    checks: list[tuple[Path, Callable[[], str]]] = [
+        (cached.path, partial(weights.verify, cached.file, cached.path))
+        for cached in weights.cached()
+        if cached.size is not None and (not names or cached.model in names)
+    ]
+    checks += [(file, partial(_verify_trained, file)) for file in own if file]
     results, code = [], 0
-    for cached in weights.cached():
-        if cached.model not in wanted or cached.size is None:
-            continue
+    for file, check in checks:
         try:
-            results.append({"file": str(cached.path), "ok": True, "sha256": weights.verify(cached.file, cached.path)})
+            results.append({"file": str(file), "ok": True, "sha256": check()})
         except HsemotionError as error:
             say(str(error))
-            results.append({"file": str(cached.path), "ok": False, "sha256": None})
+            results.append({"file": str(file), "ok": False, "sha256": None})
             code = error.exit_code
     if as_json:
         print(json.dumps(results, indent=2))
@@ -94,7 +138,12 @@ def verify(names: list[str], *, as_json: bool) -> int:
 
 def path(name: str | None, *, as_json: bool) -> None:
     """Print where weights are, or would be."""
-    places = [weights.place(file) for file in weights.published(card(name))] if name else [weights.home()]
+    if name is None:
+        places = [weights.home()]
+    elif file := card(name).path:
+        places = [file, trained.graph_path(file)] if trained.graph(file) else [file]
+    else:
+        places = [weights.place(file) for file in weights.published(card(name))]
     if not places:
         raise UsageError(f"{name}: {_why_not(card(str(name)), 'all')}")
     if as_json:
@@ -106,12 +155,40 @@ def path(name: str | None, *, as_json: bool) -> None:
 
 def remove(names: list[str], *, as_json: bool) -> None:
     """Remove the weights of models from the cache, with all that was made from them."""
-    gone: list[Path] = [file for name in names for file in weights.remove(card(name))]
+    gone: list[Path] = [file for name in names for file in _removed(name)]
     if as_json:
         print(json.dumps([str(file) for file in gone], indent=2))
         return
     for file in gone:
         print_line(f"removed {file}")
+
+
+def _removed(name: str) -> list[Path]:
+    """The files of one model that were in the cache and no longer are."""
+    kept = [file for file in registry.kept() if file.stem == name]
+    if name in registry.MODELS or not kept:
+        return weights.remove(card(name))
+    # Not by its card, which cannot be read if the file is damaged.
+    gone = [*kept, trained.graph_path(kept[0]), *sorted(weights.derived("").glob(f"{name}.*"))]
+    gone = [file for file in gone if file.is_file()]
+    for file in gone:
+        try:
+            file.unlink()
+        except OSError as error:
+            raise OutputError(f"{file} cannot be removed ({error.strerror or error}).") from error
+    registry.forget(name)
+    return gone
+
+
+def _verify_trained(file: Path) -> str:
+    """SHA-256 of a trained file that is what its header says, as is the graph beside it."""
+    sha256 = trained.verify(file)
+    if file == trained.place(file.stem):
+        registry.kept_card(file)
+    graph = trained.graph_path(file)
+    if graph.is_file() and trained.graph(file) is None:
+        raise ModelUnavailable(f"{graph} is not the graph of {file.name}; remove it, or add the network anew.")
+    return sha256
 
 
 def _row(entry: ModelCard) -> dict[str, Any]:
@@ -127,9 +204,11 @@ def _row(entry: ModelCard) -> dict[str, Any]:
 
 
 def _state(entry: ModelCard) -> str:
-    """Where a model's weights are: "in the package", "in the cache", "to download" or "bring your own"."""
-    if entry.network is None:
+    """Where a model's weights are: "in the package", "in the cache", "to download", "bring your own", or a file."""
+    if entry.network is None or (entry.path and entry.path.parent == registry.ASSETS):
         return "in the package"
+    if entry.path:
+        return "in the cache" if entry.path == trained.place(entry.name) else str(entry.path)
     files = weights.published(entry)
     if not files:
         return "bring your own"
@@ -139,6 +218,8 @@ def _state(entry: ModelCard) -> str:
 def _why_not(entry: ModelCard, kind: str) -> str:
     if entry.network is None:
         return "its weights are part of the program."
+    if entry.path:
+        return f"there is nothing to fetch: its weights are in {entry.path}."
     if not entry.network.files:
         return f"its weights are not published; bring a file of your own as --model {entry.name}=FILE."
     kinds = sorted({file.kind for file in entry.network.files})
@@ -158,6 +239,11 @@ def _flat(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif value not in (None, (), []):
             rows.append((name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)))
     return rows
+
+
+def _tame(text: str) -> str:
+    """Text out of a file that somebody made, without what would do something to a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class _progress:

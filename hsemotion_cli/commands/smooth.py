@@ -10,6 +10,7 @@ from ..formats.table import parse_formats
 from ..outputs import prepare_folder
 from ..recipe import Recipe
 from ..refine import refine
+from ..schema import SCHEMA_VERSION
 from .console import print_line
 
 
@@ -26,7 +27,8 @@ def run(
     after = before.changed(blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds)
     affect = refine(timeline, after)
     prepare_folder(out)
-    outputs = write_results(affect, timeline, {**content, "recipe": after.to_json()}, out, name, wanted)
+    content |= {"schema_version": SCHEMA_VERSION, "recipe": after.to_json()}
+    outputs = write_results(affect, timeline, content, out, name, wanted)
     if not quiet:
         for file_name in outputs.values():
             print_line(str(out / file_name))

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..tasks import BASIC_EXPRESSIONS, EXPRESSIONS
 from ..timeline import Timeline
 
 _COLUMNS = ("index", "time", "row", "face_id", "det_score", "box")
@@ -27,7 +29,7 @@ def write(timeline: Timeline, file: IO[bytes]) -> None:
 
 
 def read(path: Path) -> Timeline:
-    """Read it back, exactly.
+    """Read it back, exactly; classes that are younger than the archive are nan.
 
     Raises:
         InputError: missing or damaged.
@@ -41,7 +43,15 @@ def read(path: Path) -> Timeline:
             for name in data.files:
                 if name.startswith("scores/"):
                     _, model, task = name.split("/")
-                    scores.setdefault(model, {})[task] = data[name]
+                    scores.setdefault(model, {})[task] = _with_all_classes(task, data[name])
             return Timeline(**{name: data[name] for name in _COLUMNS}, scores=scores)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not an archive of raw scores, or damaged ({error}).") from error
+
+
+def _with_all_classes(task: str, values: NDArray) -> NDArray:
+    """Scores as they are read; version 1 of the table knew eight expressions."""
+    if task == "expression" and values.ndim == 2 and values.shape[1] == len(BASIC_EXPRESSIONS):
+        later = len(EXPRESSIONS) - len(BASIC_EXPRESSIONS)
+        return np.pad(values, ((0, 0), (0, later)), constant_values=np.nan)
+    return values

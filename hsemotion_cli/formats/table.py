@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
 from ..refine import Affect
-from ..schema import COLUMNS, NAMES
+from ..schema import ADDED, COLUMNS, NAMES
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL, compound_scores
 
 if TYPE_CHECKING:
@@ -234,10 +234,10 @@ def _read_jsonl(path: Path) -> Iterator[Block]:
             _check_header(list(row))
             rows.append(row)
             if len(rows) == _BLOCK:
-                yield {name: [row[name] for row in rows] for name in NAMES}
+                yield _by_column(rows)
                 rows = []
         if rows:
-            yield {name: [row[name] for row in rows] for name in NAMES}
+            yield _by_column(rows)
 
 
 def _read_parquet(path: Path) -> Iterator[Block]:
@@ -245,8 +245,10 @@ def _read_parquet(path: Path) -> Iterator[Block]:
 
     with pq.ParquetFile(path) as file:
         _check_header(file.schema_arrow.names)
-        for batch in file.iter_batches(_BLOCK, columns=list(NAMES)):
-            yield batch.to_pydict()
+        there = [name for name in NAMES if name in file.schema_arrow.names]
+        for batch in file.iter_batches(_BLOCK, columns=there):
+            columns = batch.to_pydict()
+            yield {name: columns.get(name) or [None] * len(batch) for name in NAMES}
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Block]]] = {
@@ -257,16 +259,20 @@ _READERS: dict[str, Callable[[Path], Iterator[Block]]] = {
 
 
 def _check_header(header: list[str]) -> None:
-    missing = [name for name in NAMES if name not in header]
+    missing = [name for name in NAMES if name not in header and name not in ADDED]
     if missing:
-        raise ValueError(
-            f"the column {missing[0]} is missing" if len(missing) < len(NAMES) else "none of its columns is there"
-        )
+        some = any(name in header for name in NAMES)
+        raise ValueError(f"the column {missing[0]} is missing" if some else "none of its columns is there")
+
+
+def _by_column(rows: list[dict[str, Any]]) -> Block:
+    return {name: [row.get(name) if name in ADDED else row[name] for row in rows] for name in NAMES}
 
 
 def _typed(header: list[str], rows: list[list[str]]) -> Block:
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    return {name: [_cell(name, text) for text in columns[name]] for name in NAMES}
+    nothing = ("",) * len(rows)  # for a column that is younger than the table
+    return {name: [_cell(name, text) for text in columns.get(name, nothing)] for name in NAMES}
 
 
 def _cell(name: str, text: str) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +37,7 @@ class Network(nn.Module):
 
     embedding_size: int
     outputs: int
+    fc: nn.Module
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, size, size) normalised RGB -> (n, d), the input of the last linear layer."""
@@ -44,6 +46,20 @@ class Network(nn.Module):
     def score(self, embeddings: Tensor) -> Tensor:
         """(n, d) -> (n, outputs), linear, no activation."""
         raise NotImplementedError
+
+    def attend(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What ``embed`` gives, and the attention maps whose likeness training punishes; none for most networks."""
+        return self.embed(images), []
+
+    @property
+    def head(self) -> nn.Module:
+        """The layers behind the embedding."""
+        return self.fc
+
+    @property
+    def pooling(self) -> list[nn.Module]:
+        """The learned layers that reduce the last maps to the embedding; none where they are averaged."""
+        return []
 
     @property
     def body(self) -> nn.Module:
@@ -64,12 +80,19 @@ def _convolution(inputs: int, outputs: int, kernel: Pair, stride: int, padding: 
 
 
 class LinearBlock(nn.Module):
-    """Convolution without bias, then batch normalisation."""
+    """Convolution without bias, then batch normalisation; padded, unless it reduces a whole map or a whole line."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: Pair = (1, 1), stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: Pair = (1, 1),
+        stride: int = 1,
+        groups: int = 1,
+        reduces: bool = False,
+    ) -> None:
         super().__init__()
-        # Only the 3 x 3 kernels are padded; the 7 x 7, 1 x 7 and 7 x 1 ones reduce a whole map or a whole line.
-        padding = (1, 1) if kernel == (3, 3) else (0, 0)
+        padding = (0, 0) if reduces else (kernel[0] // 2, kernel[1] // 2)
         self.conv = _convolution(inputs, outputs, kernel, stride, padding, groups)
         self.bn = nn.BatchNorm2d(outputs)
 
@@ -181,21 +204,21 @@ def mixed_feature_net() -> nn.Sequential:
 
 
 class DirectionAttention(nn.Module):
-    """Attention map (n, c, 7, 7) in (0, 1), from profiles that are learned along rows and along columns.
+    """Attention map (n, c, side, side) in (0, 1), from profiles that are learned along rows and along columns.
 
     ``Linear`` is in the authors' files and never applied.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, side: int) -> None:
         super().__init__()
         narrow = max(8, channels // 32)
-        self.Linear_h = LinearBlock(channels, channels, (1, 7), groups=channels)
-        self.Linear_w = LinearBlock(channels, channels, (7, 1), groups=channels)
+        self.Linear_h = LinearBlock(channels, channels, (1, side), groups=channels, reduces=True)
+        self.Linear_w = LinearBlock(channels, channels, (side, 1), groups=channels, reduces=True)
         self.conv1 = nn.Conv2d(channels, narrow, 1)
         self.bn1 = nn.BatchNorm2d(narrow)
         self.conv2 = nn.Conv2d(narrow, channels, 1)
         self.conv3 = nn.Conv2d(narrow, channels, 1)
-        self.Linear = LinearBlock(channels, channels, (7, 7), groups=channels)
+        self.Linear = LinearBlock(channels, channels, (side, side), groups=channels, reduces=True)
 
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = _attention_profiles(self, self.Linear_h(x), self.Linear_w(x))
@@ -205,36 +228,48 @@ class DirectionAttention(nn.Module):
 class DirectionHead(nn.Module):
     """One attention head, under the name that it has in the files."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, side: int) -> None:
         super().__init__()
-        self.CoordAtt = DirectionAttention(channels)
+        self.CoordAtt = DirectionAttention(channels, side)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.CoordAtt(x)
 
 
 class DDAMFN(Network):
-    """Dual-direction attention mixed feature network with two heads; faces of 112 x 112 pixels.
+    """Dual-direction attention mixed feature network with two heads.
 
     ``bn`` is in the authors' files and never applied.
+
+    Args:
+        outputs: of the head.
+        size: width and height of the input in pixels, a multiple of 16; the authors' files are for 112.
     """
 
     embedding_size = 512
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, size: int = 112) -> None:
         super().__init__()
+        side = size // 16
         self.outputs = outputs
         self.features = mixed_feature_net()
-        self.cat_head0 = DirectionHead(512)
-        self.cat_head1 = DirectionHead(512)
-        self.Linear = LinearBlock(512, 512, (7, 7), groups=512)
+        self.cat_head0 = DirectionHead(512, side)
+        self.cat_head1 = DirectionHead(512, side)
+        self.Linear = LinearBlock(512, 512, (side, side), groups=512, reduces=True)
         self.fc = nn.Linear(512, outputs)
         self.bn = nn.BatchNorm1d(outputs)
 
     def embed(self, images: Tensor) -> Tensor:
+        return self.attend(images)[0]
+
+    def attend(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         x = self.features(images)
-        attention = torch.maximum(self.cat_head0(x), self.cat_head1(x))
-        return self.Linear(x * attention).flatten(1)
+        maps = [self.cat_head0(x), self.cat_head1(x)]
+        return self.Linear(x * torch.maximum(*maps)).flatten(1), maps
+
+    @property
+    def pooling(self) -> list[nn.Module]:
+        return [self.Linear]
 
     def score(self, embeddings: Tensor) -> Tensor:
         return self.fc(embeddings)
@@ -310,6 +345,10 @@ class MobileFaceNet(Network):
         )
         self.fc = nn.Linear(512, outputs)
 
+    @property
+    def pooling(self) -> list[nn.Module]:
+        return [self.features]
+
     def embed(self, images: Tensor) -> Tensor:
         x = images
         for layer in self.layers:
@@ -318,6 +357,74 @@ class MobileFaceNet(Network):
 
     def score(self, embeddings: Tensor) -> Tensor:
         return self.fc(embeddings)
+
+
+# --- The first MobileFaceNet ------------------------------------------------------------------------------------
+
+
+class FirstMobileFaceNet(Network):
+    """The MobileFaceNet of its paper, as sirius-ai/MobileFaceNet_TF builds it.
+
+    Chen et al. 2018 (arXiv:1804.07573), table 1, up to the depth-wise convolution over the whole last map, and a
+    1 x 1 convolution after it, whose 512 outputs are the embedding. Like TensorFlow's "SAME", layers of stride 2
+    are padded at the right and at the bottom only: with the usual padding, weights trained so would see their last
+    maps shifted by a whole cell. Its depth-wise layers end in a ReLU, the other ones in a PReLU.
+
+    Args:
+        outputs: of the head.
+        size: width and height of the input in pixels, a multiple of 16.
+    """
+
+    embedding_size = 512
+
+    def __init__(self, outputs: int, size: int = 112) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.features = nn.Sequential(
+            *_same(3, 64, 3, 2, 1, nn.PReLU(64)),
+            *_same(64, 64, 3, 1, 64, nn.PReLU(64)),
+            *_same(64, 64, 1, 1, 1),
+            _narrowing(64, 128, 64, 2),
+            *(_narrowing(64, 128, 64, 1) for _ in range(4)),
+            _narrowing(64, 256, 128, 2),
+            *(_narrowing(128, 256, 128, 1) for _ in range(6)),
+            _narrowing(128, 512, 128, 2),
+            *(_narrowing(128, 256, 128, 1) for _ in range(2)),
+            *_same(128, 512, 1, 1, 1, nn.PReLU(512)),
+            _convolution(512, 512, (size // 16, size // 16), 1, (0, 0), 512),
+            nn.BatchNorm2d(512),
+            *_same(512, 512, 1, 1, 1),
+            nn.Flatten(),
+        )
+        self.fc = nn.Linear(512, outputs)
+
+    @property
+    def pooling(self) -> list[nn.Module]:
+        return list(self.features[-5:])
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.features(images)
+
+    def score(self, embeddings: Tensor) -> Tensor:
+        return self.fc(embeddings)
+
+
+def _same(inputs: int, outputs: int, kernel: int, stride: int, groups: int, *after: nn.Module) -> list[nn.Module]:
+    """Convolution and batch normalisation, padded as TensorFlow's "SAME", and what comes after."""
+    before = [nn.ZeroPad2d((0, 1, 0, 1))] if stride == 2 else []
+    padding = 1 if kernel == 3 and stride == 1 else 0
+    convolution = _convolution(inputs, outputs, (kernel, kernel), stride, (padding, padding), groups)
+    return [*before, convolution, nn.BatchNorm2d(outputs), *after]
+
+
+def _narrowing(inputs: int, inner: int, outputs: int, stride: int) -> Layers:
+    """1 x 1 up, 3 x 3 depth-wise, 1 x 1 down; plus its input where the shapes allow it."""
+    return Layers(
+        *_same(inputs, inner, 1, 1, 1, nn.PReLU(inner)),
+        *_same(inner, inner, 3, stride, inner, nn.PReLU(inner)),
+        *_same(inner, outputs, 1, 1, 1),
+        residual=stride == 1 and inputs == outputs,
+    )
 
 
 # --- timm -----------------------------------------------------------------------------------------------------
@@ -359,13 +466,21 @@ class TimmNetwork(Network):
 
     def __init__(self, name: str, outputs: int) -> None:
         super().__init__()
-        self.net = import_timm().create_model(name, num_classes=outputs, pretrained=False)
+        timm = import_timm()
+        try:
+            self.net = timm.create_model(name, num_classes=outputs, pretrained=False)
+        except RuntimeError as error:  # its own for a name that it does not have
+            raise ModelUnavailable(f"timm {timm.__version__} has no network {name!r} ({error}).") from error
         self.outputs = outputs
         self.embedding_size = self.net.num_features
 
     @property
     def body(self) -> nn.Module:
         return self.net
+
+    @property
+    def head(self) -> nn.Module:
+        return self.net.get_classifier()
 
     def embed(self, images: Tensor) -> Tensor:
         return self.net.forward_head(self.net.forward_features(images), pre_logits=True)
@@ -374,15 +489,29 @@ class TimmNetwork(Network):
         return self.net.get_classifier()(embeddings)
 
 
+SMALL_SIZES = (48, 64, 80, 96)
+"""Pixels of the inputs, besides 112, that the two networks with a kernel over their whole last map are built for."""
+
 ARCHITECTURES: dict[str, Callable[[int], Network]] = {
     "ddamfn": DDAMFN,
     "mobilefacenet": MobileFaceNet,
     "mobilefacenet_large": lambda outputs: MobileFaceNet(outputs, (2, 8, 12, 4), 4),
+    "mobilefacenet_first": FirstMobileFaceNet,
     "tf_efficientnet_b0": lambda outputs: TimmNetwork("tf_efficientnet_b0", outputs),
     "tf_efficientnet_b2": lambda outputs: TimmNetwork("tf_efficientnet_b2", outputs),
     "mobilevitv2_150": lambda outputs: TimmNetwork("mobilevitv2_150", outputs),
+    **{f"ddamfn_{size}": partial(DDAMFN, size=size) for size in SMALL_SIZES},
+    **{f"mobilefacenet_first_{size}": partial(FirstMobileFaceNet, size=size) for size in SMALL_SIZES},
 }
 """Key of a card's network -> function from the number of outputs to the network with random weights."""
+
+TIMM = "timm:"
+"""Before the name of any other classifier of timm, as in "timm:mobilenetv3_large_100"."""
+
+
+def known(architecture: str) -> bool:
+    """Whether ``build`` may know it; whether timm has a name only timm can tell."""
+    return architecture in ARCHITECTURES or architecture.startswith(TIMM)
 
 
 def build(architecture: str, outputs: int) -> Network:
@@ -390,6 +519,8 @@ def build(architecture: str, outputs: int) -> Network:
 
     Raises:
         KeyError: no such key in ``ARCHITECTURES``.
-        ModelUnavailable: it needs timm, which is missing.
+        ModelUnavailable: it needs timm, which is missing or has no such classifier.
     """
+    if architecture.startswith(TIMM):
+        return TimmNetwork(architecture.removeprefix(TIMM), outputs).eval()
     return ARCHITECTURES[architecture](outputs).eval()

@@ -1,4 +1,4 @@
-"""The networks of HSEmotion and DDAMFN as data: how each is fed, what it says, and where its weights are.
+"""What a model's card says, and the cards of HSEmotion's networks and of DDAMFN as data.
 
 Sources: EmotiEffLib (sb-ai-lab/EmotiEffLib), its earlier home (av-savchenko/face-emotion-recognition) and
 SainingZhang/DDAMFN. The git blob ids are those of the three repositories' trees; a git blob id is the SHA-1 of
@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+CROP_RECIPE = r"box|(aligned|face)-[1-9][0-9]{0,3}"
+"""Pattern of the crop recipes that a card may name; ``crops`` says what they are."""
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -57,12 +61,13 @@ class NetworkSpec:
             several, the first whose names and shapes all fit is the one.
         size: width and height of the input in pixels.
         mean, std: per RGB channel, of values in [0, 1].
-        classes: expression of each of the first outputs (logits), in our names.
+        classes: expression of each of the first outputs (logits), in our names; none where it knows none.
         valence_arousal: whether two more outputs follow, valence then arousal, linear.
         embedding_size: columns of the embedding.
         embedding_source: the layer whose input the embedding is, by its name in the authors' code.
         files: published files; none where the authors published none, then the user brings one.
         resize: engine of emotiefflib -> resize rule.
+        action_units: action unit of each of the last outputs (logits), in our names.
     """
 
     architectures: tuple[str, ...]
@@ -75,29 +80,60 @@ class NetworkSpec:
     embedding_source: str
     files: tuple[WeightFile, ...] = ()
     resize: Mapping[str, str] = field(default_factory=lambda: RESIZE)
+    action_units: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> int:
         """Columns of the last linear layer."""
-        return len(self.classes) + 2 * self.valence_arousal
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkEntry:
-    """One row of the table: what ``registry`` makes a card of. The fields are those of ``ModelCard``."""
-
-    name: str
-    paper_name: str
-    crop: str
-    licence: str
-    training_data: str
-    citation: str
-    network: NetworkSpec
+        return len(self.classes) + 2 * self.valence_arousal + len(self.action_units)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that its outputs serve."""
-        return ("expression", "valence_arousal") if self.network.valence_arousal else ("expression",)
+        """The tasks that its outputs serve, in the order of ``tasks.TASKS``."""
+        given = (("expression", self.classes), ("valence_arousal", self.valence_arousal))
+        return tuple(task for task, outputs in (*given, ("action_units", self.action_units)) if outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What must be known to feed a model rightly and to read what it says.
+
+    Attributes:
+        name: as given to ``--model``.
+        paper_name: as the literature calls it.
+        family: which recogniser runs it ("geometry", "network").
+        tasks: the tasks of ``tasks.TASKS`` that it has.
+        crop: crop recipe that it was trained with ("box", "aligned-112", "face-112"), or None if it needs no picture.
+        licence: of the weights.
+        training_data: what the weights were trained on.
+        citation: where the model is described.
+        file: name of the weights inside the package's assets, or None.
+        sha256: of that file.
+        au_thresholds: action unit -> probability from which it counts as present.
+        network: how a network is fed and read, and where its weights are; None for other families.
+        path: a file on this machine that this card was read from and that holds the weights (``trained``), or None.
+
+    Raises:
+        ValueError: the tasks are not those of the network's outputs.
+    """
+
+    name: str
+    paper_name: str
+    family: str
+    tasks: tuple[str, ...]
+    crop: str | None
+    licence: str
+    training_data: str
+    citation: str
+    file: str | None = None
+    sha256: str | None = None
+    au_thresholds: Mapping[str, float] = field(default_factory=dict)
+    network: NetworkSpec | None = None
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.network is not None and self.tasks != self.network.tasks:
+            raise ValueError(f"{self.name}: its tasks are {self.tasks}, its outputs serve {self.network.tasks}")
 
 
 EMOTIEFFLIB = "https://github.com/sb-ai-lab/EmotiEffLib/blob/main/models/affectnet_emotions/{}?raw=true"
@@ -116,6 +152,15 @@ HSE_MTL = "Savchenko 2024, arXiv:2403.11590 and arXiv:2407.13184"
 DDAMFN_PAPER = "Zhang, Zhang, Zhang, Wang and Song 2023, Electronics 12(17):3595"
 
 
+def network_card(
+    name: str, paper_name: str, crop: str, licence: str, training_data: str, citation: str, network: NetworkSpec
+) -> ModelCard:
+    """The card of a network; its tasks follow from its outputs."""
+    return ModelCard(
+        name, paper_name, "network", network.tasks, crop, licence, training_data, citation, network=network
+    )
+
+
 def _files(name: str, pt: str | None, onnx: str | None, pattern: str = EMOTIEFFLIB) -> tuple[WeightFile, ...]:
     """The files of one of HSEmotion's networks: its pickled module and its ONNX graph."""
     published = (("pt", "", pt), ("onnx", "onnx/", onnx))
@@ -128,14 +173,14 @@ def _files(name: str, pt: str | None, onnx: str | None, pattern: str = EMOTIEFFL
 
 def _efficientnet(
     name: str, paper_name: str, size: str, classes: tuple[str, ...], files: tuple[WeightFile, ...], mtl: bool = False
-) -> NetworkEntry:
+) -> ModelCard:
     """A card of the EfficientNet family; ``size`` is "b0" or "b2"."""
     pixels, columns = {"b0": (224, 1280), "b2": (260, 1408)}[size]
     network = NetworkSpec(
         (f"tf_efficientnet_{size}",), pixels, *IMAGENET, classes, mtl, columns, "classifier", files=files
     )
     licence = HSE_LICENCE if files[0].url.startswith("https://github.com/sb-ai-lab/") else EARLIER_LICENCE
-    return NetworkEntry(name, paper_name, "box", licence, HSE_DATA, HSE_MTL if mtl else HSE_FER, network)
+    return network_card(name, paper_name, "box", licence, HSE_DATA, HSE_MTL if mtl else HSE_FER, network)
 
 
 def _ddamfn(
@@ -145,7 +190,7 @@ def _ddamfn(
     file: tuple[str, str] | None,
     training_data: str,
     valence_arousal: bool = False,
-) -> NetworkEntry:
+) -> ModelCard:
     """A card of the DDAMFN family; ``file`` is the published name and git blob id.
 
     They are trained on faces aligned at 112 pixels; of HSEmotion's own trainings, the one comparison of both
@@ -155,10 +200,10 @@ def _ddamfn(
     network = NetworkSpec(("ddamfn",), 112, *IMAGENET, classes, valence_arousal, 512, "fc", files=files)
     licence = DDAMFN_LICENCE if file else "not published"
     citation = DDAMFN_PAPER if file else f"{DDAMFN_PAPER}; {HSE_MTL}"
-    return NetworkEntry(name, paper_name, "aligned-112", licence, training_data, citation, network)
+    return network_card(name, paper_name, "aligned-112", licence, training_data, citation, network)
 
 
-NETWORKS: tuple[NetworkEntry, ...] = (
+NETWORKS: tuple[ModelCard, ...] = (
     _efficientnet(
         "enet_b0_8_best_vgaf",
         "EmotiEffNet-B0",
@@ -233,7 +278,7 @@ NETWORKS: tuple[NetworkEntry, ...] = (
         AFFECTNET_7,
         _files("enet_b2_7", "5a8ccbb17913461296003be726a22b6fc40d602b", "cdd6a6070b72ed2e59e15e810ae0ecdbcb0f7626"),
     ),
-    NetworkEntry(
+    network_card(
         "mbf_va_mtl",
         "MT-EmotiMobileFaceNet",
         "box",
@@ -253,7 +298,7 @@ NETWORKS: tuple[NetworkEntry, ...] = (
             ),
         ),
     ),
-    NetworkEntry(
+    network_card(
         "mobilevit_va_mtl",
         "MT-EmotiMobileViT",
         "box",

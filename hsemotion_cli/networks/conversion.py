@@ -14,8 +14,7 @@ import numpy as np
 
 from ..errors import ModelUnavailable
 from ..outputs import guarded, replacing
-from ..registry import ModelCard
-from .cards import NetworkSpec
+from .cards import ModelCard, NetworkSpec
 from .checkpoints import Array, Checkpoint, read
 
 if TYPE_CHECKING:
@@ -83,6 +82,19 @@ def matched(expected: Shapes, found: Shapes) -> dict[str, str]:
     raise ModelUnavailable(problem)
 
 
+def check_same(expected: Shapes, found: Shapes) -> None:
+    """Compare the weights that a network expects with those of a file that has its very names.
+
+    Raises:
+        ModelUnavailable: they differ; the message names the first difference.
+    """
+    pairs = {name: name for name in expected if name in found}
+    missing = [name for name in expected if name not in found]
+    spare = [name for name in found if name not in expected]
+    if problem := _difference(expected, found, pairs, missing, spare):
+        raise ModelUnavailable(problem)
+
+
 def _kinds(names: Any) -> list[str]:
     return [name.rpartition(".")[2] for name in names]
 
@@ -132,7 +144,7 @@ def fit(card: ModelCard, checkpoint: Checkpoint) -> tuple[str, dict[str, Array]]
     Raises:
         ModelUnavailable: they belong to none of the card's architectures, or are not finite numbers.
     """
-    architectures = _torch_side(card)
+    architectures = torch_side(card)
     spec = spec_of(card)
     tensors = {name: v for name, v in checkpoint.tensors.items() if not name.endswith("num_batches_tracked")}
     problems = []
@@ -188,7 +200,7 @@ def load(card: ModelCard, path: Path) -> Network:
     """
     from safetensors import SafetensorError, safe_open
 
-    architectures = _torch_side(card)
+    architectures = torch_side(card)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -203,15 +215,20 @@ def load(card: ModelCard, path: Path) -> Network:
     ):
         raise ModelUnavailable(f"{path}: is not a converted file of {card.name}; remove it to have it made again.")
     network = architectures.build(architecture, spec_of(card).outputs)
-    missing = set(shapes(network)) ^ set(state)
-    if missing:
-        raise ModelUnavailable(f"{path}: {min(missing)} is missing or unexpected; remove it to have it made again.")
+    try:
+        check_same(shapes(network), {name: tuple(value.shape) for name, value in state.items()})
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"{path}: {error} Remove it to have it made again.") from error
     network.body.load_state_dict(state, strict=False)
     return network
 
 
-def _torch_side(card: ModelCard) -> Any:
-    """The module ``architectures``, which needs torch."""
+def torch_side(card: ModelCard) -> Any:
+    """The module ``architectures``, which needs torch.
+
+    Raises:
+        ModelUnavailable: torch is missing.
+    """
     try:
         from . import architectures
     except ImportError as error:

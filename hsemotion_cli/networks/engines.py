@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelUnavailable, OutputError, UsageError
+from ..outputs import guarded, replacing
 from ..registry import ModelCard
-from . import conversion, onnx_graphs, weights
+from . import conversion, onnx_graphs, trained, weights
 from .cards import NetworkSpec
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 PARITY = 1e-4
 """Largest difference of any probability between an exported graph and torch with which the graph is trusted."""
+
+
+SCORES_AND_EMBEDDINGS = ("scores", "embeddings")
+"""The outputs of every graph that is exported here."""
 
 
 class ExportDiffers(ModelUnavailable):
@@ -59,6 +64,12 @@ def softmax(logits: Floats) -> Floats:
     """(n, classes) -> probabilities, each row adding up to one."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Logits of any shape -> probabilities, also where they are so far from 0 that their exponential is infinite."""
+    powers = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1, powers) / (1 + powers)
 
 
 class OnnxEngine:
@@ -174,12 +185,12 @@ def start(
 
     On the CPU "auto" is ONNX Runtime, on a GPU torch. ONNX Runtime uses the authors' graph where they published
     one, else one that is exported from our module once; torch uses the authors' checkpoint. What is in the cache
-    already comes first.
+    already comes first. A card that was read from a trained file has its weights there, and perhaps a graph beside it.
 
     Args:
         precision: of ``PRECISIONS``; anything but "fp32" is torch's autocast and changes scores.
         offline: never touch the network.
-        path: a weight file that the user has, instead of the published ones.
+        path: a weight file that the user has, instead of the published ones or the trained one.
         threads: of the CPU; None leaves it to the backend.
 
     Returns:
@@ -200,6 +211,8 @@ def start(
     device = resolve_device(device, backend)
     wanted = "torch" if device != "cpu" or precision != "fp32" or backend == "torch" else "onnx"
     source = _source(card, wanted, offline, path, progress)
+    if wanted == "onnx" and source == card.path and (graph := trained.graph(source)) is not None:
+        return _own_graph(source, graph, spec, threads), source
     if source.suffix.lower() == ".onnx":
         if wanted == "torch":
             raise UsageError(f"{source}: an ONNX file needs --backend onnx, on the CPU and in fp32.")
@@ -210,11 +223,12 @@ def start(
         except ExportDiffers:
             if backend == "onnx":
                 raise
-    return TorchEngine(conversion.load(card, _converted(card, source)), device, precision, threads), source
+    return TorchEngine(_network(card, source), device, precision, threads), source
 
 
 def _source(card: ModelCard, wanted: str, offline: bool, path: Path | None, progress: weights.Progress | None) -> Path:
     """The weight file to start from."""
+    path = path or card.path
     if path is not None:
         if not path.is_file():
             raise ModelUnavailable(f"{path}: there is no such file.")
@@ -242,6 +256,16 @@ def _published(path: Path, spec: NetworkSpec, threads: int | None) -> OnnxEngine
     return engine
 
 
+def _own_graph(path: Path, graph: bytes, spec: NetworkSpec, threads: int | None) -> OnnxEngine:
+    """The graph that lies beside a trained file."""
+    try:
+        engine = OnnxEngine(graph, SCORES_AND_EMBEDDINGS, threads)
+        _check_columns(engine, spec)
+    except ModelUnavailable as error:
+        raise type(error)(f"{trained.graph_path(path)}: {error}") from error
+    return engine
+
+
 def _check_columns(engine: OnnxEngine, spec: NetworkSpec) -> None:
     """Run one blank face through a graph that somebody else made."""
     blank = np.zeros((1, 3, spec.size, spec.size), np.float32)
@@ -252,6 +276,11 @@ def _check_columns(engine: OnnxEngine, spec: NetworkSpec) -> None:
     got, expected = (scores.shape, embeddings.shape), ((1, spec.outputs), (1, spec.embedding_size))
     if got != expected:
         raise ModelUnavailable(f"it gives scores and embeddings of shapes {got} where {expected} are expected.")
+
+
+def _network(card: ModelCard, source: Path) -> Network:
+    """The torch module with the weights of a checkpoint, or of the file that the card was read from."""
+    return trained.load(card, source) if source == card.path else conversion.load(card, _converted(card, source))
 
 
 def _converted(card: ModelCard, source: Path) -> Path:
@@ -268,19 +297,58 @@ def _exported(card: ModelCard, source: Path, threads: int | None) -> OnnxEngine:
     spec = conversion.spec_of(card)
     target = weights.derived(f"{card.name}.{_digest(source)[:16]}.onnx")
     if not weights.intact(target):
-        network = conversion.load(card, _converted(card, source))
+        network = _network(card, source)
+        with guarded(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
             partial = Path(folder) / target.name
             onnx_graphs.export(network, spec.size, partial)
-            difference = _parity(OnnxEngine(partial.read_bytes(), ("scores", "embeddings"), threads), network, spec)
-            if not difference < PARITY:
-                raise ExportDiffers(
-                    f"the graph exported from {card.name} differs from torch by {difference:.1e} in a probability "
-                    f"(at most {PARITY:.0e} is allowed); use --backend torch."
-                )
+            difference = _checked(partial, network, spec, card.name, threads)
             os.replace(partial, target)
         _stamp(target, source=source.name, largest_difference_from_torch=difference)
-    return OnnxEngine(target.read_bytes(), ("scores", "embeddings"), threads)
+    return OnnxEngine(target.read_bytes(), SCORES_AND_EMBEDDINGS, threads)
+
+
+def export_half(network: Network, spec: NetworkSpec, target: Path) -> str:
+    """Write the graph that lies beside a trained file with half-precision weights, itself half the size.
+
+    It computes in float32 with the weights as ``trained.write`` rounds them, so nothing is lost once more; the
+    difference from torch is measured as for every exported graph.
+
+    Args:
+        network: as it is given to ``trained.write``; it is not changed.
+        target: the trained file's name with ``.onnx``; replaced in one step, or left as it was.
+
+    Returns:
+        its SHA-256, hexadecimal, for ``facts["onnx_sha256"]`` of the trained file.
+
+    Raises:
+        ModelUnavailable: it cannot be exported, differs from torch, or the ``onnx`` package is missing.
+        OutputError: it cannot be written.
+    """
+    rounded = trained.rounded(network)
+    with guarded(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as partial:
+            trained.write_graph(rounded, spec.size, partial)
+            _checked(partial, rounded, spec, target.stem, None)
+            sha256 = weights.checksums(partial)[0]
+    return sha256
+
+
+def _checked(graph: Path, network: Network, spec: NetworkSpec, name: str, threads: int | None) -> float:
+    """How far a new graph is from torch.
+
+    Raises:
+        ExportDiffers: too far.
+    """
+    difference = _parity(OnnxEngine(graph.read_bytes(), SCORES_AND_EMBEDDINGS, threads), network, spec)
+    if not difference < PARITY:
+        raise ExportDiffers(
+            f"the graph exported from {name} differs from torch by {difference:.1e} in a probability "
+            f"(at most {PARITY:.0e} is allowed); use --backend torch."
+        )
+    return difference
 
 
 def _parity(engine: Engine, network: Network, spec: NetworkSpec) -> float:
@@ -294,8 +362,10 @@ def _parity(engine: Engine, network: Network, spec: NetworkSpec) -> float:
 
 
 def _delivered(scores: Floats, spec: NetworkSpec) -> Floats:
-    count = len(spec.classes)
-    return np.concatenate([softmax(scores[:, :count]), np.clip(scores[:, count:], -1, 1)], axis=1)
+    """Raw scores -> what becomes of them: probabilities of the classes, valence and arousal, those of action units."""
+    classes, units = len(spec.classes), spec.outputs - len(spec.action_units)
+    parts = [np.clip(scores[:, classes:units], -1, 1), sigmoid(scores[:, units:])]
+    return np.concatenate([softmax(scores[:, :classes]), *parts] if classes else parts, axis=1)
 
 
 def _digest(path: Path) -> str:

@@ -12,11 +12,11 @@ from PIL import Image as PIL
 from ..domain import Face, Image, Scores
 from ..errors import UsageError
 from ..registry import ModelCard
-from ..tasks import EXPRESSIONS
+from ..tasks import ACTION_UNITS, EXPRESSIONS
 from . import engines, weights
 from .cards import NetworkSpec
 from .conversion import spec_of
-from .engines import Floats, softmax
+from .engines import Floats, sigmoid, softmax
 
 RESIZE_RULES = ("pil-bilinear", "cv2-bilinear")
 
@@ -54,23 +54,37 @@ def interpreted(raw: Floats, spec: NetworkSpec) -> dict[str, Floats]:
     """Raw outputs -> scores by task, columns in the order of ``tasks.TASKS``.
 
     The soft-max is over the expression outputs only. A class that the network does not know (contempt, for those
-    with seven) is nan: it has no opinion on it. Valence and arousal are linear outputs trained on labels in
-    [-1, 1] and may leave that range a little; they are clipped to it, since nothing beyond it has a meaning.
+    with seven) is nan: it has no opinion on it; and so is an action unit. Valence and arousal are linear outputs
+    trained on labels in [-1, 1] and may leave that range a little; they are clipped to it, since nothing beyond it
+    has a meaning.
 
     Args:
         raw: (n, outputs).
+
+    Returns:
+        task -> (n, columns of the task), for the tasks that the network has.
     """
+    scores = {}
     count = len(spec.classes)
-    expression = np.full((len(raw), len(EXPRESSIONS)), np.nan, np.float32)
-    expression[:, [EXPRESSIONS.index(name) for name in spec.classes]] = softmax(raw[:, :count])
-    scores = {"expression": expression}
+    if spec.classes:
+        scores["expression"] = _placed(softmax(raw[:, :count]), spec.classes, EXPRESSIONS)
     if spec.valence_arousal:
         scores["valence_arousal"] = np.clip(raw[:, count : count + 2], -1, 1)
+    if spec.action_units:
+        first = spec.outputs - len(spec.action_units)
+        scores["action_units"] = _placed(sigmoid(raw[:, first:]), spec.action_units, ACTION_UNITS)
     return scores
 
 
+def _placed(values: Floats, own: Sequence[str], all_of_them: Sequence[str]) -> Floats:
+    """Columns in a network's own order -> columns in our order, nan for those that it lacks."""
+    placed = np.full((len(values), len(all_of_them)), np.nan, np.float32)
+    placed[:, [all_of_them.index(name) for name in own]] = values
+    return placed
+
+
 class NetworkModel:
-    """A network of HSEmotion or DDAMFN.
+    """A network of HSEmotion, DDAMFN, or one that was trained here.
 
     The answer does not depend on the backend: both resize by the rule of the training, unless told otherwise.
     On the CPU a face gets bit for bit the same scores whatever faces come with it; on a GPU up to rounding.
@@ -146,7 +160,8 @@ class NetworkModel:
             images: uint8 RGB faces of any size.
 
         Returns:
-            (n, outputs) logits, then valence and arousal if it has them; (n, d) embeddings.
+            (n, outputs) logits of the classes, then valence and arousal, then logits of the action units, each if
+            it has them; (n, d) embeddings.
         """
         raw = np.empty((len(images), self.spec.outputs), np.float32)
         embeddings = np.empty((len(images), self.spec.embedding_size), np.float32)

@@ -1,0 +1,174 @@
+"""The end of a run: trained weights -> calibrated, measured, and written with their card."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import ModelUnavailable
+from ..formats.sidecar import libraries
+from ..networks import trained
+from ..networks.architectures import Network
+from ..networks.cards import ModelCard, NetworkSpec, network_card
+from ..outputs import replacing
+from ..tasks import ACTION_UNITS
+from . import report
+from .calibrate import Calibration, build_in, fit
+from .finetune import Trainer, infer
+from .measure import figures
+from .plan import NORMALISATIONS, Plan
+from .samples import PARTS, Samples
+
+
+def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Write everything that a finished run leaves: weights, graph, card, pictures.
+
+    Args:
+        trainer: whose run is at its end.
+        folder: to write to.
+        say: is told what could not be done.
+
+    Returns:
+        the facts that the weights carry.
+
+    Raises:
+        OutputError: something cannot be written.
+    """
+    plan, samples = trainer.plan, trainer.samples
+    network = copy.deepcopy(trainer.result())
+    part = "calibration" if len(samples.rows("calibration")) else "validation"
+    rows = samples.rows(part)
+    calibration = fit(trainer.predict(rows), samples, rows, plan)
+    build_in(network, plan, calibration)
+    network = trained.rounded(network)
+    thresholds = calibration.thresholds or {}
+    card = _card(plan, network, samples, thresholds)
+    facts = {
+        "plan": plan.to_json(),
+        "plan_sha256": plan.digest(),
+        "commit": _commit(),
+        "versions": {"hsemotion": __version__, "python": sys.version.split()[0], **libraries()},
+        "seconds": round(trainer.seconds, 1),
+        "steps": trainer.steps,
+        "device": trainer.device,
+        "data": _described(plan, samples),
+        "figures": measured(trainer, network, calibration),
+        "calibration": {
+            "part": part,
+            "temperature": calibration.temperature,
+            "evenness": calibration.evenness,
+            "biases": dict(zip(plan.classes, calibration.biases, strict=False)),
+        },
+        "au_thresholds": thresholds,
+    }
+    weights = folder / f"{plan.name}.safetensors"
+    facts["onnx_sha256"] = _graph(network, plan, weights, say)
+    trained.write(weights, network, card, facts)
+    _write_page(folder, plan, card, facts, trainer.log, say)
+    return facts
+
+
+def measured(trainer: Trainer, network: Network, calibration: Calibration) -> dict[str, Any]:
+    """Figures of the finished network on the validation part of every source that has one."""
+    plan, samples, found = trainer.plan, trainer.samples, {}
+    limits = np.array([(calibration.thresholds or {}).get(unit, 0.5) for unit in ACTION_UNITS])
+    for source in plan.sources:
+        rows = samples.rows("validation", [source.name])
+        if len(rows):
+            scores = infer(network, trainer.viewer, samples, rows)
+            found[f"{source.name} validation"] = asdict(figures(scores, samples, rows, plan, limits))
+    return found
+
+
+def _card(plan: Plan, network: Network, samples: Samples, thresholds: dict[str, float]) -> ModelCard:
+    mean, std = NORMALISATIONS[plan.normalisation]
+    spec = NetworkSpec(
+        architectures=(plan.architecture,),
+        size=plan.size,
+        mean=mean,
+        std=std,
+        classes=plan.classes if "expression" in plan.tasks else (),
+        valence_arousal="valence_arousal" in plan.tasks,
+        embedding_size=network.embedding_size,
+        embedding_source="fc",
+        action_units=ACTION_UNITS if "action_units" in plan.tasks else (),
+    )
+    data = "; ".join(
+        f"{source.name}, {len(samples.rows('train', [source.name])):,} pictures ({source.terms})"
+        for source in plan.sources
+    )
+    card = network_card(
+        plan.name, plan.paper_name or plan.name, f"face-{plan.size}", plan.licence, data, plan.citation, spec
+    )
+    return replace(card, au_thresholds=thresholds if spec.action_units else {})
+
+
+def _described(plan: Plan, samples: Samples) -> list[dict[str, Any]]:
+    """A row for each part of each source."""
+    rows = []
+    for source in plan.sources:
+        for part in PARTS:
+            chosen = samples.rows(part, [source.name])
+            if len(chosen):
+                seen = int((~np.isnan(samples.points[chosen]).any(axis=(1, 2))).sum())
+                row = {"source": source.name, "part": part, "pictures": len(chosen), "with_face": seen}
+                rows.append({**row, "terms": source.terms})
+    return rows
+
+
+def _graph(network: Network, plan: Plan, weights: Path, say: Callable[[str], None]) -> str | None:
+    """Write the ONNX graph beside the weights; its SHA-256, or None where it cannot be made."""
+    target = trained.graph_path(weights)
+    try:
+        with replacing(target) as part:
+            trained.write_graph(network, plan.size, part)
+    except ModelUnavailable as error:
+        say(f"no graph was written, so annotating needs torch: {error}")
+        target.unlink(missing_ok=True)
+        return None
+    return hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def _write_page(
+    folder: Path,
+    plan: Plan,
+    card: ModelCard,
+    facts: dict[str, Any],
+    log: list[dict[str, Any]],
+    say: Callable[[str], None],
+) -> None:
+    page = report.card({"card": {**asdict(card), "path": None}, **facts})
+    with replacing(folder / f"{plan.name}.md") as part:
+        part.write_text(page, encoding="utf-8")
+    try:
+        report.curves(log, folder / "curves.png", plan.name)
+        for name, found in facts["figures"].items():
+            if found["expression"]:
+                picture = folder / f"confusion-{name.split()[0]}.png"
+                report.confusion(found["expression"], plan.classes, picture, f"{plan.name}: {name}")
+    except ModelUnavailable as error:
+        say(f"no pictures were drawn: {error}")
+
+
+def _commit() -> str | None:
+    """The commit of the program, where it runs from a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

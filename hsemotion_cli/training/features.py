@@ -1,0 +1,337 @@
+"""Files of ``extract`` and annotations -> matrices to train a head on: what a network said, and what is true.
+
+Rows are matched by the video's name (the file's, without ``.features.parquet``) and the number of the frame.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, UsageError
+from ..formats import features
+from ..heads import Base, statistics
+from ..tasks import EMOTIONAL_MIMICRY
+from ..truth import Annotations, recording
+
+SUFFIX = ".features.parquet"
+
+Truth = Mapping[str, Annotations]
+"""Video -> its annotations."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """n faces that something is known of, sorted by video and frame.
+
+    Attributes:
+        video: (n,) name of the video of each.
+        frame: (n,) int64 from 1, as the annotations count.
+        embeddings: (n, d) as extracted, or (n, 0) where no head asks for them.
+        outputs: (n, k) last layer of the network; k is 0 if it has none.
+        expression: (n,) index in ``truth.AFFWILD2_EXPRESSIONS``; -1 where it is not known.
+        valence_arousal: (n, 2) in [-1, 1]; nan where not known.
+        action_units: (n, 12), 0 or 1; nan where not known.
+    """
+
+    video: NDArray[np.str_]
+    frame: NDArray[np.int64]
+    embeddings: NDArray[np.floating]
+    outputs: NDArray[np.float32]
+    expression: NDArray[np.int64]
+    valence_arousal: NDArray[np.float32]
+    action_units: NDArray[np.float32]
+
+    def known(self, task: str) -> NDArray[np.int64]:
+        """Numbers of the rows that have a label for a task of ``tasks.TASKS``."""
+        if task == "expression":
+            return np.flatnonzero(self.expression >= 0)
+        return np.flatnonzero(~np.isnan(getattr(self, task)).any(axis=1))
+
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        return _digest(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clips:
+    """n clips with the intensities of ``tasks.EMOTIONAL_MIMICRY``, sorted by name.
+
+    Attributes:
+        name: (n,) as in the truth.
+        values: (n, 4 c) ``heads.statistics`` of the embeddings or outputs of all faces of each.
+        intensities: (n, 6) in [0, 1].
+    """
+
+    name: NDArray[np.str_]
+    values: NDArray[np.float32]
+    intensities: NDArray[np.float32]
+
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        return _digest(getattr(self, field.name) for field in fields(self))
+
+
+def find_files(paths: Iterable[Path]) -> dict[str, Path]:
+    """Video -> its file of features, sorted by name; a folder stands for those in it.
+
+    Raises:
+        InputError: a path that is not there, a folder without such files, another kind of file, or two of one video.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder.")
+        files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"{path}: no NAME{SUFFIX} in this folder; extract writes such files.")
+        for file in files:
+            if not file.name.endswith(SUFFIX):
+                raise InputError(f"{file}: not called NAME{SUFFIX}, as the files are that extract writes.")
+            name = file.name.removesuffix(SUFFIX)
+            if name in found and found[name].resolve() != file.resolve():
+                raise InputError(f"{found[name]} and {file} are both of {name}; give only one of them.")
+            found[name] = file
+    return {name: found[name] for name in sorted(found)}
+
+
+def held_out(names: Iterable[str], share: float, seed: int) -> set[str]:
+    """Names that are kept for validation: whole recordings (both people of a video of two), chosen by lot.
+
+    Args:
+        share: of the recordings, above 0 and below 1; at least one is kept, and at least one is not.
+
+    Raises:
+        UsageError: there is only one recording.
+    """
+    names = list(names)
+    groups = sorted({recording(name) for name in names})
+    if len(groups) < 2:
+        raise UsageError(
+            f"--val-share {share:g}: there is only one video with features and labels, and a share of its frames "
+            "would show what is trained on; give --val-truth, more videos, or --val-share 0."
+        )
+    count = min(max(round(share * len(groups)), 1), len(groups) - 1)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    kept = {groups[k] for k in order[:count]}
+    return {name for name in names if recording(name) in kept}
+
+
+def gather(
+    files: Mapping[str, Path], truths: Mapping[str, Truth], *, embeddings: bool = True
+) -> tuple[Base, dict[str, Rows]]:
+    """Match features with annotations.
+
+    Args:
+        files: video -> file.
+        truths: name of a part ("train", "validation") -> what is known of it.
+        embeddings: whether embeddings are needed at all; they are most of the memory.
+
+    Returns:
+        what made the features, and part -> its rows, only those with a label for any task.
+
+    Raises:
+        InputError: files of different models; a frame with several faces; no file or no row for a part.
+    """
+    base, first = None, None
+    parts: dict[str, list[Rows]] = {part: [] for part in truths}
+    for video, path in files.items():
+        wanted = {part: truth[video] for part, truth in truths.items() if video in truth}
+        if not wanted:
+            continue
+        columns, facts = features.read(path)
+        base, first = _same_base(base, first, path, columns, facts)
+        for part, truth in wanted.items():
+            parts[part].append(_match(path, columns, facts, truth, embeddings))
+    return _found(base, files, truths), {
+        part: _joined(part, found, files, truths[part]) for part, found in parts.items()
+    }
+
+
+def gather_clips(
+    files: Mapping[str, Path], truths: Mapping[str, Mapping[str, Sequence[float]]], source: str
+) -> tuple[Base, dict[str, Clips]]:
+    """The same for clips: all faces of a file are one row.
+
+    Args:
+        truths: part -> clip -> six intensities, as ``read_intensities`` gives them.
+        source: "features" or "scores".
+
+    Raises:
+        InputError: files of different models, or without outputs where those are asked for; no file for a part.
+    """
+    base, first = None, None
+    parts: dict[str, list[tuple[str, NDArray, Sequence[float]]]] = {part: [] for part in truths}
+    for name, path in files.items():
+        wanted = {part: truth[clip_key(name)] for part, truth in truths.items() if clip_key(name) in truth}
+        if not wanted:
+            continue
+        columns, facts = features.read(path)
+        base, first = _same_base(base, first, path, columns, facts)
+        if source == "scores" and not base.outputs:
+            raise InputError(f"{path}: {base.model} has no outputs beside its embeddings; use --input features.")
+        values = statistics(columns["embedding" if source == "features" else "outputs"])
+        for part, intensities in wanted.items():
+            parts[part].append((name, values, intensities))
+    found = _found(base, files, truths)
+    for part, clips in parts.items():
+        if not clips:
+            raise InputError(_nothing(part, files, truths[part]))
+    return found, {
+        part: Clips(
+            np.array([name for name, _, _ in clips]),
+            np.array([values for _, values, _ in clips], np.float32),
+            np.array([intensities for _, _, intensities in clips], np.float32),
+        )
+        for part, clips in parts.items()
+    }
+
+
+def check_apart(train: Rows, validation: Rows, tasks: Iterable[str]) -> None:
+    """Raise InputError if a frame is both trained on and validated with, for the same task."""
+    for task in tasks:
+        one, other = train.known(task), validation.known(task)
+        for video in np.intersect1d(train.video[one], validation.video[other]):
+            ours, theirs = (
+                rows.frame[known][rows.video[known] == video] for rows, known in ((train, one), (validation, other))
+            )
+            both = np.intersect1d(ours, theirs)
+            if len(both):
+                raise InputError(
+                    f"frame {both[0]} of {video} is in the training and in the validation truth of {task}; "
+                    "validate with other frames, or leave out --val-truth."
+                )
+
+
+def clip_key(name: str) -> str:
+    """What a clip is matched by: its number where it is one (00012 and 12 are the same), else its name."""
+    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
+
+
+def read_intensities(path: Path) -> dict[str, tuple[float, ...]]:
+    """``train_split.csv`` of the emotional mimicry challenge: ``Filename`` and six numbers in [0, 1].
+
+    Returns:
+        ``clip_key`` -> intensities in the order of ``tasks.EMOTIONAL_MIMICRY``, whatever that of the file is.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, has a number that is none or out of range, or a clip twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a list of clips ({error}).") from error
+    header = [name.strip().lower().replace(" ", "_") for name in lines[0]] if lines else []
+    missing = [name for name in ("filename", *EMOTIONAL_MIMICRY) if name not in header]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}; expected Filename and {', '.join(EMOTIONAL_MIMICRY)}.")
+    where = {name: header.index(name) for name in ("filename", *EMOTIONAL_MIMICRY)}
+    found: dict[str, tuple[float, ...]] = {}
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            key = clip_key(line[where["filename"]].strip())
+            values = tuple(float(line[where[name]]) for name in EMOTIONAL_MIMICRY)
+        except (IndexError, ValueError):
+            raise InputError(f"{path}, line {number}: expected a name and six numbers.") from None
+        if not all(0 <= value <= 1 for value in values):
+            raise InputError(f"{path}, line {number}: an intensity is not between 0 and 1.")
+        if key in found:
+            raise InputError(f"{path}, line {number}: {line[where['filename']]} is there already.")
+        found[key] = values
+    return found
+
+
+def _same_base(
+    base: Base | None, first: Path | None, path: Path, columns: Mapping[str, NDArray], facts: Mapping[str, Any]
+) -> tuple[Base, Path]:
+    """What made a file, which must be what made the first one."""
+    weights = facts.get("weights") or {}
+    outputs = columns["outputs"].shape[1] if "outputs" in columns else 0
+    crop = "given" if facts.get("given_crops") else facts.get("crop")
+    own = Base(str(facts.get("model")), weights.get("sha256"), crop, columns["embedding"].shape[1], outputs)
+    if base is None or first is None:
+        return own, path
+    for field in fields(Base):
+        here, there = getattr(own, field.name), getattr(base, field.name)
+        if here != there:
+            raise InputError(
+                f"{first} and {path} were not made by the same model: {field.name} is {there} and {here}; "
+                "extract both with the same one."
+            )
+    return base, first
+
+
+def _match(
+    path: Path, columns: Mapping[str, NDArray], facts: Mapping[str, Any], truth: Annotations, embeddings: bool
+) -> Rows:
+    """The faces of one file that something is known of."""
+    # Frames of a video count from 0, the numbers in the names of pictures as the annotations do.
+    frame = columns["frame"].astype(np.int64) + ((facts.get("source") or {}).get("kind") == "video")
+    labelled = (
+        (truth.expression >= 0)
+        | ~np.isnan(truth.valence_arousal).any(axis=1)
+        | ~np.isnan(truth.action_units).any(axis=1)
+    )
+    place = np.searchsorted(truth.frames, frame)
+    rows = np.flatnonzero(place < len(truth.frames))
+    rows = rows[(truth.frames[place[rows]] == frame[rows]) & labelled[place[rows]]]
+    rows = rows[np.argsort(frame[rows], kind="stable")]
+    twice = np.flatnonzero(np.diff(frame[rows]) == 0)
+    if len(twice):
+        raise InputError(
+            f"{path}: frame {columns['frame'][rows[twice[0]]]} has more than one face, and the truth is about one; "
+            "extract from its crops with --crops, or with --faces largest."
+        )
+    of = place[rows]
+    size = len(rows)
+    return Rows(
+        np.full(size, truth.video),
+        frame[rows],
+        columns["embedding"][rows] if embeddings else np.empty((size, 0), np.float32),
+        columns["outputs"][rows].astype(np.float32) if "outputs" in columns else np.empty((size, 0), np.float32),
+        truth.expression[of],
+        truth.valence_arousal[of],
+        truth.action_units[of],
+    )
+
+
+def _joined(part: str, found: Sequence[Rows], files: Mapping[str, Path], truth: Truth) -> Rows:
+    if not sum(len(rows.frame) for rows in found):
+        raise InputError(_nothing(part, files, truth))
+    return Rows(*(np.concatenate([getattr(rows, field.name) for rows in found]) for field in fields(Rows)))
+
+
+def _found(base: Base | None, files: Mapping[str, Path], truths: Mapping[str, Mapping[str, Any]]) -> Base:
+    if base is None:
+        part, truth = next(iter(truths.items()))
+        raise InputError(_nothing(part, files, truth))
+    return base
+
+
+def _nothing(part: str, files: Mapping[str, Path], truth: Mapping[str, Any]) -> str:
+    return (
+        f"no row of the features has a label of the {part} truth: the features are of {_some(files)}, and the truth "
+        f"is of {_some(truth)}; files are matched by the name of the video, rows by the number of the frame."
+    )
+
+
+def _some(names: Mapping[str, Any]) -> str:
+    few = ", ".join(list(names)[:3])
+    return few + (f" and {len(names) - 3} more" if len(names) > 3 else "") if few else "nothing"
+
+
+def _digest(columns: Iterable[NDArray]) -> str:
+    whole = hashlib.sha256()
+    for column in columns:
+        whole.update(f"{column.dtype.str} {column.shape} ".encode())
+        if column.size:
+            whole.update(np.ascontiguousarray(column).view(np.uint8).data)
+    return whole.hexdigest()

@@ -1,0 +1,206 @@
+"""Chooses the default's blend, and measures the embedded models and their blends.
+
+    python scripts/measure_models.py --samples runs/mt-mobilefacenet/samples-*.npz --mead ../shared/data/videos/mead
+
+Every network of the package, and every trained file that is named, is run on the same packed faces as it was
+measured on in training; ``mp-blendshapes`` reads the blendshapes that were found in the same pictures. Blend weights
+are chosen on the calibration parts, and only measured on the validation parts. A picture without a face is the
+network's alone; ``mp-blendshapes`` by itself counts it as wrong. Writes docs/models/embedded.json and the part between
+the marks in docs/models/embedded.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsemotion_cli import metrics, registry
+from hsemotion_cli.domain import Face
+from hsemotion_cli.geometry import GeometryModel
+from hsemotion_cli.networks import trained
+from hsemotion_cli.networks.model import interpreted
+from hsemotion_cli.tasks import EXPRESSIONS
+from hsemotion_cli.training import finetune
+from hsemotion_cli.training.samples import Samples, read
+from hsemotion_cli.training.views import Viewer
+from hsemotion_cli.tuning import blended, choose_weight
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "docs" / "models" / "embedded.json"
+CARD = ROOT / "docs" / "models" / "embedded.md"
+RECIPE = ROOT / "hsemotion_cli" / "assets" / "default_recipe.json"
+BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
+EIGHT = EXPRESSIONS[:8]
+GEOMETRY = "mp-blendshapes"
+
+Tasks = dict[str, NDArray[np.float64]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=Path, required=True, help="packed faces")
+    parser.add_argument("--network", type=Path, action="append", default=[], help="a trained file; repeat for more")
+    parser.add_argument("--mead", type=Path, help="folder of the MEAD clips")
+    parser.add_argument("--no-card", action="store_true", help="print only")
+    options = parser.parse_args()
+
+    samples = read(options.samples)
+    cards = [registry.card(name) for name in registry.MODELS if registry.MODELS[name].path]
+    cards += [registry.add(path) for path in options.network]
+    seen = {GEOMETRY: geometry(samples)} | {card.name: network(card, samples) for card in cards}
+    report: dict[str, Any] = {"weights": {}, "figures": {}}
+    for card in cards:
+        report["weights"][card.name] = choose(seen[card.name], seen[GEOMETRY], samples)
+    for name, said in seen.items():
+        report["figures"][name] = measure(said, samples)
+    for name, weights in report["weights"].items():
+        both = {task: blended(seen[name][task], seen[GEOMETRY][task], weights[task]) for task in weights}
+        report["figures"][f"{name},{GEOMETRY}"] = measure(both, samples)
+    if options.mead:
+        report["mead"] = clips(options.mead, report["weights"])
+    best = max(report["weights"], key=lambda name: report["figures"][f"{name},{GEOMETRY}"]["ferplus"]["accuracy"])
+    report["default"] = {
+        "models": [best, GEOMETRY],
+        # Nobody coded the action units of these pictures, and the networks learned theirs from mp-blendshapes.
+        "blend": {**report["weights"][best], "action_units": 0.0},
+        "thresholds": dict(registry.card(GEOMETRY).au_thresholds),
+    }
+    text = as_markdown(report)
+    print(text)
+    if not options.no_card:
+        RECIPE.write_text(json.dumps(report["default"], indent=1) + "\n")
+        FIGURES.write_text(json.dumps(report, indent=1) + "\n")
+        before, rest = CARD.read_text().split(BEGIN)
+        CARD.write_text(before + BEGIN + text + END + rest.split(END)[1])
+
+
+def geometry(samples: Samples) -> Tasks:
+    """What ``mp-blendshapes`` says of every picture."""
+    faces = [Face((0, 0, 1, 1), 1.0, None, None if np.isnan(row).any() else row) for row in samples.blendshapes]
+    scores = GeometryModel(registry.card(GEOMETRY))(faces).tasks
+    return {task: values.astype(np.float64) for task, values in scores.items() if task != "action_units"}
+
+
+def network(card: registry.ModelCard, samples: Samples) -> Tasks:
+    """What a trained network says of every picture outside the training part."""
+    spec, rows = card.network, np.flatnonzero(samples.part != "train")
+    assert spec is not None and card.path is not None
+    viewer = Viewer(spec.size, spec.mean, spec.std, luminance=False)
+    raw = finetune.infer(trained.load(card, card.path), viewer, samples, rows)
+    found = {}
+    for task, values in interpreted(raw, spec).items():
+        if task != "action_units":
+            found[task] = np.full((len(samples), values.shape[1]), np.nan)
+            found[task][rows] = values
+    return found
+
+
+def choose(first: Tasks, second: Tasks, samples: Samples) -> dict[str, float]:
+    """Blend weights of a network beside ``mp-blendshapes``, from the calibration parts."""
+    rows = (samples.part == "calibration") & samples.clear & ~np.isnan(samples.expression).any(axis=1)
+    truth = samples.expression[rows].argmax(axis=1)
+    votes = np.flatnonzero((samples.part == "calibration") & ~np.isnan(samples.valence_arousal).any(axis=1))
+    return {
+        "expression": choose_weight(first["expression"][rows], second["expression"][rows], truth, "expression"),
+        "valence_arousal": choose_weight(
+            first["valence_arousal"][votes],
+            second["valence_arousal"][votes],
+            samples.valence_arousal[votes],
+            "valence_arousal",
+        ),
+    }
+
+
+def measure(said: Tasks, samples: Samples) -> dict[str, Any]:
+    """Figures on the validation part of each source."""
+    found = {}
+    for source in np.unique(samples.source):
+        part = (samples.part == "validation") & (samples.source == source)
+        rows = np.flatnonzero(part & samples.clear & ~np.isnan(samples.expression).any(axis=1))
+        truth = samples.expression[rows].argmax(axis=1)
+        scores = said["expression"][rows][:, :8]
+        label = np.where(np.isnan(scores).any(axis=1), -1, np.nan_to_num(scores, nan=-1).argmax(axis=1))
+        # Without an answer a picture is wrong: it counts for the class after the last one, which nobody has.
+        label = np.where(label < 0, 8, label)
+        each = metrics.per_class(truth, label, 9)
+        present = np.unique(truth)
+        row: dict[str, Any] = {
+            "pictures": len(rows),
+            "answered": float((label < 8).mean()),
+            "accuracy": metrics.accuracy(truth, label),
+            "f1": float(each.f1[:8].mean()),
+            "f1_of_present": float(each.f1[present].mean()),
+            "classes": {name: round(float(each.f1[k]), 3) for k, name in enumerate(EIGHT)},
+        }
+        votes = np.flatnonzero(part & ~np.isnan(samples.valence_arousal).any(axis=1))
+        known = votes[~np.isnan(said["valence_arousal"][votes]).any(axis=1)]
+        if len(known):
+            row["ccc"] = metrics.ccc(samples.valence_arousal[known], said["valence_arousal"][known]).tolist()
+        found[str(source)] = row
+    return found
+
+
+def clips(folder: Path, weights: dict[str, dict[str, float]]) -> dict[str, dict[str, str]]:
+    """Model -> clip -> the expression with the largest mean probability, for the clips named by their emotion."""
+    found: dict[str, dict[str, str]] = {}
+    chosen = [((GEOMETRY,), {})]
+    for name, blend in weights.items():
+        chosen += [((name,), {}), ((name, GEOMETRY), blend)]
+    for models, blend in chosen:
+        with tempfile.TemporaryDirectory() as out:
+            given = [str(card.path) if (card := registry.card(name)).path else name for name in models]
+            command = [sys.executable, "-m", "hsemotion_cli", "annotate", "-q", "-o", out, "--model", ",".join(given)]
+            if blend:
+                command += ["--blend", ",".join(f"{task}={weight}" for task, weight in blend.items())]
+            videos = sorted(str(path) for path in folder.glob("M030_*_level*.mp4"))
+            subprocess.run([*command, "--faces", "largest", *videos], check=True)
+            row = {}
+            for video in videos:
+                with open(Path(out) / f"{Path(video).stem}.csv", newline="") as file:
+                    table = [r for r in csv.DictReader(file) if r["p_neutral"]]
+                means = [np.mean([float(r[f"p_{name}"]) for r in table]) for name in EIGHT]
+                row[Path(video).stem.split("_")[1]] = EIGHT[int(np.argmax(means))]
+        found[",".join(models)] = row
+    return found
+
+
+MEAD = {"angry": "anger", "contempt": "contempt", "disgusted": "disgust", "fear": "fear", "happy": "happiness",
+        "neutral": "neutral", "sad": "sadness", "surprised": "surprise"}  # fmt: skip
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """Tables of everything that was measured."""
+    lines = ["| model | set | pictures | answered | accuracy | macro F1 | CCC valence | CCC arousal |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for model, sets in report["figures"].items():
+        for name, row in sets.items():
+            ccc = [f"{value:.3f}" for value in row.get("ccc", ())] or ["", ""]
+            numbers = f"{row['answered']:.3f} | {row['accuracy']:.3f} | {row['f1']:.3f} | {ccc[0]} | {ccc[1]}"
+            lines.append(f"| {model} | {name} | {row['pictures']:,} | {numbers} |")
+    lines += ["", "F1 of each class:", "", "| model | set | " + " | ".join(EIGHT) + " |", "|---" * 10 + "|"]
+    for model, sets in report["figures"].items():
+        for name, row in sets.items():
+            lines.append(f"| {model} | {name} | " + " | ".join(f"{row['classes'][c]:.3f}" for c in EIGHT) + " |")
+    lines += ["", "Blend weights of the network beside mp-blendshapes, chosen on the calibration parts:", ""]
+    for model, weights in report["weights"].items():
+        lines.append(f"- {model}: " + ", ".join(f"{task} {weight:g}" for task, weight in weights.items()))
+    if "mead" in report:
+        lines += ["", "Clips of one actor (MEAD), the expression with the largest mean probability:", ""]
+        for model, said in report["mead"].items():
+            right = sum(MEAD[clip] == label for clip, label in said.items())
+            wrong = ", ".join(f"{clip} -> {label}" for clip, label in said.items() if MEAD[clip] != label)
+            lines.append(f"- {model}: {right} of {len(said)}" + (f" ({wrong})" if wrong else ""))
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
