@@ -38,7 +38,7 @@ MODELS: dict[str, ModelCard] = {
 
 MODELS.update((entry.name, entry) for entry in NETWORKS)
 
-SHIPPED: tuple[str, ...] = ()
+SHIPPED: tuple[str, ...] = ("mt-mobilefacenet.safetensors",)
 """Trained files among the package's assets."""
 
 ASSETS = Path(__file__).parent / "assets"

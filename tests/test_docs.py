@@ -42,9 +42,8 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def commands_in(text: str) -> list[list[str]]:
-    lines = [
-        line.strip() for block in re.findall(r"```(?:sh|console)?\n(.*?)```", text, re.S) for line in block.splitlines()
-    ]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.S | re.M)
+    lines = [line.strip() for kind, block in blocks if kind in ("sh", "console", "") for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("hsemotion ")]
 
 

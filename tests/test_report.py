@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 import os
@@ -74,10 +75,16 @@ def drawn(tmp_path: Path, log: list[dict[str, Any]], name: str = "curves.png") -
     return pixels(tmp_path / name)
 
 
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Pixels:
+    """The curves of ``a_log()``."""
+    return drawn(tmp_path_factory.mktemp("usual"), a_log())
+
+
 def test_curves_are_a_picture_of_the_expected_size_and_the_same_every_time(tmp_path: Path) -> None:
-    first = drawn(tmp_path, a_log(), "1.png")
+    first = drawn(tmp_path, a_log(2), "1.png")
     assert first.shape == (report.CURVES_SIZE[1], report.CURVES_SIZE[0], 3)
-    drawn(tmp_path, a_log(), "2.png")
+    drawn(tmp_path, a_log(2), "2.png")
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"1.png", "2.png"}
 
@@ -98,10 +105,10 @@ def test_curves_are_a_picture_of_the_expected_size_and_the_same_every_time(tmp_p
     ],
 )
 def test_each_column_is_drawn_in_its_own_panel(
-    tmp_path: Path, column: str, value: float, top: float, bottom: float
+    tmp_path: Path, usual: Pixels, column: str, value: float, top: float, bottom: float
 ) -> None:
     other = drawn(tmp_path, changed(a_log(), 3, **{column: value}))
-    difference = np.abs(drawn(tmp_path, a_log()) - other).max(axis=2) > 64
+    difference = np.abs(usual - other).max(axis=2) > 64
     height, width = difference.shape
     rows, columns = np.nonzero(difference)
     assert len(rows) > 100
@@ -120,11 +127,10 @@ def test_steps_run_to_the_right_and_losses_upwards(tmp_path: Path, rising: bool)
     assert (slope < -0.2) if rising else (slope > 0.2)
 
 
-def test_what_a_run_does_not_train_is_not_drawn(tmp_path: Path) -> None:
-    whole = drawn(tmp_path, a_log())
+def test_what_a_run_does_not_train_is_not_drawn(tmp_path: Path, usual: Pixels) -> None:
     log = [{key: value for key, value in row.items() if "au" not in key and "action" not in key} for row in a_log()]
     part = drawn(tmp_path, log)
-    assert of_colour(whole, "#009E73").sum() > 500
+    assert of_colour(usual, "#009E73").sum() > 500
     assert not of_colour(part, "#009E73").any()
     assert of_colour(part, "#0072B2").sum() > 500
 
@@ -133,19 +139,19 @@ def test_what_a_run_does_not_train_is_not_drawn(tmp_path: Path) -> None:
 def test_one_row_shows_its_values(tmp_path: Path, part: str) -> None:
     picture = drawn(tmp_path, a_log(1, part=part))
     for colour in ("#000000", "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00"):
-        assert of_colour(picture[:, :850], colour).sum() > 20
+        assert of_colour(picture[:, :925], colour).sum() > 20  # beside the legend
 
 
-def test_numbers_that_are_none_leave_gaps(tmp_path: Path) -> None:
-    whole = drawn(tmp_path, a_log())
-    for nothing in (math.nan, math.inf, None, ""):
-        gap = drawn(tmp_path, changed(a_log(), 3, expression=nothing, calibration_f1=nothing, rate=nothing))
-        assert 0 < of_colour(gap, "#0072B2").sum() < of_colour(whole, "#0072B2").sum()
-        assert (of_colour(gap, "#000000")[:, :850] == of_colour(whole, "#000000")[:, :850]).mean() > 0.999
-    # The row is missing from the log as well: what is between two numbers is not known.
-    alone = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": 1.0}]
-    known = [row for row in alone if row["step"] != 2]
-    assert of_colour(drawn(tmp_path, alone), "#000000").sum() < of_colour(drawn(tmp_path, known), "#000000").sum() - 200
+def test_numbers_that_are_none_leave_gaps(tmp_path: Path, usual: Pixels) -> None:
+    gaps = [
+        drawn(tmp_path, changed(a_log(), 3, expression=nothing, calibration_f1=nothing, rate=nothing))
+        for nothing in (math.nan, math.inf, None, "")
+    ]
+    assert all((gap == gaps[0]).all() for gap in gaps)
+    # Two of the five lines between six rows are gone; what else there is is as it was.
+    for colour, least, most in (("#0072B2", 0.4, 0.8), ("#555555", 0.4, 0.8), ("#D55E00", 0.98, 1.02)):
+        share = of_colour(gaps[0], colour)[:, :900].sum() / of_colour(usual, colour)[:, :900].sum()
+        assert least < share < most
 
 
 def test_a_log_read_from_its_file_is_the_same_picture(tmp_path: Path) -> None:
@@ -174,30 +180,30 @@ def test_losses_of_very_different_sizes_can_all_be_seen(tmp_path: Path) -> None:
     """On an axis from 0 the small one would lie flat on the ground."""
     log = [{"step": k, "attention": 90.0, "expression": value} for k, value in enumerate([0.8, 0.4, 0.1])]
     rows, columns = np.nonzero(of_colour(drawn(tmp_path, log), "#0072B2")[:, :850])
-    assert rows[columns > 700].mean() - rows[columns < 200].mean() > 80
+    assert rows[columns > 700].mean() - rows[columns < 200].mean() > 40
 
 
-def boundaries(one: Pixels, other: Pixels) -> list[int]:
-    """Columns in which two pictures differ inside the panel of the rate, where nothing is written."""
-    difference = (one != other).any(axis=2)[890:1000].any(axis=0)
-    columns = np.flatnonzero(difference)
+def changed_columns(one: Pixels, other: Pixels) -> list[int]:
+    """Where two pictures differ inside the panel of the rate, in which nothing is written: thin lines only."""
+    columns = np.flatnonzero((one != other).any(axis=2)[890:1000].any(axis=0))
     groups = np.split(columns, np.flatnonzero(np.diff(columns) > 8) + 1) if len(columns) else []
     assert all(len(group) <= 6 for group in groups)
     return [int(group.mean()) for group in groups]
 
 
-def test_a_line_marks_where_a_stage_ends(tmp_path: Path) -> None:
-    plain = drawn(tmp_path, a_log(12))
-    assert boundaries(plain, drawn(tmp_path, a_log(12, stages=(12,)))) == []
-    places = {rows: boundaries(plain, drawn(tmp_path, a_log(12, stages=(rows,)))) for rows in (3, 6, 9)}
-    assert all(len(found) == 1 for found in places.values())
-    (third,), (sixth,), (ninth,) = places.values()
-    assert ninth - sixth == pytest.approx(sixth - third, abs=2)
-    assert sixth - third > 100
-    assert boundaries(plain, drawn(tmp_path, a_log(12, stages=(3, 6)))) == pytest.approx([third, ninth], abs=1)
-    # The line stands where the stage's last row is: that row's mark is at the same place.
-    marks = np.flatnonzero(of_colour(drawn(tmp_path, a_log(12)[:3] + [{"step": 1200}]), "#555555")[845:1010].any(axis=0))
-    assert third == pytest.approx(marks.max() - 4, abs=4)
+def test_a_line_marks_where_a_stage_ends(tmp_path: Path, usual: Pixels) -> None:
+    assert (usual == drawn(tmp_path, a_log(stages=(6,)))).all()  # one stage, nothing to tell apart
+    after = {rows: drawn(tmp_path, a_log(12, stages=(rows,))) for rows in (3, 6, 9)}
+    third, sixth = changed_columns(after[3], after[6])
+    assert changed_columns(after[6], after[9]) == pytest.approx([sixth, 2 * sixth - third], abs=2)
+    assert sixth - third > 150
+    assert changed_columns(after[3], drawn(tmp_path, a_log(12, stages=(3, 6)))) == pytest.approx(
+        [2 * sixth - third], abs=2
+    )
+    # The line stands where the stage's last row is.
+    marks = drawn(tmp_path, [*a_log(12)[:3], {"step": 1200}, {"step": 1200, "stage": 1}])
+    columns = np.flatnonzero(of_colour(marks, "#555555")[850:1000].any(axis=0))
+    assert columns.max() - 8 <= third <= columns.max()
 
 
 def matrix(counts: Any, tmp_path: Path, classes: tuple[str, ...] | None = None, **more: Any) -> Pixels:
@@ -272,8 +278,14 @@ def texts(figure: Any) -> list[tuple[str, Any]]:
     """What is written upright or sideways in a figure, and the box around it in pixels."""
     from matplotlib.text import Text
 
+    beyond = set()  # labels of ticks outside of an axis, which are never drawn
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+            beyond |= set() if low <= tick.get_loc() <= high else {tick.label1, tick.label2}
     found = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-    return [(text.get_text(), text.get_window_extent()) for text in found if text.get_rotation() in (0.0, 90.0)]
+    drawn = [text for text in found if text not in beyond and text.get_rotation() in (0.0, 90.0)]
+    return [(text.get_text(), text.get_window_extent()) for text in drawn]
 
 
 def overlapping(boxes: list[tuple[str, Any]]) -> list[tuple[str, str]]:
@@ -302,8 +314,7 @@ def test_nothing_is_written_over_anything_else_in_the_curves(
         assert axes.get_legend().get_window_extent().x0 > axes.get_window_extent().x1
 
 
-@pytest.mark.parametrize("count", [2, 7, 8, 9])
-@pytest.mark.parametrize("largest", [9, 99_999, 9_999_999])
+@pytest.mark.parametrize(("count", "largest"), [(2, 9), (8, 99), (8, 99_999), (9, 9_999_999)])
 def test_every_count_stays_in_its_field(tmp_path: Path, figures: list[Any], count: int, largest: int) -> None:
     names = (*CLASSES, "other")[:count]
     found = {"confusion": [[largest] * count] * count, "accuracy": 0.5, "f1": 0.5}
@@ -384,7 +395,7 @@ def the_plan(folder: Path = Path("/somewhere/secret"), **more: Any) -> plan.Plan
         plan.Source("ferplus", folder / "ferplus.npz", "ferplus", units="blendshapes", terms="for research"),
         plan.Source("folder", folder / "lab", "lab", weight=0.25, terms='"ours" | \\ all'),
     )
-    stages = (plan.Stage(0.5, 1e-5, scope="head", sources=("lab",)), plan.Stage(3, 2e-3, 32, balance=0.3))
+    stages = (plan.Stage(0.5, 1e-5, scope="head", sources=("lab",)), plan.Stage(3.0, 2e-3, 32, balance=0.3))
     default = {"size": 48, "start": folder / "start.safetensors", "luminance": True, "paper_name": "A small one"}
     return plan.Plan("small-net", "mobilefacenet_first", sources, stages, **{**default, **more})
 
@@ -435,6 +446,7 @@ def plain(token: Token) -> str:
     return "".join(child.content for child in token.children or ())
 
 
+@functools.cache
 def read(page: str) -> dict[str, list[list[list[str]]]]:
     """Heading -> the tables below it, as rows of cells."""
     found: dict[str, list[list[list[str]]]] = {"": []}
@@ -516,8 +528,8 @@ def check_numbers(page: str, facts: Mapping[str, Any]) -> None:
     assert f"- Seconds: {facts['seconds']:,.1f} " in page
 
 
-def check_tables(page: str) -> None:
-    """Every table has a rule below its head, and as many cells in each row, counted without a parser of Markdown."""
+def check_tables(page: str) -> int:
+    """How many tables there are: with a rule below their head, and as many cells in each row. No parser of Markdown."""
     count = 0
     for lines in prose(page):
         for is_table, group in itertools.groupby(lines, lambda line: line.startswith("|")):
@@ -530,14 +542,19 @@ def check_tables(page: str) -> None:
                 count += 1
             else:
                 assert all("|" not in line.replace("\\|", "") for line in group)
-    assert count == sum(len(tables) for tables in read(page).values())
+    return count
+
+
+def check_all_tables(page: str) -> None:
+    """They are tables to a parser as well."""
+    assert check_tables(page) == sum(len(tables) for tables in read(page).values())
 
 
 def test_the_page_of_a_run_says_everything() -> None:
     facts = the_facts()
     page = report.card(facts)
     check_numbers(page, facts)
-    check_tables(page)
+    check_all_tables(page)
     for text in (
         "# small-net\n",
         "hsemotion annotate VIDEO --model small-net",
@@ -560,12 +577,12 @@ def test_the_page_of_a_run_says_everything() -> None:
     assert [row[0] for row in outputs] == ["1 to 8", "9 to 10", "11 to 22"]
     assert [row[2] for row in outputs] == [", ".join(CLASSES), "valence, arousal", ", ".join(ACTION_UNITS)]
     assert "None" not in page
-    assert "nan" not in page.lower()
+    assert not re.search(r"\bnan\b", page)
     assert page.endswith("\n")
     assert "\n\n\n" not in page
 
 
-NAMES = st.text(min_size=1, max_size=12).filter(lambda s: " ".join(s.split()) and s.isprintable())
+NAMES = st.text(r"ab|\`*_<>[]()#&;!~-+.$é🙂 ", min_size=1, max_size=12).map(lambda name: name.strip() or "x")
 NUMBERS = st.floats(-1, 1) | st.just(math.nan)
 COUNTS = st.integers(0, 10**7)
 
@@ -611,11 +628,11 @@ def all_facts(draw: st.DrawFn) -> dict[str, Any]:
 @given(all_facts())
 def test_every_number_is_at_its_place_whatever_things_are_called(facts: dict[str, Any]) -> None:
     page = report.card(facts)
-    check_tables(page)
+    check_all_tables(page)
     check_numbers(page, facts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(min_size=1, max_size=20))
 @example("a|b")
 @example("a\\|b\\")
@@ -645,7 +662,7 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
     assert "html_inline" not in every
     assert "link_open" not in every
     assert "html_block" not in [token.type for token in tokens]
-    check_tables(page)
+    check_all_tables(page)
 
 
 def test_a_plain_name_needs_no_signs() -> None:
@@ -673,7 +690,7 @@ def test_nothing_is_invented() -> None:
         ("figures", {"Figures", "ferplus validation", "lab | 2"}),
         ("calibration", set()),
         ("au_thresholds", set()),
-        ("card", {"Network and input", "Outputs, in their order", "Licence", "Citation", "small-net"}),
+        ("card", {"Outputs, in their order", "How the labels were made", "Licence", "Citation", "small-net"}),
         ("versions", set()),
         ("commit", set()),
     ],
@@ -683,7 +700,7 @@ def test_what_is_missing_is_left_out(key: str, gone: set[str]) -> None:
     for nothing in ("missing", None, {}):
         less = {name: value for name, value in facts.items() if name != key}
         page = report.card(less if nothing == "missing" else {**less, key: nothing})
-        check_tables(page)
+        check_all_tables(page)
         assert set(whole) - set(read(page)) == gone
         assert "None" not in page
         assert "\n\n\n" not in page
@@ -745,7 +762,7 @@ def without_none(data: Any) -> Any:
     return [without_none(value) for value in data] if isinstance(data, list) else data
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4), PLAIN, max_size=4))
 def test_plain_data_become_the_same_toml(data: dict[str, Any]) -> None:
     data = {key: value for key, value in data.items() if key not in ("start", "source", "sources", "stage", "stages")}

@@ -682,8 +682,11 @@ def test_a_name_of_the_program_is_refused(tmp_path: Path) -> None:
     assert registry.card("mbf_va_mtl").path is None
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../tiny", "a/b", "tiny.safetensors", "x" * 300, "a\0b"])
-def test_names_that_are_no_names_are_not_looked_for(name: str) -> None:
+@pytest.mark.parametrize("name", ["", ".", "..", "../tiny", "a/tiny", "tiny.safetensors", "x" * 300, "a\0b"])
+def test_names_that_are_no_names_are_not_looked_for(name: str, file: Path, home: Path) -> None:
+    (home / "models" / "a").mkdir(parents=True)
+    for place in (home, home / "models" / "a"):
+        (place / "tiny.safetensors").write_bytes(file.read_bytes())
     with pytest.raises(UsageError, match="unknown model"):
         registry.card(name)
 
@@ -786,6 +789,26 @@ def test_adding_replaces_nothing_and_takes_nothing_damaged(file: Path, tmp_path:
     assert [path.name for path in (home / "models").iterdir()] == ["tiny.safetensors"]
 
 
+def test_a_trained_file_may_be_part_of_the_program(
+    shelf: Path, file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("models", "add", file)
+    registry.forget("tiny")
+    path = shelf / "tiny.safetensors"
+    monkeypatch.setitem(registry.MODELS, "tiny", trained.read_card(path)[0])
+    monkeypatch.setattr(registry, "ASSETS", shelf)
+    assert registry.card("tiny").path == path, "it comes before one of its name in the cache"
+    assert parse_models(str(path)) == (("tiny",), {})
+    assert "is that of a model of the program" in run("annotate", "clip.mp4", "--model", file, code=2)
+    assert "tiny is part of the program; there is nothing to add" in run("models", "add", path, code=2)
+    (row,) = [row for row in json.loads(run("models", "list", "--json")) if row["name"] == "tiny"]
+    assert row["weights"] == "in the package"
+    assert run("models", "verify", "tiny").split() == ["ok", str(path)]
+    assert run("models", "remove", "tiny").split() == ["removed", str(home / "models" / "tiny.safetensors")]
+    assert run("models", "remove", "tiny") == ""
+    assert path.is_file()
+
+
 def test_a_damaged_file_in_the_cache_hurts_only_itself(file: Path) -> None:
     run("models", "add", file)
     registry.forget("tiny")
@@ -827,8 +850,10 @@ def test_what_a_file_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
     strange = {"[red]figures[/red]": "\x1b[31m[bold]high\x07", "list": [{"a": 1}]}
     trained.write(path, network(), card_of(spec_of(), paper_name="[blink]Tiny[/blink]"), strange)
     run("models", "add", path)
-    printed = run("models", "list") + run("models", "info", "tiny")
-    assert "[blink]Tiny[/blink]" in printed
+    listed, told = run("models", "list"), run("models", "info", "tiny")
+    assert "[blink]Tiny[/blink]" in listed
+    assert "[blink]Tiny[/blink]" in told
+    printed = listed + told
     assert "[red]figures[/red]" in printed
     assert "[bold]high" in printed
     assert not {c for c in printed if not c.isprintable()} - {"\n"}

@@ -62,6 +62,8 @@ def add(file: Path, *, as_json: bool) -> None:
     """Copy a trained file, with the graph beside it, into the cache, where every command finds it by its name."""
     trained.verify(file)
     entry = registry.add(file)
+    if entry.name in registry.MODELS:
+        raise UsageError(f"{file}: {entry.name} is part of the program; there is nothing to add.")
     target = trained.place(entry.name)
     content = file.read_bytes()
     if target.is_file() and target.read_bytes() != content:
@@ -166,7 +168,7 @@ def remove(names: list[str], *, as_json: bool) -> None:
 def _removed(name: str) -> list[Path]:
     """The files of one model that were in the cache and no longer are."""
     kept = [file for file in registry.kept() if file.stem == name]
-    if name in registry.MODELS or not kept:
+    if not kept:
         return weights.remove(card(name))
     # Not by its card, which cannot be read if the file is damaged.
     gone = [*kept, trained.graph_path(kept[0]), *sorted(weights.derived("").glob(f"{name}.*"))]
@@ -177,7 +179,7 @@ def _removed(name: str) -> list[Path]:
         except OSError as error:
             raise OutputError(f"{file} cannot be removed ({error.strerror or error}).") from error
     registry.forget(name)
-    return gone
+    return gone + (weights.remove(card(name)) if name in registry.MODELS else [])
 
 
 def _verify_trained(file: Path) -> str:

@@ -385,7 +385,7 @@ def _data(facts: Mapping[str, Any]) -> list[str]:
         keys = {key: text for key, text in keys.items() if any(row.get(key) is not None for row in rows)}
         lines += [*_table(keys.values(), [[row.get(key) for key in keys] for row in rows], texts=2), ""]
         lines += ["Where no face was found, the network saw the whole picture.", ""] if "with_face" in keys else []
-    terms = dict.fromkeys((row.get("source"), row["terms"]) for row in rows if row.get("terms"))
+    terms = dict.fromkeys((row.get("source") or "a source", row["terms"]) for row in rows if row.get("terms"))
     lines += [f"- Terms of {_text(source)}: {_text(text)}" for source, text in terms]
     return ["## Training data", "", *lines] if lines else []
 
@@ -439,8 +439,8 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
         lines += [f"- Seconds: {facts['seconds']:,.1f} ({facts['seconds'] / 3600:,.1f} hours)"]
     if facts.get("device"):
         lines += [f"- Device: {_text(facts['device'])}"]
-    if facts.get("versions"):
-        lines += ["- Versions: " + ", ".join(f"{_text(k)} {_text(v)}" for k, v in facts["versions"].items())]
+    if versions := [f"{_text(name)} {_text(v)}" for name, v in _part(facts, "versions").items() if v]:
+        lines += [f"- Versions: {', '.join(versions)}"]
     if facts.get("commit"):
         changed = " (with changes that were not committed)" if str(facts["commit"]).endswith("-dirty") else ""
         lines += [f"- Commit: {_text(facts['commit'])}{changed}"]
@@ -455,7 +455,7 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _figures(facts: Mapping[str, Any]) -> list[str]:
-    sets = {name: found for name, found in _part(facts, "figures").items() if any(found.values())}
+    sets = {name: found for name, found in _part(facts, "figures").items() if found and any(found.values())}
     if not sets:
         return []
     lines = ["## Figures", "", "Of the finished network, with its calibration; they hold for these pictures only."]
@@ -483,9 +483,9 @@ def _figures(facts: Mapping[str, Any]) -> list[str]:
 def _of_set(found: Mapping[str, Any], classes: Sequence[str], thresholds: Mapping[str, float]) -> list[str]:
     """The figures of one set, task by task, each part with an empty line after it."""
     lines, expression, units = [], _part(found, "expression"), _part(found, "action_units")
-    if counts := _part(found, "rows"):
-        lines += ["Pictures: " + ", ".join(f"{_CALLED.get(t, t)} {_value(n)}" for t, n in counts.items()) + ".", ""]
-    if each := _part(expression, "classes"):
+    if counts := [f"{_CALLED.get(t, t)} {_value(n)}" for t, n in _part(found, "rows").items() if n is not None]:
+        lines += [f"Pictures: {', '.join(counts)}.", ""]
+    if each := {name: row for name, row in _part(expression, "classes").items() if row}:
         classes = tuple(each)
         rows = [[name, *(row.get(k) for k in ("precision", "recall", "f1")), _count(row)] for name, row in each.items()]
         lines += [*_table(("expression", "precision", "recall", "F1", "support"), rows), ""]
@@ -616,7 +616,7 @@ def _by_name(plan: Mapping[str, Any]) -> dict[str, Any]:
         found["start"] = Path(found["start"]).name
     if found.get("sources"):
         found["sources"] = [
-            {key: Path(value).name if key == "path" else value for key, value in source.items()}
+            {key: Path(value).name if key == "path" and value else value for key, value in source.items()}
             for source in found["sources"]
         ]
     # As a plan is written: one [[source]] and one [[stage]] after the other.

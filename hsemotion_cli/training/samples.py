@@ -177,7 +177,10 @@ def arrays(path: Path, names: Iterable[str], what: str) -> dict[str, NDArray]:
     try:
         # Opened here, since numpy leaves the file open when it turns out to be damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return {name: data[name] for name in names}
+            found = {name: data[name] for name in names}
+            if wrong := [name for name, values in found.items() if not isinstance(values, np.ndarray)]:
+                raise ValueError(f"{wrong[0]} is no array")
+            return found
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
     except _DAMAGE as error:

@@ -1,0 +1,428 @@
+"""Weights to start from: a graph of TensorFlow.js read node by node in here, files of other networks, broken files."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SHARED
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from safetensors.torch import save_file  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from hsemotion_cli.errors import ModelUnavailable  # noqa: E402
+from hsemotion_cli.networks.architectures import DDAMFN, FirstMobileFaceNet, MobileFaceNet  # noqa: E402
+from hsemotion_cli.training.start import read_tensorflow, start_from  # noqa: E402
+
+EMBEDDING = "MobileFaceNet/Logits/Conv/BatchNorm/FusedBatchNorm"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def never() -> Tensor:
+    raise AssertionError("no pictures are needed for this")
+
+
+def pictures(count: int, size: int, seed: int = 0) -> Tensor:
+    """Smooth pictures from -1 to 1, as a network sees them."""
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 9, 9, generator=random) * 2 - 1
+    return functional.interpolate(coarse, (size, size), mode="bicubic").clamp(-1, 1)
+
+
+# --- the graph of TensorFlow.js, interpreted --------------------------------------------------------------------
+
+
+def graph() -> Path:
+    path = SHARED / "models" / "mobilefacenet.json"
+    if not path.is_file():
+        pytest.skip("needs the face-identification network of ../shared/models, which is not here")
+    return path
+
+
+def stored_tensors(path: Path) -> dict[str, np.ndarray]:
+    content = json.loads(path.read_text())
+    (group,) = content["weightsManifest"]
+    (name,) = group["paths"]
+    data, found, start = (path.parent / name).read_bytes(), {}, 0
+    for weight in group["weights"]:
+        count = int(np.prod(weight["shape"]))
+        kind = {"float32": "<f4", "int32": "<i4"}[weight["dtype"]]
+        found[weight["name"]] = np.frombuffer(data, kind, count, start).reshape(weight["shape"])
+        start += 4 * count
+    assert start == len(data)
+    return found
+
+
+def convolved(x: np.ndarray, kernel: np.ndarray, stride: int, padding: str, depthwise: bool) -> np.ndarray:
+    """TensorFlow's convolutions: x (n, h, w, c); kernel (kh, kw, in, out) or, depth-wise, (kh, kw, c, 1)."""
+    height, width = kernel.shape[:2]
+    if padding == "SAME":
+        margins = []
+        for length, side in zip(x.shape[1:3], (height, width), strict=True):
+            outputs = -(-length // stride)
+            margin = max((outputs - 1) * stride + side - length, 0)
+            margins.append((margin // 2, margin - margin // 2))
+        x = np.pad(x, ((0, 0), *margins, (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (height, width), (1, 2))[:, ::stride, ::stride]
+    if depthwise:
+        return np.einsum("nhwcij,ijc->nhwc", windows, kernel[..., 0])
+    return np.tensordot(windows, kernel, ((4, 5, 3), (0, 1, 2)))
+
+
+def text(value: dict[str, str]) -> str:
+    return base64.b64decode(value["s"]).decode()
+
+
+def interpreted(path: Path, images: np.ndarray, wanted: str) -> np.ndarray:
+    """What a node of the graph gives for pictures (n, h, w, 3).
+
+    The depth-wise layers hold a fused ReLU whose output feeds their slopes as well, relu(x) + m (y - |y|) with y that
+    output; y - |y| would be 0. They were trained with y = x, and so they are read here.
+    """
+    values: dict[str, np.ndarray] = dict(stored_tensors(path))
+    before: dict[str, np.ndarray] = {}
+    for node in json.loads(path.read_text())["modelTopology"]["node"]:
+        name, operation, inputs = node["name"], node["op"], node.get("input", [])
+        if operation == "Const":
+            continue
+        given = [values[key] for key in inputs]
+        if operation == "Placeholder":
+            values[name] = images
+        elif operation in ("_FusedConv2D", "FusedDepthwiseConv2dNative"):
+            attributes = node["attr"]
+            assert text(attributes["data_format"]) == "NHWC"
+            assert set(attributes["dilations"]["list"]["i"]) == {"1"}
+            stride = int(attributes["strides"]["list"]["i"][1])
+            found = convolved(*given[:2], stride, text(attributes["padding"]), operation.startswith("FusedDepth"))
+            fused = [base64.b64decode(one).decode() for one in attributes["fused_ops"]["list"]["s"]]
+            assert fused in (["BiasAdd"], ["BiasAdd", "Relu"])
+            before[name] = found + given[2]
+            values[name] = np.maximum(before[name], 0) if "Relu" in fused else before[name]
+        elif operation == "Relu":
+            values[name] = np.maximum(given[0], 0)
+        elif operation == "Abs":
+            values[name] = abs(before[inputs[0]])
+        elif operation == "Sub":
+            values[name] = before[inputs[0]] - given[1]
+        elif operation == "Mul":
+            values[name] = given[0] * given[1]
+        elif operation == "Add":
+            values[name] = given[0] + given[1]
+        elif operation == "Squeeze":
+            values[name] = given[0].squeeze((1, 2))
+        else:
+            raise AssertionError(f"{name}: {operation} is not expected before {wanted}")
+        if name == wanted:
+            return values[name]
+    raise AssertionError(f"no {wanted}")
+
+
+def test_the_network_says_what_the_graph_says() -> None:
+    path, images = graph(), pictures(2, 112, seed=1)
+    network = FirstMobileFaceNet(22).eval()
+    head = network.fc.weight.clone()
+    found = start_from(network, path, lambda: pictures(8, 112))
+    expected = interpreted(path, images.permute(0, 2, 3, 1).numpy().astype(np.float64), EMBEDDING).reshape(2, 512)
+    with torch.no_grad():
+        given = network.embed(images).numpy()
+    assert expected.std() > 0.1  # it says something
+    assert abs(expected[0] - expected[1]).max() > 0.5
+    np.testing.assert_allclose(given, expected, atol=2e-4 * abs(expected).max())
+    assert torch.equal(network.fc.weight, head)
+    assert set(found) == {name for name in network.state_dict() if not name.startswith("fc.")}
+
+
+def test_every_tensor_of_the_file_is_read_as_it_is() -> None:
+    found, expected = read_tensorflow(graph()), stored_tensors(graph())
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_padding_as_usual_would_be_another_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter is not blind for what it is to prove."""
+    path, images = graph(), pictures(1, 112, seed=1)
+    network = FirstMobileFaceNet(22).eval()
+    start_from(network, path, lambda: pictures(8, 112))
+    expected = interpreted(path, images.permute(0, 2, 3, 1).numpy(), EMBEDDING).reshape(1, 512)
+    for module in network.modules():
+        if isinstance(module, nn.ZeroPad2d):
+            module.padding = (1, 0, 1, 0)
+    with torch.no_grad():
+        assert abs(network.embed(images).numpy() - expected).max() > 0.05 * abs(expected).max()
+
+
+@pytest.mark.parametrize("size", [48, 80])
+def test_a_smaller_picture_gets_the_last_kernel_resampled(size: int) -> None:
+    network, full = FirstMobileFaceNet(22, size), FirstMobileFaceNet(22)
+    start_from(network, graph(), lambda: pictures(4, size))
+    start_from(full, graph(), lambda: pictures(4, 112))
+    others = full.state_dict()
+    kernels = {name: (own, others[name]) for name, own in network.state_dict().items() if own.ndim == 4}
+    (name,) = [name for name, (own, other) in kernels.items() if own.shape != other.shape]
+    assert all(torch.equal(own, other) for key, (own, other) in kernels.items() if key != name)
+    check_resampled(*kernels[name])
+
+
+def check_resampled(found: Tensor, given: Tensor) -> None:
+    """The kernel answers to a map as the given one to that map enlarged."""
+    assert found.shape[:2] == given.shape[:2]
+    torch.testing.assert_close(found.sum((2, 3)), given.sum((2, 3)), atol=1e-5, rtol=1e-5)
+    maps = torch.randn(5, *found.shape[2:])
+    enlarged = functional.interpolate(maps[:, None], given.shape[2:], mode="bilinear")[:, 0]
+    answers = torch.einsum("cohw,nhw->nco", found, maps)
+    torch.testing.assert_close(answers, torch.einsum("cohw,nhw->nco", given, enlarged), atol=1e-4, rtol=1e-4)
+
+
+# --- a graph that is made here ----------------------------------------------------------------------------------
+
+
+def layers() -> Iterator[tuple[str, bool]]:
+    """Name and whether it is depth-wise of each convolution of the graph, in its order."""
+    yield from (("MobileFaceNet/MobileFaceNet/Conv2d_0", False), ("MobileFaceNet/MobileFaceNet/SeparableConv2d", True))
+    yield "MobileFaceNet/MobileFaceNet/Conv", False
+    for stage, blocks in ((2, 5), (3, 1), (4, 6), (5, 1), (6, 2)):
+        for block in range(blocks):
+            for layer in ("Conv", "SeparableConv2d", "Conv_1"):
+                name = f"MobileFaceNet/MobileFaceNet/Conv2d_{stage}_InvResBlock_{block}/{layer}"
+                yield name, layer == "SeparableConv2d"
+    yield "MobileFaceNet/MobileFaceNet/Conv2d_7", False
+    yield from (("MobileFaceNet/Logits/SeparableConv2d", True), ("MobileFaceNet/Logits/Conv", False))
+
+
+def folded(size: int) -> tuple[FirstMobileFaceNet, dict[str, np.ndarray]]:
+    """A network whose normalisation only adds offsets, and its weights as they are in a graph."""
+    network = FirstMobileFaceNet(5, size).eval()
+    modules = list(network.features.modules())
+    convolutions = [m for m in modules if isinstance(m, nn.Conv2d)]
+    norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
+    tensors: dict[str, np.ndarray] = {}
+    for (name, depthwise), convolution, norm in zip(layers(), convolutions, norms, strict=True):
+        kind = ("depthwise_weights", "depthwise_bn_offset") if depthwise else ("Conv2D_weights", "Conv2D_bn_offset")
+        norm.running_var.fill_(1 - norm.eps)
+        norm.bias.data = 0.3 * torch.randn_like(norm.bias)
+        order = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+        tensors[f"{name}/{kind[0]}"] = convolution.weight.detach().permute(order).numpy()
+        tensors[f"{name}/{kind[1]}"] = norm.bias.detach().numpy()
+        after = modules[modules.index(norm) + 1] if norm is not modules[-1] else None
+        if isinstance(after, nn.PReLU):
+            after.weight.data = torch.rand_like(after.weight)
+            tensors[f"{name}/mul"] = (after.weight / 2).detach().numpy()
+    return network, tensors
+
+
+def write_graph(path: Path, tensors: dict[str, np.ndarray]) -> Path:
+    weights = [{"name": name, "shape": list(t.shape), "dtype": "float32"} for name, t in tensors.items()]
+    half = len(weights) // 2  # in two groups, the first one in two files
+    contents = [
+        b"".join(np.ascontiguousarray(tensors[w["name"]], "<f4").tobytes() for w in part)
+        for part in (weights[:half], weights[half:])
+    ]
+    names = [f"{path.stem}.{k}.bin" for k in range(3)]
+    for name, content in zip(names, (contents[0][:1001], contents[0][1001:], contents[1]), strict=True):
+        (path.parent / name).write_bytes(content)
+    manifest = [{"paths": names[:2], "weights": weights[:half]}, {"paths": names[2:], "weights": weights[half:]}]
+    path.write_text(json.dumps({"modelTopology": {}, "weightsManifest": manifest}))
+    return path
+
+
+def test_a_graph_gives_back_the_network_that_it_was_made_of(tmp_path: Path) -> None:
+    own, tensors = folded(48)
+    network = FirstMobileFaceNet(5, 48)
+    images = pictures(16, 48)
+    start_from(network, write_graph(tmp_path / "made.json", tensors), lambda: images)
+    with torch.no_grad():
+        expected, found = own.embed(pictures(4, 48, seed=2)), network.eval().embed(pictures(4, 48, seed=2))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+        # Training goes on from there: normalised by the batch, the same pictures give the same.
+        network.train()
+        expected = own.embed(images)
+        torch.testing.assert_close(network.embed(images), expected, rtol=1e-2, atol=1e-2 * expected.abs().max().item())
+
+
+def test_other_networks_have_no_graph(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="only the first MobileFaceNet"):
+        start_from(MobileFaceNet(5), write_graph(tmp_path / "made.json", {}), never)
+
+
+def without(tensors: dict[str, np.ndarray], end: str) -> dict[str, np.ndarray]:
+    return {name: values for name, values in tensors.items() if not name.endswith(end)}
+
+
+def cropped(tensors: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return tensors | {name: tensors[name][..., :-1]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: {}, "Conv2d_0/Conv2D_weights"),
+        (lambda t: {f"other/{name}": values for name, values in t.items()}, "Conv2d_0/Conv2D_weights"),
+        (lambda t: without(t, "Conv2d_7/Conv2D_weights"), "Conv2d_7/Conv2D_weights"),
+        (lambda t: without(t, "Logits/Conv/Conv2D_bn_offset"), "Logits/Conv/Conv2D_bn_offset"),
+        (lambda t: without(t, "Conv2d_7/mul"), "slopes"),
+        (lambda t: cropped(t, "MobileFaceNet/MobileFaceNet/Conv2d_7/mul"), "(511,)"),
+        (lambda t: cropped(t, "MobileFaceNet/MobileFaceNet/Conv2d_0/Conv2D_bn_offset"), "(63,)"),
+        (lambda t: cropped(t, "MobileFaceNet/MobileFaceNet/Conv2d_0/Conv2D_weights"), "(63, 3, 3, 3)"),
+        (lambda t: t | {"MobileFaceNet/MobileFaceNet/Conv2d_7/Conv2D_weights": np.zeros(3)}, "not the graph"),
+    ],
+)
+def test_a_graph_of_another_network(tmp_path: Path, change: Any, words: str) -> None:
+    path = write_graph(tmp_path / "made.json", change(folded(48)[1]))
+    with pytest.raises(ModelUnavailable) as raised:
+        start_from(FirstMobileFaceNet(5, 48), path, never)
+    assert str(raised.value).startswith(f"{path}: not the graph of a MobileFaceNet (")
+    assert words in str(raised.value)
+
+
+def broken(path: Path) -> None:
+    with pytest.raises(ModelUnavailable) as raised:
+        start_from(FirstMobileFaceNet(5, 48), path, never)
+    assert str(raised.value).startswith(f"{path}: not a TensorFlow.js graph with its weights (")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_graph_whose_weights_are_cut_short_or_gone(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "made.json", {"a": np.arange(600.0), "b": np.arange(5.0)})
+    assert read_tensorflow(path)["a"].tolist() == list(range(600))
+    last = tmp_path / "made.2.bin"
+    for length in (19, 16, 1, 0):
+        last.write_bytes(last.read_bytes()[:length])
+        broken(path)
+    last.unlink()
+    broken(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"3",
+        b'"weightsManifest"',
+        b"{}",
+        b'{"weightsManifest": 4}',
+        b'{"weightsManifest": "text"}',
+        b'{"weightsManifest": [{"paths": [], "weights": [{"name": "a", "shape": [2], "dtype": "float32"}]}]}',
+        b'{"weightsManifest": [{"paths": [], "weights": [{"name": "a", "shape": [0], "dtype": "complex"}]}]}',
+        b'{"weightsManifest": [{"paths": [], "weights": [{"name": "a", "shape": "ab", "dtype": "float32"}]}]}',
+        b'{"weightsManifest": [{"paths": ["nowhere.bin"], "weights": []}]}',
+        b'{"weightsManifest": [{"paths": [4], "weights": []}]}',
+        b'{"weightsManifest": [4]}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_a_graph_that_is_broken(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "graph.json").write_bytes(content)
+    broken(tmp_path / "graph.json")
+
+
+def test_a_graph_that_is_missing(tmp_path: Path) -> None:
+    broken(tmp_path / "graph.json")
+    broken_folder = tmp_path / "folder.json"
+    broken_folder.mkdir()
+    broken(broken_folder)
+
+
+# --- files of weights -------------------------------------------------------------------------------------------
+
+
+def saved(path: Path, state: dict[str, Tensor]) -> Path:
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return path
+
+
+def test_a_head_of_another_size_keeps_its_random_weights(tmp_path: Path) -> None:
+    given, network = FirstMobileFaceNet(22, 48).state_dict(), FirstMobileFaceNet(10, 48)
+    head = network.fc.weight.clone(), network.fc.bias.clone()
+    found = start_from(network, saved(tmp_path / "a.safetensors", given), never)
+    for name, value in network.state_dict().items():
+        if not name.startswith("fc."):
+            assert name in found
+            assert torch.equal(value, given[name])
+    assert not any(name.startswith("fc.") for name in found)
+    assert torch.equal(network.fc.weight, head[0]) and torch.equal(network.fc.bias, head[1])
+
+
+def test_a_head_of_the_same_size_is_taken_over(tmp_path: Path) -> None:
+    given, network = FirstMobileFaceNet(10, 48), FirstMobileFaceNet(10, 48)
+    state = {name: v.half() for name, v in given.state_dict().items() if not name.endswith("num_batches_tracked")}
+    found = start_from(network, saved(tmp_path / "a.safetensors", state), never)
+    assert set(found) == set(state)
+    own = network.state_dict()
+    for name, value in state.items():
+        assert own[name].dtype == torch.float32
+        assert torch.equal(own[name], value.float())
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [(FirstMobileFaceNet, 1), (DDAMFN, 7)], ids=["first MobileFaceNet", "DDAMFN"]
+)
+def test_a_network_for_pictures_of_another_size(tmp_path: Path, kind: Any, count: int) -> None:
+    given, network = kind(10).state_dict(), kind(10, 48)
+    found = start_from(network, saved(tmp_path / "a.safetensors", given), never)
+    assert set(found) == set(network.state_dict())
+    resampled = 0
+    for name, value in network.state_dict().items():
+        if value.shape != given[name].shape:
+            check_resampled(value, given[name])
+            resampled += 1
+        else:
+            assert torch.equal(value, given[name])
+    assert resampled == count
+
+
+def test_files_of_which_nothing_fits(tmp_path: Path) -> None:
+    network = FirstMobileFaceNet(10, 48)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert isinstance(network.features[1], nn.Conv2d)
+    files = {
+        # The same head on another body is no reason to call it a start.
+        "other network": MobileFaceNet(10).state_dict(),
+        "only a head": {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)},
+        "only offsets": {name: value for name, value in before.items() if value.ndim == 1 and "weight" in name},
+        "nothing": {},
+        "other shapes": {"features.1.weight": torch.zeros(64, 3), "features.2.weight": torch.zeros(64, 1)},
+    }
+    for name, state in files.items():
+        path = saved(tmp_path / f"{name}.safetensors", state)
+        with pytest.raises(ModelUnavailable) as raised:
+            start_from(network, path, never)
+        assert str(raised.value) == f"{path}: none of its weights fit this network."
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "text.safetensors").write_text("no weights")
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    saved(tmp_path / "short.safetensors", {"features.1.weight": torch.zeros(64, 3, 3, 3)})
+    content = (tmp_path / "short.safetensors").read_bytes()
+    (tmp_path / "short.safetensors").write_bytes(content[:-10])
+    torch.save({"a": torch.zeros(3)}, tmp_path / "pickled.pt")
+    for name in (
+        "text.safetensors",
+        "empty.safetensors",
+        "short.safetensors",
+        "pickled.pt",
+        "missing.safetensors",
+        ".",
+    ):
+        with pytest.raises(ModelUnavailable) as raised:
+            start_from(FirstMobileFaceNet(10, 48), tmp_path / name, never)
+        assert str(raised.value).startswith(f"{tmp_path / name}: cannot be read as safetensors (")
