@@ -100,7 +100,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME[,NAME]",
-        help="A model, or two to blend them; NAME=FILE for weights of your own.",
+        help="A model, or two to blend them; FILE.safetensors for a trained one, NAME=FILE for weights of your own.",
         show_default="the two that come with it",
     ),
 ]

@@ -111,7 +111,7 @@ class Recipe:
 
     @classmethod
     def usual(cls) -> Recipe:
-        """What is used when nothing is asked for: ``assets/default_recipe.json``, chosen by scripts/measure_models.py."""
+        """What is used when nothing is asked for, as scripts/measure_models.py chose it."""
         return cls.read(registry.ASSETS / "default_recipe.json")
 
     def changed(

@@ -400,7 +400,7 @@ class FirstMobileFaceNet(Network):
 
     @property
     def pooling(self) -> list[nn.Module]:
-        return list(self.features[-5:])
+        return [self.features[k] for k in range(-5, 0)]
 
     def embed(self, images: Tensor) -> Tensor:
         return self.features(images)

@@ -49,7 +49,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """What a network may be called: it becomes a file's name and a word of the command line."""
 
 MAX_HEADER = 1 << 22
-"""Bytes; the largest network here needs 130,000."""
+"""Bytes; the table of tensors of the largest network here takes 108,000."""
 
 MAX_DEPTH = 32
 """Of tables in tables in its header."""

@@ -14,7 +14,6 @@ import http.client
 import json
 import os
 import ssl
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit
 from ..errors import ModelUnavailable, OutputError
 from ..registry import MODELS, ModelCard
 from .cards import WeightFile
+from .trained import home
 
 ATTEMPTS = 4
 BACKOFF = 0.5
@@ -60,19 +60,6 @@ class Cached:
     path: Path
     size: int | None
     sha256: str | None
-
-
-def home() -> Path:
-    """The cache directory: ``HSEMOTION_HOME``, else the platform's place for caches (not created here)."""
-    if own := os.environ.get("HSEMOTION_HOME"):
-        return Path(own).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "hsemotion"
 
 
 def offline_wanted() -> bool:

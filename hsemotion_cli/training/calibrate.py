@@ -49,8 +49,9 @@ def fit(scores: NDArray[np.floating], samples: Samples, rows: NDArray[np.int64],
     """Fit temperature and class biases to the votes, and thresholds to the action units.
 
     Temperature and biases make the cross-entropy with the class shares least (Guo et al. 2017, with the biases of
-    their vector scaling). With the shares of web pictures, mostly neutral and happy, the rare classes would hardly ever
-    come first; so of ``EVENNESS`` the one is taken that makes accuracy and macro F1 together best. Each threshold is the first of ``GRID`` with the best positive-class F1, as HSEmotion's.
+    their vector scaling). With the shares of web pictures, mostly neutral and happy, the rare classes would hardly
+    ever come first; so of ``EVENNESS`` the one is taken that makes accuracy and macro F1 together best. Each threshold
+    is the first of ``GRID`` with the best positive-class F1, as HSEmotion's.
 
     Args:
         scores: (n, outputs) raw outputs for ``rows``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +15,10 @@ import numpy as np
 from .. import __version__
 from ..errors import ModelUnavailable
 from ..formats.sidecar import libraries
-from ..networks import trained
+from ..networks import engines, trained
 from ..networks.architectures import Network
 from ..networks.cards import ModelCard, NetworkSpec, network_card
+from ..networks.conversion import spec_of
 from ..outputs import replacing
 from ..tasks import ACTION_UNITS
 from . import report
@@ -71,7 +71,7 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
         "au_thresholds": thresholds,
     }
     weights = folder / f"{plan.name}.safetensors"
-    facts["onnx_sha256"] = _graph(network, plan, weights, say)
+    facts["onnx_sha256"] = _graph(network, spec_of(card), weights, say)
     trained.write(weights, network, card, facts)
     _write_page(folder, plan, card, facts, trainer.log, say)
     return facts
@@ -125,17 +125,15 @@ def _described(plan: Plan, samples: Samples) -> list[dict[str, Any]]:
     return rows
 
 
-def _graph(network: Network, plan: Plan, weights: Path, say: Callable[[str], None]) -> str | None:
+def _graph(network: Network, spec: NetworkSpec, weights: Path, say: Callable[[str], None]) -> str | None:
     """Write the ONNX graph beside the weights; its SHA-256, or None where it cannot be made."""
     target = trained.graph_path(weights)
     try:
-        with replacing(target) as part:
-            trained.write_graph(network, plan.size, part)
+        return engines.export_half(network, spec, target)
     except ModelUnavailable as error:
         say(f"no graph was written, so annotating needs torch: {error}")
         target.unlink(missing_ok=True)
         return None
-    return hashlib.sha256(target.read_bytes()).hexdigest()
 
 
 def _write_page(

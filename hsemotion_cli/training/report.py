@@ -254,10 +254,9 @@ def _mark_stages(panels: list[Axes], stages: list[tuple[float, float]]) -> None:
 def _number(value: Any) -> float:
     """A number as it is noted or as a CSV file has it; nan for anything else."""
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 # --- the page -------------------------------------------------------------------------------------------------
