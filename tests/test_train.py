@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import cv2
+import labelled
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,6 @@ from hsemotion_cli.tasks import ACTION_UNITS
 from hsemotion_cli.training import calibrate
 from hsemotion_cli.training.plan import Loss, Plan, Source, Stage
 from hsemotion_cli.training.views import LUMA
-from tests import labelled
 
 ASSETS = Path(__file__).parent.parent / "hsemotion_cli" / "assets"
 

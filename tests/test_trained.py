@@ -275,17 +275,6 @@ def test_reading_a_card_takes_neither_torch_nor_safetensors(file: Path) -> None:
     assert done.stdout.strip() == ""
 
 
-def test_both_say_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert trained.home() == weights.home()
-    monkeypatch.delenv("HSEMOTION_HOME")
-    for platform in ("linux", "darwin", "win32"):
-        monkeypatch.setattr(sys, "platform", platform)
-        assert trained.home() == weights.home()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert trained.home() == weights.home() == tmp_path / "hsemotion"
-
-
 # --- writing what cannot be -------------------------------------------------------------------------------------
 
 

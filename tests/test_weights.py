@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -297,6 +298,6 @@ def test_the_cache_is_where_the_platform_keeps_caches(
     platform: str, variable: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HSEMOTION_HOME", raising=False)
-    monkeypatch.setattr(weights.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setenv(variable, value)
     assert weights.home() == Path(expected)
