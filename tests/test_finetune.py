@@ -804,6 +804,8 @@ def driver(root: Path) -> None:
         status = os.waitpid(process, 0)[1]
         return os.waitstatus_to_exitcode(status)
 
+    for _ in range(2):  # what torch loads when it is first used is then there for all that follow
+        trainer(root / "warm", often, samples).run(stop_at=1)
     assert start(root / "whole", plan, nothing) == 0
     ends = [
         (plan, at_step(4)),  # before anything was kept

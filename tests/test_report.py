@@ -303,11 +303,11 @@ def overlapping(boxes: list[tuple[str, Any]]) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("stages", [(), (10,), (1, 20), (2, 2, 2, 2, 2, 2), (1, 1, 1, 1, 60)])
+@pytest.mark.parametrize("stages", [(), (10,), (1, 20), (2, 2, 2, 2, 2, 2), (1, 1, 1, 1, 160)])
 def test_nothing_is_written_over_anything_else_in_the_curves(
     tmp_path: Path, figures: list[Any], stages: tuple[int, ...]
 ) -> None:
-    log = [{**row, "attention": 200.0 / (k + 1), "step": 4300 * k} for k, row in enumerate(a_log(80, stages))]
+    log = [{**row, "attention": 200.0 / (k + 1), "step": 4300 * k} for k, row in enumerate(a_log(240, stages))]
     report.curves(log, tmp_path / "curves.png", "a network whose name is long, " * 5)
     (figure,) = figures
     boxes = texts(figure)

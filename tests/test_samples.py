@@ -216,6 +216,7 @@ CHANGES: list[tuple[str, Callable[[dict[str, np.ndarray]], object]]] = [
     (TORN, lambda c: c.update(offsets=c["offsets"][:-1])),
     (TORN, lambda c: c.update(encoded=c["encoded"][:-1])),
     (TORN, lambda c: c.update(offsets=c["offsets"] + 1)),
+    (TORN, lambda c: c["offsets"].__setitem__(0, 1)),
     (TORN, lambda c: c.update(offsets=c["offsets"][[0, 2, 1, 3]])),
     (TORN, lambda c: c.update(offsets=c["offsets"].astype(np.float64))),
     (TORN, lambda c: c.update(encoded=c["encoded"].astype(np.int16))),
