@@ -442,6 +442,7 @@ def the_facts() -> dict[str, Any]:
         "calibration": {
             "part": "calibration",
             "temperature": 1.23456,
+            "evenness": 0.4,
             "biases": dict(zip(todo.classes, rng.normal(size=8).tolist(), strict=True)),
         },
         "au_thresholds": {unit: round(0.1 * k, 1) for k, unit in enumerate(ACTION_UNITS)},
@@ -575,6 +576,7 @@ def test_the_page_of_a_run_says_everything() -> None:
         "- Commit: 0123456789abcdef0123456789abcdef01234567\n",
         "- Versions: hsemotion 0.4.0, torch 2.13.0+cpu\n",
         "(3.4 hours)",
+        "Evenness: 0.400. ",
         "hsemotion train finetune small-net.toml\n",
         "## Licence\n\nApache-2.0\n",
         "## Citation\n\nSomebody 2024\n",
@@ -790,7 +792,12 @@ def test_the_page_says_how_labels_were_made() -> None:
     facts["plan"] = replace(the_plan(), loss=plan.Loss(targets="majority")).to_json()
     assert "Expressions were trained on the class with the largest share alone." in report.card(facts)
 
-    facts["plan"]["sources"][0]["units"] = "labels"
+    facts["plan"]["sources"][1]["units"] = "blendshapes"
+    seen = report.card(facts)
+    assert "- lab: expression, and valence and arousal: from its table of labels, as far as it has them; action" in seen
+    assert seen.count("what mp-blendshapes sees") == 2
+
+    facts["plan"]["sources"][1]["units"] = facts["plan"]["sources"][0]["units"] = "labels"
     assert "mp-blendshapes" not in report.card(facts)
 
     facts["card"]["network"] |= {"valence_arousal": False, "action_units": ()}

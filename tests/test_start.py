@@ -426,3 +426,22 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         with pytest.raises(ModelUnavailable) as raised:
             start_from(FirstMobileFaceNet(10, 48), tmp_path / name, never)
         assert str(raised.value).startswith(f"{tmp_path / name}: cannot be read as safetensors (")
+
+
+# --- the network itself -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [16, 48, 64, 80, 96, 112])
+def test_the_first_mobilefacenet_takes_pictures_of_many_sizes(size: int) -> None:
+    network = FirstMobileFaceNet(7, size).eval()
+    with torch.no_grad():
+        scores, embeddings = network(pictures(2, size))
+    assert scores.shape == (2, 7) and embeddings.shape == (2, 512) == (2, network.embedding_size)
+    # What reduces the last map to the embedding, and nothing before it, is its pooling.
+    pooled = {id(p) for module in network.pooling for p in module.parameters()}
+    names = [name for name, parameter in network.features.named_parameters() if id(parameter) in pooled]
+    last = [name for name, parameter in network.features.named_parameters() if parameter.shape[-1] == size // 16]
+    kernel = max(name for name in last if network.features.get_parameter(name).shape[:2] == (512, 1))
+    ordered = [name for name, _ in network.features.named_parameters()]
+    assert names == ordered[ordered.index(kernel) :]
+    assert {id(p) for p in network.head.parameters()} == {id(network.fc.weight), id(network.fc.bias)}

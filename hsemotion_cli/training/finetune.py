@@ -182,8 +182,7 @@ class Trainer:
         """Replace the gradient by that at the worst point within the radius (Foret et al. 2021, algorithm 1)."""
         trained = [(p, p.grad) for p in self._trained() if p.grad is not None]
         norm = torch.stack([gradient.norm() for _, gradient in trained]).norm() + 1e-12
-        if not norm.isfinite():
-            return  # an overflow of float16, for which the scaler leaves this step out
+        # Kept, not computed back: where float16 overflows the moves are nan, and the scaler leaves the step out.
         before = [parameter.detach().clone() for parameter, _ in trained]
         with torch.no_grad():
             for parameter, gradient in trained:

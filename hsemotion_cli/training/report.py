@@ -296,11 +296,11 @@ def card(facts: Mapping[str, Any]) -> str:
             "versions" (name -> version), "device", "seconds", "steps", "onnx_sha256"; "data", a row for each part of
             each source with source, part, pictures, with_face, terms and, where the plan does not tell, labels (how
             they were made); "figures", by name of a set, as ``measure.Figures``; "calibration" (part, temperature,
-            biases by class or in their order); "au_thresholds"; "pictures", caption -> name of a file beside the page.
-            Whatever is missing, None or empty is left out.
+            evenness, biases by class or in their order); "au_thresholds"; "pictures", caption -> name of a file beside
+            the page. Whatever is missing, None or empty is left out.
 
     Returns:
-        the page; figures have 3 decimals, the plan is in full as TOML, files in it by their names only.
+        the page; figures have 3 decimals, the plan is there in full, as TOML that ``plan.read`` reads.
     """
     sections: list[str] = []
     for section in (
@@ -447,7 +447,9 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
         if facts.get(key):
             lines += [f"- SHA-256 of {what}: {_text(facts[key])}"]
     if plan := _part(facts, "plan"):
-        lines += [*([""] if lines else []), *_block("toml", _toml(_by_name(plan)))]
+        # As people write plans: one [[source]] and one [[stage]] after the other.
+        written = {{"sources": "source", "stages": "stage"}.get(key, key): value for key, value in plan.items()}
+        lines += [*([""] if lines else []), *_block("toml", _toml(written))]
     for caption, file in _part(facts, "pictures").items():
         lines += ["", f"![{_text(caption)}](<{re.sub('[<>]', '', _flat(file))}>)"]
     return ["## Training", "", *lines] if lines else []
@@ -512,6 +514,12 @@ def _calibration(facts: Mapping[str, Any]) -> list[str]:
             f"Temperature: {_value(found['temperature'])}. The logits of the expressions are divided by it"
             + (", after the biases were added to them" if biases else "")
             + ". The last layer's weights have this built in, so that nobody needs to apply it.",
+            "",
+        ]
+    if found.get("evenness") is not None:
+        lines += [
+            f"Evenness: {_value(found['evenness'])}. A share p counts as p to the power of 1 minus this, so that rare "
+            "expressions come first more often; the biases contain it.",
             "",
         ]
     if biases:
@@ -606,20 +614,6 @@ def _listed(words: Iterable[str]) -> str:
     *first, last = words
     comma = "," if any(" and " in word for word in (*first, last)) else ""
     return f"{', '.join(first)}{comma} and {last}" if first else last
-
-
-def _by_name(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan with its files by their names, as its digest has them: where they lay concerns nobody."""
-    found = dict(plan)
-    if found.get("start"):
-        found["start"] = Path(found["start"]).name
-    if found.get("sources"):
-        found["sources"] = [
-            {key: Path(value).name if key == "path" and value else value for key, value in source.items()}
-            for source in found["sources"]
-        ]
-    # As a plan is written: one [[source]] and one [[stage]] after the other.
-    return {{"sources": "source", "stages": "stage"}.get(key, key): value for key, value in found.items()}
 
 
 def _toml(data: Mapping[str, Any], where: str = "") -> list[str]:
