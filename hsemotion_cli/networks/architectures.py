@@ -368,7 +368,7 @@ class FirstMobileFaceNet(Network):
     Chen et al. 2018 (arXiv:1804.07573), table 1, up to the depth-wise convolution over the whole last map, and a
     1 x 1 convolution after it, whose 512 outputs are the embedding. Like TensorFlow's "SAME", layers of stride 2
     are padded at the right and at the bottom only: with the usual padding, weights trained so would see their last
-    maps shifted by a whole cell. Its depth-wise layers end in a ReLU, the other ones in a PReLU.
+    maps shifted by a whole cell.
 
     Args:
         outputs: of the head.
