@@ -6,15 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics
+from .refine import mixed
 
 WEIGHTS = np.round(np.arange(0, 1.01, 0.1), 1)
 """Weights of the first model that are tried: HSEmotion's grid (ABAW-7)."""
-
-
-def blended(first: NDArray[np.floating], second: NDArray[np.floating], weight: float) -> NDArray[np.float64]:
-    """(n, columns) weighted mean; what only one of the two says is that one's, as ``refine.blend`` does it."""
-    mixed = weight * first.astype(np.float64) + (1 - weight) * second
-    return np.where(np.isnan(first), second, np.where(np.isnan(second), first, mixed))
 
 
 def choose_weight(
@@ -30,7 +25,7 @@ def choose_weight(
     Raises:
         ValueError: another task.
     """
-    scores = [_score(blended(first, second, weight), truth, task) for weight in WEIGHTS]
+    scores = [_score(mixed(first, second, weight), truth, task) for weight in WEIGHTS]
     best = max(scores)
     return float(
         min((w for w, score in zip(WEIGHTS, scores, strict=True) if score >= best), key=lambda w: abs(w - 0.5))

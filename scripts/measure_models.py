@@ -28,18 +28,19 @@ from hsemotion_cli.domain import Face
 from hsemotion_cli.geometry import GeometryModel
 from hsemotion_cli.networks import trained
 from hsemotion_cli.networks.model import interpreted
-from hsemotion_cli.tasks import EXPRESSIONS
+from hsemotion_cli.refine import mixed
+from hsemotion_cli.tasks import BASIC_EXPRESSIONS
 from hsemotion_cli.training import finetune
 from hsemotion_cli.training.samples import Samples, read
 from hsemotion_cli.training.views import Viewer
-from hsemotion_cli.tuning import blended, choose_weight
+from hsemotion_cli.tuning import choose_weight
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "models" / "embedded.json"
 CARD = ROOT / "docs" / "models" / "embedded.md"
 RECIPE = ROOT / "hsemotion_cli" / "assets" / "default_recipe.json"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-EIGHT = EXPRESSIONS[:8]
+EIGHT = BASIC_EXPRESSIONS
 GEOMETRY = "mp-blendshapes"
 
 Tasks = dict[str, NDArray[np.float64]]
@@ -63,7 +64,7 @@ def main() -> None:
     for name, said in seen.items():
         report["figures"][name] = measure(said, samples)
     for name, weights in report["weights"].items():
-        both = {task: blended(seen[name][task], seen[GEOMETRY][task], weights[task]) for task in weights}
+        both = {task: mixed(seen[name][task], seen[GEOMETRY][task], weights[task]) for task in weights}
         report["figures"][f"{name},{GEOMETRY}"] = measure(both, samples)
     if options.mead:
         report["mead"] = clips(options.mead, report["weights"])

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 LAYERS = (
     "errors domain tasks interrupts clock memory",
     "outputs source scenes schema stamps truth metrics networks.cards networks.pickles networks.architectures",
-    "pictures crops drawing heads tuning networks.checkpoints networks.onnx_graphs",
+    "pictures crops drawing heads networks.checkpoints networks.onnx_graphs",
     "video painter networks.conversion",
     "networks.trained",
     "registry",
@@ -24,7 +24,7 @@ LAYERS = (
     "networks.engines",
     "networks.model",
     "predict refine",
-    "formats.table formats.archive formats.sidecar formats.features",
+    "formats.table formats.archive formats.sidecar formats.features tuning",
     "training.features training.head_page",
     "training.heads",
     "training.samples training.losses training.start training.report",

@@ -102,8 +102,11 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | _LENGTH]) + length + bytes([size]) + content
 
 
-def export(network: Network, size: int, target: Path) -> None:
+def export(network: Network, size: int, target: Path, fold: bool = True) -> None:
     """Write a network as an ONNX graph: "input" (n, 3, size, size) -> "scores", "embeddings".
+
+    Args:
+        fold: multiply normalisations into the kernels before them.
 
     Raises:
         ModelUnavailable: torch cannot export it.
@@ -121,6 +124,7 @@ def export(network: Network, size: int, target: Path) -> None:
                 str(target),
                 dynamo=False,
                 opset_version=OPSET,
+                do_constant_folding=fold,
                 input_names=["input"],
                 output_names=["scores", "embeddings"],
                 dynamic_axes={name: {0: "faces"} for name in ("input", "scores", "embeddings")},

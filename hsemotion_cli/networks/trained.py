@@ -25,7 +25,6 @@ import os
 import re
 import struct
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -493,9 +492,7 @@ def write_graph(network: Network, size: int, target: Path) -> None:
     Raises:
         ModelUnavailable: torch cannot export it, or the ``onnx`` package is missing.
     """
-    import torch
-
-    from .onnx_graphs import OPSET
+    from .onnx_graphs import export
 
     try:
         import onnx
@@ -503,23 +500,7 @@ def write_graph(network: Network, size: int, target: Path) -> None:
         raise ModelUnavailable(
             f"writing a graph with half-precision weights needs the onnx package ({error}): pip install onnx."
         ) from error
-    names = ["input", "scores", "embeddings"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as in ``onnx_graphs.export``
-        try:
-            torch.onnx.export(
-                network,
-                (torch.zeros(2, 3, size, size),),
-                str(target),
-                dynamo=False,
-                opset_version=OPSET,
-                do_constant_folding=False,
-                input_names=names[:1],
-                output_names=names[1:],
-                dynamic_axes={name: {0: "faces"} for name in names},
-            )
-        except (RuntimeError, ValueError, TypeError, ImportError) as error:
-            raise ModelUnavailable(f"torch {torch.__version__} cannot export this network ({error}).") from error
+    export(network, size, target, fold=False)
     model = onnx.load(str(target))
     _halve(model.graph)
     target.write_bytes(model.SerializeToString(deterministic=True))

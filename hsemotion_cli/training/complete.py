@@ -45,8 +45,7 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
     """
     plan, samples = trainer.plan, trainer.samples
     network = copy.deepcopy(trainer.result())
-    part = "calibration" if len(samples.rows("calibration")) else "validation"
-    rows = samples.rows(part)
+    rows = samples.rows(trainer.set_aside)
     calibration = fit(trainer.predict(rows), samples, rows, plan)
     build_in(network, plan, calibration)
     network = trained.rounded(network)
@@ -63,7 +62,7 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
         "data": _described(plan, samples),
         "figures": measured(trainer, network, calibration),
         "calibration": {
-            "part": part,
+            "part": trainer.set_aside,
             "temperature": calibration.temperature,
             "evenness": calibration.evenness,
             "biases": dict(zip(plan.classes, calibration.biases, strict=False)),

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from ..errors import InputError, ModelUnavailable, UsageError
 from ..networks.architectures import ARCHITECTURES, Network, build, known
 from ..outputs import whole
-from ..tasks import TASKS
 from . import losses
 from .measure import Figures, figures
 from .plan import NORMALISATIONS, Plan, Stage
@@ -119,6 +118,11 @@ class Trainer:
     def steps(self) -> int:
         """Steps of the whole run."""
         return int(self.ends[-1])
+
+    @property
+    def set_aside(self) -> str:
+        """The part that epochs are told apart by and calibrations are fitted on: the one for it, if there is one."""
+        return "calibration" if len(self.samples.rows("calibration")) else "validation"
 
     def run(self, progress: Progress | None = None, stop_at: int | None = None) -> None:
         """Train to the end (or to a step, for tests), with a checkpoint every few minutes and after every epoch."""
@@ -277,15 +281,14 @@ class Trainer:
         return labels
 
     def _some_images(self) -> Tensor:
-        rows = np.concatenate([draw.rows(0) for draw in self.draws])
-        rng = np.random.default_rng((self.plan.seed, 2))
-        chosen = rng.choice(self.draws[0].pool, min(_CALIBRATION_IMAGES, len(self.draws[0].pool)), replace=False)
-        return torch.from_numpy(self.viewer.batch(self.samples, chosen if len(chosen) else rows))
+        rng, pool = np.random.default_rng((self.plan.seed, 2)), self.draws[0].pool
+        chosen = rng.choice(pool, min(_CALIBRATION_IMAGES, len(pool)), replace=False)
+        return torch.from_numpy(self.viewer.batch(self.samples, chosen))
 
     # --- figures, checkpoint ----------------------------------------------------------------------------------
 
     def _note(self, stage: int, epoch: float, rate: float, parts: dict[str, float], seconds: float) -> None:
-        part = "calibration" if len(self.samples.rows("calibration")) else "validation"
+        part = self.set_aside
         found = self.measure(part, averaged=True)
         row = {"stage": stage, "epoch": round(epoch, 3), "step": self.step, "rate": rate, **parts}
         row |= {f"{part}_{name}": value for name, value in found.summary().items()}
@@ -359,8 +362,7 @@ class Trainer:
 
 def split(scores: Tensor, plan: Plan) -> dict[str, Tensor]:
     """(n, outputs) -> task -> its columns, in the order of the outputs."""
-    counts = [len(plan.classes) if task == "expression" else len(TASKS[task]) for task in plan.tasks]
-    return dict(zip(plan.tasks, scores.split(counts, dim=1), strict=True))
+    return dict(zip(plan.columns, scores.split(list(plan.columns.values()), dim=1), strict=True))
 
 
 def infer(

@@ -30,6 +30,7 @@ from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from ..truth import AFFWILD2_EXPRESSIONS
 from .features import Clips, Rows
 from .head_page import figures, nll
+from .losses import one_minus_ccc
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "expression": AFFWILD2_EXPRESSIONS,
@@ -201,14 +202,6 @@ def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Mean over rows and units of w0^(1 - y) w1^y times binary cross-entropy; weights: as ``unit_weights``."""
     each = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return (torch.where(labels > 0.5, weights[1], weights[0]) * each).mean()
-
-
-def one_minus_ccc(said: Tensor, labels: Tensor) -> Tensor:
-    """1 - mean over the columns of Lin's concordance, with moments over n."""
-    x, y = said - said.mean(dim=0), labels - labels.mean(dim=0)
-    apart = (said.mean(dim=0) - labels.mean(dim=0)).square()
-    below = x.square().mean(dim=0) + y.square().mean(dim=0) + apart
-    return 1 - (2 * (x * y).mean(dim=0) / (below + 1e-8)).mean()
 
 
 def one_minus_pearson(said: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

@@ -105,5 +105,5 @@ def expression(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes:
 
 def columns(scores: NDArray[np.floating], plan: Plan) -> dict[str, NDArray[np.floating]]:
     """(n, outputs) -> task -> its columns."""
-    counts = [len(plan.classes) if task == "expression" else len(TASKS[task]) for task in plan.tasks]
-    return dict(zip(plan.tasks, np.split(scores, np.cumsum(counts)[:-1], axis=1), strict=True))
+    ends = np.cumsum(list(plan.columns.values()))
+    return dict(zip(plan.columns, np.split(scores, ends[:-1], axis=1), strict=True))

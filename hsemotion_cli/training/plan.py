@@ -172,10 +172,14 @@ class Plan:
         return tuple(task for task in TASKS if getattr(self.loss, task) > 0)
 
     @property
+    def columns(self) -> dict[str, int]:
+        """Task -> its columns of the last layer, in their order."""
+        return {task: len(self.classes if task == "expression" else TASKS[task]) for task in self.tasks}
+
+    @property
     def outputs(self) -> int:
         """Columns of the last layer."""
-        counts = {"expression": len(self.classes)}
-        return sum(counts.get(task, len(TASKS[task])) for task in self.tasks)
+        return sum(self.columns.values())
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; of paths only the last part, since a card must not tell where somebody keeps things."""
