@@ -204,10 +204,13 @@ def test_the_log_is_what_was_seen(tmp_path: Path) -> None:
     assert [row["stage"] for row in run.log] == [0, 0, 0, 1]
     rows = logged_in(tmp_path)
     assert len(rows) == 4
+    begin = 0
     for row, logged in zip(rows, run.log, strict=True):
         assert {name: float(value) for name, value in row.items()} == pytest.approx(logged)
-        parts = seen[logged["step"] - 1][2]
-        assert parts == {name: logged[name] for name in parts}
+        steps = [parts for _, _, parts in seen[begin : logged["step"]]]
+        begin = logged["step"]
+        for name in steps[0]:  # the mean over the epoch
+            assert logged[name] == pytest.approx(np.mean([parts[name] for parts in steps]), rel=1e-6)
         assert logged["rate"] == run._rate(logged["step"] - 1, logged["stage"])
         total = sum(logged[task] for task in plan.tasks)
         assert logged["loss"] == pytest.approx(total, rel=1e-5)
@@ -652,6 +655,36 @@ def test_the_best_needs_something_to_tell_it_by(tmp_path: Path) -> None:
     assert set(run.log[-1]) >= {"epoch", "loss"}
 
 
+@given(alpha=st.floats(0.05, 5.0), seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))
+def test_pictures_and_labels_are_mixed_alike(alpha: float, seed: int, count: int) -> None:
+    """Labels that can be read off the picture can be read off the mixture; each is above all itself."""
+    chance = np.random.default_rng(seed)
+    own = torch.from_numpy(chance.random((count, 3)).astype(np.float32))
+    lacking = own.clone()
+    lacking[chance.random(count) < 0.4] = torch.nan
+    images = own[:, :, None, None].repeat(1, 1, 2, 2)
+    found = finetune.mixed_up(finetune.Batch(images, {"a": own, "b": lacking}), alpha, np.random.default_rng(seed))
+    torch.testing.assert_close(found.images[:, :, 1, 0], found.labels["a"])
+    apart = (found.labels["a"][:, None] - own[None]).norm(dim=2)
+    between = (own[:, None] - own[None]).norm(dim=2)
+    # On the way to another picture, and never past the middle.
+    assert all((apart[k] + apart[k, k] <= between[k] + 1e-5).any() or apart[k, k] < 1e-5 for k in range(count))
+    assert (apart.diagonal() <= between.max(dim=1).values / 2 + 1e-5).all()
+    told = ~found.labels["b"].isnan()
+    torch.testing.assert_close(found.labels["b"][told], found.labels["a"][told])
+    assert found.labels["b"][lacking.isnan()].isnan().all()
+
+
+def test_mixing_shows_in_what_is_trained_on(tmp_path: Path) -> None:
+    samples = telling(30)
+    plain = trainer(tmp_path / "plain", planned(augmentation=STILL), samples)._batch(0)
+    mixing = planned(augmentation=replace(STILL, mixup=1.0))
+    mixed = trainer(tmp_path / "mixed", mixing, samples)._batch(0)
+    assert set(np.unique(plain.labels["expression"].numpy())) == {0, 1}
+    assert ((mixed.labels["expression"] > 0) & (mixed.labels["expression"] < 1)).any()
+    assert not torch.equal(mixed.images, plain.images)
+
+
 # --- going on ---------------------------------------------------------------------------------------------------
 
 
@@ -660,7 +693,7 @@ def busy() -> Plan:
     return planned(
         Stage(1.5, rate=3e-3, batch=7, scope="head"),
         Stage(3.4, rate=3e-3, batch=8, balance=0.5),
-        augmentation=replace(LIVELY, erase=0.5, noise=0.1),
+        augmentation=replace(LIVELY, erase=0.5, noise=0.1, mixup=0.3),
         optimiser=Optimiser("adamw", weight_decay=0.02, sam=0.05),
         dropout=0.3,
         average=0.9,

@@ -100,6 +100,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.log: list[dict[str, Any]] = []
+        self.summed: dict[str, float] = {}
         self.best = -math.inf
         kept = self._read_checkpoint()
         if kept is None and plan.start is not None:
@@ -135,6 +136,7 @@ class Trainer:
                 self._set_scope(self.plan.stages[stage].scope)
             rate = self._rate(step, stage)
             parts = self._learn(batch, rate, step)
+            self.summed = {name: self.summed.get(name, 0.0) + value for name, value in parts.items()}
             self.step = step + 1
             if progress:
                 progress(self.step, self.steps, parts)
@@ -142,7 +144,10 @@ class Trainer:
             within = self.step - int(self.ends[stage] - draw.steps)
             epoch_ends = within % draw.epoch_steps == 0 or self.step == self.ends[stage]
             if epoch_ends:
-                self._note(stage, within / draw.epoch_steps, rate, parts, self.seconds + time.monotonic() - begun)
+                steps = (within - 1) % draw.epoch_steps + 1
+                means = {name: value / steps for name, value in self.summed.items()}
+                self._note(stage, within / draw.epoch_steps, rate, means, self.seconds + time.monotonic() - begun)
+                self.summed = {}
             if epoch_ends or time.monotonic() - saved > 60 * self.plan.checkpoint:
                 now = time.monotonic()
                 self.seconds, begun, saved = self.seconds + now - begun, now, now
@@ -248,7 +253,13 @@ class Trainer:
     # --- pictures ---------------------------------------------------------------------------------------------
 
     def _batches(self, begin: int, end: int) -> Iterator[tuple[int, Batch]]:
-        """Step and batch; the next batches are made while a step is computed."""
+        """Step and batch; on a GPU the next batches are made while a step is computed.
+
+        On a CPU they would only hold up its threads, which wait for each other many times a step.
+        """
+        if not self.device.startswith("cuda"):
+            yield from ((step, self._batch(step)) for step in range(begin, end))
+            return
         ahead = 3
         with ThreadPoolExecutor(1) as pool:
             waiting: list[tuple[int, Future[Batch]]] = []
@@ -270,7 +281,10 @@ class Trainer:
         rows = self.draws[stage].rows(step - int(self.ends[stage] - self.draws[stage].steps))
         rng = np.random.default_rng((self.plan.seed, 1, step))
         views = [self.viewer.varied(self.samples, int(row), self.plan.augmentation, rng) for row in rows]
-        return Batch(torch.from_numpy(np.stack(views)), self._labels(rows))
+        batch = Batch(torch.from_numpy(np.stack(views)), self._labels(rows))
+        if self.plan.augmentation.mixup:
+            batch = mixed_up(batch, self.plan.augmentation.mixup, rng)
+        return batch
 
     def _labels(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
         labels = {task: torch.from_numpy(getattr(self.samples, task)[rows]) for task in self.plan.tasks}
@@ -331,6 +345,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "log": self.log,
+            "summed": self.summed,
         }
         _save(self.folder / CHECKPOINT, state)
 
@@ -357,7 +372,26 @@ class Trainer:
         self.optimiser.load_state_dict(kept["optimiser"])
         if kept["scaler"]:  # empty, where float16 had no part in it
             self.scaler.load_state_dict(kept["scaler"])
-        self.step, self.seconds, self.best, self.log = (kept[k] for k in ("step", "seconds", "best", "log"))
+        for name in ("step", "seconds", "best", "log", "summed"):
+            setattr(self, name, kept[name])
+
+
+def mixed_up(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
+    """Every picture and its labels averaged with another's of the batch, a Beta(alpha, alpha) of it (mixup).
+
+    The larger share is the picture's own (Zhang et al. 2018, arXiv:1710.09412; the order does not matter there). A
+    label that one of the two lacks, the mixture lacks.
+    """
+    count = len(batch.images)
+    own = torch.from_numpy(rng.beta(alpha, alpha, count).astype(np.float32))
+    own = torch.maximum(own, 1 - own)
+    partners = torch.from_numpy(rng.permutation(count))
+
+    def mix(values: Tensor) -> Tensor:
+        share = own.view(-1, *[1] * (values.ndim - 1))
+        return share * values + (1 - share) * values[partners]
+
+    return Batch(mix(batch.images), {task: mix(values) for task, values in batch.labels.items()})
 
 
 def split(scores: Tensor, plan: Plan) -> dict[str, Tensor]:
