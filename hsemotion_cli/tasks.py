@@ -1,4 +1,4 @@
-"""The affect tasks: their names, their orders, and how scores become labels.
+"""The affect tasks: their names and their orders.
 
 Everything is matched by name; an order is only ever used together with the tuple that names it.
 Sources: Aff-Wild2 EXPR order and the seven compound classes are those of the ABAW challenges
@@ -6,9 +6,6 @@ Sources: Aff-Wild2 EXPR order and the seven compound classes are those of the AB
 """
 
 from __future__ import annotations
-
-import numpy as np
-from numpy.typing import NDArray
 
 BASIC_EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
 """AffectNet's eight, in Aff-Wild2's order with contempt in place of its last one."""
@@ -40,17 +37,3 @@ TASKS: dict[str, tuple[str, ...]] = {
     "action_units": ACTION_UNITS,
 }
 """Task -> names of its columns, in the order in which every score array holds them."""
-
-
-def compound_scores(expression: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Scores of the seven compound expressions.
-
-    Args:
-        expression: (n, 9) probabilities in the order of ``EXPRESSIONS``.
-
-    Returns:
-        (n, 7) in [0, 0.5]: for each compound the arithmetic mean of the probabilities of its two parts
-        (HSEmotion's ABAW-6 rule). They do not sum to one.
-    """
-    first, second = ([EXPRESSIONS.index(pair[k]) for pair in COMPOUNDS.values()] for k in (0, 1))
-    return (expression[:, first] + expression[:, second]) / 2

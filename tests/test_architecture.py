@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 # A file imports only from lines above its own.
 LAYERS = (
     "errors domain tasks interrupts clock memory",
-    "outputs source scenes schema stamps truth metrics networks.cards networks.pickles networks.architectures",
+    "outputs source scenes schema stamps truth metrics compound abaw.challenges networks.cards networks.pickles networks.architectures",
     "pictures crops drawing heads networks.checkpoints networks.onnx_graphs",
     "video painter networks.conversion",
     "networks.trained",
@@ -25,6 +25,7 @@ LAYERS = (
     "networks.model",
     "predict refine",
     "formats.table formats.archive formats.sidecar formats.features tuning",
+    "abaw.predictions",
     "training.features training.head_page",
     "training.heads",
     "training.samples training.losses training.start training.report",

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from test_smooth import scores, timeline
 
 from hsemotion_cli import schema
+from hsemotion_cli.compound import compounds
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.formats import archive, table
 from hsemotion_cli.outputs import whole
 from hsemotion_cli.recipe import Recipe
 from hsemotion_cli.refine import Affect, refine
-from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, COMPOUNDS, EXPRESSIONS, compound_scores
+from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, COMPOUNDS, EXPRESSIONS
 from hsemotion_cli.timeline import Timeline
 
 THRESHOLDS = dict.fromkeys(ACTION_UNITS, 0.5)
@@ -256,7 +257,7 @@ def test_compound_scores_are_means_of_the_challenges_pairs() -> None:
     pairs = ((3, 7), (4, 7), (6, 7), (2, 7), (0, 7), (6, 3), (6, 0))
     names = ("fearfully_surprised", "happily_surprised", "sadly_surprised", "disgustedly_surprised")
     assert tuple(COMPOUNDS) == (*names, "angrily_surprised", "sadly_fearful", "sadly_angry")
-    scored = compound_scores(np.eye(9))
+    scored = compounds(np.eye(9))
     for k, pair in enumerate(pairs):
         for c, name in enumerate(EXPRESSIONS):
             assert scored[c, k] == (0.5 if name != "other" and affectnet.index(name) in pair else 0.0)

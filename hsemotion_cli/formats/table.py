@@ -15,10 +15,11 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compound import compounds
 from ..errors import InputError, UsageError
 from ..refine import Affect
 from ..schema import ADDED, COLUMNS, NAMES
-from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL, compound_scores
+from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL
 
 if TYPE_CHECKING:
     import pandas
@@ -78,7 +79,7 @@ def _block(affect: Affect, frame: NDArray[np.intp], row: NDArray[np.intp]) -> Bl
     for k, unit in enumerate(ACTION_UNITS):
         present = units[:, k] >= affect.recipe.thresholds[unit]
         block[f"{unit}_c"] = [None if math.isnan(p) else int(c) for p, c in zip(units[:, k], present, strict=True)]
-    compound = compound_scores(expression)
+    compound = compounds(expression)
     block["compound"], _ = _label("", compound, tuple(COMPOUNDS))
     block |= _scores("p_{}", tuple(COMPOUNDS), compound)
     return {name: block[name] for name in NAMES}
