@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 # A file imports only from lines above its own.
 LAYERS = (
     "errors domain tasks interrupts clock memory",
-    "outputs source scenes schema stamps truth metrics compound abaw.challenges networks.cards networks.pickles networks.architectures",
+    "outputs source scenes schema stamps truth metrics compound abaw.challenges",
+    "networks.cards networks.pickles networks.architectures",
     "pictures crops drawing heads networks.checkpoints networks.onnx_graphs",
     "video painter networks.conversion",
     "networks.trained",
@@ -25,10 +26,11 @@ LAYERS = (
     "networks.model",
     "predict refine",
     "formats.table formats.archive formats.sidecar formats.features tuning",
-    "abaw.predictions",
-    "training.features training.head_page",
+    "abaw.predictions abaw.lists abaw.tally abaw.audio",
+    "abaw.submission abaw.evaluation abaw.tuning",
+    "training.features training.head_page training.losses",
     "training.heads",
-    "training.samples training.losses training.start training.report",
+    "training.samples training.start training.report",
     "training.views",
     "training.plan",
     "training.measure training.sources",
@@ -40,6 +42,7 @@ LAYERS = (
     "commands.console",
     "commands.annotate commands.extract commands.smooth commands.render commands.train_heads",
     "commands.train_finetune",
+    "commands.evaluate commands.tune commands.submit",
     "commands.models commands.schema commands.doctor",
 )
 LEVEL = {name: k for k, layer in enumerate(LAYERS) for name in layer.split()}
