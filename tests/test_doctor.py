@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -55,6 +56,24 @@ def test_a_damaged_model_fails_its_checks(monkeypatch: pytest.MonkeyPatch) -> No
     assert "mp_blendshapes.safetensors is damaged" in found["model files"]["says"]
     assert "is not the file it should be" in found["end to end"]["says"]
     assert found["codecs"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "says"),
+    [(".safetensors", "it is damaged"), (".onnx", "missing or damaged"), (None, "there is no such file")],
+)
+def test_a_damaged_network_fails_its_check(
+    suffix: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in registry.SHIPPED if suffix else ():
+        for kind in (".safetensors", ".onnx"):
+            content = bytearray((registry.ASSETS / name).with_suffix(kind).read_bytes())
+            content[-9] ^= kind == suffix
+            (tmp_path / name).with_suffix(kind).write_bytes(content)
+    monkeypatch.setattr(registry, "ASSETS", tmp_path)
+    monkeypatch.setattr(doctor, "CHECKS", {"model files": doctor.CHECKS["model files"]})
+    row = results(1)["model files"]
+    assert not row["ok"] and says in row["says"]
 
 
 def test_a_mediapipe_that_reports_fails(monkeypatch: pytest.MonkeyPatch) -> None:

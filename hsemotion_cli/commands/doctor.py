@@ -95,14 +95,19 @@ def _has(codec: str, mode: Literal["r", "w"]) -> bool:
 
 def _models() -> str:
     from ..faces import BUNDLE, BUNDLE_SHA256
-    from ..registry import MODELS
+    from ..networks import trained
+    from ..registry import ASSETS, MODELS, SHIPPED
 
     wanted = {BUNDLE: BUNDLE_SHA256} | {c.file: c.sha256 for c in MODELS.values() if c.file and c.sha256}
     for name, sha256 in wanted.items():
         data = files("hsemotion_cli").joinpath("assets", name).read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
             _fail(f"{name} is damaged: reinstall hsemotion.")
-    return f"{len(wanted)} files match their SHA-256"
+    for name in SHIPPED:
+        trained.verify(ASSETS / name)
+        if trained.graph(ASSETS / name) is None:
+            _fail(f"the graph of {name} is missing or damaged: reinstall hsemotion.")
+    return f"{len(wanted) + 2 * len(SHIPPED)} files match their SHA-256"
 
 
 def _torch() -> str:

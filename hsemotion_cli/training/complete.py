@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -143,17 +144,29 @@ def _write_page(
     log: list[dict[str, Any]],
     say: Callable[[str], None],
 ) -> None:
-    page = report.card({"card": {**asdict(card), "path": None}, **facts})
+    pictures = _draw(folder, plan, facts, log, say)
+    page = report.card({"card": {**asdict(card), "path": None}, "pictures": pictures, **facts})
     with replacing(folder / f"{plan.name}.md") as part:
         part.write_text(page, encoding="utf-8")
+
+
+def _draw(
+    folder: Path, plan: Plan, facts: dict[str, Any], log: list[dict[str, Any]], say: Callable[[str], None]
+) -> dict[str, str]:
+    """Curves and confusion matrices; caption -> file."""
+    drawn = {}
     try:
         report.curves(log, folder / "curves.png", plan.name)
+        drawn["Losses and figures over the run"] = "curves.png"
         for name, found in facts["figures"].items():
             if found["expression"]:
-                picture = folder / f"confusion-{name.split()[0]}.png"
-                report.confusion(found["expression"], plan.classes, picture, f"{plan.name}: {name}")
+                plain = re.sub(r"[^A-Za-z0-9._-]", "-", name.removesuffix(" validation"))
+                picture = f"confusion-{plain}.png"
+                report.confusion(found["expression"], plan.classes, folder / picture, f"{plan.name}: {name}")
+                drawn[f"Confusion matrix, {name}"] = picture
     except ModelUnavailable as error:
         say(f"no pictures were drawn: {error}")
+    return drawn
 
 
 def _commit() -> str | None:
