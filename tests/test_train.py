@@ -164,7 +164,10 @@ def test_from_a_plan_to_an_annotated_video(folder: Path, smile: Path, tmp_path: 
         "tiny.safetensors", "tiny.onnx", "tiny.md", "log.csv", "curves.png", "confusion-folder.png", "checkpoint.pt",
     }  # fmt: skip
     assert str(tmp_path) not in (out / "tiny.safetensors").read_bytes()[:20000].decode(errors="ignore")
-    assert "(curves.png)" in (out / "tiny.md").read_text() and "(confusion-folder.png)" in (out / "tiny.md").read_text()
+    assert (
+        "(<curves.png>)" in (out / "tiny.md").read_text()
+        and "(<confusion-folder.png>)" in (out / "tiny.md").read_text()
+    )
     assert "ours" in (out / "tiny.md").read_text() and facts["plan_sha256"] in (out / "tiny.md").read_text()
     log = list(csv.DictReader((out / "log.csv").read_text().splitlines()))
     assert [row["step"] for row in log] == [str(facts["steps"] // 2), str(facts["steps"])]
