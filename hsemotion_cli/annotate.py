@@ -17,6 +17,9 @@ from .domain import Reading
 from .errors import InputError, UsageError
 from .faces import FaceFinder, see
 from .formats import archive, sidecar, table
+from .heads import Head
+from .hearing import Heard, Listener
+from .networks.wav2vec import Wav2Vec2
 from .outputs import prepare_folder, together, whole
 from .recipe import Recipe
 from .refine import Affect, refine
@@ -45,6 +48,8 @@ class Settings:
         threshold: detector confidence from which a candidate counts.
         batch_size: faces scored together.
         running: what runs networks, and where.
+        audio_head: a head on sound, where the recipe blends with it.
+        audio_weights: folder or name of what that head stands on; see ``networks.wav2vec.Wav2Vec2``.
     """
 
     recipe: Recipe
@@ -58,8 +63,16 @@ class Settings:
     threshold: float = 0.5
     batch_size: int = 8
     running: predict.Running = field(default_factory=predict.Running)
+    audio_head: Head | None = None
+    audio_weights: str | None = None
 
     def __post_init__(self) -> None:
+        names = self.recipe.models
+        if (registry.SOUND.name in names) != (self.audio_head is not None) or names == (registry.SOUND.name,):
+            raise UsageError(
+                f"the models are {' and '.join(names)}: {registry.SOUND.name} is what hears beside a model that sees, "
+                "with the head that --audio-head names."
+            )
         if self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
         if not 0 < self.image_fps < float("inf"):
@@ -102,12 +115,13 @@ class Annotator:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.cards = {name: registry.card(name) for name in settings.recipe.models}
+        self.cards = {name: registry.card(name) for name in settings.recipe.models if name != registry.SOUND.name}
         self.crops = sorted({card.crop for card in self.cards.values() if card.crop})
 
     def __enter__(self) -> Annotator:
         settings = self.settings
         self.models = predict.load_all(self.cards.values(), settings.running)
+        self.listener = _listener(settings) if settings.audio_head is not None else None
         self.finder = FaceFinder(settings.min_face, settings.threshold)
         self.finder.__enter__()
         return self
@@ -131,9 +145,12 @@ class Annotator:
         source = open_source(path, settings.image_fps)
         prepare_folder(folder)
         progress = progress or _silent
+        heard = self._listen(path, clock, progress)
         timeline = gather(self.readings(source, clock, progress))
         if not len(timeline.index):
             raise _nothing_analysed(source, settings.sampling)
+        if heard is not None:
+            timeline = heard.beside(timeline)
         affect = refine(timeline, settings.recipe)
         began = time.perf_counter()
         content = self._describe(source, timeline)
@@ -158,6 +175,15 @@ class Annotator:
         readings = clock.stage("models", predict.recognise(sightings, self.models, settings.batch_size))
         return _watched(readings, progress, _total(source, settings.sampling))
 
+    def _listen(self, path: Path, clock: StageClock, progress: Progress) -> Heard | None:
+        """What is heard, before anything is seen, so that a video without sound fails at once."""
+        if self.listener is None:
+            return None
+        began = time.perf_counter()
+        heard = self.listener(path, lambda done, total: progress("sound", done, 0, total))
+        clock.add("sound", time.perf_counter() - began)
+        return heard
+
     def _render(self, source: Source, rows: Path, out: Path, clock: StageClock, progress: Progress) -> None:
         from .render import render
 
@@ -167,11 +193,14 @@ class Annotator:
 
     def _describe(self, source: Source, timeline: Timeline) -> dict[str, Any]:
         settings = self.settings
+        models: dict[str, Any] = dict(self.models)
+        if self.listener is not None:
+            models[self.listener.card.name] = self.listener
         return sidecar.describe(
             source,
             timeline,
             settings.recipe,
-            self.models,
+            models,
             sampling=settings.sampling,
             detector={
                 "used": not settings.crops,
@@ -180,6 +209,13 @@ class Annotator:
                 "faces_kept": settings.faces,
             },
         )
+
+
+def _listener(settings: Settings) -> Listener:
+    running = settings.running
+    model = Wav2Vec2(settings.audio_weights, offline=running.offline, device=running.device, threads=running.threads)
+    assert settings.audio_head is not None
+    return Listener(settings.audio_head, model)
 
 
 def write_results(

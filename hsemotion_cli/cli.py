@@ -113,6 +113,23 @@ HeadFiles = Annotated[
         show_default=False,
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FOLDER",
+        help="wav2vec 2.0 weights: of the Hugging Face cache, or a folder.",
+        show_default="facebook/wav2vec2-base-960h",
+    ),
+]
+AudioHead = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A head on features of extract --audio, to blend in.", show_default=False),
+]
+Start = Annotated[str | None, typer.Option(help="First time, as 90, 1:30.5 or 1:02:03.", show_default=False)]
+End = Annotated[str | None, typer.Option(help="Time before which to stop.", show_default=False)]
+Fps = Annotated[float | None, typer.Option(help="Analyse at most so many frames per second.", show_default=False)]
+DetThreshold = Annotated[float, typer.Option(help="Detector confidence from which a face counts.")]
+Overlay = Annotated[bool, typer.Option("--overlay", help="Also write NAME.overlay.mp4.")]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks run.")]
 Backend = Annotated[str, typer.Option(metavar="auto|onnx|torch", help="What runs networks.")]
 Precision = Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="Of networks; less than fp32 changes scores.")]
@@ -160,6 +177,8 @@ def annotate(
     out: Out = Path("hsemotion"),
     model: Model = None,
     head: HeadFiles = None,
+    audio_head: AudioHead = None,
+    audio_weights: Weights = None,
     recipe: Recipe = None,
     blend: Blend = None,
     smooth: Smooth = None,
@@ -167,18 +186,16 @@ def annotate(
     interpolate: Interpolate = None,
     threshold: Threshold = None,
     format: Formats = "csv",
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write NAME.overlay.mp4.")] = False,
+    overlay: Overlay = False,
     faces: Faces = "all",
-    start: Annotated[str | None, typer.Option(help="First time, as 90, 1:30.5 or 1:02:03.", show_default=False)] = None,
-    end: Annotated[str | None, typer.Option(help="Time before which to stop.", show_default=False)] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Analyse at most so many frames per second.", show_default=False)
-    ] = None,
+    start: Start = None,
+    end: End = None,
+    fps: Fps = None,
     every: Every = 1,
     crops: Crops = False,
     image_fps: ImageFps = 30.0,
     min_face: MinFace = None,
-    det_threshold: Annotated[float, typer.Option(help="Detector confidence from which a face counts.")] = 0.5,
+    det_threshold: DetThreshold = 0.5,
     min_coverage: Annotated[
         float, typer.Option(min=0, max=1, help="Exit with 6 if faces are seen in a smaller share of frames.")
     ] = 0.0,
@@ -211,6 +228,101 @@ def annotate(
         end=end, fps=fps, every=every, crops=crops, image_fps=image_fps, min_face=min_face,
         det_threshold=det_threshold, min_coverage=min_coverage, batch_size=batch_size, backend=backend, device=device,
         precision=precision, threads=threads, offline=offline, quiet=quiet, verbose=verbose, as_json=json,
+        audio_head=audio_head, audio_weights=audio_weights,
+    )  # fmt: skip
+
+
+@app.command()
+@boundary
+def batch(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files, folders, quoted patterns, @LIST for a file with one path a line, - for such a list on stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Out = Path("hsemotion"),
+    listed: Annotated[
+        list[Path] | None,
+        typer.Option("--list", metavar="FILE", help="A list of inputs; repeat for more.", show_default=False),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Search folders below folders as well.")
+    ] = True,
+    extensions: Annotated[
+        str | None,
+        typer.Option(metavar="EXT[,EXT]", help="Files that count in folders and patterns.", show_default="all known"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and why not the rest.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    retries: Annotated[int, typer.Option(min=0, help="Further attempts after a crash, a time-out, a full disk.")] = 1,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds that one attempt at a video may take.", show_default="no limit")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes.", show_default="by cores and free memory")
+    ] = None,
+    gigabytes: Annotated[
+        float, typer.Option("--memory", help="GB that a worker takes, from which their number is chosen.")
+    ] = 0.8,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only this share of the inputs, as 1/8 to 8/8.", show_default="all"),
+    ] = None,
+    model: Model = None,
+    head: HeadFiles = None,
+    audio_head: AudioHead = None,
+    audio_weights: Weights = None,
+    recipe: Recipe = None,
+    blend: Blend = None,
+    smooth: Smooth = None,
+    max_gap: MaxGap = None,
+    interpolate: Interpolate = None,
+    threshold: Threshold = None,
+    format: Formats = "csv",
+    overlay: Overlay = False,
+    faces: Faces = "all",
+    start: Start = None,
+    end: End = None,
+    fps: Fps = None,
+    every: Every = 1,
+    crops: Crops = False,
+    image_fps: ImageFps = 30.0,
+    min_face: MinFace = None,
+    det_threshold: DetThreshold = 0.5,
+    batch_size: BatchSize = 8,
+    backend: Backend = "auto",
+    device: DeviceOption = "auto",
+    precision: Precision = "fp32",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each worker.", show_default="cores / workers")
+    ] = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Annotate a whole collection, in parallel; what is done already is skipped, and nothing stops the rest.
+
+    hsemotion batch study/ -o results --smooth gaussian:0.2
+
+    hsemotion batch 'study/*/cam1.mp4' @more.txt -o results --workers 8 --timeout 3600
+
+    hsemotion batch study/ -o results --shard 3/8
+    """
+    memory.settle()
+    from .commands.batch import run
+
+    return run(
+        inputs or [], out, lists=listed or [], recursive=recursive, extensions=extensions, dry_run=dry_run,
+        overwrite=overwrite, fail_fast=fail_fast, retries=retries, timeout=timeout, workers=workers, shard=shard,
+        memory=gigabytes, quiet=quiet, as_json=json, threads=threads, model=model, head=head or [], recipe=recipe,
+        blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=threshold or [],
+        formats=format, overlay=overlay, faces=faces, start=start, end=end, fps=fps, every=every, crops=crops,
+        image_fps=image_fps, min_face=min_face, det_threshold=det_threshold, batch_size=batch_size, backend=backend,
+        device=device, precision=precision, offline=offline, audio_head=audio_head, audio_weights=audio_weights,
     )  # fmt: skip
 
 
@@ -262,6 +374,14 @@ def extract(
     videos: Videos,
     out: Out = Path("hsemotion"),
     model: Annotated[str, typer.Option(metavar="NAME", help="A model, or NAME=FILE.")] = "mp-blendshapes",
+    audio: Annotated[
+        bool, typer.Option("--audio", help="Hidden states of wav2vec 2.0 from the sound instead (the audio extra).")
+    ] = False,
+    weights: Weights = None,
+    video_fps: Annotated[
+        float | None,
+        typer.Option(help="With --audio: frames per second of the video of a bare sound file.", show_default=False),
+    ] = None,
     dtype: Annotated[str, typer.Option(metavar="float16|float32", help="Of the embeddings.")] = "float32",
     faces: Faces = "all",
     every: Every = 1,
@@ -283,7 +403,7 @@ def extract(
     return run(
         videos, out, model=model, dtype=dtype, faces=faces, every=every, crops=crops, image_fps=image_fps,
         min_face=min_face, batch_size=batch_size, backend=backend, device=device, precision=precision,
-        threads=threads, offline=offline, quiet=quiet,
+        threads=threads, offline=offline, quiet=quiet, audio=audio, weights=weights, video_fps=video_fps,
     )  # fmt: skip
 
 
@@ -479,6 +599,194 @@ def train_pack(
     from .commands.train_finetune import run_pack
 
     run_pack(plan, out, workers=workers, quiet=quiet)
+
+
+Track = Annotated[
+    str, typer.Option(metavar="expr|va|au|mtl|ce|emi", help="Track of the ABAW challenges.", show_default=False)
+]
+Truth = Annotated[
+    Path,
+    typer.Option(
+        help="Annotations: a tree of Aff-Wild2, the folder of one track, or a list (s-Aff-Wild2, ce, emi).",
+        show_default=False,
+    ),
+]
+Part = Annotated[str, typer.Option(metavar="train|validation", help="Part of a tree.")]
+Tables = Annotated[
+    list[Path],
+    typer.Argument(metavar="TABLES...", help="Tables made by annotate, or folders of them.", show_default=False),
+]
+
+
+@app.command()
+@boundary
+def evaluate(
+    tables: Tables,
+    truth: Truth,
+    track: Track,
+    part: Part = "validation",
+    recipe: Recipe = None,
+    threshold: Threshold = None,
+    mean: Annotated[
+        str, typer.Option(metavar="arithmetic|geometric|harmonic", help="Of two basic probabilities, for ce.")
+    ] = "arithmetic",
+    other: Annotated[
+        str, typer.Option(metavar="contempt|none", help="What stands for Other in models that do not know it.")
+    ] = "contempt",
+    seen_only: Annotated[
+        bool, typer.Option("--seen-only", help="Leave out the frames in which no face was seen.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out the videos of the truth that have no table.")
+    ] = False,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Draws of whole recordings for the intervals; 0 for none.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also draw the result.", show_default=False)
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Score tables by the truth of a challenge, with 95 % intervals over recordings.
+
+    hsemotion evaluate results --truth Aff-Wild2 --track expr
+
+    hsemotion evaluate submission.txt --truth validation_set_annotations.txt --track mtl
+    """
+    from .commands.evaluate import run
+
+    run(
+        tables, truth, track=track, part=part, recipe=recipe, thresholds=threshold or [], mean=mean, other=other,
+        seen_only=seen_only, partial=partial, bootstrap=bootstrap, seed=seed, picture=picture, quiet=quiet,
+        as_json=json,
+    )  # fmt: skip
+
+
+@app.command()
+@boundary
+def tune(
+    tables: Tables,
+    truth: Truth,
+    track: Annotated[str, typer.Option(metavar="expr|va|au|mtl", help="Track to tune for.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The recipe to write, RECIPE.toml or .json.", show_default=False)
+    ],
+    part: Part = "validation",
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME[,NAME]", help="Of the models in the raw scores.", show_default="all")
+    ] = None,
+    sigmas: Annotated[
+        str | None,
+        typer.Option(
+            help="Gaussians to try, as the papers write them.", show_default="0.1,1,10,50,100,500,1e3,1e4,1e5"
+        ),
+    ] = None,
+    deltas: Annotated[str | None, typer.Option(help="Neighbours to each side.", show_default="1,5,10,50,100")] = None,
+    seconds: Annotated[
+        str | None, typer.Option(help="Also try Gaussians and boxes of so many seconds.", show_default=False)
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights of the first of two models.", show_default="0,0.1,...,1")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, by recording.")] = 5,
+    max_gap: MaxGap = None,
+    surface: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also draw the score over the grid.", show_default=False)
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Choose smoothing, blend weights and thresholds by the truth, from raw scores alone; write them as a recipe.
+
+    hsemotion tune results --truth Aff-Wild2 --track expr -o expr.toml --surface expr.png
+    """
+    from .commands.tune import run
+
+    run(
+        tables, truth, out, track=track, part=part, model=model, sigmas=sigmas, deltas=deltas, seconds=seconds,
+        weights=weights, folds=folds, max_gap=max_gap, picture=surface, threads=threads, quiet=quiet, as_json=json,
+    )  # fmt: skip
+
+
+@app.command()
+@boundary
+def submit(
+    track: Track,
+    listed: Annotated[
+        Path, typer.Option("--list", help="The organisers' list or template; it says which rows.", show_default=False)
+    ],
+    tables: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[TABLES...]",
+            help="Tables made by annotate, or folders of them; features for emi.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="The file to write; a folder with --layout per-video.", show_default=False),
+    ] = None,
+    validate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write nothing; check this file.", show_default=False)
+    ] = None,
+    recipe: Recipe = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="arithmetic|geometric|harmonic", help="Of two probabilities, for ce.", show_default="arithmetic"
+        ),
+    ] = None,
+    other: Annotated[
+        str | None,
+        typer.Option(
+            metavar="contempt|none",
+            help="What stands for Other in models that do not know it.",
+            show_default="contempt",
+        ),
+    ] = None,
+    override: Annotated[
+        float | None,
+        typer.Option(help="Where --override-model is surer than this, its label counts.", show_default=False),
+    ] = None,
+    override_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the models in the raw scores.", show_default=False)
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(metavar="file|per-video", help="One file, or one for each video as up to ABAW-3.")
+    ] = "file",
+    extra_frames: Annotated[
+        int | None,
+        typer.Option(min=0, help="Rows beyond the last decoded frame, where a list names no frames.", show_default="1"),
+    ] = None,
+    head: Annotated[Path | None, typer.Option(help="For emi: a head made by train heads.", show_default=False)] = None,
+    audio_head: Annotated[Path | None, typer.Option(help="For emi: a head on audio.", show_default=False)] = None,
+    audio: Annotated[
+        list[Path] | None, typer.Option(help="For emi: files of extract --audio, or folders.", show_default=False)
+    ] = None,
+    audio_weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="W|CLASS=W", help="For emi: share of the audio.", show_default="0.9, joy=0.6"),
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Write the file of a challenge from tables, or check one: every row that the list names, in its order.
+
+    hsemotion submit results --track expr --list Expr_test_set_example.txt -o expr.txt
+
+    hsemotion submit --track expr --list Expr_test_set_example.txt --validate expr.txt
+    """
+    from .commands.submit import run
+
+    return run(
+        tables or [], out, track=track, listed=listed, validate=validate, recipe=recipe, mean=mean, other=other,
+        override=override, override_model=override_model, layout=layout, extra_frames=extra_frames, head=head,
+        audio_head=audio_head, audio=audio or [], audio_weights=audio_weight or [], quiet=quiet, as_json=json,
+    )  # fmt: skip
 
 
 @app.command()

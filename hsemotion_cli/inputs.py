@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import audio
 from .errors import InputError, UsageError
 from .pictures import PICTURE_SUFFIXES
 from .video import VIDEO_SUFFIXES
@@ -21,18 +22,19 @@ class Job:
     name: str
 
 
-def find_jobs(paths: Iterable[Path], *, crops: bool = False) -> list[Job]:
+def find_jobs(paths: Iterable[Path], *, crops: bool = False, sound: bool = False) -> list[Job]:
     """Expand folders and give every source a name of its own.
 
     A folder of numbered pictures is one source. Any other folder stands for the videos in it; with ``crops`` for the
-    folders of numbered pictures in it (as in Aff-Wild2's ``cropped_aligned``). A path that does not exist stays: it
-    fails on its own, not the others.
+    folders of numbered pictures in it (as in Aff-Wild2's ``cropped_aligned``), with ``sound`` for the recordings in it
+    that may be heard, with pictures or without. A path that does not exist stays: it fails on its own, not the others.
 
     Raises:
         InputError: a folder with nothing to annotate.
         UsageError: two sources would write the same results.
     """
-    sources = [source for path in paths for source in (_expand(path, crops) if path.is_dir() else [path])]
+    expand = _expand_sound if sound else lambda folder: _expand(folder, crops)
+    sources = [source for path in paths for source in (expand(path) if path.is_dir() else [path])]
     unique = list(dict.fromkeys(sources))
     stems = Counter(_stem(path) for path in unique)
     # clip.mp4 beside clip.mov: the suffix tells their results apart.
@@ -57,6 +59,18 @@ def _expand(folder: Path, crops: bool) -> list[Path]:
     if not found:
         wanted = "folder of numbered pictures" if crops else "video or numbered picture (00001.jpg, ...)"
         raise InputError(f"{folder}: no {wanted} in this folder.")
+    return found
+
+
+def _expand_sound(folder: Path) -> list[Path]:
+    suffixes = VIDEO_SUFFIXES | audio.SUFFIXES
+    found = [
+        entry
+        for entry in sorted(folder.iterdir(), key=_natural)
+        if entry.is_file() and entry.suffix.lower() in suffixes
+    ]
+    if not found:
+        raise InputError(f"{folder}: no video or sound file in this folder.")
     return found
 
 

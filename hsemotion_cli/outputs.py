@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+import re
+import socket
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -86,7 +89,47 @@ def guarded(path: Path) -> Iterator[None]:
 
 def temporary(path: Path) -> Path:
     """A name beside ``path`` that no other process takes, hidden, and short enough for any file system."""
-    return path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
+    name = path.name
+    if len(os.fsencode(name)) > 120:  # the checksum tells talk.csv from talk.json where the end is cut off
+        name = f"{name[:25]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return path.with_name(f".{name}.{_host()}.{os.getpid()}.part")
+
+
+def remove_leftovers(folder: Path, before: float, processes: Collection[int] | None = None) -> int:
+    """Remove the temporary files that dead processes of this machine left in a folder; returns how many.
+
+    Args:
+        before: seconds since 1970; younger files stay.
+        processes: only theirs, whether they still live or not; None for all that do not live.
+    """
+    pattern = re.compile(rf"\..+\.{re.escape(_host())}\.(\d+)\.part", re.DOTALL)
+    count = 0
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            match = pattern.fullmatch(entry.name)
+            if not match or not entry.is_file(follow_symlinks=False):
+                continue
+            process = int(match[1])
+            dead = process in processes if processes is not None else not _lives(process)
+            if dead and entry.stat(follow_symlinks=False).st_mtime < before:
+                os.unlink(entry.path)
+                count += 1
+    return count
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or no number that a process could have
+        return True
+    return True
+
+
+def _host() -> str:
+    """This machine's name, as a part of file names: several machines may write into one folder."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:30] or "-"
 
 
 def prepare_folder(folder: Path) -> None:

@@ -81,8 +81,12 @@ def load(card: ModelCard, running: Running) -> Recogniser:
 
     Raises:
         ModelUnavailable: its weights are missing or damaged, or what runs it is not there.
-        UsageError: the model does not run that way.
+        UsageError: the model does not run that way, or hears.
     """
+    if card.family == "audio":
+        raise UsageError(
+            f"--model {card.name}: it hears and sees nothing; use annotate --audio-head, or extract --audio."
+        )
     if card.network is None:
         from .geometry import GeometryModel
 

@@ -17,6 +17,22 @@ from .errors import UsageError
 from .networks import trained
 from .tasks import ACTION_UNITS, TASKS
 
+_NUMBER = r"[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?"
+_FILTER = re.compile(rf"(gaussian|box):({_NUMBER})([sfn]?)(?:/({_NUMBER})([sfn]?))?")
+_PUBLISHED = re.compile(rf"abaw:({_NUMBER}|box)/([0-9]{{1,15}})")
+_UNITS = {"": "seconds", "s": "seconds", "f": "frames", "n": "neighbours"}
+_LETTERS = {"seconds": "", "frames": "f", "neighbours": "n"}
+
+
+def from_sigma(sigma: float) -> float:
+    """The standard deviation in frames of HSEmotion's weights exp(-d^2 / sigma), d in frames: sqrt(sigma / 2)."""
+    return math.sqrt(sigma / 2)
+
+
+def to_sigma(deviation: float) -> float:
+    """The sigma of HSEmotion's weights exp(-d^2 / sigma) for a standard deviation in frames: 2 deviation^2."""
+    return 2 * deviation * deviation
+
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
@@ -25,40 +41,121 @@ class Smoothing:
     Attributes:
         kernel: "gaussian", "box" or "none".
         width: standard deviation of the Gaussian, or full width of the box, in ``unit``.
-        unit: "seconds" or "frames".
+        unit: "seconds", "frames" by their numbers, or "neighbours": rows of the same face, whatever lies between them.
+        reach: how far the window goes to each side, in ``reach_unit``; 0 for as far as the kernel itself does: 4
+            standard deviations of the Gaussian, half the width of the box.
+        reach_unit: as ``unit``, or "neighbours" beside any; "seconds" where there is no reach.
+
+    Raises:
+        UsageError: a kernel or unit that there is not, a width that is not above 0, a box of an even number of frames
+            or rows, which would have no middle, or a reach that is not above 0, not whole where it counts frames or
+            rows, or in a unit that does not go with that of the width.
     """
 
     kernel: str = "none"
     width: float = 0.0
     unit: str = "seconds"
+    reach: float = 0.0
+    reach_unit: str = "seconds"
+
+    def __post_init__(self) -> None:
+        if self.kernel == "none":
+            return
+        if self.kernel not in ("gaussian", "box") or not {self.unit, self.reach_unit} <= _LETTERS.keys():
+            raise UsageError(f"smoothing {self.kernel} in {self.unit} and {self.reach_unit}: there is no such filter.")
+        if not 0 < self.width < math.inf:
+            raise UsageError(f"--smooth {self}: the width must be above 0; use none for no smoothing.")
+        if self.kernel == "box" and self.unit != "seconds" and self.width % 2 != 1:
+            odd = f"box:{int(self.width) | 1}{_LETTERS[self.unit]}"
+            raise UsageError(f"--smooth {self}: a box needs an odd number of {self.unit}, such as {odd}.")
+        if not 0 <= self.reach < math.inf or (self.reach_unit != "seconds" and (self.reach % 1 or not self.reach)):
+            raise UsageError(f"--smooth {self}: the reach must be above 0, and whole where it counts frames or rows.")
+        if self.reach and self.reach_unit not in (self.unit, "neighbours"):
+            raise UsageError(
+                f"--smooth {self}: the reach must be in {self.unit} as the width is, or in neighbours, as in 50n."
+            )
 
     @classmethod
     def parse(cls, text: str) -> Smoothing:
-        """Read "none", "gaussian:0.2" (seconds), "gaussian:5f" (frames), "box:1.5" or "box:11f".
+        """Read a filter as the command line and recipes write it.
+
+        "none"; "gaussian:WIDTH" or "box:WIDTH", which "/REACH" may follow; both are numbers of seconds (0.2 or 0.2s),
+        frames (5f) or neighbours (5n). Or what HSEmotion's papers write: "abaw:SIGMA/DELTA", weights exp(-d^2 / SIGMA)
+        with d in frames over DELTA rows to each side, and "abaw:box/DELTA", the mean over DELTA rows to each side. All
+        are normalised and reach equally far to both sides.
 
         Raises:
-            UsageError: anything else, and a box of an even number of frames, which would have no middle.
+            UsageError: anything else, and what the class itself does not allow.
         """
         if text == "none":
             return cls()
-        match = re.fullmatch(r"(gaussian|box):([0-9]*\.?[0-9]+)(s|f)?", text)
+        if match := _PUBLISHED.fullmatch(text):
+            delta = int(match[2])
+            if match[1] == "box":
+                return cls("box", 2.0 * delta + 1, "neighbours")
+            if not delta:
+                raise UsageError(f"--smooth {text}: DELTA must be at least 1; use none for no smoothing.")
+            return cls("gaussian", from_sigma(float(match[1])), "frames", float(delta), "neighbours")
+        match = _FILTER.fullmatch(text)
         if not match:
             raise UsageError(
-                f"--smooth {text}: choose none, gaussian:WIDTH or box:WIDTH, WIDTH in seconds (0.2) or frames (5f)."
+                f"--smooth {text}: choose none, gaussian:WIDTH or box:WIDTH, WIDTH in seconds (0.2), frames (5f) or "
+                "neighbours (5n), or one of these and its reach (gaussian:5f/50n), or abaw:SIGMA/DELTA."
             )
-        width, unit = float(match[2]), "frames" if match[3] == "f" else "seconds"
-        if not 0 < width < math.inf:
-            raise UsageError(f"--smooth {text}: the width must be above 0; use none for no smoothing.")
-        if match[1] == "box" and unit == "frames" and width % 2 != 1:
-            raise UsageError(f"--smooth {text}: a box needs an odd number of frames, such as box:{int(width) | 1}f.")
-        return cls(match[1], width, unit)
+        width, unit = float(match[2]), _UNITS[match[3]]
+        if match[4] is None:
+            return cls(match[1], width, unit)
+        if not float(match[4]):
+            raise UsageError(f"--smooth {text}: the reach must be above 0; leave it out for all of the kernel.")
+        return cls(match[1], width, unit, float(match[4]), _UNITS[match[5]])
 
     def __str__(self) -> str:
-        return (
-            self.kernel
-            if self.kernel == "none"
-            else f"{self.kernel}:{self.width:g}{'f' if self.unit == 'frames' else ''}"
-        )
+        """The text that ``parse`` reads as this very filter; in the papers' form where that is a rounder number."""
+        if self.kernel == "none":
+            return "none"
+        width = _shortest(self.width)
+        if (self.kernel, self.unit, self.reach_unit) == ("gaussian", "frames", "neighbours") and self.reach < 1e15:
+            sigma = float(f"{to_sigma(self.width):.12g}")
+            if from_sigma(sigma) == self.width and len(_shortest(sigma)) < len(width):
+                return f"abaw:{_shortest(sigma)}/{self.reach:.0f}"
+        reach = f"/{_shortest(self.reach)}{_LETTERS[self.reach_unit]}" if self.reach else ""
+        return f"{self.kernel}:{width}{_LETTERS[self.unit]}{reach}"
+
+    def in_seconds(self, rate: float) -> Smoothing:
+        """The same filter in seconds, for a face that is seen in each of ``rate`` frames per second.
+
+        A neighbour is a frame then. A reach gets half a frame more, so that rounded time stamps make no difference.
+
+        Args:
+            rate: frames per second, above 0.
+        """
+        if self.kernel == "none" or self.unit == "seconds":
+            return self
+        reach = (self.reach + 0.5) / rate if self.reach else 0.0
+        return Smoothing(self.kernel, self.width / rate, "seconds", reach)
+
+    def in_frames(self, rate: float) -> Smoothing:
+        """The same filter in frames: what ``in_seconds`` does, the other way round.
+
+        A box takes in as many frames as it does in seconds, which is an odd number of them. A filter that reaches no
+        other frame is none.
+
+        Args:
+            rate: frames per second, above 0.
+        """
+        if self.kernel == "none" or self.unit != "seconds":
+            return self
+        unit = self.reach_unit if self.reach_unit == "neighbours" else "frames"
+        reach = float(math.floor(self.reach * rate + 1e-6)) if unit == "frames" else self.reach
+        if self.reach and not reach:
+            return Smoothing()
+        width = 2.0 * math.floor(self.width * rate / 2 + 1e-6) + 1 if self.kernel == "box" else self.width * rate
+        return Smoothing(self.kernel, width, "frames", reach, unit if reach else "seconds")
+
+
+def _shortest(number: float) -> str:
+    """The shortest text that is exactly this number."""
+    return repr(float(number)).removesuffix(".0")
 
 
 @dataclass(frozen=True, slots=True)

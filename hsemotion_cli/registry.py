@@ -38,6 +38,18 @@ MODELS: dict[str, ModelCard] = {
 
 MODELS.update((entry.name, entry) for entry in NETWORKS)
 
+SOUND = ModelCard(
+    name="wav2vec2",
+    paper_name="wav2vec 2.0 with a head",
+    family="audio",
+    tasks=("expression",),
+    crop=None,
+    licence="that of the weights (facebook/wav2vec2-base-960h: Apache-2.0), and of what the head was trained on",
+    training_data="facebook/wav2vec2-base-960h: LibriSpeech, 960 hours of read English; besides, what the head says",
+    citation="Baevski, Zhou, Mohamed and Auli 2020, arXiv:2006.11477",
+)
+"""What hears: the second model beside one that sees, with a head of the user's. No name for ``--model``."""
+
 SHIPPED: tuple[str, ...] = ("mt-mobilefacenet.safetensors",)
 """Trained files among the package's assets."""
 
@@ -61,7 +73,7 @@ def add(path: Path) -> ModelCard:
     ours = MODELS.get(found.name)
     if ours and ours.path and ours.path.samefile(path):
         return ours
-    if ours:
+    if ours or found.name == SOUND.name:
         raise UsageError(f"{path}: its name, {found.name}, is that of a model of the program; train it under another.")
     _added[found.name] = found
     return found
@@ -81,6 +93,8 @@ def card(name: str) -> ModelCard:
     """
     if found := MODELS.get(name) or _added.get(name):
         return found
+    if name == SOUND.name:
+        return SOUND
     if trained.NAME.fullmatch(name) and (path := trained.place(name)).is_file():
         return kept_card(path)
     raise UsageError(f"unknown model {name!r}: choose from {', '.join(known())}.")

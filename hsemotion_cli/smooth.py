@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,16 @@ def smooth(
     result = values.astype(np.float64)
     if smoothing.kernel == "none":
         return result
-    position = timeline.index.astype(np.float64) if smoothing.unit == "frames" else timeline.time
+    position = positions(timeline, smoothing)
     for rows in segments(timeline, max_gap):
-        result[rows] = smooth_run(position[timeline.row[rows]], result[rows], smoothing)
+        result[rows] = smooth_run(position[rows], result[rows], smoothing)
     return result
+
+
+def positions(timeline: Timeline, smoothing: Smoothing) -> NDArray[np.float64]:
+    """(N,) where the rows of a timeline lie, in what the filter counts: numbers of frames, or else seconds."""
+    position = timeline.index.astype(np.float64) if smoothing.unit == "frames" else timeline.time
+    return position[timeline.row]
 
 
 def segments(timeline: Timeline, max_gap: float) -> list[NDArray[np.intp]]:
@@ -57,35 +64,91 @@ def smooth_run(position: NDArray[np.float64], values: NDArray[np.float64], smoot
     """Smooth one run.
 
     Args:
-        position: (n,) increasing seconds or frame numbers.
+        position: (n,) increasing seconds or frame numbers; of no importance where the filter counts neighbours.
         values: (n, c).
 
     Returns:
-        (n, c): sum of w_ij x_j / sum of w_ij with w = exp(-d^2 / (2 width^2)) up to 4 widths for the Gaussian, and
-        w = 1 up to half a width (of frames: half of width - 1) for the box.
+        (n, c): sum of w_ij x_j / sum of w_ij with w = exp(-d^2 / (2 width^2)) for the Gaussian, up to its reach, or
+        else up to 4 widths; and w = 1 up to half a width (of frames: half of width - 1) for the box, or its reach.
     """
-    known = ~np.isnan(values)
-    filled = np.where(known, values, 0.0)
-    total, weight = filled.copy(), known.astype(np.float64)
-    reach = _reach(smoothing)
-    # Neighbours are visited distance by distance in rows: as many vector operations as the window is long.
-    for apart in range(1, len(position)):
-        distance = position[apart:] - position[:-apart]
-        w = np.where(distance <= reach, _weights(distance, smoothing), 0.0)[:, None]
-        if not w.any():
-            break
-        total[apart:] += w * filled[:-apart]
-        weight[apart:] += w * known[:-apart]
-        total[:-apart] += w * filled[apart:]
-        weight[:-apart] += w * known[apart:]
-    return np.where(known, total / np.where(known, weight, 1.0), np.nan)
+    return next(nested(position, values, smoothing, [_rows(smoothing)]))
 
 
-def _reach(smoothing: Smoothing) -> float:
-    if smoothing.kernel == "gaussian":
-        reach = _TRUNCATE * smoothing.width
-        return math.floor(reach + 0.5) if smoothing.unit == "frames" else reach + 1e-9
-    return (smoothing.width - 1) / 2 if smoothing.unit == "frames" else smoothing.width / 2 + 1e-9
+def nested(
+    position: NDArray[np.float64], values: NDArray[np.float64], smoothing: Smoothing, windows: Sequence[float]
+) -> Iterator[NDArray[np.float64]]:
+    """Smooth one run with windows of several sizes, for little more than the largest of them takes alone.
+
+    Args:
+        position, values: as for ``smooth_run``.
+        windows: rows to each side, in increasing order, in place of the reach in neighbours that the filter has (or of
+            half its width, for a box of neighbours).
+
+    Yields:
+        what ``smooth_run`` gives for each window, to the last bit.
+    """
+    if smoothing.unit == "neighbours":
+        position = np.arange(len(values), dtype=np.float64)
+    reach = _distance(smoothing)
+    # Columns become rows, so that one weight for each row of the run goes along the memory.
+    filled = np.ascontiguousarray(values.T, np.float64)
+    known = ~np.isnan(filled)
+    filled = np.where(known, filled, 0.0)
+    total, seen = filled.copy(), known.astype(np.float64)
+    if (known == known[:1]).all():  # all columns lack the same rows, so they have the same sums of weights
+        seen = seen[:1]
+    weight, part = seen.copy(), np.empty_like(filled)
+    apart, more = 0, True
+    for window in windows:
+        # Neighbours are visited distance by distance in rows: as many vector operations as the window is long.
+        while more and apart < min(window, len(position) - 1):
+            apart += 1
+            distance = position[apart:] - position[:-apart]
+            w = np.where(distance <= reach, _weights(distance, smoothing), 0.0)
+            more = bool(w.any())
+            if more:
+                _add(total, filled, w, apart, part)
+                _add(weight, seen, w, apart, part)
+        yield np.where(known, total / np.where(seen > 0, weight, 1.0), np.nan).T
+
+
+def _add(
+    total: NDArray[np.float64],
+    values: NDArray[np.float64],
+    w: NDArray[np.float64],
+    apart: int,
+    part: NDArray[np.float64],
+) -> None:
+    """Add to each row what its two neighbours so many rows apart weigh; ``part`` is room to work in."""
+    room = part[: len(values), apart:]
+    total[:, apart:] += np.multiply(values[:, :-apart], w, out=room)
+    total[:, :-apart] += np.multiply(values[:, apart:], w, out=room)
+
+
+def _rows(smoothing: Smoothing) -> float:
+    """How many rows to each side a filter takes in, if nothing else ends it."""
+    limits = [smoothing.reach] if smoothing.reach and smoothing.reach_unit == "neighbours" else []
+    if smoothing.kernel == "box" and smoothing.unit == "neighbours":
+        limits.append((smoothing.width - 1) / 2)
+    return min(limits, default=math.inf)
+
+
+def _distance(smoothing: Smoothing) -> float:
+    """How far away a row may be, in the unit of the width, if its number does not matter."""
+    if smoothing.unit == "neighbours" and smoothing.kernel == "box":
+        return math.inf
+    whole = smoothing.unit != "seconds"
+    if smoothing.kernel == "box":
+        own = (smoothing.width - 1) / 2 if whole else smoothing.width / 2
+    elif smoothing.reach:
+        own = math.inf
+    else:
+        own = _TRUNCATE * smoothing.width
+        own = math.floor(own + 0.5) if whole else own
+    if smoothing.reach and smoothing.reach_unit == smoothing.unit != "neighbours":
+        own = min(own, smoothing.reach)
+    # A nanosecond forgives the rounding of time stamps.
+    return own if whole else own + 1e-9
 
 
 def _weights(distance: NDArray[np.float64], smoothing: Smoothing) -> NDArray[np.float64]:

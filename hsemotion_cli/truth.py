@@ -1,8 +1,9 @@
-"""Annotations of Aff-Wild2 and s-Aff-Wild2, as the ABAW challenges hand them out -> what is known of each frame.
+"""Annotations as the ABAW challenges hand them out -> what is known of each frame, or of each clip.
 
-Two kinds: a list of the multi-task challenge, one row for every annotated picture of all videos; and trees of the 3rd
-to 8th edition, a folder for each track and part, a file for each video, a line for each frame. Everything in them is
-checked, since a shifted or missing line would go unseen and spoil every number that is computed later.
+Of Aff-Wild2 and s-Aff-Wild2 two kinds: a list of the multi-task challenge, one row for every annotated picture of all
+videos; and trees of the 3rd to 8th edition, a folder for each track and part, a file for each video, a line for each
+frame. Besides, lists of compound expressions, a row for each frame, and of intensities, a row for each clip. Everything
+in them is checked, since a shifted or missing line would go unseen and spoil every number that is computed later.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .tasks import ACTION_UNITS, VALENCE_AROUSAL
+from .tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 
 AFFWILD2_EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
 """Aff-Wild2's classes by its own numbers, which are not those of ``tasks.EXPRESSIONS``; match them by name."""
@@ -42,6 +43,7 @@ _LISTS = {
 }
 _HEADERS = {"expr": AFFWILD2_EXPRESSIONS, "va": VALENCE_AROUSAL, "au": _UNITS}
 _MTL_HEADER = "image,valence,arousal,expression,aus"
+_COMPOUND_HEADER = ",".join(["image_location", *(name.title() for name in COMPOUNDS)])
 _PICTURE = re.compile(r"(?!\.{1,2}/)([^/\\]+)/([0-9]{1,12})\.(?:jpe?g|png)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -74,6 +76,21 @@ class Annotations:
         return f"Annotations({self.video!r}, {len(self.frames)} frames)"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Compounds:
+    """The compound expressions of one video.
+
+    Attributes:
+        video: its name.
+        frames: (n,) int64, increasing, from 1 as in ``00001.jpg``; numbers may be missing in between.
+        compound: (n,) int64, index in ``tasks.COMPOUNDS``; -1 where it is not known.
+    """
+
+    video: str
+    frames: NDArray[np.int64]
+    compound: NDArray[np.int64]
+
+
 def recording(name: str) -> str:
     """The video that a name of annotations belongs to: without ``_left`` or ``_right``."""
     return re.sub("_(left|right)$", "", name)
@@ -102,6 +119,36 @@ def read_tree(root: Path, part: str) -> dict[str, Annotations]:
     raise InputError(
         f"{root}: no annotations for {part} in this folder or the folders in it; "
         f"expected {_LISTS[part][0]}, or some of {tracks}."
+    )
+
+
+def read_for(path: Path, track: str, part: str) -> dict[str, Annotations]:
+    """The annotations of one track, wherever they are, video by video, sorted by name; others are not even opened.
+
+    Args:
+        path: a list of the multi-task challenge, the root of a data set as for ``read_tree``, or the folder of one
+            track and part, as for ``read_track``.
+        track: of ``TRACKS``, or "mtl", which has all tasks.
+        part: of ``PARTS``; which one of a data set. A list or the folder of one part is what it is.
+
+    Raises:
+        InputError: nothing of the kind is there, or as ``read_tree``, ``read_mtl`` and ``read_track``.
+    """
+    if not path.is_dir():
+        return read_mtl(path)
+    for places in _places(path):
+        if listed := _only(places, _LISTS[part]):
+            return read_mtl(listed)
+        if track not in TRACKS and any(_only(places, _relative(one, part)) for one in TRACKS):
+            return read_tree(path, part)
+        if track in TRACKS and (folder := _only(places, _relative(track, part))):
+            return read_track(folder, track)
+    if track in TRACKS and any(file.suffix == ".txt" for file in path.iterdir()):
+        return read_track(path, track)
+    wanted = [_LISTS[part][0], *(_relative(one, part)[0] for one in TRACKS if track in (one, "mtl"))]
+    raise InputError(
+        f"{path}: no annotations of {track} for {part} in this folder or the folders in it; "
+        f"expected {' or '.join(wanted)}{', or a .txt file for each video' if track in TRACKS else ''}."
     )
 
 
@@ -167,21 +214,63 @@ def read_mtl(path: Path) -> dict[str, Annotations]:
     """
     rows = _rows(path, _is_mtl_header, _MTL_HEADER)
     values = _values(path, rows, _FIELDS, before=1)
-    pictures = [row.partition(",")[0].strip() for row in rows]
-    codes: dict[str, int] = {}
-    code, frame = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
-    for k, picture in enumerate(pictures):
-        match = _PICTURE.fullmatch(picture)
-        if not match or not int(match[2]):
-            _fail(path, k + 2, f"the picture is {_short(picture)!r}, expected video/NNNNN.jpg with a number from 1")
-        code[k], frame[k] = codes.setdefault(match[1], len(codes)), int(match[2])
-    order = np.lexsort((frame, code))
-    twice = np.flatnonzero((np.diff(code[order]) == 0) & (np.diff(frame[order]) == 0))
-    if len(twice):
-        first, second = sorted(order[twice[0] : twice[0] + 2])
-        _fail(path, second + 2, f"{pictures[second]} is there already in line {first + 2}, expected it once")
-    groups = np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
-    return {name: _annotations(name, frame[groups[k]], values[groups[k]]) for name, k in sorted(codes.items())}
+    return {name: _annotations(name, frames, values[k]) for name, frames, k in _by_video(path, rows)}
+
+
+def read_compound(path: Path) -> dict[str, Compounds]:
+    """A list of compound expressions: rows ``video/NNNNN.jpg,LABEL`` in any order, under the challenge's header.
+
+    LABEL is 0 to 6, in the order of ``tasks.COMPOUNDS``, or -1 where it is not known.
+
+    Returns:
+        video -> the frames that the list has, sorted by name.
+
+    Raises:
+        InputError: as ``read_mtl``.
+    """
+    header = _COMPOUND_HEADER.lower().split(",")
+    rows = _rows(path, lambda names: names == header, _COMPOUND_HEADER)
+    values = _values(path, rows, _COMPOUND_FIELDS, before=1)[:, 0].astype(np.int64)
+    return {name: Compounds(name, frames, values[k]) for name, frames, k in _by_video(path, rows)}
+
+
+def clip_key(name: str) -> str:
+    """What a clip is matched by: its number where it is one (00012 and 12 are the same), else its name."""
+    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
+
+
+def read_intensities(path: Path) -> dict[str, tuple[float, ...]]:
+    """``train_split.csv`` of the emotional mimicry challenge: ``Filename`` and six numbers in [0, 1].
+
+    Returns:
+        ``clip_key`` -> intensities in the order of ``tasks.EMOTIONAL_MIMICRY``, whatever that of the file is.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, has a number that is none or out of range, or a clip twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a list of clips ({error}).") from error
+    header = [name.strip().lower().replace(" ", "_") for name in lines[0]] if lines else []
+    missing = [name for name in ("filename", *EMOTIONAL_MIMICRY) if name not in header]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}; expected Filename and {', '.join(EMOTIONAL_MIMICRY)}.")
+    where = {name: header.index(name) for name in ("filename", *EMOTIONAL_MIMICRY)}
+    found: dict[str, tuple[float, ...]] = {}
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            key = clip_key(line[where["filename"]].strip())
+            values = tuple(float(line[where[name]]) for name in EMOTIONAL_MIMICRY)
+        except (IndexError, ValueError):
+            raise InputError(f"{path}, line {number}: expected a name and six numbers.") from None
+        if not all(0 <= value <= 1 for value in values):
+            raise InputError(f"{path}, line {number}: an intensity is not between 0 and 1.")
+        if key in found:
+            raise InputError(f"{path}, line {number}: {line[where['filename']]} is there already.")
+        found[key] = values
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +293,29 @@ class _Field:
 _VA_FIELDS = tuple(_Field(name, -1, 1, False, -5) for name in VALENCE_AROUSAL)
 _EXPR_FIELDS = (_Field("expression", -1, len(AFFWILD2_EXPRESSIONS) - 1, True, -1),)
 _AU_FIELDS = tuple(_Field(name, -1, 1, True, -1) for name in _UNITS)
+_COMPOUND_FIELDS = (_Field("the label", -1, len(COMPOUNDS) - 1, True, -1),)
 _FIELDS = _VA_FIELDS + _EXPR_FIELDS + _AU_FIELDS
 _UNKNOWN = np.array([field.unknown for field in _FIELDS], np.float64)
 _TRACK_FIELDS = {"expr": _EXPR_FIELDS, "va": _VA_FIELDS, "au": _AU_FIELDS}
+
+
+def _by_video(path: Path, rows: list[str]) -> list[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+    """Name, numbers of its frames, increasing, and their rows, of each video of a list of pictures; sorted by name."""
+    pictures = [row.partition(",")[0].strip() for row in rows]
+    codes: dict[str, int] = {}
+    code, frame = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    for k, picture in enumerate(pictures):
+        match = _PICTURE.fullmatch(picture)
+        if not match or not int(match[2]):
+            _fail(path, k + 2, f"the picture is {_short(picture)!r}, expected video/NNNNN.jpg with a number from 1")
+        code[k], frame[k] = codes.setdefault(match[1], len(codes)), int(match[2])
+    order = np.lexsort((frame, code))
+    twice = np.flatnonzero((np.diff(code[order]) == 0) & (np.diff(frame[order]) == 0))
+    if len(twice):
+        first, second = sorted(order[twice[0] : twice[0] + 2])
+        _fail(path, second + 2, f"{pictures[second]} is there already in line {first + 2}, expected it once")
+    groups = np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
+    return [(name, frame[groups[k]], groups[k]) for name, k in sorted(codes.items())]
 
 
 def _annotations(video: str, frames: NDArray[np.int64], values: NDArray[np.float64]) -> Annotations:

@@ -62,7 +62,7 @@ class VideoFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.report = DecodeReport()
-        with _open(path) as container:
+        with open_container(path) as container:
             stream = _video_stream(container, path)
             first = self._first_frame(container, stream)
             rotation, aspect = _quarter_turn(first), _pixel_aspect(stream)
@@ -97,7 +97,7 @@ class VideoFile:
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
         choose, scenes, cut = sampling.chooser(), CutDetector(), False
-        with _open(self.path) as container:
+        with open_container(self.path) as container:
             stream = _video_stream(container, self.path)
             aspect = _pixel_aspect(stream)
             step = float(1 / stream.average_rate) if stream.average_rate else 0.04
@@ -123,7 +123,7 @@ class VideoFile:
 
     def container(self) -> Any:
         """The file opened once more; whoever copies one of its streams needs that stream before its first packet."""
-        return _open(self.path)
+        return open_container(self.path)
 
     def _decoded(self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None) -> Iterator[Any]:
         """Decoded pictures of a stream; a packet that cannot be decoded is counted and passed over."""
@@ -183,7 +183,15 @@ def open_source(path: Path, image_fps: float = 30.0) -> Source:
     return VideoFile(path)
 
 
-def _open(path: Path) -> Any:
+def open_container(path: Path, what: str = "video") -> Any:
+    """A media file, opened by PyAV; nothing but local files is ever read, whatever is written in it.
+
+    Args:
+        what: is expected, in a word for the message.
+
+    Raises:
+        InputError: the file is empty, may not be read, or is no such thing.
+    """
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes).")
     try:
@@ -192,7 +200,7 @@ def _open(path: Path) -> Any:
         raise InputError(f"{path}: may not be read; check its permissions.") from error
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(
-            f"{path}: not a readable video ({getattr(error, 'strerror', error)}); "
+            f"{path}: not a readable {what} ({getattr(error, 'strerror', error)}); "
             "if it is an unfinished recording or download, its index may be missing."
         ) from error
 

@@ -237,3 +237,24 @@ def test_timm_imports_beside_any_torchvision_in_a_fresh_process() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.strip()) == (0, "1280"), done.stderr
+
+
+def test_a_mirrored_network_says_the_mean_of_both_sides() -> None:
+    torch.manual_seed(0)
+    plain, both = (
+        architectures.build("mobilefacenet_first_48", 5),
+        architectures.build("mobilefacenet_first_48+mirror", 5),
+    )
+    both.load_state_dict(plain.state_dict())
+    images = torch.randn(3, 3, 48, 48)
+    with torch.no_grad():
+        (scores, embeddings), (mirror_scores, mirror_embeddings) = plain(images), plain(images.flip(3))
+        found = both(images)
+        other_side = both(images.flip(3))
+    assert not torch.allclose(scores, mirror_scores, rtol=1e-3)
+    torch.testing.assert_close(found[0], (scores + mirror_scores) / 2)
+    torch.testing.assert_close(found[1], (embeddings + mirror_embeddings) / 2)
+    torch.testing.assert_close(other_side, found)
+    assert architectures.known("mobilefacenet_first_48+mirror") and not architectures.known("nonesuch+mirror")
+    with pytest.raises(KeyError):
+        architectures.build("nonesuch+mirror", 5)

@@ -16,7 +16,8 @@ from hsemotion_cli import __version__, schema
 from hsemotion_cli.cli import app
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/abaw.md"))
+"""The README, and the page on the challenges, which has commands of its own."""
 GROUP = typer.main.get_command(app)
 # "models list" and the like are commands as well.
 COMMANDS = {

@@ -25,7 +25,7 @@ from sklearn import metrics as sklearn_metrics  # noqa: E402
 from hsemotion_cli import heads, registry  # noqa: E402
 from hsemotion_cli.cli import app  # noqa: E402
 from hsemotion_cli.domain import Face, Reading, Scores  # noqa: E402
-from hsemotion_cli.errors import InputError, ModelUnavailable, UsageError  # noqa: E402
+from hsemotion_cli.errors import ModelUnavailable, UsageError  # noqa: E402
 from hsemotion_cli.formats import archive, features  # noqa: E402
 from hsemotion_cli.heads import Base, Head, Part  # noqa: E402
 from hsemotion_cli.predict import HeadedModel, Running, load_all  # noqa: E402
@@ -874,30 +874,6 @@ def test_intensities_of_clips_are_learned_if_there_is_something_to_learn(
     r = [stats.pearsonr(np.array(said)[:, k], table.iloc[:, k + 1])[0] for k in range(6)]
     assert score == pytest.approx(np.mean(r), abs=1e-4)
     assert "whole clips" in run("annotate", "x.mp4", "--head", out, code=2)
-
-
-def test_a_list_of_clips_is_read_by_its_header(tmp_path: Path) -> None:
-    path = tmp_path / "train_split.csv"
-    path.write_text(
-        "Joy,Filename,admiration,Amusement,Determination,Empathic_Pain,Excitement\n.6,00012,.1,.2,.3,.4,.5\n"
-    )
-    assert matching.read_intensities(path) == {"12": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}
-    assert [matching.clip_key(name) for name in ("00000", "0120", "a01", "٣")] == ["0", "120", "a01", "٣"]
-    header = "Filename,Admiration,Amusement,Determination,Empathic Pain,Excitement,Joy"
-    for text, says in (
-        ("", "no column 'filename'"),
-        ("Filename,Joy\n1,0\n", "no column 'admiration'"),
-        (f"{header}\n1,0,0,0,0,0\n", "line 2: expected a name and six numbers"),
-        (f"{header}\n1,0,0,0,0,0,x\n", "line 2: expected a name and six numbers"),
-        (f"{header}\n1,0,0,0,0,0,2\n", "line 2: an intensity is not between"),
-        (f"{header}\n1,0,0,0,0,0,nan\n", "line 2: an intensity is not between"),
-        (f"{header}\n1,0,0,0,0,0,0\n001,0,0,0,0,0,0\n", "line 3: 001 is there already"),
-    ):
-        path.write_text(text)
-        with pytest.raises(InputError, match=says):
-            matching.read_intensities(path)
-    with pytest.raises(InputError, match="cannot be read"):
-        matching.read_intensities(tmp_path / "none.csv")
 
 
 # --- the file ---------------------------------------------------------------------------------------------------

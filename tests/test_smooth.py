@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from hsemotion_cli.errors import InputError, UsageError
-from hsemotion_cli.recipe import Recipe, Smoothing, parse_models
+from hsemotion_cli.recipe import Recipe, Smoothing, from_sigma, parse_models, to_sigma
 from hsemotion_cli.refine import blend, refine
-from hsemotion_cli.smooth import segments, smooth, smooth_run
+from hsemotion_cli.smooth import nested, segments, smooth, smooth_run
 from hsemotion_cli.tasks import ACTION_UNITS, TASKS
 from hsemotion_cli.timeline import Timeline
 
@@ -106,13 +106,31 @@ def test_unscored_rows_stay_unscored_and_weigh_nothing() -> None:
     assert np.isnan(found[1, 0])
 
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+numbers = st.floats(1e-3, 100)
+counts = st.integers(1, 60).map(float)
+odd = st.integers(0, 50).map(lambda k: 2 * k + 1.0)
 filters = st.one_of(
-    st.builds(Smoothing, st.just("gaussian"), st.floats(1e-3, 100), st.sampled_from(["seconds", "frames"])),
-    st.builds(Smoothing, st.just("box"), st.integers(0, 50).map(lambda k: 2 * k + 1.0), st.just("frames")),
-    st.builds(Smoothing, st.just("box"), st.floats(1e-3, 100), st.just("seconds")),
+    st.builds(Smoothing, st.just("gaussian"), numbers, st.sampled_from(["seconds", "frames", "neighbours"])),
+    st.builds(Smoothing, st.just("gaussian"), numbers, st.just("seconds"), numbers, st.just("seconds")),
+    st.builds(Smoothing, st.just("gaussian"), numbers, st.just("frames"), counts, st.just("frames")),
+    st.builds(
+        Smoothing,
+        st.just("gaussian"),
+        numbers,
+        st.sampled_from(["seconds", "frames", "neighbours"]),
+        counts,
+        st.just("neighbours"),
+    ),
+    st.builds(Smoothing, st.just("box"), odd, st.sampled_from(["frames", "neighbours"])),
+    st.builds(Smoothing, st.just("box"), odd, st.just("frames"), counts, st.sampled_from(["frames", "neighbours"])),
+    st.builds(Smoothing, st.just("box"), numbers),
+    st.builds(Smoothing, st.just("box"), numbers, st.just("seconds"), numbers, st.just("seconds")),
+    st.builds(Smoothing, st.just("box"), numbers, st.just("seconds"), counts, st.just("neighbours")),
 )
 
 
+@patient
 @given(filters, st.lists(st.tuples(st.floats(0.001, 3), st.floats(-1, 1)), min_size=1, max_size=40))
 def test_smoothing_keeps_shape_range_and_constants(filter_: Smoothing, steps: list[tuple[float, float]]) -> None:
     times = np.cumsum([s for s, _ in steps])
@@ -125,17 +143,261 @@ def test_smoothing_keeps_shape_range_and_constants(filter_: Smoothing, steps: li
     assert found[:, 1] == pytest.approx(np.full(len(steps), 0.25))
 
 
-@pytest.mark.parametrize("text", ["gaussian:0.2", "gaussian:5f", "box:1.5", "box:11f", "none"])
-def test_smoothing_words_round_trip(text: str) -> None:
-    assert str(Smoothing.parse(text)) == text
+def brute(position: np.ndarray, values: np.ndarray, filter_: Smoothing) -> np.ndarray:
+    """Sums over pairs of rows, written down from what the documentation says."""
+    result = np.full(values.shape, np.nan)
+    for i, j in np.ndindex(*values.shape):
+        if np.isnan(values[i, j]):
+            continue
+        above = below = 0.0
+        for k in range(len(position)):
+            apart = abs(i - k)
+            d = float(apart) if filter_.unit == "neighbours" else abs(position[k] - position[i])
+            dust = 1e-9 if filter_.unit == "seconds" else 0.0
+            if filter_.kernel == "box":
+                own = filter_.width / 2 if filter_.unit == "seconds" else (filter_.width - 1) / 2
+                inside, weight = d <= own + dust, 1.0
+            else:
+                own = 4 * filter_.width if filter_.unit == "seconds" else int(4 * filter_.width + 0.5)
+                inside, weight = bool(filter_.reach) or d <= own + dust, np.exp(-(d**2) / (2 * filter_.width**2))
+            if filter_.reach:
+                there = apart if filter_.reach_unit == "neighbours" else d
+                inside = inside and there <= filter_.reach + dust
+            if inside and not np.isnan(values[k, j]):
+                above, below = above + weight * values[k, j], below + weight
+        result[i, j] = above / below
+    return result
+
+
+@patient
+@given(filters, st.lists(st.tuples(st.integers(1, 30), st.floats(-1, 1)), min_size=1, max_size=25), st.data())
+def test_every_filter_is_what_it_is_documented_to_be(
+    filter_: Smoothing, steps: list[tuple[int, float]], data: st.DataObject
+) -> None:
+    """Rows of which single columns, or all of them, are unknown weigh nothing; frames may be far apart."""
+    index = np.cumsum([s for s, _ in steps])
+    position = index.astype(float) if filter_.unit == "frames" else index / 25
+    values = np.array([[v, -v, v * v] for _, v in steps])
+    values[data.draw(st.lists(st.booleans(), min_size=len(steps), max_size=len(steps)))] = np.nan
+    values[: data.draw(st.integers(0, 3)), 1] = np.nan
+    found = smooth_run(position, values, filter_)
+    np.testing.assert_allclose(found, brute(position, values, filter_), rtol=1e-9, atol=1e-12)
+
+
+@patient
+@given(filters)
+def test_smoothing_words_are_exact(filter_: Smoothing) -> None:
+    assert Smoothing.parse(str(filter_)) == filter_
+    assert "=" not in str(filter_) and "," not in str(filter_)
+
+
+@patient
+@given(st.floats(1e-300, 1e300), st.integers(1, 10**14))
+def test_any_width_survives_being_written(width: float, reach: int) -> None:
+    for filter_ in (
+        Smoothing("gaussian", width, "frames", float(reach), "neighbours"),
+        Smoothing("gaussian", width, "seconds", width, "seconds"),
+        Smoothing("box", width),
+    ):
+        assert Smoothing.parse(str(filter_)) == filter_
 
 
 @pytest.mark.parametrize(
-    "text", ["", "median:3", "gaussian", "gaussian:", "gaussian:-1", "box:4f", "box:0", "gaussian:1e3x"]
-)
+    "text",
+    [
+        "gaussian:0.2", "gaussian:5f", "gaussian:5n", "box:1.5", "box:11f", "box:101n", "none", "gaussian:0.2/1.5",
+        "gaussian:5f/50f", "gaussian:5f/50n", "gaussian:0.2/7n", "box:101f/50n", "box:101f/20f", "box:1.5/0.25",
+        "gaussian:1e-07", "abaw:100/50", "abaw:0.1/5",
+    ],
+)  # fmt: skip
+def test_smoothing_words_round_trip(text: str) -> None:
+    assert str(Smoothing.parse(text)) == text
+    assert Recipe.of("mp-blendshapes").changed(smooth=text).smoothing.get("expression", Smoothing()) == (
+        Smoothing.parse(text)
+    )
+    single = Recipe.of("mp-blendshapes").changed(smooth=f"expression={text},action_units=none")
+    assert single.smoothing.get("expression", Smoothing()) == Smoothing.parse(text)
+
+
+def test_smoothing_words_mean_what_they_say() -> None:
+    assert Smoothing.parse("gaussian:0.2s/1.5s") == Smoothing("gaussian", 0.2, "seconds", 1.5, "seconds")
+    assert Smoothing.parse("gaussian:5f/50n") == Smoothing("gaussian", 5, "frames", 50, "neighbours")
+    assert Smoothing.parse("abaw:1e5/50") == Smoothing("gaussian", 5e4**0.5, "frames", 50, "neighbours")
+    assert Smoothing.parse("abaw:50/10") == Smoothing.parse("gaussian:5f/10n")
+    assert Smoothing.parse("abaw:box/50") == Smoothing("box", 101, "neighbours") == Smoothing.parse("box:101n")
+    assert Smoothing.parse("abaw:box/0") == Smoothing("box", 1, "neighbours")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "median:3", "gaussian", "gaussian:", "gaussian:-1", "box:4f", "box:0", "gaussian:1e3x", "box:4n",
+        "gaussian:5f/50", "gaussian:0.2/5f", "gaussian:5f/2.5n", "gaussian:5f/0n", "gaussian:5f/", "gaussian:0.2/0",
+        "box:0.4/1e999", "gaussian:1e999", "abaw:100", "abaw:0/5", "abaw:100/0", "abaw:100/2.5", "abaw:-1/5",
+        "abaw:box/", "abaw:gaussian/5", "abaw:100/50n", "gaussian:5f/50n/3", "gaussian:5n/3f", "gaussian:0.2/1.5m",
+    ],
+)  # fmt: skip
 def test_other_smoothing_words_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--smooth"):
         Smoothing.parse(text)
+
+
+def test_filters_that_there_are_not() -> None:
+    for wrong in (("median", 3.0), ("gaussian", 3.0, "hours"), ("box", 3.0, "frames", 5.0, "metres")):
+        with pytest.raises(UsageError, match="no such filter"):
+            Smoothing(*wrong)
+    with pytest.raises(UsageError, match="reach"):
+        Smoothing("gaussian", 5, "frames", 0, "frames")
+
+
+@patient
+@given(st.floats(1e-6, 1e6))
+def test_sigma_is_twice_the_variance(sigma: float) -> None:
+    d = np.arange(50.0)
+    found = np.exp(-(d**2) / (2 * from_sigma(sigma) ** 2))
+    np.testing.assert_allclose(found, np.exp(-(d**2) / sigma), rtol=1e-9, atol=1e-300)
+    assert to_sigma(from_sigma(sigma)) == pytest.approx(sigma, rel=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1, 10, 50, 100, 500, 1000, 1e4, 1e5])
+@pytest.mark.parametrize("delta", [1, 5, 10, 50, 100])
+def test_the_papers_gaussian(sigma: float, delta: int) -> None:
+    """Sparse frame lists: the window counts rows, the weights know the true distance; both sides reach equally far."""
+    random = np.random.default_rng(8)
+    frames = np.cumsum(random.integers(1, 30, 160)).astype(float)
+    values = random.random((160, 12))
+    expected = np.empty_like(values)
+    for i in range(160):
+        window = slice(max(i - delta, 0), i + delta + 1)
+        w = np.exp(-((frames[window] - frames[i]) ** 2) / sigma)
+        expected[i] = (w[:, None] * values[window]).sum(axis=0) / w.sum()
+    found = smooth_run(frames, values, Smoothing.parse(f"abaw:{sigma}/{delta}"))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    # ... and turned around in time it is the same, which a window that lacks a row on one side would not be.
+    back = smooth_run(-frames[::-1], values[::-1], Smoothing.parse(f"abaw:{sigma}/{delta}"))[::-1]
+    np.testing.assert_allclose(found, back, rtol=1e-9)
+
+
+@pytest.mark.parametrize("delta", [0, 1, 5, 50, 200])
+def test_the_papers_box_is_cut_off_at_the_ends(delta: int) -> None:
+    values = np.random.default_rng(9).random((120, 8))
+    expected = [values[max(0, i - delta) : i + delta + 1].mean(axis=0) for i in range(120)]
+    frames = np.cumsum(np.random.default_rng(1).integers(1, 90, 120)).astype(float)
+    found = smooth_run(frames, values, Smoothing.parse(f"abaw:box/{delta}"))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    if 0 < delta < 50:
+        inside = ndimage.uniform_filter1d(values, 2 * delta + 1, axis=0)[delta:-delta]
+        np.testing.assert_allclose(found[delta:-delta], inside, atol=1e-12)
+    dense = smooth_run(np.arange(120.0), values, Smoothing("box", 2 * delta + 1, "frames"))
+    np.testing.assert_allclose(found, dense, atol=1e-12, err_msg="where every frame is there, rows are frames")
+
+
+@pytest.mark.parametrize("reach", [3, 10, 25])
+def test_a_reach_is_scipys_radius(reach: int) -> None:
+    values = np.random.default_rng(3).normal(size=(200, 4))
+    inside = ndimage.gaussian_filter1d(values, 7.5, axis=0, radius=reach)[reach:-reach]
+    for text in (f"gaussian:7.5f/{reach}f", f"gaussian:7.5f/{reach}n", f"gaussian:7.5n/{reach}n"):
+        found = smooth_run(np.arange(200.0), values, Smoothing.parse(text))
+        np.testing.assert_allclose(found[reach:-reach], inside, atol=1e-12)
+
+
+def test_a_very_wide_gaussian_is_nearly_a_box() -> None:
+    """HSEmotion, ABAW-7: sigma 1e5 is in practice a box; at 50 rows its weight has fallen to 0.975."""
+    values = np.random.default_rng(2).random((1000, 8))
+    position = np.arange(1000.0)
+    box = smooth_run(position, values, Smoothing.parse("abaw:box/50"))
+    wide = smooth_run(position, values, Smoothing.parse("abaw:1e5/50"))
+    narrower = smooth_run(position, values, Smoothing.parse("abaw:1000/50"))
+    assert 0 < np.abs(wide - box).max() < 0.001 < 0.02 < np.abs(narrower - box).max()
+
+
+def test_action_units_are_normalised_as_all_tasks_are() -> None:
+    """The published code forgot to divide them, so that they grew with the window."""
+    n = 80
+    given_ = scores(n) | {"action_units": np.full((n, 12), 0.3, np.float32)}
+    line = timeline([(k, 0) for k in range(n)], np.arange(n) / 25, m=given_)
+    for text in ("abaw:1e4/10", "abaw:box/50", "gaussian:0.2", "gaussian:5f/7n"):
+        affect = refine(line, Recipe(("m",), smoothing=dict.fromkeys(TASKS, Smoothing.parse(text))))
+        assert affect.tasks["action_units"] == pytest.approx(np.full((n, 12), np.float32(0.3)), abs=1e-12)
+
+
+def test_an_impulse_spreads_equally_to_both_sides() -> None:
+    for text in ("abaw:100/5", "abaw:box/5", "gaussian:3f/5f", "gaussian:0.12/0.2", "box:11f"):
+        filter_ = Smoothing.parse(text)
+        position = np.arange(41.0) if filter_.unit == "frames" else np.arange(41) / 25
+        values = np.zeros((41, 1))
+        values[20] = 1
+        found = smooth_run(position, values, filter_)[:, 0]
+        assert np.flatnonzero(found).tolist() == list(range(15, 26)), text
+        np.testing.assert_allclose(found, found[::-1], atol=1e-15)
+
+
+def test_neighbours_are_rows_of_the_same_face() -> None:
+    rows = sorted([(k, 0) for k in range(0, 60, 6)] + [(k, 1) for k in range(60)])
+    line = timeline(rows, np.arange(60) / 25)
+    values = np.array([[100.0 * face + frame] for frame, face in rows])
+    found = smooth(line, values, Smoothing.parse("abaw:box/1"), max_gap=1.0)
+    assert found[rows.index((30, 0)), 0] == pytest.approx(30)
+    assert found[rows.index((0, 0)), 0] == pytest.approx(3), "the mean of frames 0 and 6"
+    assert found[rows.index((59, 1)), 0] == pytest.approx(158.5)
+
+
+def test_sparse_frames_count_by_their_true_distance() -> None:
+    """The pictures of s-Aff-Wild2: gaps are no gaps there, and the Gaussian knows how long they are."""
+    index = np.array([3, 17, 20, 400, 402])
+    line = Timeline(
+        index, index / 30, np.arange(5), np.zeros(5, np.int64), np.ones(5, np.float32), np.ones((5, 4), np.float32), {}
+    )
+    values = np.arange(5.0)[:, None]
+    w = np.exp(-((index[:, None] - index[None]) ** 2) / 1000)
+    w[np.abs(np.subtract.outer(np.arange(5), np.arange(5))) > 2] = 0
+    found = smooth(line, values, Smoothing.parse("abaw:1000/2"), max_gap=1e5)
+    np.testing.assert_allclose(found, w @ values / w.sum(axis=1, keepdims=True), rtol=1e-12)
+    near = smooth(line, values, Smoothing.parse("abaw:1e9/2"), max_gap=0.5)
+    np.testing.assert_allclose(near[:, 0], [1, 1, 1, 3.5, 3.5], atol=1e-4)
+
+
+@patient
+@given(filters.filter(lambda f: f.kernel == "gaussian" or f.unit == "neighbours"), st.integers(1, 40))
+def test_nested_windows_are_each_window_to_the_last_bit(filter_: Smoothing, length: int) -> None:
+    random = np.random.default_rng(length)
+    position, values = np.cumsum(random.random(length)), random.random((length, 3))
+    values[random.random(length) < 0.2] = np.nan
+    windows = (1, 2, 5, 10, 100)
+    for window, found in zip(windows, nested(position, values, filter_, windows), strict=True):
+        if filter_.kernel == "box":
+            alone = Smoothing("box", 2.0 * window + 1, "neighbours")
+        else:
+            alone = Smoothing("gaussian", filter_.width, filter_.unit, window, "neighbours")
+        if filter_.reach_unit != "neighbours" or not (filter_.reach or filter_.kernel == "box"):
+            continue  # its own end by distance stays in force
+        assert np.array_equal(found, smooth_run(position, values, alone), equal_nan=True)
+
+
+@pytest.mark.parametrize("rate", [25.0, 30000 / 1001, 60.0])
+@pytest.mark.parametrize("text", ["gaussian:5f", "gaussian:2f/7f", "gaussian:2f/7n", "box:11f", "box:11f/3f", "box:9n"])
+def test_frames_and_seconds_of_a_frame_rate(text: str, rate: float) -> None:
+    filter_ = Smoothing.parse(text)
+    seconds = filter_.in_seconds(rate)
+    assert seconds.unit == seconds.reach_unit == "seconds"
+    values = np.random.default_rng(5).normal(size=(100, 2))
+    expected = smooth_run(np.arange(100.0), values, filter_)
+    times = np.arange(100) / rate
+    np.testing.assert_allclose(smooth_run(times, values, seconds), expected, atol=1e-12)
+    rounded = np.round(times, 3)  # as in a container that counts milliseconds
+    np.testing.assert_allclose(smooth_run(rounded, values, seconds), expected, atol=0.05)
+    back = seconds.in_frames(rate)
+    assert {back.unit, back.reach_unit} <= {"frames", "seconds"}
+    assert back.reach == filter_.reach
+    np.testing.assert_allclose(smooth_run(np.arange(100.0), values, back), expected, atol=1e-12)
+    assert seconds.in_seconds(50) == seconds and filter_.in_frames(50) == filter_
+
+
+def test_seconds_that_reach_no_other_frame_are_no_smoothing_in_frames() -> None:
+    assert Smoothing.parse("gaussian:0.2/0.01").in_frames(25) == Smoothing()
+    assert Smoothing.parse("box:0.01").in_frames(25) == Smoothing("box", 1, "frames")
+    assert Smoothing.parse("gaussian:0.2/7n").in_frames(25) == Smoothing.parse("gaussian:5f/7n")
+    assert Smoothing().in_frames(25) == Smoothing().in_seconds(25) == Smoothing()
 
 
 def test_blending_is_the_weighted_mean_and_takes_a_task_from_who_has_it() -> None:

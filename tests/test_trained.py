@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -191,6 +192,8 @@ def test_a_graph_that_differs_in_any_output_is_noticed(column: int) -> None:
         ("ddamfn", 112, 512),
         ("tf_efficientnet_b0", 96, 1280),
         ("mobilevitv2_150", 128, 768),
+        ("mobilefacenet_first_48+mirror", 48, 512),
+        ("timm:mobilenetv3_small_050", 64, 1024),
     ],
 )
 def test_every_architecture_goes_into_a_file_and_comes_back(
@@ -209,6 +212,7 @@ def test_every_architecture_goes_into_a_file_and_comes_back(
     original = net.state_dict()
     assert list(loaded.state_dict()) == list(original)
     assert not loaded.training
+    assert loaded.mirrored == architecture.endswith("+mirror")
     for key, value in loaded.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             assert value.dtype == torch.float32
@@ -217,6 +221,24 @@ def test_every_architecture_goes_into_a_file_and_comes_back(
     count = sum(value.numel() for value in original.values())
     assert path.stat().st_size < count * (2.4 if half else 4.2)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_graph_looks_at_both_sides_as_well(tmp_path: Path) -> None:
+    card = registry.card("mt-mobilefacenet")
+    assert card.path and card.network
+    net = trained.load(card, card.path)
+    images = published.batch(3, card.network, 1).numpy()
+    found = {}
+    for net.mirrored in (False, True):
+        path = tmp_path / f"{net.mirrored}.onnx"
+        engines.export_half(net, card.network, path)  # compares it with torch
+        session = onnxruntime.InferenceSession(path)
+        found[net.mirrored] = [
+            session.run(None, {"input": np.ascontiguousarray(x)})[0] for x in (images, images[..., ::-1])
+        ]
+    assert np.abs(found[False][0] - found[False][1]).max() > 1e-2
+    np.testing.assert_allclose(found[True][0], found[True][1], atol=1e-4)
+    np.testing.assert_allclose(found[True][0], np.mean(found[False], axis=0), atol=1e-4)
 
 
 def test_the_same_network_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:

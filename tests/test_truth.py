@@ -18,9 +18,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hsemotion_cli import truth
+from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.errors import InputError
 from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
-from hsemotion_cli.truth import AFFWILD2_EXPRESSIONS, Annotations, find_track, read_mtl, read_track, read_tree
+from hsemotion_cli.truth import (
+    AFFWILD2_EXPRESSIONS,
+    Annotations,
+    clip_key,
+    find_track,
+    read_compound,
+    read_for,
+    read_intensities,
+    read_mtl,
+    read_track,
+    read_tree,
+)
 
 MTL = "image,valence,arousal,expression,aus"
 UNITS = "0,0,0,1,1,1,1,0,0,0,1,0"
@@ -397,6 +409,78 @@ def test_a_bad_line_of_a_track_is_named(tmp_path: Path, track: str, header: str,
     with pytest.raises(InputError) as caught:
         read_track(tmp_path, track)
     assert str(caught.value).startswith(f"{path}, {message}")
+
+
+def test_compounds_are_read_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "ce.txt"
+    rows = ["02/00003.jpg,6", "01/00002.jpg,0", "01/00001.jpg,-1", "02/00001.png,3"]
+    for header in (TRACKS["ce"].header, TRACKS["ce"].header.lower() + ","):
+        for end, encoding in (("\n", "utf-8"), ("\r\n", "utf-8-sig")):
+            path.write_text(end.join([header, *rows, ""]), encoding=encoding, newline="")
+            found = read_compound(path)
+            assert list(found) == ["01", "02"]
+            assert [part.frames.tolist() for part in found.values()] == [[1, 2], [1, 3]]
+            assert [part.compound.tolist() for part in found.values()] == [[-1, 0], [3, 6]]
+            assert all(part.compound.dtype == np.int64 for part in found.values())
+    for text, says in (
+        ("", "the file is empty"),
+        (TRACKS["expr"].header + "\n01/00001.jpg,0", "line 1: the header is"),
+        (TRACKS["ce"].header, "there is nothing below the header"),
+        (TRACKS["ce"].header + "\n01/00001.jpg,7", "line 2: the label is '7', expected a whole number from -1 to 6"),
+        (TRACKS["ce"].header + "\n01/00001.jpg,0.5", "line 2: the label is '0.5'"),
+        (TRACKS["ce"].header + "\n01/00001.jpg,nan", "line 2: the label is 'nan'"),
+        (TRACKS["ce"].header + "\n01/00001.jpg,1\n01/00002.jpg", "line 3: found 1 fields, expected 2"),
+        (TRACKS["ce"].header + "\n01/1.jpg,1\n01/00001.jpg,1", "line 3: 01/00001.jpg is there already in line 2"),
+        (TRACKS["ce"].header + "\n01/00000.jpg,1", "line 2: the picture is '01/00000.jpg'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=says):
+            read_compound(path)
+
+
+@pytest.mark.parametrize("track", ["expr", "va", "au", "mtl"])
+def test_one_track_is_found_wherever_it_is(tracks: challenge.Challenge, tmp_path: Path, track: str) -> None:
+    for part in ("train", "validation"):
+        whole = read_tree(tracks.root, part)
+        if track == "mtl":
+            same(read_for(tracks.root, track, part), whole)
+            continue
+        folder = find_track(tracks.root, track, part)
+        for place in (tracks.root, tracks.root.parent, folder):
+            same(read_for(place, track, part), read_track(folder, track))
+    mtl = challenge.make_mtl(tmp_path / "lists" / "data", videos=4, frames=10, seed=7, paint=None)
+    for place in (mtl.root / "training_set_annotations.txt", mtl.root, mtl.root.parent):
+        same(read_for(place, track, "train"), mtl.train)
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    with pytest.raises(InputError, match=f"no annotations of {track} for train .*training_set_annotations.txt or "):
+        read_for(empty, track, "train")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_for(empty / "none", track, "train")
+
+
+def test_a_list_of_clips_is_read_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "train_split.csv"
+    path.write_text(
+        "Joy,Filename,admiration,Amusement,Determination,Empathic_Pain,Excitement\n.6,00012,.1,.2,.3,.4,.5\n"
+    )
+    assert read_intensities(path) == {"12": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}
+    assert [clip_key(name) for name in ("00000", "0120", "a01", "٣")] == ["0", "120", "a01", "٣"]
+    header = "Filename,Admiration,Amusement,Determination,Empathic Pain,Excitement,Joy"
+    for text, says in (
+        ("", "no column 'filename'"),
+        ("Filename,Joy\n1,0\n", "no column 'admiration'"),
+        (f"{header}\n1,0,0,0,0,0\n", "line 2: expected a name and six numbers"),
+        (f"{header}\n1,0,0,0,0,0,x\n", "line 2: expected a name and six numbers"),
+        (f"{header}\n1,0,0,0,0,0,2\n", "line 2: an intensity is not between"),
+        (f"{header}\n1,0,0,0,0,0,nan\n", "line 2: an intensity is not between"),
+        (f"{header}\n1,0,0,0,0,0,0\n001,0,0,0,0,0,0\n", "line 3: 001 is there already"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=says):
+            read_intensities(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_intensities(tmp_path / "none.csv")
 
 
 def test_two_people_share_a_recording() -> None:

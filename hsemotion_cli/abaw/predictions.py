@@ -210,7 +210,7 @@ def affwild2(expression: Floats, other: str = "contempt") -> Floats:
     """
     columns = [EXPRESSIONS.index(name) for name in AFFWILD2_EXPRESSIONS]
     found = expression[:, columns]
-    lacking = np.isnan(found[:, -1])
+    lacking = np.isnan(found[:, -1]) & ~np.isnan(found).all(axis=1)  # a face that was not scored stays unknown
     stand_in = expression[:, EXPRESSIONS.index("contempt")] if other == "contempt" else np.zeros(len(found))
     found[lacking, -1] = stand_in[lacking]
     return np.where(np.isnan(found) & ~np.isnan(found).all(axis=1, keepdims=True), 0.0, found)

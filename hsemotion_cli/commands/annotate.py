@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import heads, registry
+from .. import heads, hearing, registry
 from ..annotate import Annotator, Settings, Summary
 from ..cli import say
-from ..errors import HsemotionError, LowCoverage, OutputError, exit_code_of
+from ..errors import HsemotionError, LowCoverage, OutputError, UsageError, exit_code_of
 from ..formats.table import parse_formats
 from ..inputs import find_jobs, parse_time
 from ..outputs import prepare_folder
@@ -30,30 +30,19 @@ def run(
     overlay: bool, faces: str, start: str | None, end: str | None, fps: float | None, every: int, crops: bool,
     image_fps: float, min_face: int | None, det_threshold: float, min_coverage: float, batch_size: int, backend: str,
     device: str, precision: str, threads: int | None, offline: bool, quiet: bool, verbose: bool, as_json: bool,
+    audio_head: Path | None = None, audio_weights: str | None = None,
 ) -> int:  # fmt: skip
     """Annotate every video; returns the exit code.
 
     Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
     """
-    given_heads = tuple(heads.per_face(path) for path in head)
-    base, given = chosen_models(model, recipe, given_heads)
-    settings = Settings(
-        recipe=base.changed(
-            blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds
-        ),
-        formats=parse_formats(formats),
-        overlay=overlay,
-        faces=parse_faces(faces),
-        sampling=Sampling(parse_time(start, "--start"), parse_time(end, "--end"), fps, every),
-        crops=crops,
-        image_fps=image_fps,
-        min_face=min_face,
-        threshold=det_threshold,
-        batch_size=batch_size,
-        running=Running(backend, device, precision, threads, offline, given, fetching(quiet), given_heads),
-    )
-    if not quiet:
-        _warn(given_heads, _said_by(recipe))
+    settings = chosen_settings(
+        model=model, head=head, recipe=recipe, blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate,
+        thresholds=thresholds, formats=formats, overlay=overlay, faces=faces, start=start, end=end, fps=fps,
+        every=every, crops=crops, image_fps=image_fps, min_face=min_face, det_threshold=det_threshold,
+        batch_size=batch_size, backend=backend, device=device, precision=precision, threads=threads, offline=offline,
+        quiet=quiet, audio_head=audio_head, audio_weights=audio_weights,
+    )  # fmt: skip
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(out)
     done: list[Summary] = []
@@ -75,6 +64,55 @@ def run(
     elif done and not quiet:
         print_summaries(done, verbose=verbose)
     return _exit_code(done, failures, min_coverage)
+
+
+def chosen_settings(
+    *, model: str | None, head: Sequence[Path], recipe: Path | None, blend: str | None, smooth: str | None,
+    max_gap: float | None, interpolate: float | None, thresholds: Sequence[str], formats: str, overlay: bool,
+    faces: str, start: str | None, end: str | None, fps: float | None, every: int, crops: bool, image_fps: float,
+    min_face: int | None, det_threshold: float, batch_size: int, backend: str, device: str, precision: str,
+    threads: int | None, offline: bool, quiet: bool, audio_head: Path | None = None, audio_weights: str | None = None,
+) -> Settings:  # fmt: skip
+    """What the options ask for; says what about the heads may not be as the user thinks.
+
+    Raises:
+        UsageError: options that make no sense.
+        ModelUnavailable: a head or a trained file that cannot be used.
+    """
+    given_heads = tuple(heads.per_face(path) for path in head)
+    base, given = chosen_models(model, recipe, given_heads)
+    listening = _listening(audio_head, audio_weights)
+    if listening is not None:
+        base = hearing.with_sound(base)
+    settings = Settings(
+        recipe=base.changed(
+            blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds
+        ),
+        formats=parse_formats(formats),
+        overlay=overlay,
+        faces=parse_faces(faces),
+        sampling=Sampling(parse_time(start, "--start"), parse_time(end, "--end"), fps, every),
+        crops=crops,
+        image_fps=image_fps,
+        min_face=min_face,
+        threshold=det_threshold,
+        batch_size=batch_size,
+        running=Running(backend, device, precision, threads, offline, given, fetching(quiet), given_heads),
+        audio_head=listening,
+        audio_weights=audio_weights,
+    )
+    if not quiet:
+        _warn((*given_heads, listening) if listening else given_heads, _said_by(recipe))
+    return settings
+
+
+def _listening(head: Path | None, weights: str | None) -> heads.Head | None:
+    """The head that listens."""
+    if head is not None:
+        return hearing.check(heads.per_face(head))
+    if weights is not None:
+        raise UsageError(f"--audio-weights {weights}: give the head on them with --audio-head.")
+    return None
 
 
 def chosen_models(

@@ -17,7 +17,7 @@ from ..formats.sidecar import libraries
 from ..heads import CLIP_TASK, KINDS, Head
 from ..outputs import prepare_folder
 from ..tasks import TASKS
-from ..truth import Annotations, read_mtl, read_tree
+from ..truth import Annotations, clip_key, read_intensities, read_mtl, read_tree
 from .console import print_line, stdout
 
 if TYPE_CHECKING:
@@ -146,13 +146,13 @@ def _clips(
 ) -> tuple[heads.Base, dict[str, Clips]]:
     from ..training import features as matching
 
-    truths = {"train": matching.read_intensities(truth)}
+    truths = {"train": read_intensities(truth)}
     if val_truth is not None:
-        truths["validation"] = matching.read_intensities(val_truth)
+        truths["validation"] = read_intensities(val_truth)
         both = truths["train"].keys() & truths["validation"].keys()
         if both:
             raise InputError(f"{truth} and {val_truth}: {min(both)} is in both; validate with other clips.")
-    elif val_share and (there := {matching.clip_key(name) for name in files} & truths["train"].keys()):
+    elif val_share and (there := {clip_key(name) for name in files} & truths["train"].keys()):
         truths = _split(truths["train"], matching.held_out(there, val_share, seed))
     return matching.gather_clips(files, truths, source)
 

@@ -1,8 +1,10 @@
-"""Readings -> NAME.features.parquet: the embeddings of every face, with the keys of the table.
+"""Readings, or sound -> NAME.features.parquet: the embeddings of every face or state, with the keys of the table.
 
 Columns: ``frame``, ``time``, ``face_id`` as in the table; ``embedding``, a list of d float16 or float32; ``outputs``,
-the network's last layer before any soft-max, where the model is a network. Rows go to the file in blocks, since an
-hour of one face is half a gigabyte. What made them is JSON in the file's metadata, under ``hsemotion``.
+the network's last layer before any soft-max, where the model is a network. Of sound, ``frame`` is the number of a
+hidden state from 0, ``time`` the middle of what it covers, on the clock of the video, and ``face_id`` 0; such a file
+says that its ``kind`` is "audio". Rows go to the file in blocks, since an hour of one face is half a gigabyte. What
+made them is JSON in the file's metadata, under ``hsemotion``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ from ..domain import Reading
 from ..errors import InputError, UsageError
 
 DTYPES = ("float16", "float32")
+AUDIO = "audio"
 _BLOCK = 1024
+
+Block = tuple[NDArray[np.float64], NDArray[np.floating], NDArray[np.floating] | None]
+"""Keys (n, 3), which are frame, time and face_id; embeddings (n, d); outputs (n, k) or None."""
 
 
 def check_dtype(dtype: str) -> None:
@@ -39,6 +45,32 @@ def write(readings: Iterable[Reading], model: str, dtype: str, facts: Mapping[st
     Raises:
         UsageError: the model gives no embeddings, or there is no such dtype.
     """
+    return _write(_blocks(readings, model), model, dtype, facts, file)
+
+
+def write_audio(
+    states: Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]],
+    model: str,
+    dtype: str,
+    facts: Mapping[str, Any],
+    file: IO[bytes],
+) -> int:
+    """Write a row for every hidden state of a recording; returns how many.
+
+    Args:
+        states: (time (n,), embeddings (n, d)) of consecutive states.
+
+    The others are as for ``write``.
+    """
+    return _write(_numbered(states), model, dtype, {**facts, "kind": AUDIO}, file)
+
+
+def is_audio(facts: Mapping[str, Any]) -> bool:
+    """Whether rows are hidden states of sound and not faces."""
+    return facts.get("kind") == AUDIO
+
+
+def _write(blocks: Iterable[Block], model: str, dtype: str, facts: Mapping[str, Any], file: IO[bytes]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -47,7 +79,7 @@ def write(readings: Iterable[Reading], model: str, dtype: str, facts: Mapping[st
     writer: Any = None
     count = 0
     try:
-        for keys, embeddings, outputs in _blocks(readings, model):
+        for keys, embeddings, outputs in blocks:
             columns = {
                 "frame": pa.array(keys[:, 0].astype(np.int64)),
                 "time": pa.array(keys[:, 1]),
@@ -93,8 +125,18 @@ def read(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
     return columns, facts
 
 
-def _blocks(readings: Iterable[Reading], model: str) -> Iterable[tuple[NDArray, NDArray, NDArray | None]]:
-    """(keys (n, 3), embeddings (n, d), outputs (n, k) or None) of some ``_BLOCK`` faces, whole frames."""
+def _numbered(states: Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Iterable[Block]:
+    """States with the keys of a table."""
+    count = 0
+    for time, embeddings in states:
+        keys = np.zeros((len(time), 3))
+        keys[:, 0], keys[:, 1] = np.arange(count, count + len(time)), time
+        count += len(time)
+        yield keys, embeddings, None
+
+
+def _blocks(readings: Iterable[Reading], model: str) -> Iterable[Block]:
+    """Blocks of some ``_BLOCK`` faces, whole frames."""
     keys: list[tuple[int, float, int | None]] = []
     parts: list[tuple[NDArray, NDArray | None]] = []
     for reading in readings:
@@ -111,7 +153,7 @@ def _blocks(readings: Iterable[Reading], model: str) -> Iterable[tuple[NDArray, 
         yield _joined(keys, parts)
 
 
-def _joined(keys: list, parts: list[tuple[NDArray, NDArray | None]]) -> tuple[NDArray, NDArray, NDArray | None]:
+def _joined(keys: list, parts: list[tuple[NDArray, NDArray | None]]) -> Block:
     outputs = [o for _, o in parts if o is not None]
     return (
         np.array(keys, np.float64),

@@ -81,7 +81,9 @@ def report(decoding: DecodeReport) -> dict[str, Any]:
 
 def write(content: Mapping[str, Any], file: IO[bytes]) -> None:
     """Indented JSON, keys in the order given."""
-    file.write((json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A byte of a file name that is no UTF-8 is a lone surrogate in Python; JSON writes it as \udcXX.
+    file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def read(path: Path) -> dict[str, Any]:

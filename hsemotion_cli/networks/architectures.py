@@ -33,11 +33,14 @@ class Network(nn.Module):
     Attributes:
         embedding_size: d, the columns of what ``embed`` returns.
         outputs: the columns of what ``score`` returns.
+        mirrored: whether it looks at each picture and its mirror image, and answers from the mean of the two
+            embeddings; since the head is linear, the scores are the mean of both as well. Twice the work.
     """
 
     embedding_size: int
     outputs: int
     fc: nn.Module
+    mirrored = False
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, size, size) normalised RGB -> (n, d), the input of the last linear layer."""
@@ -68,8 +71,13 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 3, size, size) -> scores (n, outputs) and embeddings (n, d)."""
-        embeddings = self.embed(images)
+        embeddings = self.look(images)
         return self.score(embeddings), embeddings
+
+    def look(self, images: Tensor) -> Tensor:
+        """(n, 3, size, size) -> (n, d) as they are told: of the picture, or of both sides of it."""
+        embeddings = self.embed(images)
+        return (embeddings + self.embed(images.flip(3))) / 2 if self.mirrored else embeddings
 
 
 def _convolution(inputs: int, outputs: int, kernel: Pair, stride: int, padding: Pair, groups: int) -> nn.Conv2d:
@@ -431,34 +439,42 @@ def _narrowing(inputs: int, inner: int, outputs: int, stride: int) -> Layers:
 
 
 def import_timm() -> ModuleType:
-    """timm, also where torchvision's compiled operators do not fit the torch that is installed.
-
-    timm imports torchvision without needing its operators. Package registries hold only CUDA-linked wheels of
-    torchvision; beside a CPU-only torch their library does not load, and importing torchvision then stops at
-    "operator torchvision::nms does not exist", because it describes two operators that nobody has defined.
-    Where, and only where, that has happened, the two are declared here (never implemented: calling one is
-    still an error) and the import is repeated.
+    """timm, which imports torchvision without needing its operators.
 
     Raises:
         ModelUnavailable: timm or torchvision is not installed.
     """
     try:
-        try:
-            import torchvision  # noqa: F401
-        except RuntimeError as error:
-            if "torchvision::" not in str(error):
-                raise
-            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-                del sys.modules[name]
-            for operator in ("nms", "qnms"):
-                if not hasattr(torch.ops.torchvision, operator):
-                    torch.library.define(
-                        f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-                    )
+        mend_torchvision()
         import timm
     except ImportError as error:
         raise ModelUnavailable(f"this network needs timm ({error}): pip install 'hsemotion-cli[torch]'.") from error
     return timm
+
+
+def mend_torchvision() -> None:
+    """Import torchvision, also where its compiled operators do not fit the torch that is installed.
+
+    Package registries hold only CUDA-linked wheels of torchvision; beside a CPU-only torch their library does not
+    load, and importing torchvision then stops at "operator torchvision::nms does not exist", because it describes two
+    operators that nobody has defined. Where, and only where, that has happened, the two are declared here (never
+    implemented: calling one is still an error) and the import is repeated.
+
+    Raises:
+        ImportError: torchvision is not installed.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            if not hasattr(torch.ops.torchvision, operator):
+                torch.library.define(
+                    f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                )
 
 
 class TimmNetwork(Network):
@@ -472,7 +488,8 @@ class TimmNetwork(Network):
         except RuntimeError as error:  # its own for a name that it does not have
             raise ModelUnavailable(f"timm {timm.__version__} has no network {name!r} ({error}).") from error
         self.outputs = outputs
-        self.embedding_size = self.net.num_features
+        # Not timm's num_features: some have a layer between those and the classifier.
+        self.embedding_size = self.net.get_classifier().in_features
 
     @property
     def body(self) -> nn.Module:
@@ -508,19 +525,31 @@ ARCHITECTURES: dict[str, Callable[[int], Network]] = {
 TIMM = "timm:"
 """Before the name of any other classifier of timm, as in "timm:mobilenetv3_large_100"."""
 
+MIRRORED = "+mirror"
+"""What follows the key of an architecture that is ``mirrored``."""
+
 
 def known(architecture: str) -> bool:
     """Whether ``build`` may know it; whether timm has a name only timm can tell."""
+    architecture = architecture.removesuffix(MIRRORED)
     return architecture in ARCHITECTURES or architecture.startswith(TIMM)
 
 
 def build(architecture: str, outputs: int) -> Network:
     """The network with random weights, ready to infer (not to train).
 
+    Args:
+        architecture: key of ``ARCHITECTURES``, or ``TIMM`` and a name of timm's; with ``MIRRORED`` behind it for
+            one that looks at mirror images, too.
+
     Raises:
         KeyError: no such key in ``ARCHITECTURES``.
         ModelUnavailable: it needs timm, which is missing or has no such classifier.
     """
-    if architecture.startswith(TIMM):
-        return TimmNetwork(architecture.removeprefix(TIMM), outputs).eval()
-    return ARCHITECTURES[architecture](outputs).eval()
+    plain = architecture.removesuffix(MIRRORED)
+    if plain.startswith(TIMM):
+        network: Network = TimmNetwork(plain.removeprefix(TIMM), outputs)
+    else:
+        network = ARCHITECTURES[plain](outputs)
+    network.mirrored = plain != architecture
+    return network.eval()

@@ -101,7 +101,7 @@ class ModelCard:
     Attributes:
         name: as given to ``--model``.
         paper_name: as the literature calls it.
-        family: which recogniser runs it ("geometry", "network").
+        family: which recogniser runs it ("geometry", "network"), or "audio" for what hears (``hearing``).
         tasks: the tasks of ``tasks.TASKS`` that it has.
         crop: crop recipe that it was trained with ("box", "aligned-112", "face-112"), or None if it needs no picture.
         licence: of the weights.

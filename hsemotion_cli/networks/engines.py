@@ -120,7 +120,7 @@ class TorchEngine:
         batch = torch.from_numpy(images).to(self.device).contiguous(memory_format=torch.channels_last)
         kind = self.device.partition(":")[0]
         with torch.inference_mode(), torch.autocast(kind, self.reduced, enabled=self.reduced is not None):
-            embeddings = self.network.embed(batch)
+            embeddings = self.network.look(batch)
         with torch.inference_mode():  # the head is small, and reduced precision would cost it most
             embeddings = embeddings.float()
             scores = self.network.score(embeddings)

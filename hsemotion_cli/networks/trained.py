@@ -184,7 +184,7 @@ def load(card: ModelCard, path: Path) -> Network:
     expected = conversion.spec_of(card)
     problems = []
     for architecture in expected.architectures:
-        if architecture not in architectures.ARCHITECTURES:
+        if not architectures.known(architecture):
             problems.append(f"{architecture}: this version does not know it; update hsemotion.")
             continue
         network: Network = architectures.build(architecture, expected.outputs)

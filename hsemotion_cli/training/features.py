@@ -1,11 +1,11 @@
 """Files of ``extract`` and annotations -> matrices to train a head on: what a network said, and what is true.
 
-Rows are matched by the video's name (the file's, without ``.features.parquet``) and the number of the frame.
+Rows are matched by the video's name (the file's, without ``.features.parquet``) and the number of the frame; those of
+sound by the time of the frame, and they belong to both people of a video of two.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..audio import nearest
 from ..errors import InputError, UsageError
 from ..formats import features
 from ..heads import Base, statistics
-from ..tasks import EMOTIONAL_MIMICRY
-from ..truth import Annotations, recording
+from ..truth import Annotations, clip_key, recording
 
 SUFFIX = ".features.parquet"
 
@@ -143,12 +143,14 @@ def gather(
     base, first = None, None
     parts: dict[str, list[Rows]] = {part: [] for part in truths}
     for video, path in files.items():
-        wanted = {part: truth[video] for part, truth in truths.items() if video in truth}
+        wanted = [(part, truth[name]) for part, truth in truths.items() for name in _of(video, truth)]
         if not wanted:
             continue
         columns, facts = features.read(path)
-        base, first = _same_base(base, first, path, columns, facts)
-        for part, truth in wanted.items():
+        if not features.is_audio(facts):
+            wanted = [(part, truth) for part, truth in wanted if truth.video == video]
+        for part, truth in wanted:
+            base, first = _same_base(base, first, path, columns, facts)
             parts[part].append(_match(path, columns, facts, truth, embeddings))
     return _found(base, files, truths), {
         part: _joined(part, found, files, truths[part]) for part, found in parts.items()
@@ -161,7 +163,7 @@ def gather_clips(
     """The same for clips: all faces of a file are one row.
 
     Args:
-        truths: part -> clip -> six intensities, as ``read_intensities`` gives them.
+        truths: part -> clip -> six intensities, as ``truth.read_intensities`` gives them.
         source: "features" or "scores".
 
     Raises:
@@ -210,43 +212,9 @@ def check_apart(train: Rows, validation: Rows, tasks: Iterable[str]) -> None:
                 )
 
 
-def clip_key(name: str) -> str:
-    """What a clip is matched by: its number where it is one (00012 and 12 are the same), else its name."""
-    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
-
-
-def read_intensities(path: Path) -> dict[str, tuple[float, ...]]:
-    """``train_split.csv`` of the emotional mimicry challenge: ``Filename`` and six numbers in [0, 1].
-
-    Returns:
-        ``clip_key`` -> intensities in the order of ``tasks.EMOTIONAL_MIMICRY``, whatever that of the file is.
-
-    Raises:
-        InputError: it cannot be read, lacks a column, has a number that is none or out of range, or a clip twice.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a list of clips ({error}).") from error
-    header = [name.strip().lower().replace(" ", "_") for name in lines[0]] if lines else []
-    missing = [name for name in ("filename", *EMOTIONAL_MIMICRY) if name not in header]
-    if missing:
-        raise InputError(f"{path}: no column {missing[0]!r}; expected Filename and {', '.join(EMOTIONAL_MIMICRY)}.")
-    where = {name: header.index(name) for name in ("filename", *EMOTIONAL_MIMICRY)}
-    found: dict[str, tuple[float, ...]] = {}
-    for number, line in enumerate(lines[1:], 2):
-        try:
-            key = clip_key(line[where["filename"]].strip())
-            values = tuple(float(line[where[name]]) for name in EMOTIONAL_MIMICRY)
-        except (IndexError, ValueError):
-            raise InputError(f"{path}, line {number}: expected a name and six numbers.") from None
-        if not all(0 <= value <= 1 for value in values):
-            raise InputError(f"{path}, line {number}: an intensity is not between 0 and 1.")
-        if key in found:
-            raise InputError(f"{path}, line {number}: {line[where['filename']]} is there already.")
-        found[key] = values
-    return found
+def _of(video: str, truth: Truth) -> list[str]:
+    """Names of annotations that a file's name may mean: its own, else those of both people of a video of two."""
+    return [video] if video in truth else [name for name in truth if recording(name) == video]
 
 
 def _same_base(
@@ -272,14 +240,35 @@ def _same_base(
 def _match(
     path: Path, columns: Mapping[str, NDArray], facts: Mapping[str, Any], truth: Annotations, embeddings: bool
 ) -> Rows:
-    """The faces of one file that something is known of."""
-    # Frames of a video count from 0, the numbers in the names of pictures as the annotations do.
-    frame = columns["frame"].astype(np.int64) + ((facts.get("source") or {}).get("kind") == "video")
+    """The faces, or states of sound, of one file that something is known of."""
     labelled = (
         (truth.expression >= 0)
         | ~np.isnan(truth.valence_arousal).any(axis=1)
         | ~np.isnan(truth.action_units).any(axis=1)
     )
+    rows, of = (_heard if features.is_audio(facts) else _seen)(path, columns, facts, truth, labelled)
+    size = len(rows)
+    return Rows(
+        np.full(size, truth.video),
+        truth.frames[of],
+        columns["embedding"][rows] if embeddings else np.empty((size, 0), np.float32),
+        columns["outputs"][rows].astype(np.float32) if "outputs" in columns else np.empty((size, 0), np.float32),
+        truth.expression[of],
+        truth.valence_arousal[of],
+        truth.action_units[of],
+    )
+
+
+def _seen(
+    path: Path,
+    columns: Mapping[str, NDArray],
+    facts: Mapping[str, Any],
+    truth: Annotations,
+    labelled: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of faces, and the place in the truth of each one's frame."""
+    # Frames of a video count from 0, the numbers in the names of pictures as the annotations do.
+    frame = columns["frame"].astype(np.int64) + ((facts.get("source") or {}).get("kind") == "video")
     place = np.searchsorted(truth.frames, frame)
     rows = np.flatnonzero(place < len(truth.frames))
     rows = rows[(truth.frames[place[rows]] == frame[rows]) & labelled[place[rows]]]
@@ -290,17 +279,23 @@ def _match(
             f"{path}: frame {columns['frame'][rows[twice[0]]]} has more than one face, and the truth is about one; "
             "extract from its crops with --crops, or with --faces largest."
         )
-    of = place[rows]
-    size = len(rows)
-    return Rows(
-        np.full(size, truth.video),
-        frame[rows],
-        columns["embedding"][rows] if embeddings else np.empty((size, 0), np.float32),
-        columns["outputs"][rows].astype(np.float32) if "outputs" in columns else np.empty((size, 0), np.float32),
-        truth.expression[of],
-        truth.valence_arousal[of],
-        truth.action_units[of],
-    )
+    return rows, place[rows]
+
+
+def _heard(
+    path: Path,
+    columns: Mapping[str, NDArray],
+    facts: Mapping[str, Any],
+    truth: Annotations,
+    labelled: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The state that is nearest to each frame in time, where there is sound, and the frame's place in the truth."""
+    video = facts.get("video") or {}
+    if not video.get("fps"):
+        raise InputError(f"{path}: the frame rate of its video is not known; extract it again with --video-fps.")
+    state = nearest(columns["time"], (video.get("start") or 0.0) + (truth.frames - 1) / video["fps"])
+    of = np.flatnonzero(labelled & (state >= 0))
+    return state[of], of
 
 
 def _joined(part: str, found: Sequence[Rows], files: Mapping[str, Path], truth: Truth) -> Rows:

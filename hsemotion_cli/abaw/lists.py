@@ -1,0 +1,284 @@
+"""A list or template of the organisers -> what a track wants an answer for, row by row in its own order.
+
+Rows are ``video/00001.jpg``; what stands behind a comma (example values, or nothing) is left aside. The emotional
+mimicry track lists clips, the 3rd edition whole videos.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..truth import clip_key
+from .challenges import TRACKS, Track
+
+Ints = NDArray[np.int64]
+
+_ENDS, _INSIDE = r"[^/\\\s\x00-\x1f\x7f]", r"[^/\\\x00-\x1f\x7f]"
+_NAME = rf"(?!\.{{1,2}}(?:/|$)){_ENDS}(?:{_INSIDE}*{_ENDS})?"
+_PICTURE = re.compile(rf"({_NAME})/([0-9]{{1,12}})\.(?:jpe?g|png)", re.IGNORECASE)
+_BARE = re.compile(_NAME)
+_FRAMES = 10**12
+"""More than the number of any picture."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameList:
+    """What a track wants answers for; n rows in the list's own order.
+
+    Attributes:
+        path: of the list.
+        track: whose list it is.
+        names: of the pictures, clips or videos, exactly as listed.
+        videos: their videos (clips for emi) in the order in which they first appear.
+        video: (n,) position in ``videos``.
+        frame: (n,) number of the picture, from 1; 0 in a list of clips or of whole videos.
+        line: (n,) where it stands in the file, from 1.
+        whole: whether whole videos are listed, without pictures.
+        notes: what is odd about the file though it can be read, a sentence each.
+    """
+
+    path: Path
+    track: Track
+    names: tuple[str, ...]
+    videos: tuple[str, ...]
+    video: Ints
+    frame: Ints
+    line: Ints
+    whole: bool
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"FrameList({self.path.name!r}, {self.track.name}: {len(self.names)} rows of {len(self.videos)})"
+
+    def rows(self) -> list[Ints]:
+        """Numbers of the rows of each video, in the order of ``videos``."""
+        order = np.argsort(self.video, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.video, minlength=len(self.videos)))[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A text file, line by line.
+
+    Attributes:
+        lines: without their ends.
+        bad: the first line that is no text in UTF-8; there are no ``lines`` then.
+        marked: whether it begins with a byte order mark.
+        ends: how many lines end with LF, CR LF and CR.
+        odd: the first line that does not end with LF alone; 0 if none.
+        ended: whether the last line has an end.
+    """
+
+    lines: tuple[str, ...]
+    bad: int = 0
+    marked: bool = False
+    ends: tuple[int, int, int] = (0, 0, 0)
+    odd: int = 0
+    ended: bool = True
+
+    @property
+    def ends_said(self) -> str:
+        """What is to be said of the ends of lines; "" if all are LF."""
+        found = [f"{kind} in {count:,}" for kind, count in zip(("LF", "CR LF", "CR"), self.ends, strict=True) if count]
+        return f"lines end with {', '.join(found)} of {sum(self.ends):,}" if self.odd else ""
+
+
+def read_lines(path: Path) -> Lines:
+    """The lines of a text file, however they end.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    body = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = body.decode()
+        bad = text.find("\0")
+        bad = text.count("\n", 0, bad) + 1 if bad >= 0 else 0
+    except UnicodeDecodeError as error:
+        bad = body.count(b"\n", 0, error.start) + 1
+    if bad:
+        return Lines((), bad=bad)
+    both = text.count("\r\n")
+    ends = (text.count("\n") - both, both, text.count("\r") - both)
+    odd = text.count("\n", 0, text.index("\r")) + 1 if "\r" in text else 0
+    if odd:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    ended = not lines[-1]
+    return Lines(tuple(lines[:-1] if ended else lines), 0, body is not data, ends, odd, ended)
+
+
+def read(path: Path, track: Track) -> FrameList:
+    """A list of pictures, clips (emi) or whole videos, with a header or without.
+
+    A byte order mark, the line ends of Windows, blank lines and a header that is not the track's are noted.
+
+    Raises:
+        InputError: the file cannot be read, is empty or no text, lists nothing, belongs to another track, has a row
+            that is no picture (or clip), or the same one twice.
+    """
+    text = read_lines(path)
+    if text.bad:
+        raise InputError(f"{path}, line {text.bad}: not a text file in UTF-8; expected the list of {_wanted(track)}.")
+    filled = [k for k, line in enumerate(text.lines) if line.strip(" \t,")]
+    if not filled:
+        raise InputError(f"{path}: the file is empty; expected a list of {_wanted(track)}.")
+    first, notes = _below_header(path, text.lines, filled, track)
+    if first == len(filled):
+        raise InputError(f"{path}: there is nothing below the header; expected {_wanted(track)}.")
+    blank = filled[-1] + 1 - len(filled)
+    if text.marked:
+        notes.append("it begins with a byte order mark")
+    if text.odd:
+        notes.append(f"its {text.ends_said}")
+    if blank:
+        notes.append(f"{blank:,} of its lines are blank")
+    rows = filled[first:]
+    return parse(path, track, [text.lines[k] for k in rows], np.array(rows, np.int64) + 1, notes)
+
+
+def parse(path: Path, track: Track, rows: Sequence[str], line: Ints, notes: Iterable[str] = ()) -> FrameList:
+    """Rows of text -> what they name; what stands behind a comma does not matter.
+
+    Args:
+        line: (n,) where each stands in the file.
+
+    Raises:
+        InputError: a row names no picture (or clip), or the same as one before.
+    """
+    names = [row.partition(",")[0] for row in rows]
+    listed = _clips if track.name == "emi" else _videos if _names_videos(rows) else _pictures
+    videos, video, frame = listed(path, names, line)
+    _check_once(path, names, line, video * _FRAMES + frame)
+    whole = listed is _videos
+    return FrameList(path, track, tuple(names), videos, video, frame, line, whole, tuple(notes))
+
+
+def described(track: Track) -> str:
+    """What a row of a list of a track is."""
+    return "a clip such as 12660" if track.name == "emi" else "a picture as video/00001.jpg with a number from 1"
+
+
+def shortened(text: str) -> str:
+    """A text in quotes, cut where it is too long to be read."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def few(names: Iterable[str], count: int = 5) -> str:
+    """The first names, and how many more there are."""
+    found = list(names)
+    return ", ".join(found[:count]) + (f" and {len(found) - count:,} more" if len(found) > count else "")
+
+
+def header_of(line: str) -> Track | None:
+    """The track that a header belongs to, if any; capitals and spaces around names do not matter."""
+    names = _fields(line)
+    for track in TRACKS.values():
+        if names == _fields(track.header):
+            return track
+    return TRACKS["emi"] if names == ["filename"] else None
+
+
+def per_video_header(line: str) -> Track | None:
+    """The track in whose files for one video a line is the header, if any."""
+    for track in TRACKS.values():
+        if track.per_video and _fields(line) == _fields(track.per_video):
+            return track
+    return None
+
+
+def is_picture(name: str) -> bool:
+    """Whether this names a picture of a video."""
+    return _PICTURE.fullmatch(name) is not None
+
+
+def _below_header(path: Path, lines: Sequence[str], filled: Sequence[int], track: Track) -> tuple[int, list[str]]:
+    """Number in ``filled`` of the first row, and what is to be said of what stands above it."""
+    line = lines[filled[0]]
+    own = header_of(line)
+    if own is track:
+        return 1, []
+    if own is not None:
+        raise InputError(f"{path}: its header is that of --track {own.name}, not of {track.name}; give the right list.")
+    if per_video_header(line) is not None:
+        raise InputError(f"{path}: these are annotations of one video; expected a list of {_wanted(track)}.")
+    name = line.partition(",")[0]
+    below = lines[filled[1]].partition(",")[0] if len(filled) > 1 else ""
+    if track.name == "emi" or "/" in name or not is_picture(below):
+        return 0, []
+    return 1, [f"its header is {shortened(line)}, that of the track is {shortened(track.header)}"]
+
+
+def _fields(line: str) -> list[str]:
+    return [name.strip().lower() for name in line.rstrip(", \t").split(",")]
+
+
+def _names_videos(rows: Sequence[str]) -> bool:
+    """Whether these are names of whole videos: no row has a folder, or anything behind a comma."""
+    return is_picture(rows[0].partition(",")[0]) is False and not any(
+        "/" in row or "\\" in row or row.rstrip(", \t").count(",") for row in rows
+    )
+
+
+def _pictures(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, ...], Ints, Ints]:
+    codes: dict[str, int] = {}
+    video, frame = [], []
+    for k, name in enumerate(names):
+        match = _PICTURE.fullmatch(name)
+        if match is None or not (number := int(match[2])):
+            _fail(path, line[k], f"{shortened(name)} is not {described(TRACKS['va'])}")
+        video.append(codes.setdefault(match[1], len(codes)))
+        frame.append(number)
+    return tuple(codes), np.array(video, np.int64), np.array(frame, np.int64)
+
+
+def _videos(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, ...], Ints, Ints]:
+    for k, name in enumerate(names):
+        if not _BARE.fullmatch(name) or re.search(r"\.(?:jpe?g|png)$", name, re.IGNORECASE):
+            _fail(path, line[k], f"{shortened(name)} is neither {described(TRACKS['va'])} nor the name of a video")
+    codes = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    return tuple(codes), np.array([codes[name] for name in names]), np.zeros(len(names), np.int64)
+
+
+def _clips(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, ...], Ints, Ints]:
+    first: dict[str, int] = {}
+    codes = []
+    for k, name in enumerate(names):
+        if not _BARE.fullmatch(name):
+            _fail(path, line[k], f"{shortened(name)} is not {described(TRACKS['emi'])}")
+        codes.append(first.setdefault(clip_key(name), len(first)))
+    return tuple(dict.fromkeys(names)), np.array(codes, np.int64), np.zeros(len(names), np.int64)
+
+
+def _check_once(path: Path, names: Sequence[str], line: Ints, key: Ints) -> None:
+    """Raise InputError if two rows have the same key; of several pairs, the one that is complete first."""
+    order = np.argsort(key, kind="stable")
+    again = np.flatnonzero(np.diff(key[order]) == 0)
+    if not len(again):
+        return
+    k = again[order[again + 1].argmin()]
+    one, other = order[k], order[k + 1]
+    _fail(path, line[other], f"{names[other]} is there already in line {line[one]}, as {names[one]}; expected it once")
+
+
+def _wanted(track: Track) -> str:
+    if track.name == "emi":
+        return f"clips, such as 12660 below the header {track.header}"
+    return f"pictures, such as video/00001.jpg below the header {shortened(track.header)}"
+
+
+def _fail(path: Path, line: int, what: str) -> NoReturn:
+    raise InputError(f"{path}, line {line}: {what}.")

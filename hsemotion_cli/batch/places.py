@@ -1,0 +1,110 @@
+"""Where the results of each source lie: below the output folder, never two at one place, the same in every run.
+
+A source has a short place and a full one. The short place of a file below a folder is its path in that folder, that of
+a file which a pattern found its path behind the pattern's fixed beginning, that of a file named by itself its name, and
+that of a line of a list the line. The full place is the whole path as it was written. In both "/" at the beginning is
+``_abs`` and ".." is ``_up``, and a folder that is really called so gets one more underscore in front.
+
+Places are tried in this order until no two sources share one: short without the suffix, short with it, the same two
+with one folder more of the path in front, full with the suffix, and full with a checksum of the absolute path. Places
+that differ only by case or by the way in which accents are encoded count as one, since some file systems cannot tell
+them apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+
+_WORDS = re.compile(r"_+(abs|up)", re.IGNORECASE)
+_OWN = re.compile(r"(manifest|failures)(\.\d+of\d+)?", re.IGNORECASE)
+"""Stems at the top of the output folder whose .jsonl the batch writes itself."""
+
+_LONGEST = 236  # bytes; with the longest suffix (.overlay.mp4) still within the 255 of most file systems
+_FULL, _LAST = 4, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """What is known of a source when its place is chosen.
+
+    Attributes:
+        path: as it was written or found.
+        short, full: parts of its two places, suffix included, at least one.
+        folder: it is a folder, whose name has no suffix.
+    """
+
+    path: str
+    short: tuple[str, ...]
+    full: tuple[str, ...]
+    folder: bool = False
+
+    def at(self, level: int) -> str:
+        """The place of a level from 0 to 5."""
+        parts = self.short if level < 2 else self.full if level >= _FULL else self.full[-len(self.short) - 1 :]
+        name = parts[-1]
+        if level in (0, 2) and not self.folder:
+            name = os.path.splitext(name)[0]
+        if level == _LAST:
+            name = f"{name}-{_checksum(os.path.abspath(self.path))}"
+        return "/".join(map(_fitted, (*parts[:-1], name)))
+
+
+def safe(path: str) -> tuple[str, ...]:
+    """The parts of a path, made harmless: joined to a folder they never lead out of it."""
+    parts = ["_abs"] if path.startswith("/") else []
+    for part in path.split("/"):
+        if part == "..":
+            parts.append("_up")
+        elif part not in ("", "."):
+            parts.append(f"_{part}" if _WORDS.fullmatch(part) else part)
+    return tuple(parts)
+
+
+def choose(spots: Sequence[Spot]) -> list[str]:
+    """A place for each source, in their order, all different."""
+    levels = [1 if _OWN.fullmatch(spot.at(0)) else 0 for spot in spots]
+    while True:
+        places = [spot.at(level) for spot, level in zip(spots, levels, strict=True)]
+        keys = [_key(place) for place in places]
+        crowded = {key for key, count in Counter(keys).items() if count > 1}
+        movable = [k for k, key in enumerate(keys) if key in crowded and levels[k] < _LAST]
+        if not movable:
+            return places
+        for k in movable:
+            levels[k] += 1
+
+
+def check_inside(out: Path, folder: Path, names: Iterable[str]) -> None:
+    """Raise UsageError if a link makes one of the results lie outside of the output folder."""
+    top = os.path.realpath(out)
+    for path in (folder, *(folder / name for name in names)):
+        found = os.path.realpath(path)
+        if os.path.commonpath([top, found]) != top:
+            raise UsageError(f"{path}: a link leads out of the output folder, to {found}; remove it.")
+
+
+def _key(place: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", place).casefold())
+
+
+def _fitted(part: str) -> str:
+    """A part of a path that any file system takes: a longer one is cut, and its checksum tells it from its like."""
+    if len(os.fsencode(part)) <= _LONGEST:
+        return part
+    kept = part
+    while len(os.fsencode(kept)) > _LONGEST - 17:
+        kept = kept[:-1]
+    return f"{kept}-{_checksum(part)}"
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]

@@ -1,0 +1,200 @@
+"""Whether a video is done: its sidecar proves it, or else it is done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import HsemotionError
+from ..formats import sidecar
+from ..pictures import numbered_pictures
+from . import journal
+from .places import check_inside
+from .records import Task
+
+_LARGEST_SIDECAR = 1 << 24  # bytes
+_ALWAYS = ("version", "numpy", "av", "opencv-python-headless", "mediapipe")
+_BY_BACKEND = {"onnx": ("onnxruntime",), "torch": ("torch", "timm")}
+_UNIMPORTANT = ("licence", "training_data")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells cheaply that a source is still the same.
+
+    Attributes:
+        size: bytes; of a folder of pictures, all of them together.
+        mtime_ns: last change in nanoseconds; of a folder, that of the latest picture or of the folder itself.
+    """
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: str) -> Stamp:
+        """Raises OSError if there is nothing, InputError if a folder has no numbered pictures."""
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            return cls(status.st_size, status.st_mtime_ns)
+        pictures = [picture.stat() for _, picture in numbered_pictures(Path(path))]
+        latest = max(status.st_mtime_ns, *(p.st_mtime_ns for p in pictures))
+        return cls(sum(p.st_size for p in pictures), latest)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What results are asked for.
+
+    Attributes:
+        settings: all that changes them, as ``settings_of`` reads it from a sidecar.
+        clock: of numbered pictures, as a sidecar names it.
+        formats: of the table.
+        overlay: whether there shall be one.
+    """
+
+    settings: Mapping[str, Any]
+    clock: str
+    formats: tuple[str, ...]
+    overlay: bool
+
+    @property
+    def hash(self) -> str:
+        """One number for all of it, in hexadecimal: equal settings give equal results."""
+        content = [self.settings, self.clock, self.overlay, sorted(self.formats)]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def files(self, name: str) -> dict[str, str]:
+        """Kind -> file name of what there shall be."""
+        tables = {format_: f"{name}.{format_}" for format_ in self.formats}
+        overlay = {"overlay": f"{name}.overlay.mp4"} if self.overlay else {}
+        return {**tables, "raw": f"{name}.raw.npz", **overlay, "sidecar": f"{name}.json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a video is done.
+
+    Attributes:
+        done: its results are there, complete, and made as they would be made now.
+        reason: why, or why not, in a few words.
+        facts: of the video that is done, as in ``Outcome``.
+    """
+
+    done: bool
+    reason: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a sidecar says, all that changes results and is no property of the source.
+
+    The tool's version and those of the libraries that took part belong to it, the names of licences do not.
+    """
+    models = [{k: v for k, v in model.items() if k not in _UNIMPORTANT} for model in content["models"]]
+    backends = {model.get("backend", "") for model in models}
+    names = [*_ALWAYS, *(name for backend in sorted(backends) for name in _BY_BACKEND.get(backend, ()))]
+    return {
+        "schema": content["schema_version"],
+        "tool": {name: content["tool"].get(name) for name in names},
+        "recipe": content["recipe"],
+        "models": models,
+        "detector": content["detector"],
+        "sampling": content["sampling"],
+    }
+
+
+def judge(task: Task, out: Path, wanted: Wanted, stamp: Stamp, noted: Mapping[str, Any] | None) -> Verdict:
+    """Whether the results of a task are there already.
+
+    Args:
+        stamp: of its source, now.
+        noted: the last line that a manifest has about its place.
+    """
+    folder = task.folder(out)
+    try:
+        check_inside(out, folder, wanted.files(task.name).values())
+        if (folder / f"{task.name}.json").stat().st_size > _LARGEST_SIDECAR:
+            return Verdict(False, "its sidecar is none")
+        content = sidecar.read(folder / f"{task.name}.json")
+        made, source, frames = settings_of(content), content["source"], content["frames"]
+        ended = str(frames["ended_early"])
+        if made != wanted.settings:
+            return Verdict(False, f"made with {_difference(made, wanted.settings)}")
+        if source["kind"] != "video" and source["clock"] != wanted.clock:
+            return Verdict(False, "made with another --image-fps")
+        if missing := _incomplete(folder, wanted.files(task.name), content["outputs"]):
+            return Verdict(False, missing)
+        if not _same_source(task, stamp, source["sha256"], noted):
+            return Verdict(False, "its source has changed")
+        facts = {
+            "frames": int(frames["analysed"]),
+            "coverage": float(content["faces"]["coverage"]),
+            "faces": int(content["faces"]["ids"]),
+            "problem": ended and f"{task.path}: {ended}; the {frames['analysed']} frames before that are written.",
+            "size": stamp.size,
+            "mtime_ns": stamp.mtime_ns,
+            "sha256": str(source["sha256"]),
+            "settings": wanted.hash,
+        }
+    except FileNotFoundError:
+        return Verdict(False, "new")
+    except (HsemotionError, OSError, LookupError, TypeError, ValueError, AttributeError):
+        return Verdict(False, "its sidecar cannot be used")
+    return Verdict(True, "done already", facts)
+
+
+def notes(out: Path) -> dict[str, dict[str, Any]]:
+    """Place -> the last line about it in the manifests of a folder, whatever shard wrote it."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(out.glob("manifest*.jsonl")):
+        found.update((str(record.get("output")), record) for record in journal.read(path))
+    return found
+
+
+def _difference(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What is not the same, in a few words."""
+    names = {"recipe": "another recipe", "models": "other models", "detector": "other options of the detector"}
+    names |= {"sampling": "another choice of frames", "tool": "other versions of tool or libraries"}
+    return next((words for key, words in names.items() if made.get(key) != wanted.get(key)), "another version")
+
+
+def _incomplete(folder: Path, files: Mapping[str, str], listed: Mapping[str, str]) -> str:
+    """What is missing or was not written together with the sidecar, or "".
+
+    The sidecar is written last. A file that is newer than it was replaced later, perhaps by a run that did not live to
+    replace the sidecar as well.
+    """
+    when = (folder / files["sidecar"]).stat().st_mtime_ns
+    for kind, name in files.items():
+        path = folder / name
+        if listed.get(kind) != name or not path.is_file() or not path.stat().st_size:
+            return f"{name} is missing"
+        if path.stat().st_mtime_ns > when:
+            return f"{name} is newer than its sidecar"
+    return ""
+
+
+def _same_source(task: Task, stamp: Stamp, sha256: str, noted: Mapping[str, Any] | None) -> bool:
+    source = (noted or {}).get("source")
+    if isinstance(source, dict) and (noted or {}).get("path") == task.path:
+        known = source.get("size"), source.get("mtime_ns"), source.get("sha256")
+        if known == (stamp.size, stamp.mtime_ns, sha256):
+            return True
+    return sidecar.source_hash(_Named(Path(task.path))) == sha256  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """As much of a source as its checksum needs; nothing is decoded."""
+
+    path: Path
+
+    @property
+    def numbered(self) -> Sequence[tuple[int, Path]]:
+        return numbered_pictures(self.path)

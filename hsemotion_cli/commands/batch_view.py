@@ -1,0 +1,142 @@
+"""What ``batch`` shows: a live picture on a terminal, a line every ten seconds elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from ..batch.records import Outcome, Progress, printable
+from .console import stderr, stdout
+
+_EVERY = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class View:
+    """Counts videos and frames as they are done, and shows it.
+
+    Args:
+        total: videos to be done.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._failed, self._frames = total, 0, 0, 0
+        self._now: dict[str, Progress] = {}
+        self._began = self._last = time.monotonic()
+
+    def progress(self, news: Progress | None) -> None:
+        """Take in what an engine reports."""
+        if news is not None:
+            self._now[news.task.place] = news
+        self._show()
+
+    def outcome(self, outcome: Outcome) -> None:
+        """One more video is over."""
+        self._now.pop(outcome.task.place, None)
+        self._done += 1
+        self._failed += outcome.state == "failed"
+        self._frames += int(outcome.facts.get("frames") or 0)
+        self._show()
+
+    def _show(self) -> None:
+        if time.monotonic() - self._last >= _EVERY:
+            self._last = time.monotonic()
+            now = ", ".join(_name(news) for news in list(self._now.values())[:4])
+            more = f"; now {now}" if now else ""
+            failed = f", {self._failed} failed" if self._failed else ""
+            done = f"{self._done} of {self._total} videos{failed}"
+            speed = f"{self.frames} frames, {self.rate:.0f} frames/s"
+            print(f"batch: {done}, {speed}{more}", file=sys.stderr, flush=True)
+
+    @property
+    def frames(self) -> int:
+        """Frames analysed so far, those of unfinished videos included."""
+        return self._frames + sum(news.done for news in self._now.values() if news.stage == "annotate")
+
+    @property
+    def rate(self) -> float:
+        """Frames per second of all workers together."""
+        return self.frames / max(time.monotonic() - self._began, 0.5)
+
+
+class _Silent(View):
+    def _show(self) -> None:
+        pass
+
+
+class _Live(View):
+    def __init__(self, total: int, bars: Bars) -> None:
+        super().__init__(total)
+        self._bars, self._lines = bars, dict[str, TaskID]()
+        self._all = bars.add_task("videos", total=total, note="")
+
+    def _show(self) -> None:
+        note = f"{self.rate:.0f} frames/s" + (f", {self._failed} failed" if self._failed else "")
+        self._bars.update(self._all, completed=self._done, note=note)
+        for place in self._lines.keys() - self._now.keys():
+            self._bars.remove_task(self._lines.pop(place))
+        for place, news in self._now.items():
+            if place not in self._lines:
+                self._lines[place] = self._bars.add_task("", total=None, note="")
+            note = news.stage if news.stage != "annotate" else f"{news.faces} faces"
+            self._bars.update(
+                self._lines[place],
+                description=escape(printable(place)[-40:]),
+                completed=news.done,
+                total=news.total,
+                note=note,
+            )
+
+
+@contextlib.contextmanager
+def viewing(total: int, quiet: bool) -> Iterator[View]:
+    """The view that fits where stderr goes."""
+    if quiet:
+        yield _Silent(total)
+    elif sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Bars(*columns, TimeRemainingColumn(), console=stderr(), transient=True) as bars:
+            yield _Live(total, bars)
+    else:
+        yield View(total)
+
+
+def print_counts(outcomes: Sequence[Outcome], left: int, seconds: float, workers: int) -> None:
+    """The table at the end of ``batch``."""
+    by_state = {state: [o for o in outcomes if o.state == state] for state in ("done", "skipped", "failed")}
+    frames = sum(int(o.facts.get("frames") or 0) for o in by_state["done"])
+    table = Table(header_style="bold")
+    for name in (
+        "done",
+        "done before",
+        "failed",
+        "ended early",
+        "not reached",
+        "frames",
+        "seconds",
+        "frames/s",
+        "workers",
+    ):
+        table.add_column(name, justify="right")
+    counts = [len(found) for found in by_state.values()]
+    early = sum(bool(o.problem) for o in outcomes if o.state != "failed")
+    rate = frames / max(seconds, 1e-3)
+    table.add_row(*map(str, (*counts, early, left, frames)), f"{seconds:.0f}", f"{rate:.1f}", str(workers))
+    stdout().print(table)
+
+
+def _name(news: Progress) -> str:
+    of = f" of {news.total}" if news.total else ""
+    return f"{printable(news.task.place)} {news.stage} {news.done}{of}"

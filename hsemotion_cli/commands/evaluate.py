@@ -1,0 +1,204 @@
+"""``hsemotion evaluate``: tables and truth -> the scores of a track of the ABAW challenges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..abaw.answers import Asked
+from ..abaw.challenges import track as track_of
+from ..abaw.evaluation import Report, evaluate
+from ..abaw.lists import few
+from ..abaw.scores import Agreement, ClassRow, ClassScores, Frames, Score, TaskScores, UnitScores
+from ..errors import UsageError
+from ..recipe import Recipe
+from .console import counting, print_line, stdout
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_VIDEOS = 20
+"""Videos that are printed; --json has them all."""
+
+_MEASURES = {"ccc": "CCC", "pearson": "Pearson's r"}
+_SCORES = {
+    "expr": "macro F1",
+    "va": "mean CCC",
+    "au": "mean F1",
+    "mtl": "P (mean CCC + macro F1 + mean F1)",
+    "ce": "macro F1",
+    "emi": "mean Pearson's r",
+}
+_FIGURES = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "valence": "valence",
+    "arousal": "arousal",
+    "ccc": "CCC",
+    "au_f1": "AU F1",
+}
+
+
+def run(
+    tables: list[Path], truth: Path, *, track: str, part: str, recipe: Path | None, thresholds: list[str], mean: str,
+    other: str, seen_only: bool, partial: bool, bootstrap: int, seed: int, picture: Path | None, quiet: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Score tables, and print and draw what came of it."""
+    asked = Asked(
+        track_of(track), part, Recipe.read(recipe) if recipe else None, tuple(thresholds), mean, other, seen_only,
+        partial, bootstrap, seed,
+    )  # fmt: skip
+    if picture is not None and (picture.suffix != ".png" or not picture.parent.is_dir()):
+        raise UsageError(f"--picture {picture}: give the name of a .png file in a folder that is there.")
+    with counting("evaluate", "videos", quiet or as_json) as progress:
+        report = evaluate(tables, truth, asked, progress)
+    if as_json:
+        print(json.dumps(report.to_json(), allow_nan=False))
+    elif not quiet:
+        _print(report)
+    if picture is not None:
+        from ..abaw import charts
+
+        charts.draw(report, picture)
+        if not (quiet or as_json):
+            print_line(str(picture))
+
+
+def _print(report: Report) -> None:
+    """The score first, then each task, then each video, then what should be known before it is trusted."""
+    asked = report.asked
+    print_line(f"{asked.track.name}: {_SCORES[asked.track.name]} {_said(report.score)}")
+    if report.half is not None:
+        print_line(f"with all thresholds at 0.5: {_said(report.half)}")
+    print_line(_interval(report))
+    for task, found in report.tasks.items():
+        if len(report.tasks) > 1:
+            print_line("")
+            print_line(f"{task.replace('_', ' ')}: {_said(found.score)}")
+        if task in report.frames:
+            print_line(_frames(report.frames[task]))
+        _print_task(found)
+    if report.clips:
+        print_line(f"clips: {report.clips:,}")
+    if len(report.videos) > 1:
+        _print_videos(report)
+    for names, what in (
+        (report.left_out, "left out, since nothing was said of them"),
+        (report.faceless, "left out, since no face was seen in any of their frames"),
+        (report.ignored, "ignored, since the truth does not know them"),
+    ):
+        if names:
+            print_line(f"{len(names):,} {what}: {few(names)}")
+
+
+def _interval(report: Report) -> str:
+    """How the intervals came about, or why there are none."""
+    whats = "clips" if report.clips else "recordings"
+    if not report.asked.draws:
+        return "No intervals were asked for."
+    if report.recordings == 1:
+        return f"There is only one of {whats}, which says nothing of others, so there is no interval."
+    return (
+        f"In brackets the middle 95 % when {report.recordings:,} {whats} are drawn with replacement, "
+        f"{report.asked.draws:,} times."
+    )
+
+
+def _frames(frames: Frames) -> str:
+    text = f"frames with a label: {frames.valid:,}"
+    if frames.seen is not None:
+        share = f" ({frames.seen / frames.valid:.1%})" if frames.valid else ""
+        text += f"; a face was seen in {frames.seen:,}{share}, {frames.filled:,} lie between such frames or at an end"
+        text += f", {frames.beyond:,} come after the last analysed frame"
+    return text if frames.scored == frames.valid else f"{text}; scored: {frames.scored:,}"
+
+
+def _print_task(found: TaskScores) -> None:
+    if isinstance(found, ClassScores):
+        basic = found.without_other
+        more = "" if basic is None else f"; macro F1 of the 7 classes without other {_said(basic)}"
+        print_line(f"accuracy {_said(found.accuracy)}{more}")
+        stdout().print(_classes(found))
+    elif isinstance(found, UnitScores):
+        stdout().print(_units(found))
+    else:
+        stdout().print(_numbers(found))
+
+
+def _classes(found: ClassScores) -> Table:
+    table = _table("class", "F1", "95 %", "precision", "recall", "frames")
+    table.add_column("most often taken for")
+    for k, (name, row) in enumerate(found.classes.items()):
+        cells = (f"{row.f1.value:.4f}", _ends(row.f1), f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.support:,}")
+        table.add_row(name.replace("_", " "), *cells, _taken_for(k, found.confusion[k], list(found.classes), row))
+    return table
+
+
+def _taken_for(k: int, counts: Sequence[int], names: Sequence[str], row: ClassRow) -> str:
+    """The commonest wrong answer for a class."""
+    wrong = [(count, -j) for j, count in enumerate(counts) if j != k and count]
+    if not wrong:
+        return "-"
+    count, j = max(wrong)
+    return f"{names[-j].replace('_', ' ')} {count / row.support:.0%}"
+
+
+def _units(found: UnitScores) -> Table:
+    halves = all(row.half is not None for row in found.units.values())
+    columns = ("unit", "F1", "95 %", "precision", "recall", "frames with it", "threshold")
+    table = _table(*columns, *(["F1 at 0.5"] if halves else []))
+    for name, row in found.units.items():
+        threshold = "differs" if row.threshold is None else f"{row.threshold:g}"
+        cells = [name, f"{row.f1.value:.4f}", _ends(row.f1), f"{row.precision:.4f}", f"{row.recall:.4f}"]
+        cells += [f"{row.support:,}", threshold if halves else "-"]
+        table.add_row(*cells, *([f"{row.half.value:.4f}"] if halves and row.half is not None else []))
+    return table
+
+
+def _numbers(found: Agreement) -> Table:
+    table = _table("", _MEASURES[found.measure], "95 %")
+    for name, score in found.columns.items():
+        table.add_row(name.replace("_", " "), f"{score.value:z.4f}", _ends(score))
+    return table
+
+
+def _print_videos(report: Report) -> None:
+    """The worst first; F1 is the mean over what occurs in a video, since few have everything."""
+    videos = sorted(report.videos, key=lambda video: (video.mean is None, video.mean or 0.0, video.video))
+    figures = list(videos[0].scores)
+    table = _table("video, worst first", "frames", "face seen", *(_FIGURES[name] for name in figures))
+    for video in videos[:_VIDEOS]:
+        valid = max(frames.valid for frames in video.frames.values())
+        known = [frames.seen for frames in video.frames.values() if frames.seen is not None]
+        seen = f"{max(known) / valid:.0%}" if known and valid else "-"
+        table.add_row(video.video, f"{valid:,}", seen, *_cells(video.scores, figures))
+    stdout().print(table)
+    if len(videos) > _VIDEOS:
+        print_line(f"and {len(videos) - _VIDEOS:,} more, which --json has as well.")
+
+
+def _cells(scores: Mapping[str, float | None], figures: Sequence[str]) -> list[str]:
+    values = (scores[name] for name in figures)
+    return ["-" if value is None else f"{value:z.4f}" for value in values]
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _said(score: Score) -> str:
+    ends = _ends(score)
+    return f"{score.value:z.4f}{f' ({ends})' if ends else ''}"
+
+
+def _ends(score: Score) -> str:
+    return "" if score.low is None or score.high is None else f"{score.low:z.3f} to {score.high:z.3f}"

@@ -1,0 +1,254 @@
+"""``hsemotion submit``: tables and an organisers' list -> the file of a track; or what is wrong with such a file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..abaw import emi, lists, submission, validation
+from ..abaw.challenges import Track
+from ..abaw.challenges import track as track_of
+from ..abaw.lists import FrameList, few
+from ..abaw.predictions import find
+from ..abaw.submission import Part
+from ..compound import MEANS, divergence
+from ..errors import OutputError, UsageError
+from ..outputs import prepare_folder
+from ..recipe import Recipe
+from ..tasks import COMPOUNDS
+from .console import counting, print_line, stdout
+
+LAYOUTS = ("file", "per-video")
+
+_SHOWN = 100
+"""Problems of a file that are printed; all are counted."""
+
+
+def run(
+    tables: list[Path], out: Path | None, *, track: str, listed: Path, validate: Path | None, recipe: Path | None,
+    mean: str | None, other: str | None, override: float | None, override_model: str | None, layout: str,
+    extra_frames: int | None, head: Path | None, audio_head: Path | None, audio: list[Path],
+    audio_weights: list[str], quiet: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Write a submission, or check one; returns the exit code."""
+    asked = track_of(track)
+    options = {
+        "--recipe": recipe, "--mean": mean, "--other": other, "--override": override,
+        "--override-model": override_model, "--extra-frames": extra_frames, "--head": head, "--audio-head": audio_head,
+        "--audio": audio or None, "--audio-weight": audio_weights or None,
+    }  # fmt: skip
+    given = [option for option, value in options.items() if value is not None]
+    if layout not in LAYOUTS:
+        raise UsageError(f"--layout {layout}: choose from {', '.join(LAYOUTS)}.")
+    if validate is not None:
+        if tables or out is not None or given or layout != "file":
+            raise UsageError("--validate takes --track, --list and the file alone.")
+        return _validated(validate, lists.read(listed, asked), quiet, as_json)
+    _check_options(asked, given, layout)
+    _check_places(tables, out, listed, layout)
+    assert out is not None
+    rows = lists.read(listed, asked)
+    if asked.name == "emi":
+        said = _mimicry(rows, tables, out, head, audio_head, audio, audio_weights)
+    else:
+        settings = submission.Settings(
+            recipe=None if recipe is None else Recipe.read(recipe),
+            mean=mean or "arithmetic",
+            other=other or "contempt",
+            override=_override(override, override_model),
+        )
+        extra = 1 if extra_frames is None else extra_frames
+        said = _frames(rows, tables, out, settings, layout, extra, quiet or as_json)
+    if as_json:
+        print(json.dumps(said))
+    elif not quiet:
+        _print(said)
+    return 0
+
+
+def _check_options(track: Track, given: Sequence[str], layout: str) -> None:
+    """Raise UsageError for an option that says nothing about this track."""
+    expressions = ["expr", "mtl"]
+    frames = ["expr", "va", "au", "mtl", "ce"]
+    meant = {
+        "--recipe": frames,
+        "--mean": ["ce"],
+        "--other": expressions,
+        "--override": expressions,
+        "--override-model": expressions,
+        "--extra-frames": frames,
+        "--head": ["emi"],
+        "--audio-head": ["emi"],
+        "--audio": ["emi"],
+        "--audio-weight": ["emi"],
+    }
+    for option in given:
+        if track.name not in meant[option]:
+            raise UsageError(f"{option} is for --track {' and '.join(meant[option])}, not for {track.name}.")
+    if layout == "per-video" and track.per_video is None:
+        raise UsageError(f"--layout per-video: --track {track.name} never had a file per video; leave it out.")
+    if "--extra-frames" in given and layout != "per-video":
+        raise UsageError("--extra-frames is for --layout per-video; otherwise the list says which rows there are.")
+
+
+def _check_places(tables: Sequence[Path], out: Path | None, listed: Path, layout: str) -> None:
+    if not tables:
+        raise UsageError("give the tables of the listed videos, or folders of them; annotate writes them.")
+    if out is None:
+        raise UsageError("-o: say where to write, a file (a folder with --layout per-video).")
+    if out.exists() and listed.exists() and out.samefile(listed):
+        raise UsageError(f"-o {out}: that is the list itself; choose another file.")
+    if layout == "file" and out.is_dir():
+        raise UsageError(f"-o {out}: that is a folder; give the file to write in it.")
+
+
+def _override(threshold: float | None, model: str | None) -> submission.Override | None:
+    if (threshold is None) != (model is None):
+        raise UsageError("--override and --override-model go together: a probability, and whose.")
+    return None if threshold is None or model is None else submission.Override(threshold, model)
+
+
+def _frames(
+    rows: FrameList, tables: Sequence[Path], out: Path, settings: submission.Settings, layout: str, extra: int,
+    quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Write what is said of frames, and return what to tell of it."""
+    every = layout == "per-video"
+    raws = find(tables)
+    prepare_folder(out if every else out.parent)
+
+    def answer(settings: submission.Settings) -> list[Part]:
+        with counting(rows.path.name, "videos", quiet) as report:
+            return submission.answer(rows, raws, settings, every_frame=every, extra_frames=extra, progress=report)
+
+    parts = answer(settings)
+    if every:
+        submission.write_per_video(rows.track, parts, out)
+    else:
+        submission.write(rows, submission.gather(rows, parts), out)
+    said = _said(rows, out, sum(len(part.frames) for part in parts))
+    said["videos"] = {
+        part.video: {"rows": len(part.frames), "seen": part.seen, "filled": part.filled, "beyond": part.beyond}
+        for part in parts
+    }
+    if settings.override is not None:
+        said["overridden"] = sum(part.overridden for part in parts)
+    if rows.track.name == "ce":
+        said["mean"] = settings.mean
+        said["means"] = {
+            mean: _shares(parts if mean == settings.mean else answer(replace(settings, mean=mean))) for mean in MEANS
+        }
+    return said
+
+
+def _shares(parts: Sequence[Part]) -> dict[str, Any]:
+    """How often each compound expression is the answer, and how far that is from what is known of the data set."""
+    labels = np.concatenate([part.values[:, 0] for part in parts]).astype(np.int64)
+    shares = np.bincount(labels, minlength=len(COMPOUNDS)) / len(labels)
+    far = divergence(labels)
+    return {
+        "shares": dict(zip(COMPOUNDS, shares.tolist(), strict=True)),
+        "divergence": far if math.isfinite(far) else None,
+    }
+
+
+def _mimicry(
+    rows: FrameList, tables: Sequence[Path], out: Path, head: Path | None, audio_head: Path | None,
+    audio: Sequence[Path], audio_weights: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Write what is said of clips, and return what to tell of it."""
+    from ..training.features import find_files
+
+    if head is None:
+        raise UsageError("--track emi needs --head HEAD.safetensors, and files of extract instead of tables.")
+    if (audio_head is None) != (not audio) or (audio_weights and audio_head is None):
+        raise UsageError("--audio-head, --audio and --audio-weight go together: a head, and features of sound for it.")
+    weights = emi.parse_weights(audio_weights)
+    faces = emi.tell(emi.clip_head(head, "--head"), find_files(tables), rows.names)
+    sound = None
+    if audio_head is not None:
+        sound = emi.tell(emi.clip_head(audio_head, "--audio-head"), find_files(audio), rows.names)
+    told = emi.fuse(rows, faces, sound, weights)
+    prepare_folder(out.parent)
+    submission.write(rows, told.values, out)
+    said = _said(rows, out, len(rows.names))
+    said |= {"faces_and_sound": told.both, "faces_alone": list(told.faces), "sound_alone": list(told.sound)}
+    if sound is not None:
+        said["audio_weights"] = weights
+    return said
+
+
+def _said(rows: FrameList, out: Path, count: int) -> dict[str, Any]:
+    return {"track": rows.track.name, "out": str(out), "rows": count, "notes": list(rows.notes)}
+
+
+def _validated(path: Path, rows: FrameList, quiet: bool, as_json: bool) -> int:
+    problems = validation.validate(path, rows)
+    wrong = [problem for problem in problems if not problem.warning]
+    if as_json:
+        shown = [{"line": p.line, "reason": p.reason, "warning": p.warning} for p in problems[:_SHOWN]]
+        print(json.dumps({"file": str(path), "valid": not wrong, "total": len(problems), "problems": shown}))
+    elif not quiet:
+        for problem in problems[:_SHOWN]:
+            print_line(f"{path}:{problem.line}: {'warning: ' if problem.warning else ''}{problem.reason}.")
+        if len(problems) > _SHOWN:
+            print_line(f"... and {len(problems) - _SHOWN:,} more.")
+        things = "clips" if rows.track.name == "emi" else f"rows of {len(rows.videos):,} videos"
+        verdict = f"{len(wrong):,} problems" if wrong else f"good, {len(rows.names):,} {things}"
+        print_line(f"{path}: {verdict}.")
+    return OutputError.exit_code if wrong else 0
+
+
+def _print(said: Mapping[str, Any]) -> None:
+    for note in said["notes"]:
+        print_line(f"the list: {note}.")
+    if "means" in said:
+        _print_means(said)
+    print_line(_counts(said) if "videos" in said else _of_clips(said))
+    if "overridden" in said:
+        print_line(f"{said['overridden']:,} rows have the label of the second model.")
+    print_line(said["out"])
+
+
+def _counts(said: Mapping[str, Any]) -> str:
+    videos = said["videos"]
+    seen, filled, beyond = (sum(counts[kind] for counts in videos.values()) for kind in ("seen", "filled", "beyond"))
+    text = (
+        f"{said['rows']:,} rows of {len(videos):,} videos: a face was seen in {seen:,}, {filled:,} are filled from the "
+        f"frames around them, {beyond:,} lie after the last frame"
+    )
+    longer = [f"{name} {counts['beyond']:,}" for name, counts in videos.items() if counts["beyond"]]
+    return f"{text} ({few(longer)})." if longer else f"{text}."
+
+
+def _of_clips(said: Mapping[str, Any]) -> str:
+    if "audio_weights" not in said:
+        return f"{said['rows']:,} clips, all from faces."
+    parts = [f"{said['faces_and_sound']:,} from faces and sound"]
+    for kind in ("faces", "sound"):
+        if names := said[f"{kind}_alone"]:
+            parts.append(f"{len(names):,} from {kind} alone ({few(names)})")
+    return f"{said['rows']:,} clips: {', '.join(parts)}."
+
+
+def _print_means(said: Mapping[str, Any]) -> None:
+    """A column for each mean: how often each expression is the answer, and how far that is from C-EXPR-DB."""
+    from rich.table import Table
+
+    means = said["means"]
+    table = Table(header_style="bold")
+    table.add_column("share of the rows")
+    for mean in means:
+        table.add_column(f"{mean} (written)" if mean == said["mean"] else mean, justify="right")
+    for name in COMPOUNDS:
+        table.add_row(name.replace("_", " "), *(f"{found['shares'][name]:.1%}" for found in means.values()))
+    table.add_section()
+    far = [found["divergence"] for found in means.values()]
+    table.add_row("KL divergence from C-EXPR-DB", *("infinite" if d is None else f"{d:.4f}" for d in far))
+    stdout().print(table)

@@ -1,0 +1,254 @@
+"""``hsemotion tune``: raw scores and truth -> a recipe, and what it is worth."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .. import __version__
+from ..abaw import challenges, predictions, surface, tuning
+from ..abaw.grid import Grid
+from ..abaw.trials import MEASURES
+from ..abaw.tuning import Data, Outcome, Tuned
+from ..errors import UsageError
+from ..outputs import prepare_folder, whole
+from ..recipe import Recipe
+from ..truth import PARTS, read_for
+from .console import counting, print_line, stdout
+
+_SUFFIXES = (".toml", ".json")
+
+
+def run(
+    tables: list[Path], truth: Path, out: Path, *, track: str, part: str, model: str | None, sigmas: str | None,
+    deltas: str | None, seconds: str | None, weights: str | None, folds: int, max_gap: float | None,
+    picture: Path | None, threads: int | None, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Choose, write the recipe and the picture, and print what came of it."""
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"-o {out}: a recipe is a .toml or .json file; call it {out.stem or 'recipe'}.toml.")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UsageError(f"--surface {picture}: the picture is a .png file.")
+    if track not in tuning.TRACKS:
+        challenges.track(track)
+        raise UsageError(f"--track {track}: there is no truth to tune it by; choose from {', '.join(tuning.TRACKS)}.")
+    if part not in PARTS:
+        raise UsageError(f"--part {part}: choose from {', '.join(PARTS)}.")
+    grid = Grid.of(sigmas, deltas, seconds, weights)
+    models = [name.strip() for name in model.split(",")] if model is not None else []
+    for path in (out, *([picture] if picture else [])):
+        prepare_folder(path.parent)
+    if picture is not None:
+        surface.check_drawing(picture)
+    known = read_for(truth, track, part)
+    data = tuning.gather(predictions.find(tables), known, track, models=models, max_gap=max_gap)
+    if weights is not None and len(data.models) < 2:
+        raise UsageError(f"--weights {weights}: there are raw scores of one model only, {data.models[0]}.")
+    with counting("tune", "steps", quiet or as_json) as report:
+        tuned = tuning.tune(data, grid, folds=folds, threads=threads, progress=report)
+    facts = describe(tuned, truth)
+    with whole(out) as file:
+        file.write(recipe_text(tuned, facts, out.suffix.lower()).encode())
+    if picture is not None:
+        surface.draw(tuned, picture, f"{track}, {_counted(data)}")
+    if as_json:
+        files = {"recipe": str(out)} | ({"surface": str(picture)} if picture else {})
+        print(json.dumps({**facts, **_surfaces(tuned), "recipe": tuned.recipe.to_json(), "files": files}))
+    elif not quiet:
+        _print(tuned)
+        print_line(str(out))
+        if picture is not None:
+            print_line(str(picture))
+
+
+def describe(tuned: Tuned, truth: Path) -> dict[str, Any]:
+    """What was chosen, from what, and what it is worth, as plain data."""
+    data, (untuned, best, crossed) = tuned.data, tuned.total
+    tasks = {}
+    for task, outcome in tuned.tasks.items():
+        frames, filled = data.frames(task)
+        tasks[task] = {
+            "measure": MEASURES[task].name,
+            "frames": frames,
+            "filled": filled,
+            **outcome.choice.to_json(),
+            "untuned": outcome.untuned,
+            "in_sample": outcome.tuned,
+            "cross_validated": outcome.crossed,
+            "folds": [fold.to_json() for fold in outcome.folds],
+        }
+    return {
+        "tool": {"name": "hsemotion", "version": __version__},
+        "track": data.track,
+        "truth": truth.resolve().name,
+        "models": list(data.models),
+        "videos": len(data.videos),
+        "recordings": data.recordings,
+        "nobody_seen": list(data.unseen),
+        "without_table": data.absent,
+        "score": {"untuned": untuned, "in_sample": best, "cross_validated": crossed},
+        "tasks": tasks,
+    }
+
+
+def recipe_text(tuned: Tuned, facts: Mapping[str, Any], suffix: str) -> str:
+    """The recipe as a file that ``Recipe.read`` reads, and where it comes from."""
+    if suffix == ".json":
+        return json.dumps({"tuned": facts, "recipe": tuned.recipe.to_json()}, indent=2) + "\n"
+    return "\n".join([*(f"# {line}" for line in _told(tuned, facts)), *_toml(tuned.recipe)]) + "\n"
+
+
+def _told(tuned: Tuned, facts: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"Chosen by hsemotion tune {__version__} for the track {tuned.data.track}, by the truth of "
+        f"{_quoted(facts['truth'])}: {_counted(tuned.data)}."
+    ]
+    for task, outcome in tuned.tasks.items():
+        frames, filled = tuned.data.frames(task)
+        crossed = "no cross-validation, as there is one recording only"
+        if outcome.crossed is not None:
+            crossed = f"{outcome.crossed:.4f} cross-validated in {len(outcome.folds)} folds"
+        lines.append(
+            f"{task}: {MEASURES[task].name} of {frames:,} frames ({filled:,} without a face): {outcome.untuned:.4f} "
+            f"untuned, {outcome.tuned:.4f} with these settings on the same frames, {crossed}."
+        )
+    if tuned.data.sparse:
+        lines.append("max_gap is as long as this because these are lists of single pictures, not videos.")
+    return lines
+
+
+def _toml(recipe: Recipe) -> list[str]:
+    plain = recipe.to_json()
+    single = ("models", "max_gap", "interpolate")
+    lines = [f"{key} = {json.dumps(plain[key])}" for key in single]
+    for key in ("blend", "smoothing", "thresholds"):
+        if plain[key]:
+            lines += ["", f"[{key}]", *(f"{name} = {json.dumps(value)}" for name, value in plain[key].items())]
+    return lines
+
+
+def _quoted(text: str) -> str:
+    """Text of any kind on one line of ASCII, without the one character that TOML forbids and JSON does not."""
+    return json.dumps(text).replace("\x7f", "\\u007f")
+
+
+def _surfaces(tuned: Tuned) -> dict[str, Any]:
+    found = {}
+    for task, outcome in tuned.tasks.items():
+        rows = zip(tuned.grid.filters, outcome.surface.tolist(), strict=True)
+        settings = [{"smoothing": str(filter_), "scores": scores} for filter_, scores in rows]
+        found[task] = {"weights": list(outcome.weights), "settings": settings}
+    return {"surface": found}
+
+
+def _counted(data: Data) -> str:
+    """Videos in words."""
+    videos = f"{len(data.videos)} video{'s' if len(data.videos) > 1 else ''}"
+    return videos if data.recordings == len(data.videos) else f"{videos} of {data.recordings} recordings"
+
+
+# --- printing -------------------------------------------------------------------------------------------------
+
+
+def _print(tuned: Tuned) -> None:
+    console = stdout()
+    _print_scores(console, tuned)
+    for task, outcome in tuned.tasks.items():
+        for line in _settled(task, outcome):
+            print_line(line)
+    for task, outcome in tuned.tasks.items():
+        _print_surface(console, tuned, task, outcome)
+    for note in _notes(tuned):
+        print_line(note)
+
+
+def _print_scores(console: Console, tuned: Tuned) -> None:
+    """A line for each task: what was chosen, and its scores."""
+    two = any(len(outcome.weights) > 1 for outcome in tuned.tasks.values())
+    table = Table(header_style="bold")
+    for name in ("task", "score", "smoothing"):
+        table.add_column(name)
+    if two:
+        table.add_column(f"weight of {tuned.data.models[0]}", justify="right")
+    for name in ("frames", "untuned", "cross-validated", "in-sample"):
+        table.add_column(name, justify="right")
+    for task, outcome in tuned.tasks.items():
+        table.add_row(
+            task,
+            MEASURES[task].name,
+            str(outcome.choice.smoothing),
+            *([f"{outcome.choice.weight:g}" if len(outcome.weights) > 1 else "-"] if two else []),
+            f"{tuned.data.frames(task)[0]:,}",
+            *map(_number, (outcome.untuned, outcome.crossed, outcome.tuned)),
+        )
+    if len(tuned.tasks) > 1:
+        untuned, best, crossed = tuned.total
+        table.add_row("together", "sum", *([""] * (3 if two else 2)), *map(_number, (untuned, crossed, best)))
+    console.print(table)
+
+
+def _settled(task: str, outcome: Outcome) -> list[str]:
+    """How often the folds chose what, and thresholds."""
+    lines = []
+    if outcome.choice.thresholds:
+        levels = ", ".join(f"{unit} {value:g}" for unit, value in outcome.choice.thresholds.items())
+        lines.append(f"thresholds: {levels}")
+    if outcome.folds:
+        chosen = outcome.chosen()
+        shown = [f"{name} {_often(chosen[name])}" for name in ("smoothing", "weight") if name in chosen]
+        if outcome.choice.thresholds:
+            same = sum(len(chosen[unit]) == 1 for unit in outcome.choice.thresholds)
+            shown.append(f"{same} of {len(outcome.choice.thresholds)} thresholds the same in all")
+        lines.append(f"{task}, chosen in {len(outcome.folds)} folds: {'; '.join(shown)}")
+    return lines
+
+
+def _often(found: Counter[str]) -> str:
+    return ", ".join(f"{name} ({count} x)" for name, count in found.most_common())
+
+
+def _print_surface(console: Console, tuned: Tuned, task: str, outcome: Outcome) -> None:
+    """Scores of all filters at the chosen weight, and of all weights with the chosen filter."""
+    at = f", weight {outcome.choice.weight:g}" if len(outcome.weights) > 1 else ""
+    for panel in surface.panels(tuned.grid, outcome):
+        block = panel.block
+        table = Table(title=f"{task}: {block.title}{at}", title_justify="left", header_style="bold")
+        table.add_column(f"{block.down} \\ {block.across}" if block.down else "")
+        for name in block.columns:
+            table.add_column(name, justify="right")
+        for name, scores, best in zip(block.rows, panel.scores, panel.best, strict=True):
+            cells = [f"{score:.4f}{'*' if chosen else ' '}" for score, chosen in zip(scores, best, strict=True)]
+            table.add_row(name, *cells)
+        console.print(table)
+    if len(outcome.weights) > 1:
+        scores = zip(outcome.weights, surface.over_weights(tuned.grid, outcome), strict=True)
+        told = ", ".join(f"{weight:g} {score:.4f}" for weight, score in scores)
+        print_line(f"{task}, weights with {outcome.choice.smoothing}: {told}")
+
+
+def _notes(tuned: Tuned) -> list[str]:
+    """What should be known before these numbers are trusted."""
+    data, found = tuned.data, []
+    if any(outcome.crossed is None for outcome in tuned.tasks.values()):
+        found.append(
+            "no cross-validation is possible with one recording: the in-sample score flatters what was chosen by it."
+        )
+    if data.sparse:
+        found.append(
+            f"these are lists of single pictures: max_gap is {data.max_gap:g} s, so smoothing crosses them all."
+        )
+    if data.unseen:
+        found.append(f"left out, as no face was scored: {', '.join(data.unseen)}.")
+    if data.absent:
+        found.append(f"videos of the truth without a table, which do not count here: {data.absent}.")
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,94 @@
+"""The challenge in miniature, word for word as docs/abaw.md has it: from pictures to checked submissions."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+from typer.testing import CliRunner
+
+from hsemotion_cli.cli import app
+from hsemotion_cli.recipe import Recipe
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "abaw.md").read_text()
+BLOCK = re.search(r"<!-- miniature -->\n```sh\n(.*?)```", PAGE, re.S)[1]  # type: ignore[index]
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The folder, and what each command printed."""
+    folder = tmp_path_factory.mktemp("challenge")
+    said = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        first, *commands = BLOCK.splitlines()
+        assert first == "python scripts/make_challenge.py mini"
+        runpy.run_path(str(ROOT / "scripts" / "make_challenge.py"))["main"](Path("mini"))
+        for command in commands:
+            name, *arguments = shlex.split(command)
+            assert name == "hsemotion"
+            result = CliRunner().invoke(app, arguments)
+            assert result.exit_code == 0, f"{command}\n{result.output}"
+            said[command] = result.output
+    return folder / "mini", said
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_bytes().decode().split("\n")[:-1]
+
+
+def test_every_listed_row_is_there_and_nothing_else(mini: tuple[Path, dict[str, str]]) -> None:
+    folder, said = mini
+    for track, fields in (("expr", 2), ("va", 3), ("au", 13), ("mtl", 16), ("ce", 2)):
+        wanted, found = lines(folder / "lists" / f"{track}.txt"), lines(folder / f"{track}.txt")
+        assert found[0] == wanted[0]
+        assert [row.split(",")[0] for row in found] == [row.split(",")[0] for row in wanted]
+        assert {len(row.split(",")) for row in found[1:]} == {fields}
+    good = [output for command, output in said.items() if "--validate" in command]
+    assert len(good) == 5 and all("good" in output for output in good)
+
+
+def test_gaps_are_filled_and_the_frame_beyond_the_last_repeats_it(mini: tuple[Path, dict[str, str]]) -> None:
+    folder, said = mini
+    values = {row.split(",")[0]: np.array(row.split(",")[1:], float) for row in lines(folder / "va.txt")[1:]}
+    videos = {name.split("/")[0] for name in values}
+    assert len(videos) == 4
+    for video in videos:
+        at = [values[f"{video}/{number:05d}.jpg"] for number in range(1, 42)]
+        np.testing.assert_array_equal(at[40], at[39])
+        # Frames 11 to 15 have no picture: a straight line from 10 to 16.
+        line = np.linspace(at[9], at[15], 7)
+        np.testing.assert_allclose(at[9:16], line, atol=2e-6)
+    written = next(output for command, output in said.items() if "submit mini/tables --track va" in command)
+    assert "4 lie after the last frame" in re.sub(r"\s+", " ", written)
+
+
+def test_the_score_is_that_of_scikit_learn(mini: tuple[Path, dict[str, str]]) -> None:
+    folder, said = mini
+    predicted = {row.split(",")[0]: int(row.split(",")[1]) for row in lines(folder / "expr.txt")[1:]}
+    truth, answer = [], []
+    for path in sorted((folder / "EXPR_Recognition_Challenge" / "Validation_Set").iterdir()):
+        for number, row in enumerate(lines(path)[1:], 1):
+            if row != "-1":
+                truth.append(int(row))
+                answer.append(predicted[f"{path.stem}/{number:05d}.jpg"])
+    score = f1_score(truth, answer, average="macro", labels=range(8), zero_division=0)
+    assert 0.1 < score < 0.95
+    of_tables, of_file = (output for command, output in said.items() if "evaluate" in command and "expr" in command)
+    assert f"{score:.4f}" in of_tables and f"{score:.4f}" in of_file
+
+
+def test_the_recipe_is_one_and_says_where_it_comes_from(mini: tuple[Path, dict[str, str]]) -> None:
+    folder, _ = mini
+    recipe = Recipe.read(folder / "recipe.toml")
+    assert recipe.thresholds and set(recipe.blend) <= {"expression", "valence_arousal", "action_units"}
+    text = (folder / "recipe.toml").read_text()
+    assert "track mtl" in text and "cross-validated" in text
+    for picture in ("surface.png", "va.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
