@@ -353,6 +353,20 @@ def test_each_table_has_its_own_thresholds(mtl: Set, tmp_path: Path) -> None:
     assert report.score.value == pytest.approx(expected(rows, "action_units", 0.7), abs=1e-9)
 
 
+def test_where_values_come_from_is_counted(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    write(tmp_path, "a", World([1, 2, 3, 4, 5], [a_face(random, frame, 10, 50) for frame in (2, 4)]))
+    units = ",".join(["0"] * 12)
+    lines = [f"a/{frame:05d}.jpg,0.{frame},0,{'-1' if frame == 3 else '0'},{units}" for frame in range(1, 8)]
+    (tmp_path / "list.txt").write_text("\n".join(["image,valence,arousal,expression,aus", *lines]))
+    report = evaluate(tmp_path, tmp_path / "list.txt", "mtl")
+    every = {"valid": 7, "scored": 7, "seen": 2, "filled": 3, "beyond": 2}
+    assert report.frames["valence_arousal"].to_json() == report.frames["action_units"].to_json() == every
+    assert report.frames["expression"].to_json() == {**every, "valid": 6, "scored": 6, "filled": 2}
+    seen = evaluate(tmp_path, tmp_path / "list.txt", "va", seen_only=True)
+    assert seen.frames["valence_arousal"].to_json() == {**every, "scored": 2}
+
+
 def test_bridged_gaps_are_not_seen(mtl: Set, tmp_path: Path) -> None:
     for video in mtl.data.validation:
         write(tmp_path, video, mtl.worlds[video], recipe={"interpolate": 5})

@@ -174,6 +174,23 @@ def test_a_constant_says_nothing(value: float) -> None:
     assert np.isnan(pooled.ccc[2, 0])
 
 
+@UNHURRIED
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(1, 4)), min_size=1, max_size=6),
+    st.floats(-1, 1, width=32),
+    st.floats(-1, 1, width=32),
+)
+def test_a_constant_says_nothing_whatever_lies_beside_it(parts: list, value: float, other: float) -> None:
+    """The mean of equal numbers, and that of equal means, may be rounded; it must not seem that they vary."""
+    value, other = value / 3, other / 7
+    videos = [(np.full((2, 1), other), np.arange(2.0)[:, None])]
+    videos += [(np.full((n, 1), value), np.random.default_rng(n).random((n, 1))) for n, _ in parts]
+    made = Moments.of(videos, 1)
+    pooled = made.pooled(np.array([[0.0, *(often for _, often in parts)]]))
+    assert made.constant.all() and pooled.constant.all()
+    assert pooled.ccc[0, 0] == pooled.pearson[0, 0] == 0
+
+
 def test_many_collections_are_worked_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(3)
     made = Moments.of([(random.random((4, 2)), random.random((4, 2))) for _ in range(9)], 2)

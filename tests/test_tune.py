@@ -128,7 +128,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Anno
         if name == "a":  # someone smaller, who must not count
             back = line(truth[name], both(labels("x", 70, 99), 98), x=120, seed=9)
             back.box[:, 2:] = 20
-            one = together(one, back)
+            one = together(back, one)
         write(folder, name, one)
     left, right = labels("two_left", 50, 5), labels("two_right", 50, 6)
     write(folder, "two", together(line(left, both(left, 31)), line(right, both(right, 41), x=130, seed=3)))
@@ -436,6 +436,17 @@ def test_of_equal_settings_the_least_is_taken(tmp_path: Path) -> None:
     outcome = tune(gather(find([tmp_path]), {"v": truth}, "au")).tasks["action_units"]
     assert (outcome.choice.smoothing, outcome.choice.weight) == (Smoothing(), 0.5)
     assert outcome.choice.thresholds["AU01"] == 0.1, "the first of the thresholds that do best"
+
+
+def test_rounding_does_not_choose(tmp_path: Path) -> None:
+    """Two models that say the same: all weights are equally good, but for the last bits of sums."""
+    for seed in range(6):
+        folder, truth = tmp_path / str(seed), labels("v", 80, seed)
+        same = said(truth, seed + 50, 2.0)
+        write(folder, "v", line(truth, {ONE: same, TWO: same}))
+        outcome = tune(gather(find([folder]), {"v": truth}, "va"), Grid((100.0,), (5,))).tasks["valence_arousal"]
+        assert outcome.choice.weight == 0.5
+        assert np.ptp(outcome.surface, axis=1).max() < 1e-12
 
 
 def test_threads_change_nothing(made: tuple[Path, dict[str, Annotations]]) -> None:

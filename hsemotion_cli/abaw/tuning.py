@@ -343,13 +343,18 @@ def measured(data: Data, recipe: Recipe) -> dict[str, float]:
         found = predict(video.source, recipe, side=person.side)
         for task, rows in person.rows.items():
             values, _ = found.at(task, rows.frames)
-            if task == "expression":
-                values = affwild2(values).argmax(axis=1)
-            elif task == "action_units":
-                values = values >= np.array([recipe.thresholds[unit] for unit in ACTION_UNITS])
-            said[task].append(values)
+            said[task].append(_answers(task, values, recipe))
             true[task].append(rows.truth)
     return {task: _score(task, np.concatenate(true[task]), np.concatenate(said[task])) for task in data.tasks}
+
+
+def _answers(task: str, values: Floats, recipe: Recipe) -> NDArray:
+    """Class numbers, valence and arousal, or which units are present."""
+    if task == "expression":
+        return affwild2(values).argmax(axis=1)
+    if task == "action_units":
+        return values >= np.array([recipe.thresholds[unit] for unit in ACTION_UNITS])
+    return values
 
 
 def _score(task: str, true: NDArray, said: NDArray) -> float:
@@ -524,7 +529,7 @@ def _tried(
     data: Data, video: Video, task: str, family: Family, weights: Sequence[float], models: tuple[Floats, ...]
 ) -> Floats:
     """(members, weights, *shape) sums of one video for the filters of a family."""
-    known: NDArray[np.bool_] = ~np.isnan(models[0]).all(axis=0)
+    known = np.array(~np.isnan(models[0]).all(axis=0))
     values = np.hstack([model[:, known] for model in models])
     smoothed = np.full((len(family.windows), *values.shape), np.nan)
     position = positions(video.source.timeline, family.smoothing)

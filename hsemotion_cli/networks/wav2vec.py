@@ -29,7 +29,7 @@ FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 """What a folder of weights must hold; a pickled ``pytorch_model.bin`` is never read."""
 
 BLOCK = 60.0
-"""Seconds that the network looks at together, with what surrounds them: its memory grows with them (some 3 GB)."""
+"""Seconds that the network looks at together, context and all; memory grows with them (1.3 GB, of the base size)."""
 
 CONTEXT = 5.0
 """Seconds on each side of a block that are looked at and thrown away, so that its borders do not show."""
