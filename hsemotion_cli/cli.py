@@ -621,7 +621,14 @@ Tables = Annotated[
 @app.command()
 @boundary
 def evaluate(
-    tables: Tables,
+    tables: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TABLES...",
+            help="Tables made by annotate, or folders of them; or one file as it is submitted (the only kind for emi).",
+            show_default=False,
+        ),
+    ],
     truth: Truth,
     track: Track,
     part: Part = "validation",
@@ -637,7 +644,7 @@ def evaluate(
         bool, typer.Option("--seen-only", help="Leave out the frames in which no face was seen.")
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Leave out the videos of the truth that have no table.")
+        bool, typer.Option("--partial", help="Leave out the videos of the truth that have no table, or no face.")
     ] = False,
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Draws of whole recordings for the intervals; 0 for none.")
