@@ -117,7 +117,7 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FOLDER",
-        help="wav2vec 2.0 weights: of the Hugging Face cache, or a folder.",
+        help="wav2vec 2.0 weights: a folder, or a name, which is fetched if the Hugging Face cache lacks it.",
         show_default="facebook/wav2vec2-base-960h",
     ),
 ]

@@ -57,10 +57,11 @@ def bench(tables: dict[str, Path], truth: dict[str, Annotations], track: str, th
     frames = sum(data.frames(task)[0] for task in data.tasks)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     untuned, best, crossed = tuned.total
+    told = "-" if crossed is None else f"{crossed:.4f}"
     print(
         f"{track:>5}: {frames:,} frames with truth, {settings} settings: {seconds:.1f} s ({read:.1f} of them reading, "
         f"{worked:.1f} s of processor time), {settings / seconds:.1f} settings/s, peak {peak:.0f} MiB; "
-        f"{untuned:.4f} untuned, {best:.4f} tuned, {crossed or 0:.4f} cross-validated",
+        f"{untuned:.4f} untuned, {best:.4f} tuned, {told} cross-validated",
         flush=True,
     )
 

@@ -707,7 +707,8 @@ def test_the_surface_is_printed_and_drawn(
         for panel in surface.panels(found.grid, outcome):
             for score, best in zip(panel.scores.ravel(), panel.best.ravel(), strict=True):
                 assert f"{score:.4f}{'*' if best else ' '}" in text
-        assert sum(panel.best.any() for panel in surface.panels(found.grid, outcome)) >= 1
+        marked = np.concatenate([panel.scores[panel.best] for panel in surface.panels(found.grid, outcome)])
+        assert len(marked) and np.allclose(marked, outcome.surface.max(), atol=1e-12), "the best of all is marked"
         assert f"{outcome.crossed:.4f}" in text and f"{outcome.untuned:.4f}" in text
     head = (tmp_path / "s.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n" and min(struct.unpack(">II", head[16:])) > 400

@@ -234,8 +234,8 @@ def _cached(name: str, fetch: bool) -> Path:
     except Exception as error:  # its errors have no common parent but this one
         if not fetch:
             raise ModelUnavailable(
-                f"{name} is not in the Hugging Face cache: fetch it with --weights {name} (without --offline), or give "
-                f"a folder that holds {', '.join(FILES)}."
+                f"{name} is not in the Hugging Face cache: fetch it with --weights {name} (annotate: "
+                f"--audio-weights) and without --offline, or give a folder that holds {', '.join(FILES)}."
             ) from error
     try:
         return Path(snapshot_download(name, **wanted))
