@@ -698,7 +698,13 @@ def tune(
         str | None, typer.Option(help="Weights of the first of two models.", show_default="0,0.1,...,1")
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, by recording.")] = 5,
-    max_gap: MaxGap = None,
+    max_gap: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds without a sighting across which nothing is smoothed.",
+            show_default="0.5; a day for lists of single pictures",
+        ),
+    ] = None,
     surface: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Also draw the score over the grid.", show_default=False)
     ] = None,
