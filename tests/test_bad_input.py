@@ -230,12 +230,19 @@ def test_a_really_full_disk(smile: Path, tmp_path: Path) -> None:
     assert left == []
 
 
+def hearing_ctrl_c() -> None:
+    """In a process to be: whoever runs the tests in the background may have it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("stage", ["annotate", "overlay"])
 def test_ctrl_c_is_exit_130_and_leaves_nothing_half_written(samples: Path, tmp_path: Path, stage: str) -> None:
     # Interrupted after the first frames, or once the overlay's temporary file is there.
     command = [*HSEMOTION, "annotate", str(samples / "two_faces.mp4"), "-o", str(tmp_path), "--overlay"]
     command += ["--every", "10"] if stage == "overlay" else []
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=hearing_ctrl_c
+    )
     deadline = time.monotonic() + 120
     if stage == "annotate":
         time.sleep(2.5)
