@@ -734,8 +734,8 @@ def submit(
     tables: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[TABLES...]",
-            help="Tables made by annotate, or folders of them; features for emi.",
+            metavar="[TABLES|VIDEOS...]",
+            help="Tables made by annotate, or videos (annotated first), or folders of either; features for emi.",
             show_default=False,
         ),
     ] = None,
@@ -775,6 +775,8 @@ def submit(
         int | None,
         typer.Option(min=0, help="Rows beyond the last decoded frame, where a list names no frames.", show_default="1"),
     ] = None,
+    crops: Crops = False,
+    image_fps: ImageFps = 30.0,
     head: Annotated[Path | None, typer.Option(help="For emi: a head made by train heads.", show_default=False)] = None,
     audio_head: Annotated[Path | None, typer.Option(help="For emi: a head on audio.", show_default=False)] = None,
     audio: Annotated[
@@ -799,6 +801,7 @@ def submit(
         tables or [], out, track=track, listed=listed, validate=validate, recipe=recipe, mean=mean, other=other,
         override=override, override_model=override_model, layout=layout, extra_frames=extra_frames, head=head,
         audio_head=audio_head, audio=audio or [], audio_weights=audio_weight or [], quiet=quiet, as_json=json,
+        crops=crops, image_fps=image_fps,
     )  # fmt: skip
 
 

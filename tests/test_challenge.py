@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
 from hsemotion_cli.recipe import Recipe
+from hsemotion_cli.video import VideoFile
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "abaw.md").read_text()
@@ -92,3 +93,34 @@ def test_the_recipe_is_one_and_says_where_it_comes_from(mini: tuple[Path, dict[s
     assert "track mtl" in text and "cross-validated" in text
     for picture in ("surface.png", "va.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_videos_are_annotated_on_the_way(samples: Path, tmp_path: Path) -> None:
+    """The same file as from tables, which stay; the frame beyond the last repeats it."""
+    count = sum(1 for _ in VideoFile(samples / "two_faces.mp4").frames())
+    header, listed = "image_location,valence,arousal", tmp_path / "list.txt"
+    names = [f"two_faces_{side}/{k:05d}.jpg" for side in ("left", "right") for k in range(1, count + 2)]
+    listed.write_text("\n".join([header, *names, ""]))
+    options = ["--track", "va", "--list", str(listed), "-o"]
+    for given, out in ((samples / "two_faces.mp4", "a.txt"), (tmp_path / "a.txt.tables", "b.txt")):
+        done = CliRunner().invoke(app, ["submit", str(given), *options, str(tmp_path / out)])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes()
+    assert {path.name for path in (tmp_path / "a.txt.tables").iterdir()} == {
+        "two_faces.csv", "two_faces.json", "two_faces.raw.npz"
+    }  # fmt: skip
+    rows = lines(tmp_path / "a.txt")[1:]
+    left, right = rows[: count + 1], rows[count + 1 :]
+    assert [row.split("/")[1].split(",", 1)[1] for row in left] != [row.split("/")[1].split(",", 1)[1] for row in right]
+    assert left[-1].split(",", 1)[1] == left[-2].split(",", 1)[1]
+    assert not (tmp_path / "b.txt.tables").exists()
+
+
+def test_a_folder_with_nothing_to_submit(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.txt").write_text("image_location,valence,arousal\na/00001.jpg,\n")
+    done = CliRunner().invoke(
+        app, ["submit", str(tmp_path / "empty"), "--track", "va", "--list", str(tmp_path / "list.txt"), "-o", "x.txt"]
+    )
+    assert done.exit_code == 4
+    assert "no video or numbered picture" in done.output

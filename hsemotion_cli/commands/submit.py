@@ -15,14 +15,17 @@ from ..abaw import emi, lists, submission, validation
 from ..abaw.challenges import Track
 from ..abaw.challenges import track as track_of
 from ..abaw.lists import FrameList, few
-from ..abaw.predictions import find
+from ..abaw.predictions import RAW, find
 from ..abaw.submission import Part
+from ..annotate import Annotator, Settings
 from ..compound import MEANS, divergence
 from ..errors import OutputError, UsageError
+from ..inputs import find_jobs
 from ..outputs import prepare_folder
 from ..recipe import Recipe
 from ..tasks import COMPOUNDS
-from .console import counting, print_line, stdout
+from ..video import VIDEO_SUFFIXES
+from .console import counting, print_line, progress, stdout
 
 LAYOUTS = ("file", "per-video")
 
@@ -34,7 +37,7 @@ def run(
     tables: list[Path], out: Path | None, *, track: str, listed: Path, validate: Path | None, recipe: Path | None,
     mean: str | None, other: str | None, override: float | None, override_model: str | None, layout: str,
     extra_frames: int | None, head: Path | None, audio_head: Path | None, audio: list[Path],
-    audio_weights: list[str], quiet: bool, as_json: bool,
+    audio_weights: list[str], quiet: bool, as_json: bool, crops: bool = False, image_fps: float = 30.0,
 ) -> int:  # fmt: skip
     """Write a submission, or check one; returns the exit code."""
     asked = track_of(track)
@@ -63,6 +66,7 @@ def run(
             other=other or "contempt",
             override=_override(override, override_model),
         )
+        tables = _annotated(tables, out, settings.recipe, crops, image_fps, quiet or as_json)
         extra = 1 if extra_frames is None else extra_frames
         said = _frames(rows, tables, out, settings, layout, extra, quiet or as_json)
     if as_json:
@@ -99,7 +103,7 @@ def _check_options(track: Track, given: Sequence[str], layout: str) -> None:
 
 def _check_places(tables: Sequence[Path], out: Path | None, listed: Path, layout: str) -> None:
     if not tables:
-        raise UsageError("give the tables of the listed videos, or folders of them; annotate writes them.")
+        raise UsageError("give the listed videos, or the tables that annotate made of them, or folders of either.")
     if out is None:
         raise UsageError("-o: say where to write, a file (a folder with --layout per-video).")
     if out.exists() and listed.exists() and out.samefile(listed):
@@ -112,6 +116,31 @@ def _override(threshold: float | None, model: str | None) -> submission.Override
     if (threshold is None) != (model is None):
         raise UsageError("--override and --override-model go together: a probability, and whose.")
     return None if threshold is None or model is None else submission.Override(threshold, model)
+
+
+def _annotated(
+    paths: Sequence[Path], out: Path, recipe: Recipe | None, crops: bool, image_fps: float, quiet: bool
+) -> list[Path]:
+    """Tables as they are given; videos and pictures are annotated first, into OUT.tables, where the tables stay."""
+    videos = [path for path in paths if _is_source(path)]
+    tables = [path for path in paths if path not in videos]
+    if not videos:
+        return tables
+    folder = out.with_name(f"{out.name}.tables")
+    jobs = find_jobs(videos, crops=crops)
+    prepare_folder(folder)
+    with Annotator(Settings(recipe=recipe or Recipe.usual(), crops=crops, image_fps=image_fps)) as annotator:
+        for job in jobs:
+            with progress(job.path.name, quiet) as report:
+                annotator.annotate(job.path, folder, job.name, report)
+    return [*tables, *(folder / f"{job.name}.csv" for job in jobs)]
+
+
+def _is_source(path: Path) -> bool:
+    """Whether a path is to be annotated: a video, or a folder without raw scores in it."""
+    if path.is_dir():
+        return not any(path.glob(f"*{RAW}"))
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _frames(
