@@ -75,7 +75,7 @@ def test_schema_prints_every_column() -> None:
 def test_every_linked_file_exists() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+            assert (page.parent / link.strip("<>")).exists(), f"{page.name}: {link}"
 
 
 def test_the_version_has_an_entry_in_the_changelog() -> None:
