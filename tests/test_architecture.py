@@ -16,7 +16,7 @@ LAYERS = (
     "errors domain tasks interrupts clock memory",
     "outputs source scenes schema stamps truth metrics compound abaw.challenges",
     "networks.cards networks.pickles networks.architectures",
-    "pictures crops drawing heads networks.checkpoints networks.onnx_graphs",
+    "pictures canvas crops drawing heads networks.checkpoints networks.onnx_graphs",
     "video painter networks.conversion",
     "audio networks.trained",
     "registry",

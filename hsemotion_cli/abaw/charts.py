@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import canvas
 from ..outputs import whole
 from ..training import report as drawing
 from .answers import CLIPS
@@ -88,7 +89,7 @@ def _bars(rows: Mapping[str, Score], half: Mapping[str, float], label: str, titl
     """A bar for each score, with its interval; and a mark for what it would be at the threshold 0.5."""
     values = [score.value for score in rows.values()]
     places = list(range(len(rows)))
-    with drawing._picture(path, BARS_SIZE) as figure:
+    with canvas.picture(path, drawing.inches(BARS_SIZE), drawing.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         axes = figure.subplots()
         axes.bar(places, values, 0.7, color=_COLOUR)
@@ -120,7 +121,7 @@ def _densities(found: Agreement, title: str, path: Path) -> None:
 
     assert found.density is not None
     top = max(int(found.density.max()), 2)
-    with drawing._picture(path, NUMBERS_SIZE) as figure:
+    with canvas.picture(path, drawing.inches(NUMBERS_SIZE), drawing.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         panels = figure.subplots(1, len(found.columns))
         for axes, counts, (name, score) in zip(panels, found.density, found.columns.items(), strict=True):

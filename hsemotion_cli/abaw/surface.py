@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ModelUnavailable
-from ..outputs import whole
+from .. import canvas
 from .grid import Block, Grid
 from .trials import MEASURES, Floats
 from .tuning import Outcome, Tuned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
 DPI = 100
@@ -59,20 +54,6 @@ def over_weights(grid: Grid, outcome: Outcome) -> Floats:
     return outcome.surface[grid.filters.index(outcome.choice.smoothing)]
 
 
-def check_drawing(path: Path) -> None:
-    """Make sure, before hours of work, that a picture can be drawn.
-
-    Raises:
-        ModelUnavailable: matplotlib is missing.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ModelUnavailable(
-            f"{path}: drawing needs matplotlib ({error}): pip install 'hsemotion-cli[train]'."
-        ) from error
-
-
 def draw(tuned: Tuned, path: Path, title: str) -> None:
     """Draw the scores of all filters at the chosen weight, and those of all weights with the chosen filter.
 
@@ -89,7 +70,7 @@ def draw(tuned: Tuned, path: Path, title: str) -> None:
     widths = [0.7 * len(block.columns) + 1.8 for block in blocks] + ([4.2] if weights else [])
     tallest = max(len(block.rows) for block in blocks)
     size = max(sum(widths), 6.5), len(tuned.tasks) * max(0.34 * tallest + 1.2, 3.0) + 0.6
-    with _picture(path, size) as figure:
+    with canvas.picture(path, size, DPI, margin=0.1) as figure:
         figure.suptitle(title, fontsize=13, parse_math=False)
         places = figure.subplots(len(tuned.tasks), len(widths), squeeze=False, width_ratios=widths)
         for line, (task, outcome) in zip(places, tuned.tasks.items(), strict=True):
@@ -145,23 +126,3 @@ def _curve(axes: Axes, tuned: Tuned, outcome: Outcome) -> None:
     axes.tick_params(labelsize=9, colors=_GREY)
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)
-
-
-@contextlib.contextmanager
-def _picture(path: Path, inches: tuple[float, float]) -> Iterator[Figure]:
-    """A figure to draw on; what is on it when the block ends becomes the file."""
-    check_drawing(path)
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    drawn = io.BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the settings of this machine are
-        figure = Figure(inches, dpi=DPI)
-        figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
-        FigureCanvasAgg(figure)
-        yield figure
-        figure.savefig(drawn, format="png", metadata={"Software": None})
-    with whole(path) as file:
-        file.write(drawn.getvalue())

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .. import __version__
+from .. import __version__, canvas
 from ..abaw import challenges, predictions, surface, tuning
 from ..abaw.grid import Grid
 from ..abaw.trials import MEASURES
@@ -45,7 +45,7 @@ def run(
     for path in (out, *([picture] if picture else [])):
         prepare_folder(path.parent)
     if picture is not None:
-        surface.check_drawing(picture)
+        canvas.check(picture)
     known = read_for(truth, track, part)
     data = tuning.gather(predictions.find(tables), known, track, models=models, max_gap=max_gap)
     if weights is not None and len(data.models) < 2:

@@ -6,25 +6,21 @@ of plain data, and what the data do not say is not on it.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 import numbers
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ModelUnavailable
-from ..outputs import whole
+from .. import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DPI = 120
 CURVES_SIZE = (1200, 1080)
@@ -74,7 +70,7 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     names = list(dict.fromkeys(key for row in log for key in row))
     columns = {name: [_number(row.get(name)) for row in log] for name in names}
     parts = [part for part in _PARTS if any(name.startswith(f"{part}_") for name in names)]
-    with _picture(path, CURVES_SIZE) as figure:
+    with canvas.picture(path, inches(CURVES_SIZE), DPI) as figure:
         figure.suptitle(textwrap.fill(title, 70), fontsize=14, parse_math=False)
         losses, figures, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.1))
         for name in names:
@@ -119,7 +115,7 @@ def confusion(figures: Mapping[str, Any], classes: Sequence[str], path: Path, ti
     below = ", ".join(f"{text} {value:.3f}" for text, value in known if math.isfinite(value))
     totals = [sum(row) for row in counts]
     shares = [[n / total if total else math.nan for n in row] for row, total in zip(counts, totals, strict=True)]
-    with _picture(path, CONFUSION_SIZE) as figure:
+    with canvas.picture(path, inches(CONFUSION_SIZE), DPI) as figure:
         figure.suptitle(textwrap.fill(title, 64), fontsize=14, parse_math=False)
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -143,27 +139,9 @@ def confusion(figures: Mapping[str, Any], classes: Sequence[str], path: Path, ti
 # --- drawing --------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _picture(path: Path, size: tuple[int, int]) -> Iterator[Figure]:
-    """A figure to draw on; what is on it when the block ends becomes the file."""
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ModelUnavailable(
-            f"{path}: drawing needs matplotlib ({error}): pip install 'hsemotion-cli[train]'."
-        ) from error
-    drawn = io.BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the settings of this machine are
-        figure = Figure((size[0] / DPI, size[1] / DPI), dpi=DPI)
-        figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
-        FigureCanvasAgg(figure)
-        yield figure
-        figure.savefig(drawn, format="png", metadata={"Software": None})
-    with whole(path) as file:
-        file.write(drawn.getvalue())
+def inches(pixels: tuple[int, int]) -> tuple[float, float]:
+    """Width and height of a picture at ``DPI``."""
+    return pixels[0] / DPI, pixels[1] / DPI
 
 
 def _fill(axes: Axes, counts: list[list[int]], shares: list[list[float]]) -> None:
