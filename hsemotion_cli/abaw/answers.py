@@ -7,7 +7,7 @@ valence and arousal within [-1, 1], and no model may leave an action unit open.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,15 +18,12 @@ from ..compound import MEANS
 from ..errors import InputError, UsageError
 from ..recipe import Recipe
 from ..tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
-from ..truth import AFFWILD2_EXPRESSIONS, PARTS, recording
+from ..truth import AFFWILD2_EXPRESSIONS, PARTS
 from . import predictions, validation
-from .challenges import Track
+from .challenges import FIELDS, Track
 from .lists import few, header_of
-from .predictions import Source
+from .predictions import BASIC, OTHERS, Source
 from .scores import HALF, Frames
-
-OTHERS = ("contempt", "none")
-"""What may stand for "other" where a model does not know it; see ``predictions.affwild2``."""
 
 CLIPS = "emotional_mimicry"
 """The task that is about clips, not frames."""
@@ -40,12 +37,6 @@ NAMES: Mapping[str, Sequence[str]] = {
 }
 """Task -> its classes or columns, as they are scored."""
 
-BASIC = len(AFFWILD2_EXPRESSIONS) - 1
-"""Classes of Aff-Wild2 without "other", which is the last."""
-
-_FIELDS = {"expression": 1, "compound": 1, "valence_arousal": 2, "action_units": len(ACTION_UNITS)}
-"""Task -> fields of a submitted row."""
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -57,7 +48,7 @@ class Asked:
         recipe: instead of each table's own.
         thresholds: as ``--threshold`` takes them, instead of the recipe's.
         mean: of ``compound.MEANS``, for compound expressions.
-        other: of ``OTHERS``.
+        other: of ``predictions.OTHERS``.
         seen_only: leave out frames in which no face was seen.
         partial: leave out videos without a table, or without any face, instead of refusing them.
         draws: collections of recordings drawn by lot for the intervals; 0 for none.
@@ -189,13 +180,14 @@ class Tables:
 
     def place(self, video: str) -> str | None:
         """The table of that very name; for the left or right person of a video else the video's."""
-        return next((name for name in (video, recording(video)) if name in self._found), None)
+        found = predictions.place(video, self._found)
+        return found[0] if found else None
 
     def of(self, video: str) -> Answers:
-        name = self.place(video) or video
+        name, side = predictions.place(video, self._found) or (video, None)
         if self._last is None or self._last.video != name:
             self._last = predictions.load(self._found[name])
-        return _TableAnswers(self._last, video[len(name) + 1 :] or None, self._asked)
+        return _TableAnswers(self._last, side, self._asked)
 
 
 class _TableAnswers:
@@ -205,12 +197,12 @@ class _TableAnswers:
         recipe = (asked.recipe or source.recipe).changed(thresholds=asked.thresholds)
         for task in asked.track.tasks:
             _check_told(task, source, recipe)
-        given = predictions.predict(source, recipe, side=side, mean=asked.mean)
-        expression = predictions.affwild2(given.tasks["expression"], asked.other)
-        self._given = replace(given, tasks={**given.tasks, "expression": expression})
+        self._given = predictions.predict(source, recipe, side=side, mean=asked.mean).in_affwild2(asked.other)
         self._found = _with_a_face(source, side)
         self._seen_only = asked.seen_only
-        self.thresholds: Mapping[str, float] | None = {unit: given.thresholds.get(unit, HALF) for unit in ACTION_UNITS}
+        self.thresholds: Mapping[str, float] | None = {
+            unit: self._given.thresholds.get(unit, HALF) for unit in ACTION_UNITS
+        }
 
     def silent(self, task: str) -> bool:
         return bool(np.isnan(self._given.tasks[task]).all())
@@ -252,7 +244,7 @@ class SubmittedFile:
         listed, self._values = validation.read(path, asked.track)
         self._frame, self._path, self._partial = listed.frame, path, asked.partial
         self._rows = dict(zip(listed.videos, listed.rows(), strict=True))
-        self._fields = np.cumsum([0, *(_FIELDS[task] for task in asked.track.tasks)])
+        self._fields = np.cumsum([0, *(FIELDS[task] for task in asked.track.tasks)])
         self._tasks = asked.track.tasks
         self.names = list(self._rows)
         self.described = f"{path} of {few(self.names)}"

@@ -16,6 +16,9 @@ EXPRESSION_NAMES = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 UNIT_NAMES = "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
 """The action units as Aff-Wild2's files write them, in the order of ``tasks.ACTION_UNITS``."""
 
+FIELDS = {"expression": 1, "compound": 1, "valence_arousal": 2, "action_units": 12, "emotional_mimicry": 6}
+"""Task -> fields of a submitted row: a class is one number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Track:
@@ -25,15 +28,18 @@ class Track:
         name: as ``--track`` takes it.
         tasks: keys of ``Predictions.tasks`` that it needs, in the order of a row's fields.
         header: first line of a submission.
-        fields: how many fields a row of a submission has, with the name of the picture or clip.
         per_video: header of a file for one video, as in the editions up to the 3rd; None where there was no such track.
     """
 
     name: str
     tasks: tuple[str, ...]
     header: str
-    fields: int
     per_video: str | None = None
+
+    @property
+    def fields(self) -> int:
+        """How many fields a row of a submission has, with the name of the picture or clip."""
+        return 1 + sum(FIELDS[task] for task in self.tasks)
 
 
 _COMPOUND_NAMES = (
@@ -45,12 +51,12 @@ _VA = "valence,arousal"
 _MTL = ("valence_arousal", "expression", "action_units")
 
 TRACKS = {
-    "expr": Track("expr", ("expression",), f"image_location,{EXPRESSION_NAMES}", 2, EXPRESSION_NAMES),
-    "va": Track("va", ("valence_arousal",), f"image_location,{_VA}", 3, _VA),
-    "au": Track("au", ("action_units",), f"image_location,{UNIT_NAMES}", 13, UNIT_NAMES),
-    "mtl": Track("mtl", _MTL, "image,valence,arousal,expression,aus", 16),
-    "ce": Track("ce", ("compound",), f"image_location,{_COMPOUND_NAMES}", 2),
-    "emi": Track("emi", ("emotional_mimicry",), f"Filename,{_INTENSITY_NAMES}", 7),
+    "expr": Track("expr", ("expression",), f"image_location,{EXPRESSION_NAMES}", EXPRESSION_NAMES),
+    "va": Track("va", ("valence_arousal",), f"image_location,{_VA}", _VA),
+    "au": Track("au", ("action_units",), f"image_location,{UNIT_NAMES}", UNIT_NAMES),
+    "mtl": Track("mtl", _MTL, "image,valence,arousal,expression,aus"),
+    "ce": Track("ce", ("compound",), f"image_location,{_COMPOUND_NAMES}"),
+    "emi": Track("emi", ("emotional_mimicry",), f"Filename,{_INTENSITY_NAMES}"),
 }
 """Name -> track, after the organisers' CVPR_6th_ABAW_*_test_set_example.txt, MTL.txt and the splits of EMI."""
 

@@ -5,8 +5,8 @@ The challenges know one face a frame and want a value for every frame that they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,17 @@ from ..recipe import Recipe
 from ..refine import refine
 from ..tasks import EXPRESSIONS, TASKS
 from ..timeline import Timeline
-from ..truth import AFFWILD2_EXPRESSIONS
+from ..truth import AFFWILD2_EXPRESSIONS, recording
 
 Floats = NDArray[np.float64]
 
 RAW = ".raw.npz"
+
+OTHERS = ("contempt", "none")
+"""What may stand for "other" where a model does not know it; see ``affwild2``."""
+
+BASIC = len(AFFWILD2_EXPRESSIONS) - 1
+"""Classes of Aff-Wild2 without "other", which is the last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +98,10 @@ class Predictions:
         filled = np.column_stack([np.interp(frames, at, column) for column in given.T])
         return filled, np.isin(frames, at)
 
+    def in_affwild2(self, other: str) -> Predictions:
+        """The same with expressions as ``affwild2`` gives them: of its classes none is missing before gaps are filled."""
+        return replace(self, tasks={**self.tasks, "expression": affwild2(self.tasks["expression"], other)})
+
 
 def _nothing(task: str, rows: int) -> str:
     name = task.replace("_", " ")
@@ -130,6 +140,17 @@ def _raws(path: Path) -> list[Path]:
         missing = path if not path.exists() else raw
         raise InputError(f"{missing}: not there; annotate writes NAME{RAW} beside each table.")
     return [raw]
+
+
+def place(video: str, names: Container[str]) -> tuple[str, str | None] | None:
+    """Which name answers for a video, and for which side of the picture; None where there is none.
+
+    The table of that very name, and else, for the left or right person of a video, that of the recording.
+    """
+    whole = recording(video)
+    if video in names:
+        return video, None
+    return (whole, video.removeprefix(f"{whole}_")) if whole in names else None
 
 
 def load(path: Path) -> Source:
@@ -205,8 +226,8 @@ def affwild2(expression: Floats, other: str = "contempt") -> Floats:
     """(n, 9) probabilities in the order of ``tasks.EXPRESSIONS`` -> (n, 8) in Aff-Wild2's.
 
     Args:
-        other: what stands for "other" where the model does not know it, as those that learned from AffectNet:
-            "contempt", as HSEmotion does it, or "none", so that it is never the answer.
+        other: of ``OTHERS``, what stands for "other" where the model does not know it, as those that learned from
+            AffectNet: "contempt", as HSEmotion does it, or "none", so that it is never the answer.
     """
     columns = [EXPRESSIONS.index(name) for name in AFFWILD2_EXPRESSIONS]
     found = expression[:, columns]

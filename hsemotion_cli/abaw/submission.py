@@ -20,22 +20,15 @@ from ..formats import sidecar
 from ..outputs import together, whole
 from ..recipe import Recipe
 from ..tasks import ACTION_UNITS
-from ..truth import recording
-from .challenges import Track
+from .challenges import FIELDS, Track
 from .lists import FrameList, few
-from .predictions import Predictions, Source, affwild2, load, predict
+from .predictions import BASIC, OTHERS, Predictions, Source, load, place, predict
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-OTHERS = ("contempt", "none")
-"""What may stand for the eighth class of Aff-Wild2 where a model does not know it."""
-
 _LABELLED = ("expression", "compound", "action_units")
 """Tasks whose fields are whole numbers."""
-
-_BASIC = 7
-"""Aff-Wild2's classes without "other"; the confident second model chooses among these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +55,7 @@ class Settings:
     Attributes:
         recipe: instead of the one by which each table was made.
         mean: of ``compound.MEANS``.
-        other: of ``OTHERS``.
+        other: of ``predictions.OTHERS``.
         override: for expressions.
     """
 
@@ -199,11 +192,9 @@ def _chosen(listed: FrameList, raws: Mapping[str, Path]) -> dict[str, tuple[Path
     """Listed video -> raw scores, and the side of the picture where its person is, if only that counts."""
     found: dict[str, tuple[Path, str | None]] = {}
     for video in listed.videos:
-        both = recording(video)
-        if video in raws:
-            found[video] = raws[video], None
-        elif both in raws:
-            found[video] = raws[both], video.removeprefix(f"{both}_")
+        if there := place(video, raws):
+            name, side = there
+            found[video] = raws[name], side
     missing = [video for video in listed.videos if video not in found]
     if missing:
         raise InputError(
@@ -243,8 +234,7 @@ def _part(track: Track, video: str, source: Source, side: str | None, frames: In
 def _at(said: Predictions, task: str, frames: Ints, other: str) -> tuple[Floats, NDArray[np.bool_]]:
     """Soft values for any frames, expressions in Aff-Wild2's order, and whether each was said of that very frame."""
     if task == "expression":
-        # In Aff-Wild2's classes before gaps are filled: of these none is missing.
-        said = replace(said, tasks={**said.tasks, task: affwild2(said.tasks[task], other)})
+        said = said.in_affwild2(other)
     soft, known = said.at(task, frames)
     if not np.isfinite(soft).all():
         lost = np.flatnonzero(~np.isfinite(soft).all(axis=0))
@@ -283,7 +273,7 @@ def _overridden(
         _at(predict(source, replace(recipe, models=names), side=side), "expression", frames, other)
         for names in (models, (override.model,))
     )
-    sure = second[0][:, :_BASIC]
+    sure = second[0][:, :BASIC]
     wins = sure.max(axis=1) > override.threshold
     label = np.where(wins, sure.argmax(axis=1), first[0].argmax(axis=1))
     return label[:, None].astype(np.float64), first[1], wins
@@ -312,21 +302,11 @@ def _check_probabilities(source: Source, models: Sequence[str], task: str) -> No
 
 def _columns(track: Track, values: Floats) -> list[list[str]]:
     """The texts of each field, column by column."""
-    whole_numbers = [task in _LABELLED for task in track.tasks for _ in range(_WIDTHS[task])]
+    whole_numbers = [task in _LABELLED for task in track.tasks for _ in range(FIELDS[task])]
     return [
         list(map(str, column.astype(np.int64).tolist())) if exact else list(map(_number, _rounded(column).tolist()))
         for column, exact in zip(values.T, whole_numbers, strict=True)
     ]
-
-
-_WIDTHS = {
-    "expression": 1,
-    "compound": 1,
-    "valence_arousal": 2,
-    "action_units": len(ACTION_UNITS),
-    "emotional_mimicry": 6,
-}
-"""Task -> how many fields of a row it has."""
 
 
 def _rounded(column: Floats) -> Floats:

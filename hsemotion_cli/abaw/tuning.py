@@ -27,7 +27,7 @@ from ..tasks import ACTION_UNITS, TASKS
 from ..truth import AFFWILD2_EXPRESSIONS, Annotations, recording
 from . import challenges
 from .grid import THRESHOLDS, Family, Grid
-from .predictions import Source, affwild2, largest, load, on_side, predict
+from .predictions import Source, affwild2, largest, load, on_side, place, predict
 from .trials import MEASURES, Floats
 
 TRACKS = ("expr", "va", "au", "mtl")
@@ -370,11 +370,9 @@ def _names(tables: Mapping[str, Path], truth: Mapping[str, Annotations]) -> dict
     """Table -> names of the truth that it answers for, each with its side."""
     found: dict[str, list[tuple[str, str | None]]] = {}
     for name in truth:
-        whole = recording(name)
-        if name in tables:
-            found.setdefault(name, []).append((name, None))
-        elif whole in tables:
-            found.setdefault(whole, []).append((name, name.removeprefix(f"{whole}_")))
+        if there := place(name, tables):
+            table, side = there
+            found.setdefault(table, []).append((name, side))
     if not found:
         raise InputError(
             f"none of the {len(truth)} videos of the truth has a table: they are called {_few(truth)}, "
