@@ -99,7 +99,7 @@ class Predictions:
         return filled, np.isin(frames, at)
 
     def in_affwild2(self, other: str) -> Predictions:
-        """The same with expressions as ``affwild2`` gives them: of its classes none is missing before gaps are filled."""
+        """The same with expressions as ``affwild2`` gives them: of its classes none is missing before gaps close."""
         return replace(self, tasks={**self.tasks, "expression": affwild2(self.tasks["expression"], other)})
 
 
