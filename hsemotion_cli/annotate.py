@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from . import predict, registry, tracks
+from . import between, machine, predict, registry, stride, tracks
 from .clock import StageClock
-from .domain import Reading
+from .crops import check_recipe
+from .domain import Frame, Reading, Sighting
 from .errors import InputError, UsageError
-from .faces import FaceFinder, see
+from .faces import BUNDLE, BUNDLE_SHA256, FaceFinder, sight
+from .fast import FastFinder
+from .flow import Beside, Flow, InTurn
 from .formats import archive, sidecar, table
 from .heads import Head
 from .hearing import Heard, Listener
@@ -31,6 +35,18 @@ from .video import Source, open_source
 Progress = Callable[[str, int, int, int | None], None]
 """Called with (stage, frames done, faces so far, frames in all if they are known)."""
 
+DETECTORS: dict[str, type[FaceFinder]] = {"landmarks": FaceFinder, "fast": FastFinder}
+"""What ``--detector`` may be."""
+
+_PICTURES = 64 << 20
+"""Bytes of decoded pictures that may wait for a finder."""
+
+_CPU_BATCH, _GPU_BATCH = 8, 128
+"""Faces that are scored together: a few, so that all cores have work soon; many, so that a GPU has enough."""
+
+_MOST_FINDERS = 8
+"""Finders that work on one video, however many cores there are: each takes some 30 MB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -44,9 +60,12 @@ class Settings:
         sampling: frames analysed.
         crops: the pictures are faces already, so nothing is detected.
         image_fps: pictures per second of numbered pictures.
+        detector: of ``DETECTORS``.
+        detect_every: frames from one search for faces to the next; those between are interpolated.
+        stride: frames from one look of the networks at a face to the next; those between are interpolated.
         min_face: pixels of the smallest face that must be found, or None.
         threshold: detector confidence from which a candidate counts.
-        batch_size: faces scored together.
+        batch_size: faces scored together; None for what suits the device.
         running: what runs networks, and where.
         audio_head: a head on sound, where the recipe blends with it.
         audio_weights: folder or name of what that head stands on; see ``networks.wav2vec.Wav2Vec2``.
@@ -59,9 +78,12 @@ class Settings:
     sampling: Sampling = field(default_factory=Sampling)
     crops: bool = False
     image_fps: float = 30.0
+    detector: str = "landmarks"
+    detect_every: int = 1
+    stride: int = 1
     min_face: int | None = None
     threshold: float = 0.5
-    batch_size: int = 8
+    batch_size: int | None = None
     running: predict.Running = field(default_factory=predict.Running)
     audio_head: Head | None = None
     audio_weights: str | None = None
@@ -73,7 +95,13 @@ class Settings:
                 f"the models are {' and '.join(names)}: {registry.SOUND.name} is what hears beside a model that sees, "
                 "with the head that --audio-head names."
             )
-        if self.batch_size < 1:
+        if self.detector not in DETECTORS:
+            raise UsageError(f"unknown detector {self.detector!r}: choose from {', '.join(DETECTORS)}.")
+        between.check(self.detect_every)
+        stride.check(self.stride)
+        if self.crops and self.detect_every > 1:
+            raise UsageError(f"--detect-every {self.detect_every}: of --crops every picture is a face; leave it out.")
+        if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
         if not 0 < self.image_fps < float("inf"):
             raise UsageError(f"--image-fps {self.image_fps:g}: give a rate above 0.")
@@ -106,30 +134,67 @@ class Summary:
 
 
 class Annotator:
-    """Finder and models, loaded once, for one video after another; use it as a context manager.
+    """Finders and models, loaded once, for one video after another; use it as a context manager.
+
+    Args:
+        settings: what to do.
+        in_turn: let all stages take turns in one thread instead of working beside each other. The results are the
+            same; it is what ``hsemotion bench`` compares with.
 
     Raises:
         ModelUnavailable: weights are missing or damaged.
         UsageError: the settings ask for what the models or this machine cannot do.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, in_turn: bool = False) -> None:
         self.settings = settings
         self.cards = {name: registry.card(name) for name in settings.recipe.models if name != registry.SOUND.name}
+        if settings.detector == "fast":
+            for name, card in self.cards.items():
+                if card.network is None:
+                    raise UsageError(f"--detector fast: {name} reads landmarks, which it does not find; use networks.")
         self.crops = sorted({card.crop for card in self.cards.values() if card.crop})
+        for recipe in self.crops:
+            check_recipe(recipe)
+        self._flow: type[Flow] = InTurn if in_turn else Beside
+        self._cores = settings.running.threads or machine.cores()
 
     def __enter__(self) -> Annotator:
         settings = self.settings
-        self.models = predict.load_all(self.cards.values(), settings.running)
-        self.listener = _listener(settings) if settings.audio_head is not None else None
-        self.finder = FaceFinder(settings.min_face, settings.threshold)
-        self.finder.__enter__()
+        with ExitStack() as stack:
+            # Each of several threads computes with one core: that is faster than one with several.
+            threads = self._cores if self._flow is InTurn else 1
+            self.models = predict.load_all(self.cards.values(), replace(settings.running, threads=threads))
+            self._gpu = any(str(model.provenance.get("device")).startswith("cuda") for model in self.models.values())
+            self.listener = _listener(settings) if settings.audio_head is not None else None
+            count = 1 if self._flow is InTurn else min(self._cores, _MOST_FINDERS)
+            count += settings.detect_every > 1
+            finder = DETECTORS[settings.detector]
+            self.finders = [stack.enter_context(finder(settings.min_face, settings.threshold)) for _ in range(count)]
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finder.__exit__(kind, error, trace)
+        self._open.close()
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What results depend on besides recipe, models and source, as the sidecar says it."""
+        settings = self.settings
+        detector = {
+            "bundle": BUNDLE,
+            "sha256": BUNDLE_SHA256,
+            "mode": "image",
+            "kind": settings.detector,
+            "used": not settings.crops,
+            "every": settings.detect_every,
+            "threshold": settings.threshold,
+            "min_face": settings.min_face,
+            "faces_kept": settings.faces,
+        }
+        return {"sampling": {**asdict(settings.sampling), "network_stride": settings.stride}, "detector": detector}
 
     def annotate(self, path: Path, folder: Path, name: str, progress: Progress | None = None) -> Summary:
         """Annotate one source and write ``folder / name.*``.
@@ -152,63 +217,79 @@ class Annotator:
         if heard is not None:
             timeline = heard.beside(timeline)
         affect = refine(timeline, settings.recipe)
-        began = time.perf_counter()
-        content = self._describe(source, timeline)
-        outputs = write_results(affect, timeline, content, folder, name, settings.formats)
-        clock.add("write", time.perf_counter() - began)
+        with clock.busy("write"):
+            content = self._describe(source, timeline)
+            outputs = write_results(affect, timeline, content, folder, name, settings.formats)
         if settings.overlay:
             outputs["overlay"] = f"{name}.overlay.mp4"
-            self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], clock, progress)
+            with clock.busy("overlay"):
+                self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], progress)
         with whole(folder / outputs["sidecar"]) as file:
             sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
         return summarise(path, timeline, affect, {k: str(folder / v) for k, v in outputs.items()}, content, clock)
 
     def readings(self, source: Source, clock: StageClock, progress: Progress) -> Iterator[Reading]:
-        """What the models say of each analysed frame, one after the other."""
+        """What the models say of each analysed frame, one after the other, all stages working beside each other.
+
+        Pictures of frames wait for finders only; from there on crops travel.
+        """
         settings = self.settings
-        frames = clock.stage("decode", source.frames(settings.sampling))
-        sightings = clock.stage("faces", see(frames, self.finder, self.crops, given=settings.crops))
+        with self._flow(clock) as flow:
+            frames = clock.stage("decode", source.frames(settings.sampling))
+            sightings = clock.stage("tracks", self._followed(self._seen(frames, source, flow)))
+            batch = settings.batch_size or (_GPU_BATCH if self._gpu else _CPU_BATCH)
+            groups = predict.grouped(stride.marked(sightings, settings.stride), batch)
+            # A GPU has two callers, so that one prepares faces while the other one's are computed.
+            read = [self._read] * (2 if self._gpu else self._cores)
+            readings = (one for group in flow.map("models", groups, read, room=len(read)) for one in group)
+            yield from _watched(stride.filled(readings), progress, _total(source, settings.sampling))
+
+    def _seen(self, frames: Iterator[Frame], source: Source, flow: Flow) -> Iterator[Sighting]:
+        """The faces of each frame."""
+        settings = self.settings
+        room = max(1, min(8, _PICTURES // max(source.info.width * source.info.height * 3, 1)))
+        if settings.detect_every == 1:
+            workers = [partial(sight, finder=f, recipes=self.crops, given=settings.crops) for f in self.finders]
+            return flow.map("faces", frames, workers, room)
+        spare, *finders = self.finders
+        searches = [partial(_search, finder=finder, recipes=self.crops) for finder in finders]
+        found = flow.map("faces", between.planned(frames, settings.detect_every), searches, room)
+        return between.filled(found, spare, self.crops)
+
+    def _followed(self, sightings: Iterator[Sighting]) -> Iterator[Sighting]:
+        """The same with track ids, and only as many faces as are wanted."""
+        settings = self.settings
         sightings = tracks.one_person(sightings) if settings.crops else tracks.follow(sightings)
-        if settings.faces is not None:
-            sightings = tracks.keep_largest(sightings, settings.faces)
-        sightings = clock.stage("tracks", sightings)
-        readings = clock.stage("models", predict.recognise(sightings, self.models, settings.batch_size))
-        return _watched(readings, progress, _total(source, settings.sampling))
+        return sightings if settings.faces is None else tracks.keep_largest(sightings, settings.faces)
+
+    def _read(self, group: list[stride.Marked]) -> list[tuple[Reading, tuple[bool, ...]]]:
+        readings = predict.read(group, self.models)
+        return [(reading, one.looked_at) for reading, one in zip(readings, group, strict=True)]
 
     def _listen(self, path: Path, clock: StageClock, progress: Progress) -> Heard | None:
         """What is heard, before anything is seen, so that a video without sound fails at once."""
         if self.listener is None:
             return None
-        began = time.perf_counter()
-        heard = self.listener(path, lambda done, total: progress("sound", done, 0, total))
-        clock.add("sound", time.perf_counter() - began)
-        return heard
+        with clock.busy("sound"):
+            return self.listener(path, lambda done, total: progress("sound", done, 0, total))
 
-    def _render(self, source: Source, rows: Path, out: Path, clock: StageClock, progress: Progress) -> None:
+    def _render(self, source: Source, rows: Path, out: Path, progress: Progress) -> None:
         from .render import render
 
-        began, total = time.perf_counter(), _total(source, replace(self.settings.sampling, every=1))
+        total = _total(source, replace(self.settings.sampling, every=1))
         render(source, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
-        clock.add("overlay", time.perf_counter() - began)
 
     def _describe(self, source: Source, timeline: Timeline) -> dict[str, Any]:
         settings = self.settings
         models: dict[str, Any] = dict(self.models)
         if self.listener is not None:
             models[self.listener.card.name] = self.listener
-        return sidecar.describe(
-            source,
-            timeline,
-            settings.recipe,
-            models,
-            sampling=settings.sampling,
-            detector={
-                "used": not settings.crops,
-                "threshold": settings.threshold,
-                "min_face": settings.min_face,
-                "faces_kept": settings.faces,
-            },
-        )
+        return sidecar.describe(source, timeline, settings.recipe, models, self.conditions)
+
+
+def _search(plan: between.Plan, finder: FaceFinder, recipes: Sequence[str]) -> Sighting | Frame:
+    """A frame's faces, or the frame itself where they are not to be searched for."""
+    return sight(plan.frame, finder, recipes) if plan.searched else plan.frame
 
 
 def _listener(settings: Settings) -> Listener:

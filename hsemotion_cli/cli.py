@@ -92,7 +92,24 @@ MinFace = Annotated[
         show_default=False,
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Faces scored together; changes speed, never values.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Faces scored together; changes speed only.", show_default="8, 128 on a GPU"),
+]
+Detector = Annotated[
+    str,
+    typer.Option(
+        "--detector", metavar="landmarks|fast",
+        help="How faces are found: with landmarks and blendshapes, or eyes, nose and mouth only (for networks).",
+    ),
+]  # fmt: skip
+DetectEvery = Annotated[
+    int,
+    typer.Option("--detect-every", metavar="N", help="Search each N-th frame for faces, and interpolate between."),
+]
+Stride = Annotated[
+    int, typer.Option("--stride", metavar="N", help="Networks look at each N-th frame; scores between interpolated.")
+]
 Formats = Annotated[
     str, typer.Option("--format", "-f", help="Table formats: csv, parquet, jsonl; several with commas.")
 ]
@@ -133,7 +150,7 @@ Overlay = Annotated[bool, typer.Option("--overlay", help="Also write NAME.overla
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks run.")]
 Backend = Annotated[str, typer.Option(metavar="auto|onnx|torch", help="What runs networks.")]
 Precision = Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="Of networks; less than fp32 changes scores.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of networks.", show_default="all")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU cores to use.", show_default="all")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model (also HSEMOTION_OFFLINE=1).")]
 Recipe = Annotated[
     Path | None,
@@ -194,12 +211,15 @@ def annotate(
     every: Every = 1,
     crops: Crops = False,
     image_fps: ImageFps = 30.0,
+    detector: Detector = "landmarks",
+    detect_every: DetectEvery = 1,
+    stride: Stride = 1,
     min_face: MinFace = None,
     det_threshold: DetThreshold = 0.5,
     min_coverage: Annotated[
         float, typer.Option(min=0, max=1, help="Exit with 6 if faces are seen in a smaller share of frames.")
     ] = 0.0,
-    batch_size: BatchSize = 8,
+    batch_size: BatchSize = None,
     backend: Backend = "auto",
     device: DeviceOption = "auto",
     precision: Precision = "fp32",
@@ -228,7 +248,8 @@ def annotate(
         end=end, fps=fps, every=every, crops=crops, image_fps=image_fps, min_face=min_face,
         det_threshold=det_threshold, min_coverage=min_coverage, batch_size=batch_size, backend=backend, device=device,
         precision=precision, threads=threads, offline=offline, quiet=quiet, verbose=verbose, as_json=json,
-        audio_head=audio_head, audio_weights=audio_weights,
+        audio_head=audio_head, audio_weights=audio_weights, detector=detector, detect_every=detect_every,
+        stride=stride,
     )  # fmt: skip
 
 
@@ -291,9 +312,12 @@ def batch(
     every: Every = 1,
     crops: Crops = False,
     image_fps: ImageFps = 30.0,
+    detector: Detector = "landmarks",
+    detect_every: DetectEvery = 1,
+    stride: Stride = 1,
     min_face: MinFace = None,
     det_threshold: DetThreshold = 0.5,
-    batch_size: BatchSize = 8,
+    batch_size: BatchSize = None,
     backend: Backend = "auto",
     device: DeviceOption = "auto",
     precision: Precision = "fp32",
@@ -321,6 +345,7 @@ def batch(
         memory=gigabytes, quiet=quiet, as_json=json, threads=threads, model=model, head=head or [], recipe=recipe,
         blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=threshold or [],
         formats=format, overlay=overlay, faces=faces, start=start, end=end, fps=fps, every=every, crops=crops,
+        detector=detector, detect_every=detect_every, stride=stride,
         image_fps=image_fps, min_face=min_face, det_threshold=det_threshold, batch_size=batch_size, backend=backend,
         device=device, precision=precision, offline=offline, audio_head=audio_head, audio_weights=audio_weights,
     )  # fmt: skip
@@ -387,8 +412,9 @@ def extract(
     every: Every = 1,
     crops: Crops = False,
     image_fps: ImageFps = 30.0,
+    detector: Detector = "landmarks",
     min_face: MinFace = None,
-    batch_size: BatchSize = 8,
+    batch_size: BatchSize = None,
     backend: Backend = "auto",
     device: DeviceOption = "auto",
     precision: Precision = "fp32",
@@ -402,8 +428,9 @@ def extract(
 
     return run(
         videos, out, model=model, dtype=dtype, faces=faces, every=every, crops=crops, image_fps=image_fps,
-        min_face=min_face, batch_size=batch_size, backend=backend, device=device, precision=precision,
-        threads=threads, offline=offline, quiet=quiet, audio=audio, weights=weights, video_fps=video_fps,
+        detector=detector, min_face=min_face, batch_size=batch_size, backend=backend, device=device,
+        precision=precision, threads=threads, offline=offline, quiet=quiet, audio=audio, weights=weights,
+        video_fps=video_fps,
     )  # fmt: skip
 
 

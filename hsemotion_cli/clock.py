@@ -1,7 +1,9 @@
-"""Where the time goes: seconds spent in each stage of a chain of generators."""
+"""Where the time goes: busy and waiting seconds of each stage, whether stages take turns or run beside each other."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -10,37 +12,35 @@ T = TypeVar("T")
 
 
 class StageClock:
-    """Measures stages that pull from each other.
+    """Measures stages, from any number of threads.
 
-    A stage's own time is the time its ``next`` takes, less that of the stage that it pulls from; stages are named in
-    the order in which data flows.
+    Time counts for the innermost thing that is measured in its thread: what a stage spends on pulling from the stage
+    before it is that one's, and what it spends on waiting for another thread is nobody's work.
     """
 
     def __init__(self) -> None:
-        self._inclusive: dict[str, float] = {}
-        self._apart: dict[str, float] = {}
+        self._busy: dict[str, float] = {}
+        self._waited: dict[str, float] = {}
+        self._local = threading.local()
+        self._lock = threading.Lock()
         self._began = time.perf_counter()
 
     def stage(self, name: str, items: Iterable[T]) -> Iterator[T]:
         """Pass items through and measure how long they take to come."""
-        # Here and not in the generator, which would only begin with the last stage's first item.
-        self._inclusive[name] = 0.0
+        self.name(name)
         return self._measured(name, iter(items))
 
-    def _measured(self, name: str, iterator: Iterator[T]) -> Iterator[T]:
-        while True:
-            began = time.perf_counter()
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            finally:
-                self._inclusive[name] += time.perf_counter() - began
-            yield item
+    def name(self, name: str) -> None:
+        """Give a stage its place in the order of the flow, which is the order of these calls."""
+        self._busy.setdefault(name, 0.0)
 
-    def add(self, name: str, seconds: float) -> None:
-        """Record a step outside of the chain."""
-        self._apart[name] = self._apart.get(name, 0.0) + seconds
+    def busy(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Measure a block as work of a stage."""
+        return self._inside(self._busy, name)
+
+    def waiting(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Measure a block in which a stage waits for another one."""
+        return self._inside(self._waited, name)
 
     @property
     def elapsed(self) -> float:
@@ -48,9 +48,34 @@ class StageClock:
         return time.perf_counter() - self._began
 
     def seconds(self) -> dict[str, float]:
-        """Stage -> own wall seconds, in the order of the flow."""
-        own, upstream = {}, 0.0
-        for name, inclusive in self._inclusive.items():
-            own[name] = max(inclusive - upstream, 0.0)
-            upstream = inclusive
-        return {**own, **self._apart}
+        """Stage -> seconds of work, in the order of the flow; of stages side by side they may add up to more than
+        the wall seconds."""
+        with self._lock:
+            return dict(self._busy)
+
+    def waits(self) -> dict[str, float]:
+        """What was waited for -> seconds, over all threads."""
+        with self._lock:
+            return dict(self._waited)
+
+    def _measured(self, name: str, iterator: Iterator[T]) -> Iterator[T]:
+        while True:
+            with self.busy(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+    @contextlib.contextmanager
+    def _inside(self, totals: dict[str, float], name: str) -> Iterator[None]:
+        outer = getattr(self._local, "inner", 0.0)
+        self._local.inner = 0.0
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            whole = time.perf_counter() - began
+            with self._lock:
+                totals[name] = totals.get(name, 0.0) + whole - self._local.inner
+            self._local.inner = outer + whole

@@ -42,53 +42,51 @@ def check_recipe(recipe: str) -> None:
 
 
 def cut(
-    image: Image, box: tuple[float, float, float, float], landmarks: NDArray[np.float32], recipes: Iterable[str]
+    image: Image, box: tuple[float, float, float, float], points: NDArray[np.float32], recipes: Iterable[str]
 ) -> dict[str, Image]:
     """Cut one face out by each recipe.
 
     Args:
         image: the picture.
         box: x, y, width, height in pixels.
-        landmarks: (478, 2) pixels.
+        points: (5, 2) pixels: the eye that is left in the picture, the other eye, nose tip, mouth corners likewise.
         recipes: as ``check_recipe`` allows them.
 
     Returns:
         recipe -> uint8 RGB crop.
     """
-    return {recipe: _cut_one(image, box, landmarks, recipe) for recipe in recipes}
+    return {recipe: _cut_one(image, box, points, recipe) for recipe in recipes}
 
 
-def cut_given(image: Image, landmarks: NDArray[np.float32] | None, recipes: Iterable[str]) -> dict[str, Image]:
+def cut_given(image: Image, points: NDArray[np.float32] | None, recipes: Iterable[str]) -> dict[str, Image]:
     """The face of a picture that is a face already, by each recipe.
 
     The picture itself, as somebody cut it; but networks of ``face-N`` know faces in one place and size only, so that
-    one is cut anew where its landmarks are known, and else is the whole picture at that size.
+    one is cut anew where its five points are known, and else is the whole picture at that size.
 
     Args:
         image: the picture.
-        landmarks: (478, 2) pixels, or None where none were found in it.
+        points: (5, 2) pixels as ``cut`` takes them, or None where no face was found in it.
         recipes: as ``check_recipe`` allows them.
 
     Returns:
         recipe -> uint8 RGB crop.
     """
-    return {recipe: _given_one(image, landmarks, recipe) for recipe in recipes}
+    return {recipe: _given_one(image, points, recipe) for recipe in recipes}
 
 
-def _cut_one(
-    image: Image, box: tuple[float, float, float, float], landmarks: NDArray[np.float32], recipe: str
-) -> Image:
+def _cut_one(image: Image, box: tuple[float, float, float, float], points: NDArray[np.float32], recipe: str) -> Image:
     kind, _, size = recipe.partition("-")
     if kind == "box":
         return boxed(image, box)
-    return (face if kind == "face" else aligned)(image, landmarks, int(size))
+    return (face if kind == "face" else aligned)(image, points, int(size))
 
 
-def _given_one(image: Image, landmarks: NDArray[np.float32] | None, recipe: str) -> Image:
+def _given_one(image: Image, points: NDArray[np.float32] | None, recipe: str) -> Image:
     kind, _, size = recipe.partition("-")
     if kind != "face":
         return image
-    return whole(image, int(size)) if landmarks is None else face(image, landmarks, int(size))
+    return whole(image, int(size)) if points is None else face(image, points, int(size))
 
 
 def boxed(image: Image, box: tuple[float, float, float, float]) -> Image:
@@ -100,15 +98,14 @@ def boxed(image: Image, box: tuple[float, float, float, float]) -> Image:
     return image[top:bottom, left:right].copy()
 
 
-def aligned(image: Image, landmarks: NDArray[np.float32], size: int) -> Image:
-    """The face turned, scaled and shifted so that its five points lie nearest to the ArcFace template."""
-    points = landmarks[list(FIVE_POINTS)].astype(np.float64)
-    return warped(image, similarity(points, _at_size(ARCFACE_TEMPLATE, size)), size)
+def aligned(image: Image, points: NDArray[np.float32], size: int) -> Image:
+    """The face turned, scaled and shifted so that its five points (5, 2) lie nearest to the ArcFace template."""
+    return warped(image, similarity(points.astype(np.float64), _at_size(ARCFACE_TEMPLATE, size)), size)
 
 
-def face(image: Image, landmarks: NDArray[np.float32], size: int) -> Image:
+def face(image: Image, points: NDArray[np.float32], size: int) -> Image:
     """The same with the chin in the picture."""
-    return warped(image, face_matrix(landmarks[list(FIVE_POINTS)].astype(np.float64), size), size, cv2.BORDER_REPLICATE)
+    return warped(image, face_matrix(points.astype(np.float64), size), size, cv2.BORDER_REPLICATE)
 
 
 def face_matrix(points: NDArray[np.float64], size: int) -> NDArray[np.float64]:

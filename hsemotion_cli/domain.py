@@ -43,14 +43,17 @@ class Face:
     Attributes:
         box: x, y, width, height in pixels of the displayed picture; may reach over its edge.
         score: detector's confidence in [0, 1]; nan where no detector ran (``--crops``).
+        points: (5, 2) pixels of the displayed picture, by which crops are aligned: the eye that is left in the picture,
+            the other eye, the tip of the nose, the mouth's corners likewise; or None.
         landmarks: (478, 2) pixels of the displayed picture in MediaPipe's order, or None.
-        blendshapes: (52,) in [0, 1] in the order of ``blendshapes.NAMES``, or None.
+        blendshapes: (52,) in [0, 1] in the order of ``faces.BLENDSHAPES``, or None.
         crops: crop recipe -> the face cut out by it, uint8 RGB.
         track: id of the person, the same through a clip; None before ``tracks``.
     """
 
     box: tuple[float, float, float, float]
     score: float
+    points: NDArray[np.float32] | None = None
     landmarks: NDArray[np.float32] | None = None
     blendshapes: NDArray[np.float32] | None = None
     crops: Mapping[str, Image] = field(default_factory=dict)

@@ -13,8 +13,8 @@ import math
 import os
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -96,8 +96,35 @@ shown (``scripts/detector_reach.py`` measures it)."""
 _OVERLAP = 0.35  # of a tile; more than two smallest faces, so that each lies whole in some tile
 
 
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels; may reach over the picture's edge."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """What BlazeFace takes for a face.
+
+    Attributes:
+        box: of the face without forehead and ears, about a square.
+        score: in [0, 1].
+        marks: (6, 2) pixels: the eye that is left in the picture, the other eye, tip of the nose, middle of the mouth,
+            the ear that is left in the picture, the other ear.
+    """
+
+    box: Box
+    score: float
+    marks: NDArray[np.float32]
+
+    def moved(self, left: float, top: float) -> Candidate:
+        """The same in a picture of which the one that was looked at is the part that begins at (left, top)."""
+        x, y, width, height = self.box
+        return Candidate((x + left, y + top, width, height), self.score, self.marks + np.array((left, top), np.float32))
+
+
 class FaceFinder:
-    """Finds the faces of one picture after another; use it as a context manager.
+    """Finds the faces of one picture after another, with all their landmarks; use it as a context manager.
+
+    One thread may use it at a time. What it says of a picture does not depend on those before.
 
     Args:
         min_face: width in pixels of the smallest face that must be found; None looks at whole pictures only.
@@ -134,86 +161,90 @@ class FaceFinder:
             self._tasks.clear()
 
     def _open(self) -> None:
-        from mediapipe.tasks.python import BaseOptions, vision
-
         # TensorFlow Lite and absl write to file descriptor 2 when a task is made and at its first call.
         with bundle() as path, _muted_stderr():
-            with zipfile.ZipFile(path) as archive:
-                detector = archive.read("face_detector.tflite")
-            self._detector = vision.FaceDetector.create_from_options(
-                vision.FaceDetectorOptions(
-                    base_options=BaseOptions(model_asset_buffer=detector), min_detection_confidence=self.threshold
-                )
+            self._open_detector(path)
+            self._open_landmarker(path)
+            self.find_in_crop(np.zeros((64, 64, 3), np.uint8))
+
+    def _open_detector(self, path: Any) -> None:
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        with zipfile.ZipFile(path) as archive:
+            detector = archive.read("face_detector.tflite")
+        self._detector = vision.FaceDetector.create_from_options(
+            vision.FaceDetectorOptions(
+                base_options=BaseOptions(model_asset_buffer=detector), min_detection_confidence=self.threshold
             )
-            self._tasks.append(self._detector)
-            self._landmarker = vision.FaceLandmarker.create_from_options(
-                vision.FaceLandmarkerOptions(
-                    base_options=BaseOptions(model_asset_path=os.fspath(path)),
-                    output_face_blendshapes=True,
-                    num_faces=1,
-                )
+        )
+        self._tasks.append(self._detector)
+        self._detect(np.zeros((64, 64, 3), np.uint8))
+
+    def _open_landmarker(self, path: Any) -> None:
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        self._landmarker = vision.FaceLandmarker.create_from_options(
+            vision.FaceLandmarkerOptions(
+                base_options=BaseOptions(model_asset_path=os.fspath(path)), output_face_blendshapes=True, num_faces=1
             )
-            self._tasks.append(self._landmarker)
-            blank = np.zeros((64, 64, 3), np.uint8)
-            self._detect(blank)
-            self._landmark(blank)
+        )
+        self._tasks.append(self._landmarker)
 
     def find(self, image: Image) -> list[Face]:
         """All faces of a picture, from the highest detector score down, without crops."""
         found: list[Face] = []
-        for box, score in self._candidates(image):
-            face = self._look(image, box, score)
+        for candidate in self._candidates(image):
+            face = self._look(image, candidate)
             if face is not None and all(overlap(face.box, other.box) < 0.5 for other in found):
                 found.append(face)
         return found
 
     def find_in_crop(self, image: Image) -> Face:
-        """The face that a given crop shows, without any detection: landmarks and blendshapes may be None."""
-        height, width = image.shape[:2]
-        # The landmarker wants some surroundings; crops have none, so their edge is repeated.
-        margin = max(height, width) // 3
-        padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        landmarks, blendshapes = self._landmark(padded)
+        """The face that a given crop shows, without any detection: points, landmarks and blendshapes may be None."""
+        landmarks, blendshapes = self._landmark(framed(image))
         if landmarks is not None:
-            landmarks = landmarks - np.float32(margin)
-        return Face((0.0, 0.0, float(width), float(height)), math.nan, landmarks, blendshapes)
+            landmarks = landmarks - np.float32(margin(image))
+        return Face(_whole(image), math.nan, _five(landmarks), landmarks, blendshapes)
 
-    def _candidates(self, image: Image) -> list[tuple[tuple[float, float, float, float], float]]:
-        """Boxes with scores, highest first, from the whole picture and from tiles, each face once."""
-        boxes = self._detect(image)
+    def _candidates(self, image: Image) -> list[Candidate]:
+        """What may be a face, highest score first, from the whole picture and from tiles, each face once."""
+        found = self._detect(image)
         for left, top, size in tiles(image.shape[1], image.shape[0], self.min_face):
-            for (x, y, w, h), score in self._detect(image[top : top + size, left : left + size]):
-                boxes.append(((x + left, y + top, w, h), score))
-        boxes.sort(key=lambda item: (-item[1], item[0]))
-        kept: list[tuple[tuple[float, float, float, float], float]] = []
-        for box, score in boxes:
-            if all(overlap(box, other) < 0.4 for other, _ in kept):
-                kept.append((box, score))
+            found += [c.moved(left, top) for c in self._detect(image[top : top + size, left : left + size])]
+        found.sort(key=lambda candidate: (-candidate.score, candidate.box))
+        kept: list[Candidate] = []
+        for candidate in found:
+            if all(overlap(candidate.box, other.box) < 0.4 for other in kept):
+                kept.append(candidate)
         return kept[:MAX_FACES]
 
-    def _detect(self, image: Image) -> list[tuple[tuple[float, float, float, float], float]]:
-        found = self._detector.detect(_as_mediapipe(image)).detections
+    def _detect(self, image: Image) -> list[Candidate]:
+        height, width = image.shape[:2]
         return [
-            ((float(b.origin_x), float(b.origin_y), float(b.width), float(b.height)), d.categories[0].score)
-            for d in found
+            Candidate(
+                (float(b.origin_x), float(b.origin_y), float(b.width), float(b.height)),
+                d.categories[0].score,
+                np.array([(mark.x * width, mark.y * height) for mark in d.keypoints], np.float32),
+            )
+            for d in self._detector.detect(_as_mediapipe(image)).detections
             if (b := d.bounding_box).width > 0 and b.height > 0
         ]
 
-    def _look(self, image: Image, box: tuple[float, float, float, float], score: float) -> Face | None:
+    def _look(self, image: Image, candidate: Candidate) -> Face | None:
         """The face of a candidate, its box drawn around its landmarks; None if there is none after all."""
         # Twice the face is about what the landmarker's own detector sees best; a neighbour that wins the first
         # look is told from the candidate by its place, and a closer second look decides.
         for reach in (1.0, 0.75):
-            left, top, region = _surroundings(image, box, reach)
+            left, top, region = surroundings(image, candidate.box, reach)
             landmarks, blendshapes = self._landmark(region)
             if landmarks is None:
                 continue
             landmarks = landmarks + np.array((left, top), np.float32)
             # 468 of the 478 points lie on the face's surface; the rest are the irises.
             low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
-            x, y, w, h = float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
-            if overlap((x, y, w, h), box) >= 0.3:
-                return Face((x, y, w, h), score, landmarks, blendshapes)
+            box = float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+            if overlap(box, candidate.box) >= 0.3:
+                return Face(box, candidate.score, _five(landmarks), landmarks, blendshapes)
         return None
 
     def _landmark(self, image: Image) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
@@ -232,29 +263,27 @@ class FaceFinder:
         return points, np.array([s.score for s in shapes], np.float32)
 
 
-def see(
-    frames: Iterable[Frame], finder: FaceFinder, recipes: Iterable[str], *, given: bool = False
-) -> Iterator[Sighting]:
-    """Find the faces of each frame and cut them out by each crop recipe.
+def sight(frame: Frame, finder: FaceFinder, recipes: Sequence[str], *, given: bool = False) -> Sighting:
+    """Find the faces of a frame and cut them out by each crop recipe.
 
     Args:
         given: the picture is the face (``--crops``): nothing is detected, and recipes yield the picture itself, but
-            for those that ``crops.cut_given`` makes by the landmarks in it.
+            for those that ``crops.cut_given`` makes by the points in it.
     """
-    recipes = tuple(recipes)
-    for recipe in recipes:
-        crops.check_recipe(recipe)
-    for frame in frames:
-        if given:
-            face = finder.find_in_crop(frame.image)
-            faces = [replace(face, crops=crops.cut_given(frame.image, face.landmarks, recipes))]
-        else:
-            faces = [
-                replace(face, crops=crops.cut(frame.image, face.box, face.landmarks, recipes)) if recipes else face
-                for face in finder.find(frame.image)
-                if face.landmarks is not None
-            ]
-        yield Sighting(frame.index, frame.time, tuple(faces), frame.cut)
+    image = frame.image
+    if given:
+        face = finder.find_in_crop(image)
+        faces = [replace(face, crops=crops.cut_given(image, face.points, recipes))]
+    else:
+        faces = [with_crops(face, image, recipes) for face in finder.find(image)]
+    return Sighting(frame.index, frame.time, tuple(faces), frame.cut)
+
+
+def with_crops(face: Face, image: Image, recipes: Sequence[str]) -> Face:
+    """A face whose points are known, cut out of its picture by each crop recipe."""
+    if not recipes or face.points is None:
+        return face
+    return replace(face, crops=crops.cut(image, face.box, face.points, recipes))
 
 
 def tiles(width: int, height: int, min_face: int | None) -> list[tuple[int, int, int]]:
@@ -279,7 +308,7 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(k * (length - side) / (count - 1)) for k in range(count)]
 
 
-def overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+def overlap(one: Box, other: Box) -> float:
     """Intersection over union of two boxes x, y, width, height, in [0, 1]."""
     across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
@@ -298,13 +327,32 @@ def bundle() -> Iterator[Any]:
         yield path
 
 
-def _surroundings(image: Image, box: tuple[float, float, float, float], reach: float) -> tuple[int, int, Image]:
+def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]:
     """Left, top and pixels of a square around a box, ``reach`` larger sides to each side of its centre."""
     height, width = image.shape[:2]
     centre_x, centre_y, half = box[0] + box[2] / 2, box[1] + box[3] / 2, max(box[2], box[3]) * reach
     left, top = max(math.floor(centre_x - half), 0), max(math.floor(centre_y - half), 0)
     right, bottom = min(math.ceil(centre_x + half), width), min(math.ceil(centre_y + half), height)
     return left, top, image[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def margin(image: Image) -> int:
+    """Pixels by which a crop is framed: both detectors want some surroundings, and crops have none."""
+    return max(image.shape[:2]) // 3
+
+
+def framed(image: Image) -> Image:
+    """A crop with its edge repeated on all sides."""
+    edge = margin(image)
+    return np.pad(image, ((edge, edge), (edge, edge), (0, 0)), mode="edge")
+
+
+def _whole(image: Image) -> Box:
+    return 0.0, 0.0, float(image.shape[1]), float(image.shape[0])
+
+
+def _five(landmarks: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    return None if landmarks is None else landmarks[list(crops.FIVE_POINTS)]
 
 
 def _as_mediapipe(image: Image) -> Any:

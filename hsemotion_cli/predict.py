@@ -1,4 +1,4 @@
-"""Sighting -> Reading: every model looks at every face, in batches that run across frames."""
+"""Sighting -> Reading: every model looks at the faces, in batches that run across frames."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from .domain import Face, Reading, Scores, Sighting
+import numpy as np
+from numpy.typing import NDArray
+
+from .domain import Face, Reading, Scores
 from .errors import ModelUnavailable, UsageError
 from .heads import Head
 from .registry import ModelCard
+from .stride import Marked
 
 _LONGEST_WAIT = 256
 """Frames held back at most while a batch fills, so that memory stays flat when faces are rare."""
@@ -44,7 +48,7 @@ class Running:
 class Recogniser(Protocol):
     """What every model is: faces in, named scores out, one row for each face, in order.
 
-    What it says of a face must not depend on the other faces of the batch.
+    What it says of a face must not depend on the other faces of the batch. Several threads may call it at once.
 
     Attributes:
         card: what is known of it.
@@ -165,34 +169,56 @@ class HeadedModel:
         return replace(scores, tasks={**scores.tasks, **self._head(scores.embeddings, scores.outputs)})
 
 
-def recognise(
-    sightings: Iterable[Sighting], models: Mapping[str, Recogniser], batch_size: int = 8
-) -> Iterator[Reading]:
-    """Score all faces with all models; one reading out for each sighting in, in the same order.
+def grouped(sightings: Iterable[Marked], batch_size: int) -> Iterator[list[Marked]]:
+    """Sightings in groups with about ``batch_size`` faces to look at, which are scored together.
 
     Args:
-        batch_size: faces that are scored together; it changes speed, never values.
+        batch_size: changes speed, never values.
     """
-    waiting: list[Sighting] = []
+    waiting: list[Marked] = []
     count = 0
-    for sighting in sightings:
-        waiting.append(sighting)
-        count += len(sighting.faces)
+    for one in sightings:
+        waiting.append(one)
+        count += sum(one.looked_at)
         if count >= batch_size or len(waiting) >= _LONGEST_WAIT:
-            yield from _read(waiting, models)
+            yield waiting
             waiting, count = [], 0
-    yield from _read(waiting, models)
+    if waiting:
+        yield waiting
 
 
-def _read(sightings: list[Sighting], models: Mapping[str, Recogniser]) -> Iterator[Reading]:
-    faces = [face for sighting in sightings for face in sighting.faces]
-    scores = {name: model(faces) for name, model in models.items()}
-    start = 0
-    for sighting in sightings:
+def read(group: Sequence[Marked], models: Mapping[str, Recogniser]) -> list[Reading]:
+    """Score all faces with all models: a reading for each sighting.
+
+    Rows of faces at which networks do not look are nan. Several threads may call it at the same time.
+    """
+    faces = [face for one in group for face in one.sighting.faces]
+    looked = np.array([look for one in group for look in one.looked_at], bool)
+    scores = {name: _score(model, faces, looked) for name, model in models.items()}
+    start, readings = 0, []
+    for one in group:
+        sighting = one.sighting
         stop = start + len(sighting.faces)
         own = {name: _rows(of_all, start, stop) for name, of_all in scores.items()}
-        yield Reading(sighting.index, sighting.time, sighting.faces, own)
+        readings.append(Reading(sighting.index, sighting.time, sighting.faces, own))
         start = stop
+    return readings
+
+
+def _score(model: Recogniser, faces: Sequence[Face], looked: NDArray[np.bool_]) -> Scores:
+    if looked.all() or model.card.network is None:
+        return model(faces)
+    said = model([face for face, look in zip(faces, looked, strict=True) if look])
+
+    def spread(values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        if values is None:
+            return None
+        rows = np.full((len(faces), values.shape[1]), np.nan, np.float32)
+        rows[looked] = values
+        return rows
+
+    tasks = {task: np.asarray(spread(values)) for task, values in said.tasks.items()}
+    return Scores(tasks, spread(said.embeddings), spread(said.outputs))
 
 
 def _rows(scores: Scores, start: int, stop: int) -> Scores:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from .domain import Face, Sighting
+from .domain import Sighting
 from .errors import UsageError
-from .faces import overlap
+from .faces import Box, overlap
 
 _FORGET = 1.0
 """Seconds after which a face that is not seen any more is given up; at least three frame distances."""
@@ -27,11 +27,11 @@ class _Track:
     """A person being followed: where the face was last, how it moves (pixels per second), when it was seen."""
 
     id: int
-    box: tuple[float, float, float, float]
+    box: Box
     velocity: tuple[float, float]
     time: float
 
-    def expected(self, time: float) -> tuple[float, float, float, float]:
+    def expected(self, time: float) -> Box:
         # Motion is trusted for a quarter of a second: a face that vanished does not fly on.
         ahead = min(time - self.time, 0.25)
         x, y, w, h = self.box
@@ -53,7 +53,8 @@ def follow(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
         last = sighting.time
         tracks = [] if sighting.cut else [t for t in tracks if last - t.time <= max(_FORGET, 3 * step)]
         seen = sorted(sighting.faces, key=lambda face: face.box)
-        matched = _match(tracks, seen, sighting.time)
+        same = pairs([track.expected(sighting.time) for track in tracks], [face.box for face in seen])
+        matched = {face: tracks[track] for track, face in same}
         faces = []
         for k, face in enumerate(seen):
             track = matched.get(k)
@@ -95,16 +96,20 @@ def parse_faces(text: str) -> int | None:
     raise UsageError(f"--faces {text}: choose all, largest, or a number of faces from 1.")
 
 
-def _match(tracks: list[_Track], faces: list[Face], time: float) -> dict[int, _Track]:
-    """Index of a face -> its track, for the faces that continue one."""
-    if not tracks or not faces:
-        return {}
-    affinity: NDArray[np.float64] = np.array([[_affinity(t.expected(time), f.box) for f in faces] for t in tracks])
+def pairs(ones: Sequence[Box], others: Sequence[Box]) -> list[tuple[int, int]]:
+    """Which box of one frame continues which of an earlier one, by the assignment with the largest total overlap.
+
+    Returns:
+        (number in ``ones``, number in ``others``), each at most once; none that lie too far apart.
+    """
+    if not ones or not others:
+        return []
+    affinity: NDArray[np.float64] = np.array([[_affinity(one, other) for other in others] for one in ones])
     rows, columns = linear_sum_assignment(affinity, maximize=True)
-    return {int(c): tracks[r] for r, c in zip(rows, columns, strict=True) if affinity[r, c] > 0}
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if affinity[r, c] > 0]
 
 
-def _affinity(expected: tuple[float, float, float, float], box: tuple[float, float, float, float]) -> float:
+def _affinity(expected: Box, box: Box) -> float:
     """How well a face continues a track, in [0, 1]: the overlap, or a little for a quick move at the same size."""
     shared = overlap(expected, box)
     if shared >= _LEAST_OVERLAP:
@@ -118,7 +123,7 @@ def _affinity(expected: tuple[float, float, float, float], box: tuple[float, flo
     return _LEAST_OVERLAP * (1 - step / _LARGEST_STEP) + 1e-6
 
 
-def _move(track: _Track, box: tuple[float, float, float, float], time: float) -> None:
+def _move(track: _Track, box: Box, time: float) -> None:
     elapsed = time - track.time
     if elapsed > 0:
         moved = [(box[k] + box[k + 2] / 2 - track.box[k] - track.box[k + 2] / 2) / elapsed for k in (0, 1)]

@@ -106,7 +106,7 @@ def person(
     crops: list[Image | None] = []
     rows = []
     for image, found in seen:
-        crops.append(aligned(image, found[0].landmarks, SIZE) if found else None)
+        crops.append(aligned(image, found[0].points, SIZE) if found else None)
         rows.append(labels(*next(scores), random) if found else dict(UNKNOWN))
     return Person(video, crops, rows)
 

@@ -164,7 +164,9 @@ def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path
     assert all((annotated / name).is_file() for name in content["outputs"].values())
     stages = content["timing"]["stages"]
     assert list(stages) == ["decode", "faces", "tracks", "models", "write", "overlay"]
-    assert 0 < sum(stages.values()) <= content["timing"]["elapsed"] + 0.01
+    # Stages work beside each other, but decoding, writing and the overlay have one thread each.
+    assert all(stages[name] > 0 for name in stages)
+    assert stages["decode"] + stages["write"] + stages["overlay"] <= content["timing"]["elapsed"] + 0.01
     assert stages["faces"] > stages["tracks"]
 
 

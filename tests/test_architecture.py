@@ -13,15 +13,16 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 
 # A file imports only from lines above its own.
 LAYERS = (
-    "errors domain tasks interrupts clock memory",
-    "outputs source scenes schema stamps truth metrics compound abaw.challenges",
+    "errors domain tasks interrupts clock memory machine",
+    "flow outputs source scenes schema stamps truth metrics compound abaw.challenges",
     "networks.cards networks.pickles networks.architectures",
     "pictures canvas crops drawing heads networks.checkpoints networks.onnx_graphs",
     "video painter networks.conversion",
     "audio networks.trained",
     "registry",
     "faces recipe timeline networks.weights",
-    "tracks smooth geometry inputs",
+    "fast tracks smooth geometry inputs",
+    "between stride",
     "networks.engines",
     "networks.model networks.wav2vec",
     "predict refine hearing",
@@ -42,7 +43,7 @@ LAYERS = (
     "training.complete",
     "render",
     "annotate",
-    "batch.records batch.shards batch.machine",
+    "batch.records batch.shards",
     "batch.places batch.order batch.locks batch.journal",
     "batch.finding batch.resume batch.engine",
     "batch.annotating batch.worker",

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsemotion_cli import outputs
-from hsemotion_cli.batch import journal, machine, places
+from hsemotion_cli import machine, outputs
+from hsemotion_cli.batch import journal, places
 from hsemotion_cli.batch.finding import Finding, Search, find, parse_suffixes, read_list
 from hsemotion_cli.batch.locks import held
 from hsemotion_cli.batch.order import declared_seconds, longest_first

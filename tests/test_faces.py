@@ -21,7 +21,7 @@ from scipy import ndimage
 from hsemotion_cli import crops, faces
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import UsageError
-from hsemotion_cli.faces import FaceFinder, overlap, see, tiles
+from hsemotion_cli.faces import FaceFinder, overlap, sight, tiles
 from hsemotion_cli.pictures import read_picture
 
 
@@ -112,7 +112,7 @@ def test_tiles_hold_every_face_of_the_smallest_size_whole(
 def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> None:
     x, y, w, h = (round(v) for v in finder.find(astronaut)[0].box)
     crop = np.ascontiguousarray(astronaut[y : y + h, x : x + w])
-    (sighting,) = see([Frame(7, 0.28, crop)], finder, ["box", "aligned-112"], given=True)
+    sighting = sight(Frame(7, 0.28, crop), finder, ["box", "aligned-112"], given=True)
     (face,) = sighting.faces
     assert face.box == (0, 0, w, h)
     assert np.isnan(face.score)
@@ -124,19 +124,19 @@ def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> 
 def test_of_a_given_crop_the_face_crop_is_cut_by_its_landmarks(finder: FaceFinder, astronaut: np.ndarray) -> None:
     x, y, w, h = (round(v) for v in finder.find(astronaut)[0].box)
     given = np.ascontiguousarray(astronaut[y - h // 2 : y + 3 * h // 2, x - w // 2 : x + 3 * w // 2])
-    (sighting,) = see([Frame(0, 0.0, given)], finder, ["face-112", "aligned-112"], given=True)
+    sighting = sight(Frame(0, 0.0, given), finder, ["face-112", "aligned-112"], given=True)
     (face,) = sighting.faces
     assert face.crops["aligned-112"] is given
-    assert np.array_equal(face.crops["face-112"], crops.face(given, face.landmarks, 112))
+    assert np.array_equal(face.crops["face-112"], crops.face(given, face.points, 112))
     # ... so it is what the whole picture gives, but for the last decimals of the landmarks.
     (direct,) = finder.find(astronaut)
-    whole = crops.face(astronaut, direct.landmarks, 112).astype(float)
+    whole = crops.face(astronaut, direct.points, 112).astype(float)
     assert np.abs(face.crops["face-112"] - whole)[20:90, 20:90].mean() < 6
 
 
 def test_of_a_given_crop_without_a_face_the_face_crop_is_the_whole_picture(finder: FaceFinder) -> None:
     picture = clips.blank(300, 200)
-    (sighting,) = see([Frame(0, 0.0, picture)], finder, ["box", "face-50"], given=True)
+    sighting = sight(Frame(0, 0.0, picture), finder, ["box", "face-50"], given=True)
     crop = sighting.faces[0].crops["face-50"]
     assert sighting.faces[0].landmarks is None
     assert sighting.faces[0].crops["box"] is picture
@@ -155,13 +155,13 @@ def test_cutting_the_box_clips_at_the_edge(astronaut: np.ndarray) -> None:
 def test_aligning_puts_the_five_points_on_the_template(finder: FaceFinder, astronaut: np.ndarray) -> None:
     (face,) = finder.find(astronaut)
     marked = np.zeros_like(astronaut)
-    points = face.landmarks[list(crops.FIVE_POINTS)]
+    points = face.points
     for size in (112, 224):
         placed = []
         for x, y in points:
             marked[:] = 0
             cv2.circle(marked, (round(float(x)), round(float(y))), 2, (255, 255, 255), -1)
-            spot = crops.aligned(marked, face.landmarks, size)[..., 0].astype(float)
+            spot = crops.aligned(marked, face.points, size)[..., 0].astype(float)
             ys, xs = np.mgrid[: spot.shape[0], : spot.shape[1]]
             placed.append(((xs * spot).sum() / spot.sum(), (ys * spot).sum() / spot.sum()))
         # A real face is no template: what is left is its own shape, a few pixels of 112.
@@ -185,21 +185,20 @@ def test_the_face_crop_shows_chin_and_eyebrows(finder: FaceFinder, astronaut: np
     (face,) = finder.find(astronaut)
     chin, *brows = face.landmarks[[152, 105, 334]]
     for size in (64, 112, 224):
-        matrix = crops.face_matrix(face.landmarks[list(crops.FIVE_POINTS)], size)
+        matrix = crops.face_matrix(face.points, size)
         chin_at, *brows_at = (matrix[:, :2] @ point + matrix[:, 2] for point in (chin, *brows))
         # The tip of this wide smile's chin lies just on the edge; the template's own picture ends far above it.
         assert 0.98 * size < chin_at[1] < 1.02 * size
         assert all(0.2 * size < y < 0.3 * size for _, y in brows_at)
-        cut = crops.cut(astronaut, face.box, face.landmarks, [f"face-{size}"])[f"face-{size}"]
+        cut = crops.cut(astronaut, face.box, face.points, [f"face-{size}"])[f"face-{size}"]
         assert np.array_equal(cut, crops.warped(astronaut, matrix, size, cv2.BORDER_REPLICATE))
 
 
 def test_beyond_the_picture_the_face_crop_repeats_its_edge() -> None:
     picture = np.full((30, 30, 3), 200, np.uint8)
-    landmarks = np.zeros((478, 2), np.float32)
-    landmarks[list(crops.FIVE_POINTS)] = crops.ARCFACE_TEMPLATE - 40
-    assert (crops.face(picture, landmarks, 112) == 200).all()
-    assert (crops.aligned(picture, landmarks, 112) == 0).any()
+    points = (crops.ARCFACE_TEMPLATE - 40).astype(np.float32)
+    assert (crops.face(picture, points, 112) == 200).all()
+    assert (crops.aligned(picture, points, 112) == 0).any()
 
 
 def test_warping_is_sampling_at_the_places_that_the_matrix_gives() -> None:
@@ -261,9 +260,8 @@ def test_the_similarity_is_the_least_squares_one() -> None:
 def test_shrinking_does_not_alias() -> None:
     stripes = np.zeros((900, 900, 3), np.uint8)
     stripes[:, ::2] = 255
-    landmarks = np.zeros((478, 2), np.float32)
-    landmarks[list(crops.FIVE_POINTS)] = crops.ARCFACE_TEMPLATE * 7
-    inner = crops.aligned(stripes, landmarks, 112)[10:-10, 10:-10]
+    points = (crops.ARCFACE_TEMPLATE * 7).astype(np.float32)
+    inner = crops.aligned(stripes, points, 112)[10:-10, 10:-10]
     assert inner.std() < 25, "one-pixel stripes must become grey; without averaging the deviation is 127"
 
 

@@ -887,7 +887,7 @@ def test_annotating_with_a_file_gives_what_the_network_says(smile: Path, shelf: 
     frames = [frame.image for frame in VideoFile(smile).frames() if frame.index % 4 == 0]
     with FaceFinder() as finder:
         faces = [finder.find(image)[0] for image in frames]
-    cut = np.stack([crops.face(image, face.landmarks, 112) for image, face in zip(frames, faces, strict=True)])
+    cut = np.stack([crops.face(image, face.points, 112) for image, face in zip(frames, faces, strict=True)])
     with torch.inference_mode():
         raw = network()(torch.from_numpy((cut / 127.5 - 1).transpose(0, 3, 1, 2).astype(np.float32)))[0].double()
     expected = {f"p_{name}": p for name, p in zip(CLASSES, raw[:, :3].softmax(1).T, strict=True)}

@@ -26,18 +26,16 @@ SMOOTH = 255 / 2 * (1 + np.sin(np.add.outer(np.arange(160) / 17, np.arange(160) 
 """(160, 160): nothing in it is finer than some pixels, so that two ways to resample it agree."""
 
 
-def landmarks(scale: float, angle: float, x: float, y: float, noise: np.ndarray | float = 0.0) -> np.ndarray:
-    """(478, 2) of a face of 112 * ``scale`` pixels about (x, y); all but the five points that count are nonsense."""
+def five(scale: float, angle: float, x: float, y: float, noise: np.ndarray | float = 0.0) -> np.ndarray:
+    """(5, 2) points of a face of 112 * ``scale`` pixels about (x, y)."""
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    found = np.full((478, 2), -1e6, np.float32)
-    found[list(crops.FIVE_POINTS)] = scale * (crops.ARCFACE_TEMPLATE - 55.5) @ turn.T + (x, y) + noise
-    return found
+    return (scale * (crops.ARCFACE_TEMPLATE - 55.5) @ turn.T + (x, y) + noise).astype(np.float32)
 
 
 def sample(picture: np.ndarray, points: np.ndarray | None = None, box: tuple[float, ...] | None = None) -> Samples:
     return labelled.make(
         [picture],
-        **({} if points is None else {"points": points[list(crops.FIVE_POINTS)][None]}),
+        **({} if points is None else {"points": points[None]}),
         **({} if box is None else {"boxes": np.array([box])}),
     )
 
@@ -60,7 +58,7 @@ def shown(values: np.ndarray) -> np.ndarray:
 
 def inside(scale: float = 0.5, angle: float = 0.1) -> np.ndarray:
     """A face whose crop lies wholly in a picture of 160 x 160."""
-    return landmarks(scale, angle, 80, 84)
+    return five(scale, angle, 80, 84)
 
 
 # --- exact ------------------------------------------------------------------------------------------------------
@@ -74,7 +72,7 @@ def test_the_exact_view_is_what_annotating_feeds_the_network(data: st.DataObject
     height, width = data.draw(st.integers(10, 150)), data.draw(st.integers(10, 150))
     picture = random.integers(0, 256, (height, width, 3) if colour else (height, width), np.uint8)
     scale, angle = data.draw(st.floats(0.1, 3)), data.draw(st.floats(-3, 3))
-    points = landmarks(scale, angle, width / 2, height / 2, random.normal(0, 2 * scale, (5, 2)))
+    points = five(scale, angle, width / 2, height / 2, random.normal(0, 2 * scale, (5, 2)))
     normalisation = data.draw(st.sampled_from((HALF, IMAGENET)))
     rgb = picture if colour else np.repeat(picture[..., None], 3, axis=2)
     crop = crops.cut(rgb, (0, 0, 1, 1), points, [f"face-{size}"])[f"face-{size}"]
@@ -95,7 +93,7 @@ def test_a_picture_without_points_is_shown_whole(seed: int, size: int, height: i
 
 def test_one_missing_point_is_as_none() -> None:
     points = inside()
-    points[crops.FIVE_POINTS[3], 1] = np.nan
+    points[3, 1] = np.nan
     picture = SMOOTH.astype(np.uint8)
     np.testing.assert_array_equal(viewer().exact(sample(picture, points), 0), viewer().exact(sample(picture), 0))
 
@@ -145,7 +143,7 @@ def test_without_any_variation_it_is_the_exact_view(
 ) -> None:
     random = np.random.default_rng(seed)
     picture = random.integers(0, 256, (160, 160, 3) if colour else (160, 160), np.uint8)
-    given_sample = sample(picture, landmarks(scale, angle, 80, 80))
+    given_sample = sample(picture, five(scale, angle, 80, 80))
     found = viewer().varied(given_sample, 0, replace(OFF, scale=unscaled), random)
     np.testing.assert_allclose(found, viewer().exact(given_sample, 0), atol=1e-6)
 
@@ -160,8 +158,8 @@ def test_without_any_variation_a_picture_without_points_is_nearly_the_exact_view
 
 def test_beyond_the_edge_is_the_edge_or_its_mirror_or_black() -> None:
     picture = np.random.default_rng(0).integers(100, 256, (60, 60), np.uint8)
-    points = landmarks(0.7, 0.2, 20, 30)
-    matrix = crops.face_matrix(points[list(crops.FIVE_POINTS)].astype(np.float64), 48)
+    points = five(0.7, 0.2, 20, 30)
+    matrix = crops.face_matrix(points.astype(np.float64), 48)
     borders = (cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT_101)
     expected = [fed(crops.warped(picture, matrix, 48, border), 48) for border in borders]
     chosen = []
@@ -191,7 +189,7 @@ def test_a_mirror_image_is_a_mirror_image(angle: float) -> None:
 @given(st.data())
 def test_a_face_is_turned_and_scaled_about_the_middle_of_its_view(data: st.DataObject) -> None:
     size = data.draw(st.integers(16, 224))
-    points = landmarks(data.draw(st.floats(0.1, 3)), data.draw(st.floats(-3, 3)), 50, 60)[list(crops.FIVE_POINTS)]
+    points = five(data.draw(st.floats(0.1, 3)), data.draw(st.floats(-3, 3)), 50, 60)
     base = crops.face_matrix(points.astype(np.float64), size)
     how = replace(OFF, rotation=data.draw(st.floats(0, 180)), scale=data.draw(st.floats(1, 3)), flip=0.5)
     moved = replace(how, shift=data.draw(st.floats(0, 0.5)))
@@ -311,7 +309,7 @@ EVERYTHING = Augmentation(0.5, 30, 1.5, 0.3, 0.5, 0.7, 8, 3.0, 0.3, 0.7, 0.7)
 def test_values_stay_in_range_and_come_from_the_seed(seed: int, colour: bool, seen: bool, luminance: bool) -> None:
     random = np.random.default_rng(seed)
     picture = random.integers(0, 256, (50, 70, 3) if colour else (50, 70), np.uint8)
-    kept = sample(picture, landmarks(0.4, 0.3, 30, 25), (10, 5, 40, 42)) if seen else sample(picture)
+    kept = sample(picture, five(0.4, 0.3, 30, 25), (10, 5, 40, 42)) if seen else sample(picture)
     look = viewer(luminance=luminance)
     found = look.varied(kept, 0, EVERYTHING, np.random.default_rng(seed))
     assert found.shape == (3, 48, 48)

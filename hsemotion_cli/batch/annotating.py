@@ -13,7 +13,6 @@ import cv2
 from .. import __version__, registry
 from ..annotate import Annotator, Progress, Settings
 from ..errors import InputError
-from ..faces import BUNDLE, BUNDLE_SHA256
 from ..formats import sidecar
 from ..networks import trained
 from ..schema import SCHEMA_VERSION
@@ -63,16 +62,7 @@ class Job:
             "models": [
                 {"name": m.card.name, **m.provenance, "crop": m.card.crop, "tasks": list(m.card.tasks)} for m in models
             ],
-            "detector": {
-                "bundle": BUNDLE,
-                "sha256": BUNDLE_SHA256,
-                "mode": "image",
-                "used": not chosen.crops,
-                "threshold": chosen.threshold,
-                "min_face": chosen.min_face,
-                "faces_kept": chosen.faces,
-            },
-            "sampling": dataclasses.asdict(chosen.sampling),
+            **self._annotator.conditions,
         }
         return settings_of(content)
 

@@ -28,9 +28,10 @@ def run(
     videos: list[Path], out: Path, *, model: str | None, head: list[Path], recipe: Path | None, blend: str | None,
     smooth: str | None, max_gap: float | None, interpolate: float | None, thresholds: list[str], formats: str,
     overlay: bool, faces: str, start: str | None, end: str | None, fps: float | None, every: int, crops: bool,
-    image_fps: float, min_face: int | None, det_threshold: float, min_coverage: float, batch_size: int, backend: str,
-    device: str, precision: str, threads: int | None, offline: bool, quiet: bool, verbose: bool, as_json: bool,
-    audio_head: Path | None = None, audio_weights: str | None = None,
+    image_fps: float, min_face: int | None, det_threshold: float, min_coverage: float, batch_size: int | None,
+    backend: str, device: str, precision: str, threads: int | None, offline: bool, quiet: bool, verbose: bool,
+    as_json: bool, audio_head: Path | None = None, audio_weights: str | None = None, detector: str = "landmarks",
+    detect_every: int = 1, stride: int = 1,
 ) -> int:  # fmt: skip
     """Annotate every video; returns the exit code.
 
@@ -41,7 +42,8 @@ def run(
         thresholds=thresholds, formats=formats, overlay=overlay, faces=faces, start=start, end=end, fps=fps,
         every=every, crops=crops, image_fps=image_fps, min_face=min_face, det_threshold=det_threshold,
         batch_size=batch_size, backend=backend, device=device, precision=precision, threads=threads, offline=offline,
-        quiet=quiet, audio_head=audio_head, audio_weights=audio_weights,
+        quiet=quiet, audio_head=audio_head, audio_weights=audio_weights, detector=detector, detect_every=detect_every,
+        stride=stride,
     )  # fmt: skip
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(out)
@@ -70,8 +72,9 @@ def chosen_settings(
     *, model: str | None, head: Sequence[Path], recipe: Path | None, blend: str | None, smooth: str | None,
     max_gap: float | None, interpolate: float | None, thresholds: Sequence[str], formats: str, overlay: bool,
     faces: str, start: str | None, end: str | None, fps: float | None, every: int, crops: bool, image_fps: float,
-    min_face: int | None, det_threshold: float, batch_size: int, backend: str, device: str, precision: str,
+    min_face: int | None, det_threshold: float, batch_size: int | None, backend: str, device: str, precision: str,
     threads: int | None, offline: bool, quiet: bool, audio_head: Path | None = None, audio_weights: str | None = None,
+    detector: str = "landmarks", detect_every: int = 1, stride: int = 1,
 ) -> Settings:  # fmt: skip
     """What the options ask for; says what about the heads may not be as the user thinks.
 
@@ -80,6 +83,8 @@ def chosen_settings(
         ModelUnavailable: a head or a trained file that cannot be used.
     """
     given_heads = tuple(heads.per_face(path) for path in head)
+    if detector == "fast" and model is None and recipe is None and not head:
+        model = ",".join(name for name in Recipe.usual().models if registry.card(name).network)
     base, given = chosen_models(model, recipe, given_heads)
     listening = _listening(audio_head, audio_weights)
     if listening is not None:
@@ -94,6 +99,9 @@ def chosen_settings(
         sampling=Sampling(parse_time(start, "--start"), parse_time(end, "--end"), fps, every),
         crops=crops,
         image_fps=image_fps,
+        detector=detector,
+        detect_every=detect_every,
+        stride=stride,
         min_face=min_face,
         threshold=det_threshold,
         batch_size=batch_size,

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..batch import journal, machine
+from .. import machine
+from ..batch import journal
 from ..batch.annotating import OPENER, Order
 from ..batch.engine import Engine
 from ..batch.finding import Finding, Search, find, parse_suffixes

@@ -30,8 +30,9 @@ from .console import fetching, print_line, progress
 
 def run(
     videos: list[Path], out: Path, *, model: str, dtype: str, faces: str, every: int, crops: bool, image_fps: float,
-    min_face: int | None, batch_size: int, backend: str, device: str, precision: str, threads: int | None,
+    min_face: int | None, batch_size: int | None, backend: str, device: str, precision: str, threads: int | None,
     offline: bool, quiet: bool, audio: bool = False, weights: str | None = None, video_fps: float | None = None,
+    detector: str = "landmarks",
 ) -> int:  # fmt: skip
     """Write ``out / NAME.features.parquet`` for every video; returns the exit code."""
     if audio:
@@ -50,6 +51,7 @@ def run(
         sampling=Sampling(every=every),
         crops=crops,
         image_fps=image_fps,
+        detector=detector,
         min_face=min_face,
         batch_size=batch_size,
         running=Running(backend, device, precision, threads, offline, given, fetching(quiet)),

@@ -14,11 +14,10 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import InputError
-from ..faces import BUNDLE, BUNDLE_SHA256
 from ..predict import Recogniser
 from ..recipe import Recipe
 from ..schema import SCHEMA_VERSION
-from ..source import DecodeReport, Sampling
+from ..source import DecodeReport
 from ..timeline import Timeline
 from ..video import Source
 
@@ -30,11 +29,13 @@ def describe(
     timeline: Timeline,
     recipe: Recipe,
     models: Mapping[str, Recogniser],
-    *,
-    sampling: Sampling,
-    detector: Mapping[str, Any],
+    conditions: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything about one annotated source that its table does not say itself."""
+    """Everything about one annotated source that its table does not say itself.
+
+    Args:
+        conditions: as ``annotate.Annotator`` has them.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "hsemotion", "version": __version__, "python": platform.python_version(), **libraries()},
@@ -49,8 +50,7 @@ def describe(
             "rows": len(timeline.row),
             "ids": len(set(timeline.face_id.tolist())),
         },
-        "sampling": dataclasses.asdict(sampling),
-        "detector": {"bundle": BUNDLE, "sha256": BUNDLE_SHA256, "mode": "image", **detector},
+        **conditions,
         "models": [
             {
                 "name": model.card.name,

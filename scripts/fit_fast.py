@@ -1,0 +1,121 @@
+"""Fits what ``--detector fast`` makes of BlazeFace's marks, and says how near it comes to the landmarks.
+
+    python scripts/fit_fast.py --data ../shared/data/muxspace/images --check ../shared/data/videos
+
+Both detectors look at every picture of the folder, and the map from the one's marks to the other's points and box is
+the one with the smallest squared error, relative to the size of each face. On the videos it is only measured. Writes
+hsemotion_cli/assets/fast.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hsemotion_cli.domain import Image
+from hsemotion_cli.faces import Candidate, FaceFinder, overlap, surroundings
+from hsemotion_cli.fast import FILE, Map, frame
+from hsemotion_cli.video import VIDEO_SUFFIXES, open_source
+
+TARGET = Path(__file__).resolve().parent.parent / "hsemotion_cli" / "assets" / FILE
+Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of pictures to fit to")
+    parser.add_argument("--check", type=Path, help="folder of videos to measure on")
+    options = parser.parse_args()
+    with FaceFinder() as finder:
+        pictures = sorted(p for p in options.data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        pairs = [pair for path in pictures for pair in both(finder, framed(read(path)))]
+        found = fit(pairs)
+        print(f"fitted to {len(pairs)} faces in {len(pictures)} pictures: {error(found, pairs)}")
+        for path in sorted(options.check.rglob("*")) if options.check else ():
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                seen = [p for f in open_source(path).frames() if f.index % 5 == 0 for p in both(finder, f.image)]
+                print(f"{path.name}: {error(found, seen) if seen else 'no face'}")
+    points, box = found.weights, found.edges
+    content = {
+        "made_by": "scripts/fit_fast.py",
+        "points": [[[round(w.real, 6), round(w.imag, 6)] for w in row] for row in points],
+        "box": np.round(box, 6).tolist(),
+    }
+    TARGET.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Image:
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def framed(image: Image) -> Image:
+    """A picture that is hardly more than a face, with black around it, as the detectors want it."""
+    return cv2.copyMakeBorder(image, *[max(image.shape) // 3] * 4, cv2.BORDER_REPLICATE)
+
+
+def both(finder: FaceFinder, image: Image) -> list[Pair]:
+    """Marks, points and box of each face that both detectors find."""
+    found = []
+    for candidate in finder._candidates(image):
+        face, closer = finder._look(image, candidate), again(finder, image, candidate)
+        if face is not None and face.points is not None and closer is not None:
+            found.append((closer.marks, face.points, face.box))
+    return found
+
+
+def again(finder: FaceFinder, image: Image, candidate: Candidate) -> Candidate | None:
+    """The second look of ``FastFinder``."""
+    left, top, region = surroundings(image, candidate.box, 1.0)
+    closer = [c.moved(left, top) for c in finder._detect(region)]
+    best = max(closer, key=lambda c: overlap(c.box, candidate.box), default=None)
+    return best if best is not None and overlap(best.box, candidate.box) >= 0.3 else None
+
+
+def fit(pairs: list[Pair]) -> Map:
+    """Least squares; a face and its mirror image count alike."""
+    pairs = pairs + [mirrored(pair) for pair in pairs]
+    left, right = [], []
+    rows, edges = [], []
+    for marks, points, box in pairs:
+        centre, size = frame(marks)
+        left.append(((marks - centre) / size) @ (1, 1j))
+        right.append(((points - centre) / size) @ (1, 1j))
+        rows.append([*((marks - centre) / size).ravel(), 1.0])
+        corners = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
+        edges.append((corners - np.tile(centre, 2)) / size)
+    # About their mean the marks add up to nothing, so adding the same to all weights of a point changes nothing:
+    # they are made to add up to one, and the map then holds in any frame.
+    weights = np.linalg.lstsq(np.array(left), np.array(right), rcond=None)[0].T
+    weights += (1 - weights.sum(axis=1, keepdims=True)) / 6
+    # A little ridge: the marks hardly differ from a plane of fewer numbers.
+    x = np.array(rows)
+    box_map = np.linalg.solve(x.T @ x + 1e-3 * len(x) * np.eye(13), x.T @ np.array(edges)).T
+    return Map(weights, box_map)
+
+
+def mirrored(pair: Pair) -> Pair:
+    marks, points, (x, y, width, height) = pair
+    turn = np.array((-1, 1))
+    return (marks * turn)[[1, 0, 2, 3, 5, 4]], (points * turn)[[1, 0, 2, 4, 3]], (-x - width, y, width, height)
+
+
+def error(found: Map, pairs: list[Pair]) -> str:
+    """How far the points lie from those of the landmarks, and how much the boxes share."""
+    far, shared = [], []
+    for marks, points, box in pairs:
+        eyes = np.linalg.norm(points[1] - points[0])
+        far.append(np.linalg.norm(found.points(marks) - points, axis=1).mean() / max(eyes, 1))
+        shared.append(overlap(found.box(marks), box))
+    return (
+        f"{len(pairs)} faces, points {np.median(far):.3f} of the eyes' distance away (95 %: "
+        f"{np.quantile(far, 0.95):.3f}), overlap of the boxes {np.median(shared):.3f} "
+        f"(5 %: {np.quantile(shared, 0.05):.3f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
