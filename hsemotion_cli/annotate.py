@@ -156,7 +156,7 @@ class Annotator:
         self.crops = sorted({card.crop for card in self.cards.values() if card.crop})
         for recipe in self.crops:
             check_recipe(recipe)
-        self._flow: type[Flow] = InTurn if in_turn else Beside
+        self._flow: Callable[[StageClock], Flow] = InTurn if in_turn else Beside
         self._cores = settings.running.threads or machine.cores()
 
     def __enter__(self) -> Annotator:
