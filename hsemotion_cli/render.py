@@ -20,9 +20,11 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
 
+from .clock import StageClock
 from .domain import Frame, Image
 from .drawing import Row
 from .errors import InputError, OutputError
+from .flow import Beside
 from .outputs import guarded, replacing
 from .painter import Painter
 from .video import Source, VideoFile, open_source
@@ -166,26 +168,41 @@ def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable
             sound = Sound(original.streams.audio[0])
         film = Film(part, out, sound)
         stack.callback(film.abandon)
-        frames = reader.frames(on_audio=sound.offer if sound else None)
-        for shown in hold(frames, rows, reader.path):
-            if shown.faces is None:
+        # Frames are read ahead, so each takes along the sound that was met before it: the file then does not depend
+        # on how far ahead.
+        met: deque[Any] = deque()
+        frames = reader.frames(on_audio=met.append if sound else None)
+        items = ((shown, _drained(met)) for shown in hold(frames, rows, reader.path))
+        flow = stack.enter_context(Beside(StageClock()))
+        for (shown, heard), picture in flow.map("draw", items, [lambda item: (item, film.drawn(item[0]))], room=2):
+            if sound:
+                sound.offer(heard)
+            if picture is None:
                 if sound:
                     sound.forget(shown.frame.time)
                 continue
-            film.add(shown)
+            film.add(shown, picture)
             if progress:
                 progress(film.frames)
         if sound:
-            _hear_on(frames, sound, film.end)
+            _hear_on(frames, met, sound, film.end)
         film.close(shown.last)
     return RenderReport(film.frames, film.end - film.start, float(film.shift), sound.told if sound else "none")
 
 
-def _hear_on(frames: Iterator[Frame], sound: Sound, end: float) -> None:
+def _drained(packets: deque[Any]) -> list[Any]:
+    """All that is in a queue, which is empty then."""
+    return [packets.popleft() for _ in range(len(packets))]
+
+
+def _hear_on(frames: Iterator[Frame], met: deque[Any], sound: Sound, end: float) -> None:
     """Read on until the sound has come as far as the picture: in a file it may lie behind it."""
+    sound.offer(_drained(met))
     for frame in frames:
+        sound.offer(_drained(met))
         if sound.heard >= end or frame.time > end + _PATIENCE:
             return
+    sound.offer(_drained(met))
 
 
 class Film:
@@ -204,26 +221,32 @@ class Film:
         self.start = self.end = 0.0  # seconds on the source's clock
         self.shift = Fraction(0)
         self._painters: dict[tuple[int, int], Painter] = {}
-        self._size = (0, 0)  # width, height of the first picture
+        self._size: tuple[int, int] | None = None  # width, height of the first picture
         self._tick = -1
         self._container: Any = self._guarded(lambda: av.open(f"file:{part}", "w", format="mp4", options=_MUXER))
 
-    def add(self, shown: Shown) -> None:
-        """Draw and write one picture, and the sound that belongs before it."""
+    def drawn(self, shown: Shown) -> Any:
+        """The picture with its faces, as the encoder takes it; None before the first analysed frame."""
+        if shown.faces is None:
+            return None
         image = shown.frame.image
         height, width = image.shape[:2]
         painter = self._painters.setdefault((width, height), Painter(width, height))
-        drawn = painter.draw(image, shown.faces or ())
-        if not self.frames:
+        image = painter.draw(image, shown.faces)
+        if self._size is None:
             self._size = (width, height)
-            self._begin(shown)
-        picture = av.VideoFrame.from_ndarray(even(fitted(drawn, *self._size)), format="rgb24")
-        picture = picture.reformat(
+        picture = av.VideoFrame.from_ndarray(even(fitted(image, *self._size)), format="rgb24")
+        return picture.reformat(
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
         )
+
+    def add(self, shown: Shown, picture: Any) -> None:
+        """Write one picture of ``drawn``, and the sound that belongs before it."""
+        if not self.frames:
+            self._begin(shown, picture)
         # A time stamp that is not later than the one before it would end the file; broken sources have them.
         self._tick = max(self._tick + 1, round((Fraction(shown.frame.time) - self.shift) * CLOCK))
         picture.pts, picture.time_base = self._tick, Fraction(1, CLOCK)
@@ -247,7 +270,7 @@ class Film:
         with suppress(Exception):
             self._container.close()
 
-    def _begin(self, shown: Shown) -> None:
+    def _begin(self, shown: Shown, picture: Any) -> None:
         """Set up the streams, and move picture and sound together so that the earlier of them begins at zero."""
         self.start = shown.frame.time
         begin = Fraction(shown.frame.time)
@@ -258,12 +281,12 @@ class Film:
                 # An encoder's run-in has negative times, which players cut off: it is no reason to move anything.
                 begin = min(begin, max(self.sound.starts, Fraction(0)))
         self.shift = begin
-        self._guarded(lambda: self._open_streams(shown))
+        self._guarded(lambda: self._open_streams(shown, picture))
 
-    def _open_streams(self, shown: Shown) -> None:
+    def _open_streams(self, shown: Shown, picture: Any) -> None:
         rate = Fraction(1 / shown.duration if shown.duration > 0 else 25).limit_denominator(1001)
         video: Any = self._container.add_stream("libx264", rate=max(rate, Fraction(1)))
-        video.width, video.height = (size + size % 2 for size in self._size)
+        video.width, video.height = picture.width, picture.height
         video.pix_fmt = "yuv420p"
         # Without B-frames decoding order is display order: an mp4 then holds any times, and durations, exactly.
         video.options = {"preset": "veryfast", "crf": "20", "bf": "0"}
@@ -314,12 +337,13 @@ class Sound:
         self._shift = Fraction(0)
         self._stream: Any = None
 
-    def offer(self, packet: Any) -> None:
-        """Take a packet as it is met in the source; it waits until the picture has come as far."""
-        time = float(_seconds(packet))
-        self.heard = max(self.heard, time)
-        if time >= self._floor:
-            self._waiting.append(packet)
+    def offer(self, packets: Iterable[Any]) -> None:
+        """Take packets as they are met in the source; they wait until the picture has come as far."""
+        for packet in packets:
+            time = float(_seconds(packet))
+            self.heard = max(self.heard, time)
+            if time >= self._floor:
+                self._waiting.append(packet)
 
     def enter(self, container: Any, shift: Fraction) -> None:
         """Add a stream for it to the new file, whose times lie ``shift`` seconds earlier."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from .domain import Sighting
 from .errors import UsageError
@@ -104,6 +103,11 @@ def pairs(ones: Sequence[Box], others: Sequence[Box]) -> list[tuple[int, int]]:
     """
     if not ones or not others:
         return []
+    if len(ones) == len(others) == 1:
+        return [(0, 0)] if _affinity(ones[0], others[0]) > 0 else []
+    # Not before it is needed: it takes a fifth of a second to load, and most videos show one person.
+    from scipy.optimize import linear_sum_assignment
+
     affinity: NDArray[np.float64] = np.array([[_affinity(one, other) for other in others] for one in ones])
     rows, columns = linear_sum_assignment(affinity, maximize=True)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if affinity[r, c] > 0]

@@ -216,19 +216,20 @@ def test_sound_is_cut_to_the_analysed_part(spoken: tuple[Path, Read], tmp_path: 
     assert after.sound == [(pytest.approx(time, abs=1e-4), data) for time, data in wanted]
 
 
-def test_rows_are_asked_for_one_ahead_at_most(tmp_path: Path) -> None:
-    clips.write(tmp_path / "in.mp4", [grey()] * 8)
+def test_rows_are_asked_for_a_few_ahead_at_most(tmp_path: Path) -> None:
+    clips.write(tmp_path / "in.mp4", [grey()] * 20)
     asked: list[int] = []
     written: list[int] = []
 
     def table() -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        for index in range(8):
+        for index in range(20):
             asked.append(index)
-            assert index <= len(written) + 1
+            # One for the next frame, one with no room, two on their way, one being drawn, one being written.
+            assert index <= len(written) + 6
             yield index, []
 
     render(tmp_path / "in.mp4", table(), tmp_path / "out.mp4", progress=written.append)
-    assert asked == list(range(8))
+    assert asked == list(range(20))
 
 
 def test_rotated_clips_come_out_upright(tmp_path: Path) -> None:
