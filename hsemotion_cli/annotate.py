@@ -367,7 +367,9 @@ def _silent(_stage: str, _frames: int, _faces: int, _total: int | None) -> None:
 
 
 def _timing(clock: StageClock) -> dict[str, Any]:
-    return {"elapsed": round(clock.elapsed, 3), "stages": {k: round(v, 3) for k, v in clock.seconds().items()}}
+    """Wall seconds, those of work by stage, and those of waiting for others, over all threads."""
+    stages, waits = ({k: round(v, 3) for k, v in each.items()} for each in (clock.seconds(), clock.waits()))
+    return {"elapsed": round(clock.elapsed, 3), "stages": stages, "waits": waits}
 
 
 def _nothing_analysed(source: Source, sampling: Sampling) -> InputError | UsageError:

@@ -434,6 +434,55 @@ def extract(
     )  # fmt: skip
 
 
+@app.command()
+@boundary
+def bench(
+    video: Annotated[
+        Path | None, typer.Argument(metavar="[VIDEO]", help="A video; else one is drawn.", show_default=False)
+    ] = None,
+    peer: Annotated[
+        bool, typer.Option("--peer", help="Also run emotiefflib with MTCNN, which must be installed.")
+    ] = False,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Also drawn clips with more faces, of other sizes, and longer ones.")
+    ] = False,
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds.")] = 3,
+    only: Annotated[
+        str | None, typer.Option(metavar="NAME[,NAME]", help="Only these variants.", show_default="all")
+    ] = None,
+    people: Annotated[int, typer.Option(min=1, max=64, help="Faces of the drawn clip.")] = 1,
+    height: Annotated[int, typer.Option(min=120, max=4320, help="Pixels of the drawn clip, 16:9.")] = 720,
+    seconds: Annotated[float, typer.Option(min=0.2, help="Length of the drawn clip.")] = 12.0,
+    minutes: Annotated[float, typer.Option(min=1, help="With --scaling: length of the longest clip.")] = 2.0,
+    model: Model = None,
+    detector: Detector = "landmarks",
+    detect_every: DetectEvery = 1,
+    stride: Stride = 1,
+    batch_size: BatchSize = None,
+    backend: Backend = "auto",
+    device: DeviceOption = "auto",
+    precision: Precision = "fp32",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Measure how fast this machine annotates, where the time goes, and what each shortcut gives and costs.
+
+    hsemotion bench talk.mp4
+
+    hsemotion bench --people 4 --model enet_b0_8_va_mtl=enet_b0_8_va_mtl.onnx --peer
+    """
+    memory.settle()
+    from .commands.bench import run
+
+    run(
+        video, peer=peer, scaling=scaling, repeat=repeat, only=only, people=people, height=height, seconds=seconds,
+        minutes=minutes, model=model, detector=detector, detect_every=detect_every, stride=stride,
+        batch_size=batch_size, backend=backend, device=device, precision=precision, threads=threads, quiet=quiet,
+        as_json=json,
+    )  # fmt: skip
+
+
 models = typer.Typer(help="The models, and their weights in the cache.", no_args_is_help=True)
 app.add_typer(models, name="models")
 

@@ -1,0 +1,291 @@
+"""``hsemotion bench``: a clip -> how fast each way of annotating it is, and where the time goes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from .. import machine, registry
+from ..annotate import Settings
+from ..bench import clip
+from ..bench.figures import Figures, Order
+from ..bench.rounds import Measured, measure
+from ..bench.runs import Agreement, compare, variants
+from ..errors import InputError, ModelUnavailable, UsageError
+from ..formats import sidecar
+from ..networks import weights
+from ..predict import Running
+from ..recipe import Recipe
+from ..video import Source, open_source
+from .annotate import chosen_models
+from .console import counting, stdout
+
+FIRST, PEER = "as chosen", "emotiefflib"
+
+
+def run(
+    video: Path | None, *, peer: bool, scaling: bool, repeat: int, only: str | None, people: int, height: int,
+    seconds: float, minutes: float, model: str | None, detector: str, detect_every: int, stride: int,
+    batch_size: int | None, backend: str, device: str, precision: str, threads: int | None, quiet: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Measure and print."""
+    if model is None and detector == "fast":
+        model = ",".join(name for name in Recipe.usual().models if registry.card(name).network)
+    recipe, given = chosen_models(model, None)
+    settings = Settings(
+        recipe=recipe,
+        detector=detector,
+        detect_every=detect_every,
+        stride=stride,
+        batch_size=batch_size,
+        # Nothing is fetched while the clock runs.
+        running=Running(backend, device, precision, threads, offline=True, files=given),
+    )
+    with tempfile.TemporaryDirectory(prefix="hsemotion-bench-") as name:
+        folder = Path(name)
+        drawn = folder / "drawn.mp4"
+        if video is None:
+            clip.write(drawn, people, height // 2 * 2, seconds)
+        source = open_source(video or drawn)
+        orders = _chosen(variants(settings, source.path), only)
+        if peer:
+            orders[PEER] = Order(source.path, "peer", settings, weights=_weights(settings))
+        for k, (key, order) in enumerate(orders.items()):
+            if order.kind == "annotate":
+                orders[key] = replace(order, keep=folder / str(k))
+        measured = _measured(orders, repeat, quiet or as_json)
+        cores = threads or machine.cores()
+        reference = orders[FIRST].keep if FIRST in orders else None
+        agreement = {
+            key: compare(order.keep, reference)
+            for key, order in orders.items()
+            if reference and order.keep and key != FIRST
+        }
+        report = {
+            "host": _host(cores),
+            "clip": {"drawn": video is None, "people": people if video is None else None, **_clip(source)},
+            "models": list(recipe.models),
+            "rounds": repeat,
+            "variants": {key: _row(key, measured, agreement, cores, source) for key in measured},
+        }
+        if scaling:
+            report["scaling"] = _scaling(settings, folder, minutes, quiet or as_json)
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print(report)
+
+
+def _chosen(orders: dict[str, Order], only: str | None) -> dict[str, Order]:
+    if only is None:
+        return orders
+    names = [name.strip() for name in only.split(",")]
+    for name in names:
+        if name not in orders:
+            raise UsageError(f"--only {name}: choose from {', '.join(orders)}.")
+    return {name: order for name, order in orders.items() if name in names}
+
+
+def _weights(settings: Settings) -> Path:
+    """The file of the first model, for emotiefflib to run as well."""
+    name = settings.recipe.models[0]
+    card = registry.card(name)
+    if card.network is None or card.path is not None:
+        raise UsageError(f"--peer: emotiefflib has no {name}; choose one of its models, as --model enet_b0_8_va_mtl.")
+    if name in settings.running.files:
+        return settings.running.files[name]
+    here = [weights.place(file) for file in weights.published(card)]
+    found = next((path for path in here if path.exists() and path.suffix in (".onnx", ".pt")), None)
+    if found is None:
+        raise ModelUnavailable(f"--peer: the weights of {name} are not here; run hsemotion models download {name}.")
+    return found
+
+
+def _measured(orders: Mapping[str, Order], repeat: int, quiet: bool) -> dict[str, Measured]:
+    for order in orders.values():
+        if order.keep:
+            order.keep.mkdir()
+    with counting("bench", "runs", quiet) as report:
+        return measure(orders, repeat, report)
+
+
+def _host(cores: int) -> dict[str, Any]:
+    flags = ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                flags = line
+                break
+    names = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+    return {
+        "system": platform.platform(terse=True),
+        "processor": _processor(),
+        "instructions": [name for name in names if f" {name} " in f"{flags} "],
+        "cores": cores,
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        **sidecar.libraries(),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _clip(source: Source) -> dict[str, Any]:
+    info = source.info
+    return {
+        "name": source.path.name,
+        "width": info.width,
+        "height": info.height,
+        "fps": info.fps,
+        "frames": info.frames,
+        "codec": info.codec,
+    }
+
+
+def _row(
+    name: str, measured: Mapping[str, Measured], agreement: Mapping[str, Agreement], cores: int, source: Source
+) -> dict[str, Any]:
+    """Everything about one variant, rounded, as plain data."""
+    own = measured[name]
+    last = own.runs[-1]
+    if not last.frames:
+        raise InputError(f"{source.path}: none of its frames could be decoded.")
+    middle, least, most = own.ratios(measured[FIRST]) if FIRST in measured else (None, None, None)
+    times = source.info.fps
+    busy = {stage: own.middle(partial(_per_frame, "busy", stage)) for stage in last.busy}
+    row = {
+        "frames_per_second": own.rate,
+        "times_real_time": own.rate / times if times else None,
+        "ratio": {"median": middle, "min": least, "max": most},
+        "cpu_ms_per_frame": own.cpu * 1e3,
+        "floor_frames_per_second": cores / own.cpu,
+        "efficiency": own.efficiency(cores),
+        "faces_per_frame": last.faces / last.frames,
+        "first_result_cpu_s": own.middle(lambda f: f.first),
+        "peak_memory_mb": own.middle(lambda f: f.memory) / 1e6,
+        "busy_ms_per_frame": {stage: seconds * 1e3 for stage, seconds in busy.items()},
+        "waits_ms_per_frame": {
+            what: own.middle(partial(_per_frame, "waits", what)) * 1e3 for what in sorted(last.waits)
+        },
+        "slowest_stage": max(busy, key=lambda stage: busy[stage]) if busy else None,
+        "agreement": dataclasses.asdict(agreement[name]) if name in agreement else None,
+    }
+    return _rounded(row)
+
+
+def _per_frame(kind: str, name: str, figures: Figures) -> float:
+    return getattr(figures, kind).get(name, 0.0) / figures.frames
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return (round(value, 4) if value == value else None) if isinstance(value, float) else value
+
+
+def _scaling(settings: Settings, folder: Path, minutes: float, quiet: bool) -> list[dict[str, Any]]:
+    """One run each of drawn clips: more faces, other sizes, longer ones."""
+    found = []
+    for what, people, height, seconds in _sizes(minutes):
+        path = folder / "scaled.mp4"
+        clip.write(path, people, height, seconds)
+        (own,) = _measured({what: replace(variants(settings, path)[FIRST])}, 1, quiet).values()
+        (only,) = own.runs
+        found.append(
+            _rounded(
+                {
+                    "what": what,
+                    "frames_per_second": own.rate,
+                    "cpu_ms_per_frame": own.cpu * 1e3,
+                    "faces_per_frame": only.faces / only.frames,
+                    "peak_memory_mb": only.memory / 1e6,
+                }
+            )
+        )
+    return found
+
+
+def _sizes(minutes: float) -> Iterator[tuple[str, int, int, float]]:
+    """(name, faces, height, seconds)."""
+    for people in (1, 2, 4, 8):
+        yield f"{people} faces, 720p" if people > 1 else "1 face, 720p", people, 720, 6.0
+    for height in (360, 1080, 2160):
+        yield f"1 face, {height}p", 1, height, 6.0
+    for length in sorted({1.0, minutes}):
+        yield f"1 face, 720p, {length:g} min", 1, 720, 60 * length
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    console, host, shown = stdout(), report["host"], report["clip"]
+    console.print(
+        f"{host['processor']}, {host['cores']} cores, load {host['load']}, {', '.join(host['instructions'])}; "
+        f"Python {host['python']}, onnxruntime {host.get('onnxruntime')}, mediapipe {host.get('mediapipe')}"
+    )
+    drawn = (
+        f" (drawn, faces in it: {shown['people']}; it says nothing of how real faces move)" if shown["drawn"] else ""
+    )
+    console.print(
+        f"{shown['name']}{drawn}: {shown['width']}x{shown['height']}, {shown['codec']}, {shown['frames']} frames; "
+        f"{' and '.join(report['models'])}; {report['rounds']} rounds, median"
+    )
+    _print_variants(report["variants"])
+    first = next(iter(report["variants"].values()))
+    for title, key in (("stage", "busy_ms_per_frame"), ("waiting", "waits_ms_per_frame")):
+        if first[key]:
+            table = Table(title, "ms per frame", header_style="bold")
+            for name, value in first[key].items():
+                table.add_row(name + (" (the slowest)" if name == first["slowest_stage"] else ""), f"{value:.2f}")
+            console.print(table)
+    if report.get("scaling"):
+        table = Table("clip", "frames/s", "CPU ms/frame", "faces/frame", "peak MB", header_style="bold")
+        for row in report["scaling"]:
+            table.add_row(
+                row["what"],
+                f"{row['frames_per_second']:.1f}",
+                f"{row['cpu_ms_per_frame']:.1f}",
+                f"{row['faces_per_frame']:.2f}",
+                f"{row['peak_memory_mb']:.0f}",
+            )
+        console.print(table)
+
+
+def _print_variants(rows: Mapping[str, Mapping[str, Any]]) -> None:
+    columns = ("variant", "frames/s", "real time", "ratio (min-max)", "CPU ms/frame", "of the floor", "faces/frame")
+    table = Table(*columns, "peak MB", "same label", "VA apart", header_style="bold")
+    for name, row in rows.items():
+        ratio, agreement = row["ratio"], row["agreement"] or {}
+        table.add_row(
+            name,
+            f"{row['frames_per_second']:.1f}",
+            _or_dash(row["times_real_time"], ".1f", "x"),
+            f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})" if ratio["median"] else "-",
+            f"{row['cpu_ms_per_frame']:.1f}",
+            f"{row['efficiency']:.2f}",
+            f"{row['faces_per_frame']:.2f}",
+            f"{row['peak_memory_mb']:.0f}",
+            _or_dash(agreement.get("expression"), ".3f"),
+            _or_dash(agreement.get("valence_arousal"), ".3f"),
+        )
+    stdout().print(table)
+
+
+def _or_dash(value: float | None, how: str, unit: str = "") -> str:
+    return "-" if value is None else f"{value:{how}}{unit}"
