@@ -458,6 +458,7 @@ def bench(
     detector: Detector = "landmarks",
     detect_every: DetectEvery = 1,
     stride: Stride = 1,
+    min_face: MinFace = None,
     batch_size: BatchSize = None,
     backend: Backend = "auto",
     device: DeviceOption = "auto",
@@ -478,7 +479,7 @@ def bench(
     run(
         video, peer=peer, scaling=scaling, repeat=repeat, only=only, people=people, height=height, seconds=seconds,
         minutes=minutes, model=model, detector=detector, detect_every=detect_every, stride=stride,
-        batch_size=batch_size, backend=backend, device=device, precision=precision, threads=threads, quiet=quiet,
+        min_face=min_face, batch_size=batch_size, backend=backend, device=device, precision=precision, threads=threads, quiet=quiet,
         as_json=json,
     )  # fmt: skip
 

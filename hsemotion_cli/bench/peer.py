@@ -58,7 +58,8 @@ def _started(model: str, engine: str) -> tuple[Any, Any]:
         from facenet_pytorch import MTCNN
     except ImportError as error:
         raise ModelUnavailable(
-            f"--peer compares with emotiefflib and MTCNN ({error}): pip install --no-deps emotiefflib facenet-pytorch."
+            f"--peer compares with emotiefflib and MTCNN ({error}): pip install 'hsemotion-cli[torch]' requests tqdm, "
+            "then pip install --no-deps emotiefflib facenet-pytorch."
         ) from error
     _mend_nms()
     try:
@@ -86,20 +87,20 @@ def _mend_nms() -> None:
     """
     import cv2
     import torch
+    from torchvision.ops import boxes
 
     try:
-        torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+        boxes.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
         return
-    except NotImplementedError:
+    except (RuntimeError, NotImplementedError):
         pass
 
-    def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
-        corners = boxes.detach().numpy().astype(np.float64)
-        sides = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
-        kept = cv2.dnn.NMSBoxes(sides.tolist(), scores.detach().numpy().tolist(), -1e9, threshold)
+    def nms(corners: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
+        sides = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
+        kept = cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), 0.0, threshold)
         return torch.as_tensor(np.array(kept, np.int64).reshape(-1))
 
-    torch.library.impl("torchvision::nms", "CPU", nms)
+    boxes.nms = nms
 
 
 @contextmanager

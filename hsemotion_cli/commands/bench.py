@@ -37,8 +37,8 @@ FIRST, PEER = "as chosen", "emotiefflib"
 def run(
     video: Path | None, *, peer: bool, scaling: bool, repeat: int, only: str | None, people: int, height: int,
     seconds: float, minutes: float, model: str | None, detector: str, detect_every: int, stride: int,
-    batch_size: int | None, backend: str, device: str, precision: str, threads: int | None, quiet: bool,
-    as_json: bool,
+    min_face: int | None, batch_size: int | None, backend: str, device: str, precision: str, threads: int | None,
+    quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure and print."""
     if model is None and detector == "fast":
@@ -49,6 +49,7 @@ def run(
         detector=detector,
         detect_every=detect_every,
         stride=stride,
+        min_face=min_face,
         batch_size=batch_size,
         # Nothing is fetched while the clock runs.
         running=Running(backend, device, precision, threads, offline=True, files=given),
