@@ -479,8 +479,8 @@ def bench(
     run(
         video, peer=peer, scaling=scaling, repeat=repeat, only=only, people=people, height=height, seconds=seconds,
         minutes=minutes, model=model, detector=detector, detect_every=detect_every, stride=stride,
-        min_face=min_face, batch_size=batch_size, backend=backend, device=device, precision=precision, threads=threads, quiet=quiet,
-        as_json=json,
+        min_face=min_face, batch_size=batch_size, backend=backend, device=device, precision=precision,
+        threads=threads, quiet=quiet, as_json=json,
     )  # fmt: skip
 
 
