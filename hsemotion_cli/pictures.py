@@ -13,8 +13,9 @@ import numpy as np
 
 from .domain import Frame, Image
 from .errors import InputError
+from .headers import declared_size
 from .scenes import CutDetector
-from .source import DecodeReport, Sampling, SourceInfo
+from .source import DecodeReport, Sampling, SourceInfo, check_size
 
 PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 
@@ -82,11 +83,15 @@ def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
     """(number, path) of the pictures in a folder whose names are digits, in the order of their numbers.
 
     Raises:
-        InputError: none there, or two pictures with the same number.
+        InputError: none there, two pictures with the same number, or the folder cannot be read.
     """
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
     found = sorted(
         (int(entry.stem), entry)
-        for entry in folder.iterdir()
+        for entry in entries
         if entry.suffix.lower() in PICTURE_SUFFIXES and re.fullmatch(r"[0-9]{1,12}", entry.stem)
     )
     if not found:
@@ -98,7 +103,21 @@ def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
 
 
 def read_picture(path: Path) -> Image | None:
-    """One picture as RGB, turned upright by its EXIF orientation; None if it cannot be decoded."""
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    """One picture as RGB, turned upright by its EXIF orientation; None if it cannot be decoded.
+
+    Raises:
+        InputError: it cannot be read (any more), or is larger than what is worked on.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    declared = declared_size(content)
+    if declared is None:
+        return None
+    check_size(path, *declared)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # some decoders of OpenCV raise where others give nothing
+        return None
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

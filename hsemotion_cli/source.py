@@ -5,10 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from .errors import UsageError
+from .errors import InputError, UsageError
+
+MAX_SIDE = 32_766
+"""Pixels of the longer side of a picture; OpenCV's warps take no more."""
+
+MAX_PIXELS = 1 << 27
+"""Of a picture, 400 MB as RGB: enough for video of 15360 x 8640. A file of a few bytes can declare any number."""
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raise InputError for a picture that is too large to be worked on, or has no pixels.
+
+    Args:
+        path: to be named.
+        width, height: in pixels, as they are declared or displayed.
+    """
+    if width < 1 or height < 1:
+        raise InputError(f"{path}: its pictures are declared as {width} x {height} pixels, so there is nothing to see.")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise InputError(
+            f"{path}: its pictures are declared as {width} x {height} pixels; at most {MAX_SIDE:,} on a side and "
+            f"{MAX_PIXELS / 1e6:.0f} million in all can be worked on, so scale it down first, if it is no fake."
+        )
 
 
 @dataclass(frozen=True, slots=True)

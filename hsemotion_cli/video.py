@@ -23,7 +23,7 @@ from .domain import Frame, Image
 from .errors import InputError
 from .pictures import PICTURE_SUFFIXES, Pictures
 from .scenes import CutDetector
-from .source import DecodeReport, Sampling, SourceInfo
+from .source import MAX_PIXELS, DecodeReport, Sampling, SourceInfo, check_size
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -48,8 +48,15 @@ VIDEO_SUFFIXES = frozenset(
     ]
 )
 
-# Only local files, whatever a play list or a reference inside a file may ask for: faces stay on this machine.
-_OPEN_OPTIONS = {"protocol_whitelist": "file"}
+# Only local files, whatever a reference inside a file may ask for, since faces stay on this machine; only containers
+# that hold their pictures and sound themselves, so that no play list names another file; and no picture that is larger
+# than what is worked on, whose size a decoder would believe.
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,mxf,h264,hevc,m4v,ivf,obu,nut,rm,dv,gif,apng,mjpeg,yuv4mpegpipe,"
+    "wav,w64,mp3,aac,flac,aiff,caf,ac3,eac3,amr,au"
+)
+_MOST = {"max_pixels": str(MAX_PIXELS)}
+_OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **_MOST}
 
 
 class VideoFile:
@@ -64,9 +71,12 @@ class VideoFile:
         self.report = DecodeReport()
         with open_container(path) as container:
             stream = _video_stream(container, path)
+            if stream.codec_context.width and stream.codec_context.height:
+                check_size(path, stream.codec_context.width, stream.codec_context.height)
             first = self._first_frame(container, stream)
             rotation, aspect = _quarter_turn(first), _pixel_aspect(stream)
             height, width = _displayed_size(first.height, first.width, rotation, aspect)
+            check_size(path, width, height)
             declared = _declared_duration(container, stream)
             audio = container.streams.audio
             self.info = SourceInfo(
@@ -114,6 +124,7 @@ class VideoFile:
                 report.corrupt += picture.is_corrupt
                 if sampling.end is not None and time >= sampling.end:
                     return
+                check_size(self.path, *_displayed_size(picture.width, picture.height, 90, aspect))
                 # A cut at a frame that is not analysed counts for the next one that is.
                 cut |= scenes.cuts(_luma(picture))
                 if choose(index, time):
@@ -192,8 +203,11 @@ def open_container(path: Path, what: str = "video") -> Any:
     Raises:
         InputError: the file is empty, may not be read, or is no such thing.
     """
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes).")
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty (0 bytes).")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     try:
         return av.open(f"file:{os.fspath(path)}", options=_OPEN_OPTIONS, metadata_errors="replace")
     except av.error.PermissionError as error:
@@ -215,6 +229,7 @@ def _video_stream(container: Any, path: Path) -> Any:
     # Slice threads keep one packet in, one picture out, so that a failure is counted where it happens;
     # measured, frame threads are no faster on two cores.
     stream.thread_type = "SLICE"
+    stream.codec_context.options = _MOST
     return stream
 
 

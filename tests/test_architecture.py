@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 
 # A file imports only from lines above its own.
 LAYERS = (
-    "errors domain tasks interrupts clock memory machine",
+    "errors domain tasks interrupts clock memory machine headers",
     "flow outputs source scenes schema stamps truth metrics compound abaw.challenges",
     "networks.cards networks.pickles networks.architectures",
     "pictures canvas crops drawing heads networks.checkpoints networks.onnx_graphs",

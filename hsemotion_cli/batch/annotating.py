@@ -80,7 +80,7 @@ class Job:
         before = _stamp(task)
         summary = self._annotator.annotate(Path(task.path), folder, task.name, report)
         place = folder / f"{task.name}.json"
-        if _stamp(task) != before:
+        if _changed(task, before):
             place.unlink(missing_ok=True)  # without it nobody takes the table for one of the whole video
             raise InputError(f"{task.path}: it was changed while it was read; run again when it is complete.")
         return {
@@ -109,6 +109,14 @@ def opened(order: Order, progress: Any) -> Iterator[Job]:
     settings = dataclasses.replace(settings, running=dataclasses.replace(settings.running, progress=progress))
     with Annotator(settings) as annotator:
         yield Job(annotator, order.out)
+
+
+def _changed(task: Task, before: Stamp) -> bool:
+    """Whether a source is not what it was, or is no more."""
+    try:
+        return Stamp.of(task.path) != before
+    except (OSError, InputError):
+        return True
 
 
 def _stamp(task: Task) -> Stamp:

@@ -115,13 +115,20 @@ def libraries() -> dict[str, str]:
 
 
 def source_hash(source: Source) -> str:
-    """SHA-256 of a video file or picture; of a folder, that of its pictures' names and hashes, in order."""
-    if source.path.is_file():
-        return file_hash(source.path)
-    whole = hashlib.sha256()
-    for _, picture in source.numbered:  # type: ignore[union-attr]
-        whole.update(f"{picture.name} {file_hash(picture)}\n".encode())
-    return whole.hexdigest()
+    """SHA-256 of a video file or picture; of a folder, that of its pictures' names and hashes, in order.
+
+    Raises:
+        InputError: it cannot be read (any more).
+    """
+    try:
+        if not source.path.is_dir():
+            return file_hash(source.path)
+        whole = hashlib.sha256()
+        for _, picture in source.numbered:  # type: ignore[union-attr]
+            whole.update(f"{picture.name} {file_hash(picture)}\n".encode())
+        return whole.hexdigest()
+    except OSError as error:
+        raise InputError(f"{source.path}: cannot be read to its end ({error.strerror}).") from error
 
 
 def file_hash(path: Path) -> str:
