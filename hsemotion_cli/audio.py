@@ -198,7 +198,10 @@ class AudioFile:
     def _stream(self, container: Any) -> Any:
         if not container.streams.audio:
             raise InputError(f"{self.path}: has no audio stream.")
-        return container.streams.audio[0]
+        stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise InputError(f"{self.path}: there is no decoder for its audio stream; convert it to AAC first.")
+        return stream
 
 
 def nearest(times: NDArray[np.floating], wanted: NDArray[np.floating], reach: float = REACH) -> NDArray[np.int64]:

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, memory
-from .errors import HsemotionError
+from .batch.records import printable
+from .errors import HsemotionError, OutputError
 
 EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 some inputs or results failed, 4 no usable input,
 5 a model is missing, 6 coverage below --min-coverage, 130 interrupted."""
@@ -47,6 +48,9 @@ def boundary(command: Callable[..., int | None]) -> Callable[..., None]:
             # The reader of our output went away, as head does; there is nobody left to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             code = 0
+        except MemoryError:
+            say("there is not enough memory for this; free some, or give smaller or fewer files.")
+            code = OutputError.exit_code
         except Exception as error:
             if os.environ.get("HSEMOTION_DEBUG"):
                 raise
@@ -58,8 +62,8 @@ def boundary(command: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def say(sentence: str) -> None:
-    """One line on stderr."""
-    print(f"hsemotion: {sentence}", file=sys.stderr, flush=True)
+    """One line on stderr, whatever a file's name or content may have put into it."""
+    print(f"hsemotion: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""First bytes of a picture -> width and height that it declares, before a decoder believes them and takes the memory."""
+"""A picture file -> width and height that it declares, before a decoder believes them and takes the memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _two(kind: str, data: bytes, where: int) -> tuple[int, int]:
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
-    """Segments are passed over until the one that begins the frame; what lies between two is skipped, as decoders do."""
+    """Segments are passed over until the one that begins the frame; what lies between two is skipped."""
     at = 2
     while True:
         at = data.index(b"\xff", at)

@@ -7,6 +7,8 @@ import hashlib
 import os
 import re
 import socket
+import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO
@@ -31,7 +33,9 @@ def together() -> Iterator[Opener]:
     @contextlib.contextmanager
     def opened(path: Path) -> Iterator[IO[bytes]]:
         partial[path] = temporary(path)
-        with guarded(path), partial[path].open("wb") as file:
+        with guarded(path):
+            partial[path].unlink(missing_ok=True)
+        with guarded(path), partial[path].open("xb") as file:  # new, and no link that somebody put there
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -65,6 +69,8 @@ def replacing(path: Path) -> Iterator[Path]:
         OutputError: it cannot be synced or renamed; what had been at ``path`` is still there.
     """
     part = temporary(path)
+    with guarded(path):
+        part.unlink(missing_ok=True)  # a link would be written through
     try:
         yield part
         with guarded(path):
@@ -109,15 +115,23 @@ def remove_leftovers(folder: Path, before: float, processes: Collection[int] | N
             match = pattern.fullmatch(entry.name)
             if not match or not entry.is_file(follow_symlinks=False):
                 continue
-            process = int(match[1])
-            dead = process in processes if processes is not None else not _lives(process)
-            if dead and entry.stat(follow_symlinks=False).st_mtime < before:
+            process, written = int(match[1]), entry.stat(follow_symlinks=False).st_mtime
+            dead = process in processes if processes is not None else not _lives(process, written)
+            if dead and written < before:
                 os.unlink(entry.path)
                 count += 1
     return count
 
 
-def _lives(process: int) -> bool:
+def _lives(process: int, then: float) -> bool:
+    """Whether a process that lived at a time (seconds since 1970) still does; numbers are given anew."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # Field 22 of proc(5), after a name in parentheses that may hold anything: ticks from boot to its start.
+            ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+            age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+            if time.time() - age > then + 1:
+                return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -288,11 +288,16 @@ class Recipe:
             data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
             if not isinstance(data, dict):
                 raise ValueError("it is not a table of keys and values")
-            return cls.from_json(data.get("recipe", data))
+            content = data.get("recipe", data)
+            if not isinstance(content, dict):
+                raise ValueError("its recipe is not a table of keys and values")
+            return cls.from_json(content)
         except OSError as error:
             raise UsageError(f"--recipe {path}: cannot be read ({error.strerror}).") from error
-        except (UsageError, ValueError, RecursionError) as error:
+        except UsageError as error:
             raise UsageError(f"--recipe {path}: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"--recipe {path}: not a recipe in TOML or JSON ({error}).") from error
 
 
 def parse_models(text: str) -> tuple[tuple[str, ...], dict[str, Path]]:

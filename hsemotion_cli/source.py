@@ -18,6 +18,11 @@ MAX_PIXELS = 1 << 27
 """Of a picture, 400 MB as RGB: enough for video of 15360 x 8640. A file of a few bytes can declare any number."""
 
 
+def fits(width: int, height: int) -> bool:
+    """Whether a picture of so many pixels can be worked on."""
+    return width > 0 and height > 0 and max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
+
+
 def check_size(path: Path, width: int, height: int) -> None:
     """Raise InputError for a picture that is too large to be worked on, or has no pixels.
 
@@ -25,11 +30,9 @@ def check_size(path: Path, width: int, height: int) -> None:
         path: to be named.
         width, height: in pixels, as they are declared or displayed.
     """
-    if width < 1 or height < 1:
-        raise InputError(f"{path}: its pictures are declared as {width} x {height} pixels, so there is nothing to see.")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+    if not fits(width, height):
         raise InputError(
-            f"{path}: its pictures are declared as {width} x {height} pixels; at most {MAX_SIDE:,} on a side and "
+            f"{path}: its pictures are declared as {width} x {height} pixels; from 1 to {MAX_SIDE:,} on a side and "
             f"{MAX_PIXELS / 1e6:.0f} million in all can be worked on, so scale it down first, if it is no fake."
         )
 

@@ -78,7 +78,7 @@ class VideoFile:
             height, width = _displayed_size(first.height, first.width, rotation, aspect)
             check_size(path, width, height)
             declared = _declared_duration(container, stream)
-            audio = container.streams.audio
+            audio = [sound for sound in container.streams.audio[:1] if sound.codec_context]  # one that can be decoded
             self.info = SourceInfo(
                 kind="video",
                 width=width,
@@ -226,6 +226,8 @@ def _video_stream(container: Any, path: Path) -> Any:
         raise InputError(f"{path}: has no video stream.")
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        raise InputError(f"{path}: there is no decoder for its video stream; convert it to H.264 first.")
     # Slice threads keep one packet in, one picture out, so that a failure is counted where it happens;
     # measured, frame threads are no faster on two cores.
     stream.thread_type = "SLICE"

@@ -631,8 +631,8 @@ def weights(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
     card = registry.card("mt-mobilefacenet")
 
     def graph(path: Path) -> None:
-        assert card.spec is not None
-        engines._published(path, card.spec, 1)
+        assert card.network is not None
+        engines._published(path, card.network, 1)
 
     def own(path: Path) -> None:
         trained.read_card(path)

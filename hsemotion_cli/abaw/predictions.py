@@ -160,10 +160,11 @@ def load(path: Path) -> Source:
         InputError: one of the two is missing or damaged.
     """
     name = path.name.removesuffix(RAW)
-    content = sidecar.read(path.with_name(f"{name}.json"))
+    beside = path.with_name(f"{name}.json")
+    content = sidecar.read(beside)
     timeline = archive.read(path)
     kind, width = _described(path, content)
-    return Source(name, path, timeline, Recipe.from_json(content["recipe"]), int(kind == "video"), width)
+    return Source(name, path, timeline, sidecar.recipe(content, beside), int(kind == "video"), width)
 
 
 def _described(path: Path, content: Mapping[str, Any]) -> tuple[str, int]:

@@ -12,9 +12,10 @@ import cv2
 
 from .. import __version__, registry
 from ..annotate import Annotator, Progress, Settings
-from ..errors import InputError
+from ..errors import InputError, OutputError, UsageError
 from ..formats import sidecar
 from ..networks import trained
+from ..outputs import prepare_folder
 from ..schema import SCHEMA_VERSION
 from .places import check_inside
 from .records import Task
@@ -78,6 +79,10 @@ class Job:
         kinds = (*self._annotator.settings.formats, "raw.npz", "overlay.mp4", "json")
         check_inside(self._out, folder, [f"{task.name}.{kind}" for kind in kinds])
         before = _stamp(task)
+        try:
+            prepare_folder(folder)
+        except UsageError as error:  # it could be written to when the batch began, and perhaps can be again
+            raise OutputError(str(error)) from error
         summary = self._annotator.annotate(Path(task.path), folder, task.name, report)
         place = folder / f"{task.name}.json"
         if _changed(task, before):

@@ -121,6 +121,10 @@ def _do(job: Any, task: Task, send: Callable[..., None]) -> bool:
         where = "write" if isinstance(error, OutputError) and stage != "overlay" else stage
         _failed(send, where, error, str(error), usual=isinstance(error, _USUAL))
         return True
+    except MemoryError as error:
+        sentence = f"{task.path}: there is not enough memory for it; try fewer --workers."
+        _failed(send, stage, error, sentence, leaving=True)
+        return False
     except Exception as error:
         # Nobody knows what state this one is in; another attempt is for a fresh process.
         _failed(send, stage, error, f"{task.path}: a bug: {type(error).__name__}: {error}.", leaving=True)

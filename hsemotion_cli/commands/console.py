@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..annotate import Progress as Report
 from ..annotate import Summary
+from ..batch.records import printable
 
 _EVERY = 10.0
 """Seconds between two progress lines where there is no terminal."""
@@ -25,7 +27,7 @@ def stdout() -> Console:
 
 def print_line(text: str) -> None:
     """One line of a result, a path mostly: as it is, neither coloured nor broken."""
-    stdout().print(text, highlight=False, soft_wrap=True, markup=False)
+    stdout().print(printable(text), highlight=False, soft_wrap=True, markup=False)
 
 
 def stderr() -> Console:
@@ -59,7 +61,7 @@ def counting(name: str, unit: str, quiet: bool) -> Iterator[Callable[[int, int, 
         )
         with Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True) as bar:
             task = bar.add_task(name, total=None, note="")
-            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=escape(printable(note)))
     else:
         last = time.monotonic()
 
@@ -67,7 +69,7 @@ def counting(name: str, unit: str, quiet: bool) -> Iterator[Callable[[int, int, 
             nonlocal last
             if time.monotonic() - last >= _EVERY or done == total:
                 last = time.monotonic()
-                print(f"{name}: {done} of {total} {unit}, {note}", file=sys.stderr, flush=True)
+                print(f"{name}: {done} of {total} {unit}, {printable(note)}", file=sys.stderr, flush=True)
 
         yield line
 
@@ -104,7 +106,7 @@ def _on_bar(bar: Progress, name: str) -> Report:
 
     def report(stage: str, done: int, faces: int, total: int | None) -> None:
         if stage not in tasks:
-            label = name if stage == "annotate" else f"{name} {stage}"
+            label = escape(printable(name if stage == "annotate" else f"{name} {stage}"))
             tasks[stage] = (bar.add_task(label, total=total, rate=0.0, faces=""), time.monotonic())
         task, began = tasks[stage]
         rate = done / max(time.monotonic() - began, 0.5)
@@ -124,7 +126,7 @@ def _in_lines(name: str) -> Report:
         if now - last >= _EVERY:
             last = now
             of = f" of {total}" if total else ""
-            print(f"{name}: {stage} {done}{of} frames, {rate:.0f} frames/s", file=sys.stderr, flush=True)
+            print(f"{printable(name)}: {stage} {done}{of} frames, {rate:.0f} frames/s", file=sys.stderr, flush=True)
 
     return report
 
@@ -139,7 +141,7 @@ def print_summaries(summaries: Iterable[Summary], *, verbose: bool) -> None:
     for s in summaries:
         shares = sorted(((share, name) for name, share in s.expressions.items() if share >= 0.005), reverse=True)
         table.add_row(
-            s.source.rsplit("/", 1)[-1],
+            escape(printable(s.source.rsplit("/", 1)[-1])),
             str(s.frames["analysed"]),
             str(s.faces),
             f"{s.coverage:.1%}",

@@ -12,6 +12,7 @@ from ..abaw.challenges import track as track_of
 from ..abaw.evaluation import Report, evaluate
 from ..abaw.lists import few
 from ..abaw.scores import Agreement, ClassRow, ClassScores, Frames, Score, TaskScores, UnitScores
+from ..batch.records import printable
 from ..errors import UsageError
 from ..recipe import Recipe
 from .console import counting, print_line, stdout
@@ -167,6 +168,8 @@ def _numbers(found: Agreement) -> Table:
 
 def _print_videos(report: Report) -> None:
     """The worst first; F1 is the mean over what occurs in a video, since few have everything."""
+    from rich.markup import escape
+
     videos = sorted(report.videos, key=lambda video: (video.mean is None, video.mean or 0.0, video.video))
     figures = list(videos[0].scores)
     table = _table("video, worst first", "frames", "face seen", *(_FIGURES[name] for name in figures))
@@ -174,7 +177,7 @@ def _print_videos(report: Report) -> None:
         valid = max(frames.valid for frames in video.frames.values())
         known = [frames.seen for frames in video.frames.values() if frames.seen is not None]
         seen = f"{max(known) / valid:.0%}" if known and valid else "-"
-        table.add_row(video.video, f"{valid:,}", seen, *_cells(video.scores, figures))
+        table.add_row(escape(printable(video.video)), f"{valid:,}", seen, *_cells(video.scores, figures))
     stdout().print(table)
     if len(videos) > _VIDEOS:
         print_line(f"and {len(videos) - _VIDEOS:,} more, which --json has as well.")

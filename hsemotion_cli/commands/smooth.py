@@ -21,9 +21,10 @@ def run(
     """Write ``out / NAME.*`` anew; what is not given stays as it was."""
     name = table.stem
     wanted = parse_formats(formats)
-    content = sidecar.read(table.with_name(f"{name}.json"))
+    beside = table.with_name(f"{name}.json")
+    content = sidecar.read(beside)
     timeline = archive.read(table.with_name(f"{name}.raw.npz"))
-    before = Recipe.read(recipe) if recipe else Recipe.from_json(content["recipe"])
+    before = Recipe.read(recipe) if recipe else sidecar.recipe(content, beside)
     after = before.changed(blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds)
     affect = refine(timeline, after)
     prepare_folder(out)

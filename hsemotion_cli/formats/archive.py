@@ -5,9 +5,11 @@ From it a table can be made anew with other settings, in seconds, without the vi
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,16 @@ from ..errors import InputError
 from ..tasks import BASIC_EXPRESSIONS, EXPRESSIONS
 from ..timeline import Timeline
 
+DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError, MemoryError, OverflowError,
+    RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy and zipfile raise for files that are something else, cut short, or changed."""
+
 _COLUMNS = ("index", "time", "row", "face_id", "det_score", "box")
+_KINDS = {"index": "i", "row": "i", "face_id": "i"}
+_DIMENSIONS = {"index": 1, "time": 1, "row": 1, "face_id": 1, "det_score": 1}
+_MUCH, _PACKED = 1 << 26, 100  # bytes, and times
 
 
 def write(timeline: Timeline, file: IO[bytes]) -> None:
@@ -38,15 +49,50 @@ def read(path: Path) -> Timeline:
         raise InputError(f"{path}: not there; annotate writes it beside the table, and it holds the raw scores.")
     try:
         # Opened here, since numpy leaves the file open when it turns out to be damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            scores: dict[str, dict[str, np.ndarray]] = {}
-            for name in data.files:
-                if name.startswith("scores/"):
-                    _, model, task = name.split("/")
-                    scores.setdefault(model, {})[task] = _with_all_classes(task, data[name])
-            return Timeline(**{name: data[name] for name in _COLUMNS}, scores=scores)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            check_declared(file)
+            with np.load(file, allow_pickle=False) as data:
+                scores: dict[str, dict[str, np.ndarray]] = {}
+                for name in data.files:
+                    if name.startswith("scores/"):
+                        _, model, task = name.split("/")
+                        scores.setdefault(model, {})[task] = _with_all_classes(task, _numbers(name, data[name]))
+                return Timeline(**{name: _numbers(name, data[name]) for name in _COLUMNS}, scores=scores)
+    except DAMAGE as error:
         raise InputError(f"{path}: not an archive of raw scores, or damaged ({error}).") from error
+
+
+def check_declared(file: IO[bytes]) -> None:
+    """Raise ValueError for an npz file that declares far more than it holds, before any memory is taken for it.
+
+    Scores and pictures shrink to a third at best, and columns that count upwards to a tenth; what packs a hundred
+    times and unpacks to much is a bomb. An array may be no larger than what its record unpacks to.
+    """
+    with zipfile.ZipFile(file) as archive:
+        whole = sum(record.file_size for record in archive.infolist())
+        if whole > _MUCH and whole > _PACKED * file.seek(0, 2):
+            raise ValueError(f"it would unpack to {whole:,} bytes")
+        for record in archive.infolist():
+            with archive.open(record) as opened:
+                version = np.lib.format.read_magic(opened)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, kind = read(opened)
+            if math.prod(shape) * kind.itemsize > record.file_size:
+                raise ValueError(f"{record.filename[:60]!r} declares more than it holds")
+    file.seek(0)
+
+
+def _numbers(name: str, values: Any) -> NDArray:
+    """An array of the kind that its column has; raises ValueError for any other."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != _KINDS.get(name, "f"):
+        raise ValueError(f"{name!r} is not what it should be")
+    if name in ("time", "box") and not np.isfinite(values).all():
+        raise ValueError(f"{name!r} holds a value that is no finite number")
+    if values.ndim != _DIMENSIONS.get(name, 2) or (name == "box" and values.shape[1] != 4):
+        raise ValueError(f"{name!r} has the shape {values.shape}")
+    if name == "index" and (np.diff(values) <= 0).any():
+        raise ValueError("its frames are not in order")
+    return values
 
 
 def _with_all_classes(task: str, values: NDArray) -> NDArray:

@@ -111,17 +111,20 @@ def read(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
     try:
         table = pq.read_table(path)
         facts = json.loads(table.schema.metadata[b"hsemotion"])
+        columns = {}
+        for name in table.column_names:
+            column = table.column(name).combine_chunks()
+            lists = name in ("embedding", "outputs")
+            columns[name] = (
+                column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1) if lists else column.to_numpy()
+            )
+        if not isinstance(facts, dict) or not {"frame", "time", "face_id", "embedding"} <= columns.keys():
+            raise ValueError("a column or what made it is missing")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path}: not a file of features made by extract ({error}).") from error
-    columns = {}
-    for name in table.column_names:
-        column = table.column(name).combine_chunks()
-        lists = name in ("embedding", "outputs")
-        columns[name] = (
-            column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1) if lists else column.to_numpy()
-        )
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path}: not a file of features made by extract ({reason}).") from error
     return columns, facts
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..predict import Recogniser
 from ..recipe import Recipe
 from ..schema import SCHEMA_VERSION
@@ -93,14 +93,34 @@ def read(path: Path) -> dict[str, Any]:
         InputError: missing, or no sidecar.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError as error:
         raise InputError(f"{path}: not there; annotate writes it beside the table.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a sidecar written by annotate ({error}).") from error
     if not isinstance(content, dict) or "recipe" not in content:
         raise InputError(f"{path}: not a sidecar written by annotate (it has no recipe).")
     return content
+
+
+def recipe(content: Mapping[str, Any], path: Path) -> Recipe:
+    """The recipe by which a table was made.
+
+    Args:
+        content: as ``read`` gives it.
+        path: that it was read from.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return Recipe.from_json(content["recipe"])
+    except UsageError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def libraries() -> dict[str, str]:

@@ -170,9 +170,12 @@ def read_blocks(path: Path) -> Iterator[Block]:
     if not path.is_file():
         raise InputError(f"{path}: no such table.")
     try:
-        yield from _READERS[suffix](path)
-    except (UnicodeDecodeError, json.JSONDecodeError, ValueError, KeyError, csv.Error) as error:
-        raise InputError(f"{path}: not a table made by annotate ({error}).") from error
+        for block in _READERS[suffix](path):
+            _check_cells(block)
+            yield block
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, RecursionError, csv.Error) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path}: not a table made by annotate ({reason}).") from error
 
 
 def read_frames(path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
@@ -232,6 +235,8 @@ def _read_jsonl(path: Path) -> Iterator[Block]:
         rows: list[dict[str, Any]] = []
         for line in file:
             row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("a line is no object")
             _check_header(list(row))
             rows.append(row)
             if len(rows) == _BLOCK:
@@ -264,6 +269,37 @@ def _check_header(header: list[str]) -> None:
     if missing:
         some = any(name in header for name in NAMES)
         raise ValueError(f"the column {missing[0]} is missing" if some else "none of its columns is there")
+
+
+def _check_cells(block: Block) -> None:
+    """Raise ValueError for a cell that is not of its column's type; whole numbers written as 3.0 become what they are.
+
+    Data frames write integers of columns with empty cells as numbers, and what is missing as nan.
+    """
+    for name, values in block.items():
+        kinds = set(map(type, values))
+        if name in _INTEGERS and float in kinds:
+            block[name] = values = [_whole(name, v) if type(v) is float else v for v in values]
+            kinds = set(map(type, values))
+        allowed = {int} if name in _INTEGERS else {int, float} if name in _DECIMALS else {str}
+        if wrong := kinds - allowed - ({type(None)} if name != "frame" else set()):
+            raise ValueError(f"the column {name} holds a {min(kind.__name__ for kind in wrong)}")
+        if name in _DECIMALS and not all(v is None or math.isfinite(v) for v in values):
+            block[name] = [v if v is None or math.isfinite(v) else _none(name, v) for v in values]
+
+
+def _whole(name: str, value: float) -> int | None:
+    if math.isnan(value) and name != "frame":
+        return None
+    if not value.is_integer():
+        raise ValueError(f"the column {name} holds {value}")
+    return int(value)
+
+
+def _none(name: str, value: float) -> None:
+    """An empty cell for nan; what is infinite is no number of ours."""
+    if not math.isnan(value):
+        raise ValueError(f"the column {name} holds {value}")
 
 
 def _by_column(rows: list[dict[str, Any]]) -> Block:

@@ -6,8 +6,6 @@ JPEG) until they are looked at; a label that a picture lacks is nan.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,17 +17,14 @@ from numpy.typing import NDArray
 from ..domain import Image
 from ..errors import InputError
 from ..faces import BLENDSHAPES
+from ..formats.archive import DAMAGE, check_declared
+from ..headers import declared_size
 from ..outputs import whole
+from ..source import fits
 from ..tasks import ACTION_UNITS, VALENCE_AROUSAL
 
 PARTS = ("train", "calibration", "validation")
 """What is trained on; what thresholds, temperature and blends are fitted on; what figures are reported from."""
-
-# What numpy and zipfile raise for files that are something else, cut short, or changed.
-_DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, MemoryError, RuntimeError, zipfile.BadZipFile,
-    zlib.error,
-)  # fmt: skip
 
 # Column -> its type, and the shape of one sample's.
 _COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
@@ -115,8 +110,11 @@ def decoded(data: NDArray[np.uint8]) -> Image | None:
     Returns:
         (height, width) grey or (height, width, 3) RGB, uint8; None if it cannot be decoded.
     """
+    declared = declared_size(data.tobytes())
+    if declared is None or not fits(*declared):
+        return None
     try:
-        picture = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR) if data.size else None
+        picture = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR)
     except cv2.error:  # larger than OpenCV is willing to make one
         return None
     if picture is None:
@@ -176,14 +174,16 @@ def arrays(path: Path, names: Iterable[str], what: str) -> dict[str, NDArray]:
     """
     try:
         # Opened here, since numpy leaves the file open when it turns out to be damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            found = {name: data[name] for name in names}
+        with path.open("rb") as file:
+            check_declared(file)
+            with np.load(file, allow_pickle=False) as data:
+                found = {name: data[name] for name in names}
             if wrong := [name for name, values in found.items() if not isinstance(values, np.ndarray)]:
                 raise ValueError(f"{wrong[0]} is no array")
             return found
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise InputError(f"{path}: not {what}, or damaged ({error}).") from error
 
 

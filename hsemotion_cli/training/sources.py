@@ -193,7 +193,7 @@ def _folder(source: Source, plan: Plan) -> _Labels:
         if 0 < len(lacking := [name for name in task if name not in names]) < len(task):
             raise InputError(f"{table}: has no column {lacking[0]!r}; give all of {', '.join(task)}, or none.")
     folder = source.path / "images" if (source.path / "images").is_dir() else source.path
-    pictures = [_bytes(folder / row["image"], table, line) for line, row in zip(lines, rows, strict=True)]
+    pictures = [_bytes(_inside(folder, row["image"], table, n), table, n) for n, row in zip(lines, rows, strict=True)]
     shares = np.full((len(rows), len(plan.classes)), np.nan, np.float32)
     for k, row in enumerate(rows):
         label = row.get("label", "").strip()
@@ -257,6 +257,13 @@ def _affwild2(source: Source, plan: Plan) -> _Labels:
         subject=np.array(columns["subject"], str),
         part=np.array(columns["part"], str),
     )
+
+
+def _inside(folder: Path, name: str, table: Path, line: int) -> Path:
+    """A picture that a table names; a table that somebody else made may name only what lies beside it."""
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        raise InputError(f"{table}, line {line}: the image {name!r} does not lie in {folder}; put it there.")
+    return folder / name
 
 
 def _bytes(path: Path, table: Path | None = None, line: int = 0) -> bytes:
