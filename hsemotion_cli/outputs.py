@@ -124,13 +124,17 @@ def remove_leftovers(folder: Path, before: float, processes: Collection[int] | N
 
 
 def _lives(process: int, then: float) -> bool:
-    """Whether a process that lived at a time (seconds since 1970) still does; numbers are given anew."""
+    """Whether a process that lived at a time (seconds since 1970) still does; numbers are given anew.
+
+    One that is dead but not yet reaped does not: in a container whose first process reaps nobody it stays for ever.
+    """
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # Field 22 of proc(5), after a name in parentheses that may hold anything: ticks from boot to its start.
-            ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
-            age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-            if time.time() - age > then + 1:
+            # Fields 3 and on of proc(5), behind a name in parentheses that may hold anything: the state, and as the
+            # 22nd the ticks from boot to its start.
+            fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+            if fields[0] in "ZX" or time.time() - age > then + 1:
                 return False
     try:
         os.kill(process, 0)

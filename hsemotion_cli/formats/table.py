@@ -321,4 +321,4 @@ def _cell(name: str, text: str) -> Any:
             return int(text.removesuffix(".0"))
         return float(text) if name in _DECIMALS else text
     except ValueError:
-        raise ValueError(f"the column {name} holds {text!r}") from None
+        raise ValueError(f"the column {name} holds {text[:60]!r}") from None
