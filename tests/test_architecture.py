@@ -32,6 +32,7 @@ LAYERS = (
     "abaw.submission abaw.validation abaw.emi abaw.tuning",
     "abaw.answers abaw.surface",
     "abaw.evaluation",
+    "training.markdown",
     "training.features training.head_page training.losses",
     "training.heads",
     "training.samples training.start training.report",

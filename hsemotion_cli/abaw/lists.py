@@ -26,6 +26,7 @@ _ENDS, _INSIDE = r"[^/\\\s\x00-\x1f\x7f]", r"[^/\\\x00-\x1f\x7f]"
 _NAME = rf"(?!\.{{1,2}}(?:/|$)){_ENDS}(?:{_INSIDE}*{_ENDS})?"
 _PICTURE = re.compile(rf"({_NAME})/([0-9]{{1,12}})\.(?:jpe?g|png)", re.IGNORECASE)
 _BARE = re.compile(_NAME)
+_FORMULA = ("=", "+", "-", "@", "\t")
 _FRAMES = 10**12
 """More than the number of any picture."""
 
@@ -160,6 +161,9 @@ def parse(path: Path, track: Track, rows: Sequence[str], line: Ints, notes: Iter
         InputError: a row names no picture (or clip), or the same as one before.
     """
     names = [row.partition(",")[0] for row in rows]
+    formula = next((k for k, name in enumerate(names) if name.startswith(_FORMULA)), None)
+    if formula is not None:
+        _fail(path, line[formula], f"{shortened(names[formula])} would be a formula to a spreadsheet; rename the video")
     listed = _clips if track.name == "emi" else _videos if _names_videos(rows) else _pictures
     videos, video, frame = listed(path, names, line)
     _check_once(path, names, line, video * _FRAMES + frame)

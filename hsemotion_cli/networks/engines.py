@@ -83,6 +83,7 @@ class OnnxEngine:
     def __init__(self, model: bytes, outputs: tuple[str, str], threads: int | None = None) -> None:
         import onnxruntime
 
+        onnx_graphs.check_alone(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # its warnings are about initialisers in old graphs

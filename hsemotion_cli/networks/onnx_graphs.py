@@ -24,6 +24,12 @@ OPSET = 17
 # ValueInfoProto.name. Wire type 2 is a length and then so many bytes.
 _GRAPH, _NODE, _OUTPUT, _NODE_INPUT, _NODE_OUTPUT, _NODE_KIND, _NAME = 7, 1, 12, 1, 2, 4, 1
 _LENGTH = 2
+# ModelProto.functions; FunctionProto.node; GraphProto.initializer, sparse_initializer; SparseTensorProto.values, indices
+# NodeProto.attribute; AttributeProto.t, tensors; sparse_tensor, sparse_tensors; g, graphs; TensorProto.external_data.
+_FUNCTION, _FUNCTION_NODE = 25, 7
+_INITIALIZER, _SPARSE, _SPARSE_VALUES, _SPARSE_INDICES = 5, 15, 1, 2
+_ATTRIBUTE, _ATTRIBUTE_TENSORS, _ATTRIBUTE_SPARSE, _ATTRIBUTE_GRAPHS = 5, (5, 10), (22, 23), (6, 11)
+_EXTERNAL = 13
 
 
 def with_embeddings(model: bytes) -> tuple[bytes, tuple[str, str]]:
@@ -51,6 +57,47 @@ def with_embeddings(model: bytes) -> tuple[bytes, tuple[str, str]]:
     # in its graph adds that output to the first.
     addition = _field(_GRAPH, _field(_OUTPUT, _field(_NAME, embeddings.encode())))
     return model + addition, (outputs[0], embeddings)
+
+
+def check_alone(model: bytes) -> None:
+    """Raise ModelUnavailable for a graph that keeps numbers in other files: ONNX Runtime would read any that it names.
+
+    Args:
+        model: a serialised ONNX model; what is none is left to ONNX Runtime.
+    """
+    try:
+        if any(any(_values(tensor, _EXTERNAL)) for graph in _values(model, _GRAPH) for tensor in _tensors(graph)):
+            raise ModelUnavailable("it keeps numbers in other files; save it as one file.")
+        # Functions of a model hold nodes as graphs do, under another number.
+        for function in _values(model, _FUNCTION):
+            for node in _values(function, _FUNCTION_NODE):
+                if any(any(_values(tensor, _EXTERNAL)) for tensor in _of_node(node)):
+                    raise ModelUnavailable("it keeps numbers in other files; save it as one file.")
+    except (ValueError, IndexError, RecursionError) as error:
+        raise ModelUnavailable("it is not an ONNX model, or only a part of one.") from error
+
+
+def _tensors(graph: bytes) -> Iterator[bytes]:
+    """All tensors in a graph and the graphs in it."""
+    yield from _values(graph, _INITIALIZER)
+    for sparse in _values(graph, _SPARSE):
+        yield from _values(sparse, _SPARSE_VALUES)
+        yield from _values(sparse, _SPARSE_INDICES)
+    for node in _values(graph, _NODE):
+        yield from _of_node(node)
+
+
+def _of_node(node: bytes) -> Iterator[bytes]:
+    for attribute in _values(node, _ATTRIBUTE):
+        for number in _ATTRIBUTE_TENSORS:
+            yield from _values(attribute, number)
+        for number in _ATTRIBUTE_SPARSE:
+            for sparse in _values(attribute, number):
+                yield from _values(sparse, _SPARSE_VALUES)
+                yield from _values(sparse, _SPARSE_INDICES)
+        for number in _ATTRIBUTE_GRAPHS:
+            for graph in _values(attribute, number):
+                yield from _tensors(graph)
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

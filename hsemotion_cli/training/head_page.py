@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from scipy.special import expit, log_softmax
 
 from .. import metrics
 from ..heads import CLIP_TASK, Head
+from .markdown import code, flat, text
 
 
 def figures(
@@ -93,16 +95,16 @@ def page(head: Head) -> str:
     """The page about a head, in Markdown, from its facts."""
     facts, base = head.facts, head.base
     size = sum(weight.size + bias.size for part in head.parts.values() for weight, bias in part.layers)
-    made_by = f"`{base.model}`" + (f", weight file SHA-256 `{base.sha256}`" if base.sha256 else "")
+    made_by = code(base.model) + (f", weight file SHA-256 `{base.sha256}`" if base.sha256 else "")
     lines = [
-        f"# {head.name}",
+        f"# {text(head.name)}",
         "",
         f"A head ({head.kind}) for {_listed(head.parts)}: {size:,} numbers on top of {made_by}.",
         "",
         *_use(head),
         "",
-        f"- Terms: {facts.get('terms') or 'not stated'}",
-        *(f"- {name.capitalize()}: {text}" for name, text in facts.get("data", {}).items()),
+        f"- Terms: {text(facts.get('terms') or 'not stated')}",
+        *(f"- {text(name.capitalize())}: {text(told)}" for name, told in facts.get("data", {}).items()),
         f"- Faces: {_faces(base.crop)}",
         f"- Plan SHA-256: `{facts['plan_sha256']}` (the same plan, features and labels give the same numbers)",
         f"- Trained in {facts.get('seconds', 0):.1f} s, seed {facts['plan']['seed']}",
@@ -128,9 +130,9 @@ def page(head: Head) -> str:
 
 def _use(head: Head) -> list[str]:
     if CLIP_TASK in head.parts:
-        code = f'`hsemotion_cli.heads.read(Path("{head.name}.safetensors")).clip(embeddings, outputs)`'
-        return [f"It tells of whole clips; in Python: {code}."]
-    return ["```sh", f"hsemotion annotate VIDEO --head {head.name}.safetensors", "```"]
+        call = f"hsemotion_cli.heads.read(Path({head.name + '.safetensors'!r})).clip(embeddings, outputs)"
+        return [f"It tells of whole clips; in Python: {code(call)}."]
+    return ["```sh", f"hsemotion annotate VIDEO --head {shlex.quote(flat(head.name) + '.safetensors')}", "```"]
 
 
 def _row(head: Head, task: str) -> str:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import canvas
+from .markdown import flat as _flat
+from .markdown import text as _text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -550,16 +552,6 @@ def _tasks(spec: Mapping[str, Any]) -> list[str]:
 
 def _count(row: Mapping[str, Any]) -> int | None:
     return None if row.get("support") is None else int(row["support"])
-
-
-def _flat(value: Any) -> str:
-    """Text on one line, without what a terminal or a reader could take for a command."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
-
-
-def _text(value: Any) -> str:
-    r"""Text that Markdown shows as it is, also in a table; a_b keeps its plain underscore, a | becomes \|."""
-    return re.sub(r"([\\|`*~<>\[\]]|(?<!\S)#|#(?!\S)|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;))", r"\\\1", _flat(value))
 
 
 def _value(value: Any) -> str:
