@@ -24,8 +24,9 @@ OPSET = 17
 # ValueInfoProto.name. Wire type 2 is a length and then so many bytes.
 _GRAPH, _NODE, _OUTPUT, _NODE_INPUT, _NODE_OUTPUT, _NODE_KIND, _NAME = 7, 1, 12, 1, 2, 4, 1
 _LENGTH = 2
-# ModelProto.functions; FunctionProto.node; GraphProto.initializer, sparse_initializer; SparseTensorProto.values, indices
-# NodeProto.attribute; AttributeProto.t, tensors; sparse_tensor, sparse_tensors; g, graphs; TensorProto.external_data.
+# ModelProto.functions; FunctionProto.node; GraphProto.initializer, sparse_initializer; SparseTensorProto.values,
+# indices; NodeProto.attribute; AttributeProto.t, tensors; sparse_tensor, sparse_tensors; g, graphs;
+# TensorProto.external_data.
 _FUNCTION, _FUNCTION_NODE = 25, 7
 _INITIALIZER, _SPARSE, _SPARSE_VALUES, _SPARSE_INDICES = 5, 15, 1, 2
 _ATTRIBUTE, _ATTRIBUTE_TENSORS, _ATTRIBUTE_SPARSE, _ATTRIBUTE_GRAPHS = 5, (5, 10), (22, 23), (6, 11)

@@ -18,4 +18,4 @@ def text(value: Any) -> str:
 
 def code(value: Any) -> str:
     """Text as code; grave accents would end it, and become apostrophes."""
-    return f"`{flat(value).replace('`', "'")}`"
+    return "`" + flat(value).replace("`", "'") + "`"
