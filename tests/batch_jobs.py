@@ -33,6 +33,8 @@ class Job:
             raise OutputError(f"{task.path}: the disk is full.")
         elif kind == "bug":
             raise ValueError("seven")
+        elif kind == "memory":
+            raise MemoryError
         with outputs.whole(self.out / f"{task.place}.txt") as file:
             file.write(b"half of ")
             file.flush()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,32 @@ def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="nothing can be written there"):
         outputs.prepare_folder(tmp_path / "file" / "b")
+
+
+def leftover(folder: Path, process: int) -> Path:
+    path = outputs.temporary(folder / "talk.csv")
+    path = path.with_name(path.name.replace(f".{os.getpid()}.part", f".{process}.part"))
+    path.write_text("half")
+    return path
+
+
+def test_a_leftover_of_a_dead_process_that_nobody_reaped_is_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        status = Path(f"/proc/{dead.pid}/status")
+        while "State:\tZ" not in status.read_text():
+            time.sleep(0.01)
+        leftover(tmp_path, dead.pid)
+        assert outputs.remove_leftovers(tmp_path, time.time() + 1) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_that_another_process_has_now_keeps_no_leftover(tmp_path: Path) -> None:
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        path = leftover(tmp_path, other.pid)
+        assert outputs.remove_leftovers(tmp_path, time.time() + 1) == 0, "it may be its own"
+        os.utime(path, (0, 0))  # long before that process began
+        assert outputs.remove_leftovers(tmp_path, time.time() + 1) == 1
+    finally:
+        other.kill()
+        other.wait()

@@ -12,7 +12,7 @@ import cv2
 
 from .. import __version__, registry
 from ..annotate import Annotator, Progress, Settings
-from ..errors import InputError, OutputError, UsageError
+from ..errors import HsemotionError, InputError, OutputError, UsageError
 from ..formats import sidecar
 from ..networks import trained
 from ..outputs import prepare_folder
@@ -83,8 +83,14 @@ class Job:
             prepare_folder(folder)
         except UsageError as error:  # it could be written to when the batch began, and perhaps can be again
             raise OutputError(str(error)) from error
-        summary = self._annotator.annotate(Path(task.path), folder, task.name, report)
         place = folder / f"{task.name}.json"
+        earlier = _written(place)
+        try:
+            summary = self._annotator.annotate(Path(task.path), folder, task.name, report)
+        except HsemotionError:
+            if _changed(task, before) and _written(place) != earlier:
+                place.unlink(missing_ok=True)  # the overlay failed, but the table had been written already
+            raise
         if _changed(task, before):
             place.unlink(missing_ok=True)  # without it nobody takes the table for one of the whole video
             raise InputError(f"{task.path}: it was changed while it was read; run again when it is complete.")
@@ -114,6 +120,14 @@ def opened(order: Order, progress: Any) -> Iterator[Job]:
     settings = dataclasses.replace(settings, running=dataclasses.replace(settings.running, progress=progress))
     with Annotator(settings) as annotator:
         yield Job(annotator, order.out)
+
+
+def _written(place: Path) -> int | None:
+    """When a file was written, in nanoseconds; None if there is none."""
+    try:
+        return place.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _changed(task: Task, before: Stamp) -> bool:
