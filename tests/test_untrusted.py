@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -309,3 +311,46 @@ def test_a_folder_or_picture_that_cannot_be_read_says_so(tmp_path: Path) -> None
         read_picture(tmp_path / "1.png")
     with pytest.raises(InputError, match="gone: cannot be read"):
         Pictures(tmp_path / "gone", 30)
+
+
+@pytest.mark.parametrize("name", ["..", "../a", "a/../b", "/etc", "a\\b", "."])
+def test_a_name_in_a_list_leads_nowhere(tmp_path: Path, name: str) -> None:
+    (tmp_path / "pictures.txt").write_text(f"a/00001.jpg\n{name}/00001.jpg\n")
+    with pytest.raises(InputError, match="line 2"):
+        lists.read(tmp_path / "pictures.txt", TRACKS["va"])
+    (tmp_path / "videos.txt").write_text(f"a\n{name}\n")
+    with pytest.raises(InputError, match="line"):
+        lists.read(tmp_path / "videos.txt", TRACKS["va"])
+
+
+def test_every_promise_names_a_test_that_is_there() -> None:
+    root = Path(__file__).parent.parent
+    text = (root / "SECURITY.md").read_text()
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", text)
+    promises = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    assert all("`tests/" in line for line in promises)
+    for file, test in named:
+        assert f"def {test}(" in (root / file).read_text(), f"{file}::{test}"
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("x", "1e999"),
+        ("x", "9" * 400),
+        ("frame", "2.5"),
+        ("frame", "null"),
+        ("w", '"wide"'),
+        ("expression", "7"),
+        ("y", "[]"),
+    ],
+)
+def test_a_cell_of_another_type_is_named(smile: Path, tmp_path: Path, name: str, cell: str) -> None:
+    row = {column.name: None for column in schema.COLUMNS} | {"frame": 0, "time": 0.0}
+    text = json.dumps(row)
+    table = tmp_path / "t.jsonl"
+    table.write_text(re.sub(rf'"{name}": [^,}}]+', lambda _: f'"{name}": {cell}', text) + "\n")
+    done = invoke("render", smile, table, "-o", tmp_path / "o.mp4")
+    assert done.exit_code == 4, done.stderr
+    assert "t.jsonl: not a table made by annotate" in done.stderr
+    assert not (tmp_path / "o.mp4").exists()

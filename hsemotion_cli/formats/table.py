@@ -173,7 +173,16 @@ def read_blocks(path: Path) -> Iterator[Block]:
         for block in _READERS[suffix](path):
             _check_cells(block)
             yield block
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, RecursionError, csv.Error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        NotImplementedError,
+        RecursionError,
+        csv.Error,
+    ) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path}: not a table made by annotate ({reason}).") from error
 
@@ -285,7 +294,9 @@ def _check_cells(block: Block) -> None:
         if wrong := kinds - allowed - ({type(None)} if name != "frame" else set()):
             raise ValueError(f"the column {name} holds a {min(kind.__name__ for kind in wrong)}")
         if name in _DECIMALS and not all(v is None or math.isfinite(v) for v in values):
-            block[name] = [v if v is None or math.isfinite(v) else _none(name, v) for v in values]
+            if any(v is not None and math.isinf(v) for v in values):
+                raise ValueError(f"the column {name} holds a number that is not finite")
+            block[name] = [None if v is None or math.isnan(v) else v for v in values]
 
 
 def _whole(name: str, value: float) -> int | None:
@@ -294,12 +305,6 @@ def _whole(name: str, value: float) -> int | None:
     if not value.is_integer():
         raise ValueError(f"the column {name} holds {value}")
     return int(value)
-
-
-def _none(name: str, value: float) -> None:
-    """An empty cell for nan; what is infinite is no number of ours."""
-    if not math.isnan(value):
-        raise ValueError(f"the column {name} holds {value}")
 
 
 def _by_column(rows: list[dict[str, Any]]) -> Block:
