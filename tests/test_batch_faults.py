@@ -344,6 +344,7 @@ def test_a_file_in_the_way_fails_one_video_and_is_tried_twice(study: Path, tmp_p
     assert done.returncode == 3, done.stderr
     failed = {record["output"]: record for record in journal.read(tmp_path / "failures.jsonl")}
     assert failed.keys() == {"b/clip", "b/two"}
+    assert {(record["attempts"], record["error"]) for record in failed.values()} == {(2, "OutputError")}
     assert {path.name for path in tmp_path.glob("*.csv")} == {"three.csv", "four.csv"}
 
 
