@@ -124,7 +124,8 @@ class VideoFile:
                 report.corrupt += picture.is_corrupt
                 if sampling.end is not None and time >= sampling.end:
                     return
-                check_size(self.path, *_displayed_size(picture.width, picture.height, 90, aspect))
+                height, width = _displayed_size(picture.height, picture.width, 0, aspect)
+                check_size(self.path, width, height)  # it may change from frame to frame
                 # A cut at a frame that is not analysed counts for the next one that is.
                 cut |= scenes.cuts(_luma(picture))
                 if choose(index, time):
