@@ -6,7 +6,7 @@ A frame travels through these files, in this order:
     timeline -> refine (recipe, smooth) -> formats/ table, archive, sidecar -> render (painter, drawing, stamps)
 
 annotate wires them together for one video. A network comes through networks/ cards -> weights -> checkpoints
-(pickles) -> conversion (architectures) -> engines (onnx_graphs) -> model.
+(pickles) -> conversion (architectures) -> engines (onnx_graphs, lean) -> model.
 """
 
 __version__ = "0.1.0"

@@ -323,6 +323,8 @@ def _tensor(name: str, values: np.ndarray, kind: int) -> bytes:
 def export(network: Network, size: int, target: Path, fold: bool = True) -> None:
     """Write a network as an ONNX graph: "input" (n, 3, size, size) -> "scores", "embeddings".
 
+    Its layers are those of ``lean``.
+
     Args:
         fold: multiply normalisations into the kernels before them.
 
@@ -331,13 +333,15 @@ def export(network: Network, size: int, target: Path, fold: bool = True) -> None
     """
     import torch
 
+    from .lean import lean
+
     with warnings.catch_warnings():
         # The exporter that traces is the older one. It is used because it needs no further packages and is the
         # faster; its warnings are that a newer one exists, and that shapes are fixed, which they are meant to be.
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                network,
+                lean(network),
                 (torch.zeros(2, 3, size, size),),
                 str(target),
                 dynamo=False,
