@@ -152,7 +152,7 @@ Fps = Annotated[float | None, typer.Option(help="Analyse at most so many frames 
 DetThreshold = Annotated[float, typer.Option(help="Detector confidence from which a face counts.")]
 Overlay = Annotated[bool, typer.Option("--overlay", help="Also write NAME.overlay.mp4.")]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks run.")]
-Backend = Annotated[str, typer.Option(metavar="auto|onnx|torch", help="What runs networks.")]
+Backend = Annotated[str, typer.Option(metavar="auto|onnx|openvino|torch", help="What runs networks.")]
 Precision = Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="Of networks; less than fp32 changes scores.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU cores to use.", show_default="all")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model (also HSEMOTION_OFFLINE=1).")]

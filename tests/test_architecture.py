@@ -16,7 +16,7 @@ LAYERS = (
     "errors domain tasks interrupts clock memory machine headers",
     "flow outputs source scenes schema stamps truth metrics compound abaw.challenges",
     "networks.cards networks.pickles networks.architectures",
-    "pictures canvas crops drawing heads networks.checkpoints networks.lean",
+    "pictures canvas crops drawing heads networks.checkpoints networks.lean networks.vino",
     "networks.onnx_graphs",
     "video painter networks.conversion",
     "audio networks.trained",
@@ -105,7 +105,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.partition("LOADED ")[2].split())
     assert "typer" in loaded
-    heavy = {"numpy", "cv2", "av", "mediapipe", "pandas", "scipy", "pyarrow", "onnxruntime", "torch", "PIL"}
+    heavy = {"numpy", "cv2", "av", "mediapipe", "pandas", "scipy", "pyarrow", "onnxruntime", "openvino", "torch", "PIL"}
     assert not heavy & loaded
 
 

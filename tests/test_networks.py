@@ -398,10 +398,12 @@ def test_a_cached_checkpoint_is_used_before_a_graph_is_fetched(
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"backend": "tensorflow"}, UsageError, "unknown backend 'tensorflow': choose from auto, onnx, torch"),
+        ({"backend": "tensorflow"}, UsageError, "unknown backend 'tensorflow': choose from auto, onnx, openvino"),
         ({"device": "gpu"}, UsageError, "unknown device 'gpu': choose auto, cpu, cuda or cuda:N"),
         ({"device": "cuda:x"}, UsageError, "unknown device 'cuda:x'"),
         ({"device": "cuda", "backend": "onnx"}, UsageError, "--backend onnx runs on the CPU"),
+        ({"device": "cuda", "backend": "openvino"}, UsageError, "--backend openvino runs on the CPU"),
+        ({"precision": "fp16", "backend": "openvino"}, UsageError, "the openvino backend computes in fp32 or bf16"),
         ({"precision": "int8"}, UsageError, "unknown precision 'int8': choose from fp32, bf16, fp16"),
         ({"precision": "bf16", "backend": "onnx"}, UsageError, "--precision bf16 needs --backend torch"),
         ({"resize": "nearest"}, UsageError, "unknown resize rule 'nearest'"),

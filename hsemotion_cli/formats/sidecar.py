@@ -21,7 +21,7 @@ from ..source import DecodeReport
 from ..timeline import Timeline
 from ..video import Source
 
-_LIBRARIES = ("numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime", "torch", "timm")
+_LIBRARIES = ("numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime", "openvino", "torch", "timm")
 
 
 def describe(

@@ -1,6 +1,6 @@
-"""What runs a network: normalised faces in, raw scores and embeddings out; ONNX Runtime or torch.
+"""What runs a network: normalised faces in, raw scores and embeddings out; ONNX Runtime, OpenVINO or torch.
 
-Both engines compute in float32 unless a reduced precision is asked for, and an exported graph is only used once
+All of them compute in float32 unless a reduced precision is asked for, and an exported graph is only used once
 it has given the same probabilities as torch.
 """
 
@@ -10,7 +10,7 @@ import importlib.metadata
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import ModelUnavailable, OutputError, UsageError
 from ..outputs import guarded, replacing
 from ..registry import ModelCard
-from . import conversion, onnx_graphs, trained, weights
+from . import conversion, onnx_graphs, trained, vino, weights
 from .cards import NetworkSpec
 
 if TYPE_CHECKING:
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-BACKENDS = ("auto", "onnx", "torch")
+BACKENDS = ("auto", "onnx", "openvino", "torch")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 PARITY = 1e-4
-"""Largest difference of any probability between an exported graph and torch with which the graph is trusted."""
+"""Largest difference of any probability from the reference with which what computes in float32 is trusted.
+
+The reference of a graph that is exported here is torch, that of OpenVINO the same graph in ONNX Runtime.
+"""
 
 
 SCORES_AND_EMBEDDINGS = ("scores", "embeddings")
@@ -43,10 +46,10 @@ class ExportDiffers(ModelUnavailable):
 
 
 class Engine(Protocol):
-    """A network that is ready.
+    """A network that is ready; it may be called from several threads at once.
 
     Attributes:
-        backend: "onnx" or "torch".
+        backend: "onnx", "openvino" or "torch".
         device: "cpu", "cuda" or "cuda:N".
         batch: faces that are worth giving it at once.
     """
@@ -56,8 +59,22 @@ class Engine(Protocol):
     batch: int
 
     def __call__(self, images: Floats) -> tuple[Floats, Floats]:
-        """(n, 3, size, size) -> raw scores (n, outputs), embeddings (n, d)."""
+        """(n, 3, size, size), n > 0 -> raw scores (n, outputs), embeddings (n, d)."""
         ...
+
+
+class Graph(NamedTuple):
+    """An ONNX graph that may be run.
+
+    Attributes:
+        model: serialised.
+        outputs: names of its scores and of its embeddings.
+        path: of the file that it was read from, for messages.
+    """
+
+    model: bytes
+    outputs: tuple[str, str]
+    path: Path
 
 
 def softmax(logits: Floats) -> Floats:
@@ -143,7 +160,7 @@ def resolve_device(device: str, backend: str) -> str:
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:N"; "auto" is the GPU where torch can use one, else the CPU.
-        backend: of ``BACKENDS``; "onnx" runs on the CPU.
+        backend: of ``BACKENDS``; "onnx" and "openvino" run on the CPU.
 
     Raises:
         UsageError: there is no such device, or the backend does not run on it.
@@ -152,10 +169,11 @@ def resolve_device(device: str, backend: str) -> str:
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
         raise UsageError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N.")
-    if kind == "cpu" or (kind == "auto" and (backend == "onnx" or not _may_have_cuda())):
+    of_graphs = backend in ("onnx", "openvino")
+    if kind == "cpu" or (kind == "auto" and (of_graphs or not _may_have_cuda())):
         return "cpu"
-    if backend == "onnx":
-        raise UsageError("--backend onnx runs on the CPU: use --device cpu, or --backend torch for the GPU.")
+    if of_graphs:
+        raise UsageError(f"--backend {backend} runs on the CPU: use --device cpu, or --backend torch for the GPU.")
     count = _cuda_devices(needed=kind == "cuda")
     if kind == "auto":
         return "cuda" if count else "cpu"
@@ -194,12 +212,13 @@ def start(
 ) -> tuple[Engine, Path]:
     """Get the weights of a network and make it ready.
 
-    On the CPU "auto" is ONNX Runtime, on a GPU torch. ONNX Runtime uses the authors' graph where they published
-    one, else one that is exported from our module once; torch uses the authors' checkpoint. What is in the cache
-    already comes first. A card that was read from a trained file has its weights there, and perhaps a graph beside it.
+    On the CPU "auto" is ONNX Runtime, on a GPU torch; OpenVINO must be asked for. ONNX Runtime and OpenVINO use the
+    authors' graph where they published one, else one that is exported from our module once; torch uses the authors'
+    checkpoint. What is in the cache already comes first. A card that was read from a trained file has its weights
+    there, and perhaps a graph beside it.
 
     Args:
-        precision: of ``PRECISIONS``; anything but "fp32" is torch's autocast and changes scores.
+        precision: of ``PRECISIONS``; anything but "fp32" is torch's autocast, or OpenVINO's "bf16", and changes scores.
         offline: never touch the network.
         path: a weight file that the user has, instead of the published ones or the trained one.
         threads: of the CPU; None leaves it to the backend.
@@ -218,26 +237,29 @@ def start(
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: choose from {', '.join(PRECISIONS)}.")
     if precision != "fp32" and backend == "onnx":
-        raise UsageError(f"--precision {precision} needs --backend torch: the onnx backend computes in fp32.")
+        raise UsageError(
+            f"--precision {precision} needs --backend torch or openvino: the onnx backend computes in fp32."
+        )
     device = resolve_device(device, backend)
-    wanted = "torch" if device != "cpu" or precision != "fp32" or backend == "torch" else "onnx"
-    source = _source(card, wanted, offline, path, progress)
-    if wanted == "onnx" and source == card.path and (graph := trained.graph(source)) is not None:
-        return _own_graph(source, graph, spec, threads), source
-    if source.suffix.lower() == ".onnx":
-        if wanted == "torch":
-            raise UsageError(f"{source}: an ONNX file needs --backend onnx, on the CPU and in fp32.")
-        return _published(source, spec, threads), source
-    if wanted == "onnx":
+    if backend == "openvino":
+        vino.check(precision)
+    by_torch = backend == "torch" or device != "cpu" or (precision != "fp32" and backend != "openvino")
+    source = _source(card, by_torch, offline, path, progress)
+    if not by_torch:
         try:
-            return _exported(card, source, threads), source
+            graph = _graph(card, source, threads)
+            return _run(graph, spec, backend, precision, threads), source
         except ExportDiffers:
-            if backend == "onnx":
+            if backend != "auto":
                 raise
+    elif source.suffix.lower() == ".onnx":
+        raise UsageError(f"{source}: an ONNX file needs --backend onnx, on the CPU and in fp32.")
     return TorchEngine(_network(card, source), device, precision, threads), source
 
 
-def _source(card: ModelCard, wanted: str, offline: bool, path: Path | None, progress: weights.Progress | None) -> Path:
+def _source(
+    card: ModelCard, by_torch: bool, offline: bool, path: Path | None, progress: weights.Progress | None
+) -> Path:
     """The weight file to start from."""
     path = path or card.path
     if path is not None:
@@ -250,30 +272,48 @@ def _source(card: ModelCard, wanted: str, offline: bool, path: Path | None, prog
             f"the weights of {card.name} are not published: bring a file of your own, as --model {card.name}=FILE."
         )
     # The published graph needs no torch; a checkpoint that is there already is no reason to fetch a graph.
-    kinds = ("onnx", "pt", "pth") if wanted == "onnx" else ("pt", "pth")
+    kinds = ("pt", "pth") if by_torch else ("onnx", "pt", "pth")
     fitting = sorted((file for file in files if file.kind in kinds), key=lambda file: kinds.index(file.kind))
     here = [file for file in fitting if weights.place(file).exists()]
     return weights.ensure((here or fitting)[0], offline, progress)
 
 
-def _published(path: Path, spec: NetworkSpec, threads: int | None) -> OnnxEngine:
+def _graph(card: ModelCard, source: Path, threads: int | None) -> Graph:
+    """The graph that a weight file is, has beside it, or is exported to.
+
+    Raises:
+        ExportDiffers: it was exported now and does not give what torch gives.
+    """
+    if source == card.path and (graph := trained.graph(source)) is not None:
+        return Graph(graph, SCORES_AND_EMBEDDINGS, trained.graph_path(source))
+    if source.suffix.lower() != ".onnx":
+        exported = _exported(card, source, threads)
+        return Graph(exported.read_bytes(), SCORES_AND_EMBEDDINGS, exported)
     try:
-        engine = OnnxEngine(*onnx_graphs.with_embeddings(path.read_bytes()), threads)
-        _check_columns(engine, spec)
+        return Graph(*onnx_graphs.with_embeddings(source.read_bytes()), source)
     except OSError as error:
-        raise ModelUnavailable(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise ModelUnavailable(f"{source}: cannot be read ({error.strerror or error}).") from error
     except ModelUnavailable as error:
-        raise type(error)(f"{path}: {error}") from error
-    return engine
+        raise ModelUnavailable(f"{source}: {error}") from error
 
 
-def _own_graph(path: Path, graph: bytes, spec: NetworkSpec, threads: int | None) -> OnnxEngine:
-    """The graph that lies beside a trained file."""
+def _run(graph: Graph, spec: NetworkSpec, backend: str, precision: str, threads: int | None) -> Engine:
+    """What runs a graph, after it has seen a blank face; OpenVINO in float32 also after a comparison."""
     try:
-        engine = OnnxEngine(graph, SCORES_AND_EMBEDDINGS, threads)
-        _check_columns(engine, spec)
+        reference = OnnxEngine(graph.model, graph.outputs, threads)
+        _check_columns(reference, spec)
+        if backend != "openvino":
+            return reference
+        engine = vino.OpenVinoEngine(graph.model, graph.outputs, spec.size, precision, threads)
     except ModelUnavailable as error:
-        raise type(error)(f"{trained.graph_path(path)}: {error}") from error
+        raise type(error)(f"{graph.path}: {error}") from error
+    # What OpenVINO makes of a graph depends on its version and on the CPU, so this is not kept from run to run.
+    difference = _difference(engine, reference, spec)
+    if precision == "fp32" and not difference < PARITY:
+        raise ModelUnavailable(
+            f"{graph.path}: OpenVINO differs from ONNX Runtime by {difference:.1e} in a probability (at most "
+            f"{PARITY:.0e} is allowed); use --backend onnx."
+        )
     return engine
 
 
@@ -303,7 +343,7 @@ def _converted(card: ModelCard, source: Path) -> Path:
     return target
 
 
-def _exported(card: ModelCard, source: Path, threads: int | None) -> OnnxEngine:
+def _exported(card: ModelCard, source: Path, threads: int | None) -> Path:
     """The graph exported from a checkpoint, exported and compared with torch now if it is not there."""
     spec = conversion.spec_of(card)
     target = weights.derived(f"{card.name}.{_digest(source)[:16]}.onnx")
@@ -317,7 +357,7 @@ def _exported(card: ModelCard, source: Path, threads: int | None) -> OnnxEngine:
             difference = _checked(partial, network, spec, card.name, threads)
             os.replace(partial, target)
         _stamp(target, source=source.name, largest_difference_from_torch=difference)
-    return OnnxEngine(target.read_bytes(), SCORES_AND_EMBEDDINGS, threads)
+    return target
 
 
 def export_half(network: Network, spec: NetworkSpec, target: Path) -> str:
@@ -363,13 +403,18 @@ def _checked(graph: Path, network: Network, spec: NetworkSpec, name: str, thread
 
 
 def _parity(engine: Engine, network: Network, spec: NetworkSpec) -> float:
+    """How far an engine is from torch."""
+    return _difference(engine, TorchEngine(network, "cpu"), spec)
+
+
+def _difference(engine: Engine, reference: Engine, spec: NetworkSpec) -> float:
     """Largest difference of a probability, or of valence and arousal, on fixed random pictures."""
     # Smooth as faces are: on pure noise, which no training has seen, rounding alone can move scores.
     noise = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     pictures = [cv2.resize(picture, (spec.size, spec.size)).transpose(2, 0, 1) for picture in noise]
     images = np.ascontiguousarray(pictures, np.float32)
-    ours, reference = _delivered(engine(images)[0], spec), _delivered(TorchEngine(network, "cpu")(images)[0], spec)
-    return float(np.abs(ours - reference).max())
+    ours, theirs = (_delivered(each(images)[0], spec) for each in (engine, reference))
+    return float(np.abs(ours - theirs).max())
 
 
 def _delivered(scores: Floats, spec: NetworkSpec) -> Floats:

@@ -46,9 +46,7 @@ def _joined(mixed: MixedDepthwise) -> nn.Conv2d:
     """
     convolutions = list(mixed.mixed_depthwise_conv)
     size, channels = max(layer.kernel_size[0] for layer in convolutions), sum(mixed.split)
-    joined = nn.Conv2d(
-        channels, channels, size, convolutions[0].stride, padding=size // 2, groups=channels, bias=False
-    )
+    joined = nn.Conv2d(channels, channels, size, convolutions[0].stride, padding=size // 2, groups=channels, bias=False)
     kernels = [functional.pad(layer.weight, [(size - layer.kernel_size[0]) // 2] * 4) for layer in convolutions]
     joined.weight = nn.Parameter(torch.cat(kernels), requires_grad=False)
     return joined

@@ -91,11 +91,11 @@ class NetworkModel:
 
     Args:
         card: of the family "network".
-        backend: "auto", "onnx" or "torch".
+        backend: "auto", "onnx", "openvino" or "torch".
         device: "auto", "cpu", "cuda" or "cuda:N"; what cannot be had is an error.
         offline: never touch the network.
         path: a weight file of the user's, instead of the published one.
-        precision: "fp32", or "bf16" or "fp16" for torch's autocast.
+        precision: "fp32", or "bf16" or "fp16" for torch's autocast, or "bf16" for OpenVINO.
         threads: CPU threads; None leaves it to the backend.
         resize: a rule of ``RESIZE_RULES`` instead of the training's ("cv2-bilinear" repeats emotiefflib's onnx
             engine).
