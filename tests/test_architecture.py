@@ -17,7 +17,7 @@ LAYERS = (
     "flow outputs source scenes schema stamps truth metrics compound abaw.challenges",
     "networks.cards networks.pickles networks.architectures",
     "pictures canvas crops drawing heads networks.checkpoints networks.lean networks.vino",
-    "networks.onnx_graphs",
+    "networks.onnx_graphs networks.device_faces",
     "video painter networks.conversion",
     "audio networks.trained",
     "registry",

@@ -424,11 +424,71 @@ def test_a_gpu_that_cannot_be_had_is_an_error(files: dict[str, Path], monkeypatc
     assert NetworkModel(card(SMALL), device="auto", path=files[SMALL]).engine.device == "cpu"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_the_gpu_gives_what_the_cpu_gives(files: dict[str, Path]) -> None:
-    images = published.faces(3)
-    on_gpu = NetworkModel(card(SMALL), device="cuda", path=files[SMALL])
-    np.testing.assert_allclose(on_gpu.infer(images)[0], expected(SMALL, images)[0], atol=1e-2)
+def test_the_device_resizes_and_normalises_as_pillow_does() -> None:
+    from hsemotion_cli.networks import device_faces
+
+    rng = np.random.default_rng(2)
+    shapes = [(1, 1), (3, 900), (900, 3), (450, 449), (300, 100), (100, 300), (112, 300), (300, 112)]
+    for name in ("enet_b0_8_best", "mbf_va_mtl", "mt-mobilefacenet"):
+        spec = card(name).network
+        # Pillow chooses the order of its passes at these, if it does choose.
+        edges = [(2 * width - spec.size + more, width) for width in (230, 260) for more in (0, 1)]
+        random = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in (*shapes, *edges, (spec.size, spec.size))]
+        pictures = [*published.faces(12, seed=1), *random]
+        ours = device_faces.DeviceFaces(spec, "cpu")(pictures).numpy()
+        np.testing.assert_array_equal(ours, networks.prepared(pictures, spec, "pil-bilinear"))
+
+
+def test_pictures_are_taken_in_parts_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hsemotion_cli.networks import device_faces
+
+    pictures, spec = published.faces(9, seed=2), card(SMALL).network
+    together = device_faces.DeviceFaces(spec, "cpu")(pictures)
+    monkeypatch.setattr(device_faces, "PIXELS", 200_000)
+    assert list(device_faces._parts([])) == []
+    parts = list(device_faces._parts(pictures))
+    assert [picture.shape for part in parts for picture in part] == [picture.shape for picture in pictures]
+    assert 2 < len(parts) < 9 or max(len(part) for part in parts) > 1
+    for part in parts:
+        padded = len(part) * max(p.shape[0] for p in part) * max(p.shape[1] for p in part)
+        assert padded <= 200_000 or len(part) == 1
+    assert torch.equal(device_faces.DeviceFaces(spec, "cpu")(pictures), together)
+
+
+def test_torch_takes_faces_that_are_on_its_device(files: dict[str, Path]) -> None:
+    from hsemotion_cli.networks import device_faces
+
+    model = NetworkModel(card(SMALL), "torch", "cpu", path=files[SMALL])
+    images = published.faces(4, seed=3)
+    on_device = device_faces.DeviceFaces(model.spec, "cpu")(images)
+    for ours, from_numpy in zip(model.engine(on_device), model.engine(on_device.numpy()), strict=True):
+        np.testing.assert_array_equal(ours, from_numpy)
+    np.testing.assert_allclose(model.engine(on_device)[0], model.infer(images)[0], atol=1e-4)
+
+
+def test_a_gpu_without_memory_enough_is_said(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = NetworkModel(card(SMALL), "torch", "cpu", path=files[SMALL]).engine
+
+    def full(images: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("what a GPU says that is full")
+
+    monkeypatch.setattr(engine.network, "look", full)
+    with pytest.raises(ModelUnavailable, match="memory is too small for 2 faces at once; give --precision fp16"):
+        engine(np.zeros((2, 3, 112, 112), np.float32))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 0.1)])
+def test_the_gpu_gives_what_the_cpu_gives(files: dict[str, Path], precision: str, tolerance: float) -> None:
+    images = published.faces(200)  # more than one batch
+    on_gpu = NetworkModel(card(SMALL), device="cuda", path=files[SMALL], precision=precision)
+    batch = on_gpu._prepared(images[:3])
+    assert batch.is_cuda
+    np.testing.assert_array_equal(batch.cpu().numpy(), networks.prepared(images[:3], on_gpu.spec, "pil-bilinear"))
+    exact = torch.from_numpy(networks.prepared(images, on_gpu.spec, "pil-bilinear"))
+    with torch.inference_mode():
+        expected_scores = published.network(card(SMALL))(exact)[0].numpy()
+    np.testing.assert_allclose(on_gpu.infer(images)[0], expected_scores, atol=tolerance)
 
 
 def test_reduced_precision_is_near_and_only_on_request(files: dict[str, Path]) -> None:

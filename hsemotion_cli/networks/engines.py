@@ -23,6 +23,8 @@ from . import conversion, onnx_graphs, trained, vino, weights
 from .cards import NetworkSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .architectures import Network
 
 Floats = NDArray[np.float32]
@@ -36,6 +38,9 @@ PARITY = 1e-4
 The reference of a graph that is exported here is torch, that of OpenVINO the same graph in ONNX Runtime.
 """
 
+
+GPU_BATCH = 128
+"""Faces at once on a GPU, at most."""
 
 SCORES_AND_EMBEDDINGS = ("scores", "embeddings")
 """The outputs of every graph that is exported here."""
@@ -127,7 +132,10 @@ class OnnxEngine:
 
 
 class TorchEngine:
-    """A torch module: the reference; on the CPU or a CUDA device."""
+    """A torch module: the reference; on the CPU or a CUDA device.
+
+    How many threads it computes with on the CPU is a setting of the whole process.
+    """
 
     backend = "torch"
 
@@ -137,22 +145,35 @@ class TorchEngine:
         self.torch = torch
         self.device = device
         # On the CPU one at a time, as ``OnnxEngine``; a GPU would idle so, and there the last bits may differ.
-        self.batch = 64 if device.startswith("cuda") else 1
+        self.batch = GPU_BATCH if device.startswith("cuda") else 1
         self.reduced = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         if threads:
             torch.set_num_threads(threads)
+        if device.startswith("cuda") and self.reduced is None:
+            # Otherwise convolutions round what they multiply to ten bits on newer cards, and nobody asked for that.
+            torch.backends.cudnn.allow_tf32 = False
         self.network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
-    def __call__(self, images: Floats) -> tuple[Floats, Floats]:
+    def __call__(self, images: Floats | Tensor) -> tuple[Floats, Floats]:
+        """As ``Engine`` says; also with faces that are on the device already."""
         torch = self.torch
-        batch = torch.from_numpy(images).to(self.device).contiguous(memory_format=torch.channels_last)
+        batch = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+        if self.device.startswith("cuda") and not batch.is_cuda:
+            batch = batch.pin_memory()  # page-locked, so that copying it needs no help of the CPU
+        batch = batch.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         kind = self.device.partition(":")[0]
-        with torch.inference_mode(), torch.autocast(kind, self.reduced, enabled=self.reduced is not None):
-            embeddings = self.network.look(batch)
-        with torch.inference_mode():  # the head is small, and reduced precision would cost it most
-            embeddings = embeddings.float()
-            scores = self.network.score(embeddings)
-        return scores.cpu().numpy(), embeddings.cpu().numpy()
+        try:
+            with torch.inference_mode(), torch.autocast(kind, self.reduced, enabled=self.reduced is not None):
+                embeddings = self.network.look(batch)
+            with torch.inference_mode():  # the head is small, and reduced precision would cost it most
+                embeddings = embeddings.float()
+                scores = self.network.score(embeddings)
+            return scores.cpu().numpy(), embeddings.cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise ModelUnavailable(
+                f"--device {self.device}: its memory is too small for {len(batch)} faces at once; give --precision "
+                "fp16, or --device cpu."
+            ) from error
 
 
 def resolve_device(device: str, backend: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,8 +88,9 @@ def _placed(values: Floats, own: Sequence[str], all_of_them: Sequence[str]) -> F
 class NetworkModel:
     """A network of HSEmotion, DDAMFN, or one that was trained here.
 
-    The answer does not depend on the backend: both resize by the rule of the training, unless told otherwise.
+    The answer does not depend on the backend: all resize by the rule of the training, unless told otherwise.
     On the CPU a face gets bit for bit the same scores whatever faces come with it; on a GPU up to rounding.
+    It may be called from several threads at once.
 
     Args:
         card: of the family "network".
@@ -104,6 +107,7 @@ class NetworkModel:
     Attributes:
         card: as given.
         provenance: name and SHA-256 of the weight file, backend, device, precision and resize rule.
+        batch: faces that are worth giving it at once; more are taken in parts of so many.
 
     Raises:
         UsageError: the options do not go together.
@@ -129,6 +133,8 @@ class NetworkModel:
         if self.resize not in RESIZE_RULES:
             raise UsageError(f"unknown resize rule {self.resize!r}: choose from {', '.join(RESIZE_RULES)}.")
         self.engine, source = engines.start(card, backend, device, precision, offline, path, threads, progress)
+        self.batch = self.engine.batch
+        self._prepared = self._preparing()
         self.provenance = {
             "file": source.name,
             "sha256": weights.checksums(source)[0],
@@ -140,6 +146,14 @@ class NetworkModel:
 
     def __repr__(self) -> str:
         return f"NetworkModel({self.card.name}, {self.engine.backend} on {self.engine.device})"
+
+    def _preparing(self) -> Callable[[Sequence[Image]], Any]:
+        """What makes faces ready for the engine: on a GPU where that gives the same, else on the CPU."""
+        if self.engine.device.startswith("cuda") and self.resize == "pil-bilinear":
+            from .device_faces import DeviceFaces
+
+            return DeviceFaces(self.spec, self.engine.device)
+        return partial(prepared, spec=self.spec, rule=self.resize)
 
     def __call__(self, faces: Sequence[Face]) -> Scores:
         """Score faces; one without the crop that the network needs gets a row of nan."""
@@ -165,9 +179,9 @@ class NetworkModel:
         """
         raw = np.empty((len(images), self.spec.outputs), np.float32)
         embeddings = np.empty((len(images), self.spec.embedding_size), np.float32)
-        for start in range(0, len(images), self.engine.batch):
-            part = slice(start, start + self.engine.batch)
-            raw[part], embeddings[part] = self.engine(prepared(images[part], self.spec, self.resize))
+        for start in range(0, len(images), self.batch):
+            part = slice(start, start + self.batch)
+            raw[part], embeddings[part] = self.engine(self._prepared(images[part]))
         return raw, embeddings
 
 
