@@ -98,17 +98,20 @@ def temporary(path: Path) -> Path:
     name = path.name
     if len(os.fsencode(name)) > 120:  # the checksum tells talk.csv from talk.json where the end is cut off
         name = f"{name[:25]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
-    return path.with_name(f".{name}.{_host()}.{os.getpid()}.part")
+    return path.with_name(f".{name}.{machine_name()}.{os.getpid()}.part")
 
 
-def remove_leftovers(folder: Path, before: float, processes: Collection[int] | None = None) -> int:
-    """Remove the temporary files that dead processes of this machine left in a folder; returns how many.
+def remove_leftovers(
+    folder: Path, before: float, processes: Collection[int] | None = None, owner: str | None = None
+) -> int:
+    """Remove the temporary files that dead processes left in a folder; returns how many.
 
     Args:
         before: seconds since 1970; younger files stay.
         processes: only theirs, whether they still live or not; None for all that do not live.
+        owner: the ``machine_name`` of those processes; None for this one. Of others, nobody here knows what lives there.
     """
-    pattern = re.compile(rf"\..+\.{re.escape(_host())}\.(\d+)\.part", re.DOTALL)
+    pattern = re.compile(rf"\..+\.{re.escape(owner or machine_name())}\.(\d+)\.part", re.DOTALL)
     count = 0
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
@@ -145,7 +148,7 @@ def _lives(process: int, then: float) -> bool:
     return True
 
 
-def _host() -> str:
+def machine_name() -> str:
     """This machine's name, as a part of file names: several machines may write into one folder."""
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:30] or "-"
 
