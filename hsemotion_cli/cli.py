@@ -297,6 +297,17 @@ def batch(
         str | None,
         typer.Option(metavar="I/N", help="Only this share of the inputs, as 1/8 to 8/8.", show_default="all"),
     ] = None,
+    engine: Annotated[str, typer.Option(metavar="local|ray", help="This machine, or a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster; local starts one here.", show_default="auto"),
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-worker", help="GPUs of each Ray worker, as 0.25.", show_default="1 with --device cuda"
+        ),
+    ] = None,
     model: Model = None,
     head: HeadFiles = None,
     audio_head: AudioHead = None,
@@ -326,7 +337,7 @@ def batch(
     device: DeviceOption = "auto",
     precision: Precision = "fp32",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each worker.", show_default="cores / workers")
+        int | None, typer.Option(min=1, help="CPU threads of each worker.", show_default="cores / workers, 1 with Ray")
     ] = None,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -339,6 +350,8 @@ def batch(
     hsemotion batch 'study/*/cam1.mp4' @more.txt -o results --workers 8 --timeout 3600
 
     hsemotion batch study/ -o results --shard 3/8
+
+    hsemotion batch study/ -o results --engine ray --address head:6379
     """
     memory.settle()
     from .commands.batch import run
@@ -346,11 +359,11 @@ def batch(
     return run(
         inputs or [], out, lists=listed or [], recursive=recursive, extensions=extensions, dry_run=dry_run,
         overwrite=overwrite, fail_fast=fail_fast, retries=retries, timeout=timeout, workers=workers, shard=shard,
-        memory=gigabytes, quiet=quiet, as_json=json, threads=threads, model=model, head=head or [], recipe=recipe,
-        blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=threshold or [],
-        formats=format, overlay=overlay, faces=faces, start=start, end=end, fps=fps, every=every, crops=crops,
-        detector=detector, detect_every=detect_every, stride=stride,
-        image_fps=image_fps, min_face=min_face, det_threshold=det_threshold, batch_size=batch_size, backend=backend,
+        engine=engine, address=address, gpus=gpus, memory=gigabytes, quiet=quiet, as_json=json, threads=threads,
+        model=model, head=head or [], recipe=recipe, blend=blend, smooth=smooth, max_gap=max_gap,
+        interpolate=interpolate, thresholds=threshold or [], formats=format, overlay=overlay, faces=faces, start=start,
+        end=end, fps=fps, every=every, crops=crops, image_fps=image_fps, detector=detector, detect_every=detect_every,
+        stride=stride, min_face=min_face, det_threshold=det_threshold, batch_size=batch_size, backend=backend,
         device=device, precision=precision, offline=offline, audio_head=audio_head, audio_weights=audio_weights,
     )  # fmt: skip
 

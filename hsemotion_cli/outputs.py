@@ -109,7 +109,7 @@ def remove_leftovers(
     Args:
         before: seconds since 1970; younger files stay.
         processes: only theirs, whether they still live or not; None for all that do not live.
-        owner: the ``machine_name`` of those processes; None for this one. Of others, nobody here knows what lives there.
+        owner: the ``machine_name`` of those processes; None for this one. What lives on others is not known here.
     """
     pattern = re.compile(rf"\..+\.{re.escape(owner or machine_name())}\.(\d+)\.part", re.DOTALL)
     count = 0

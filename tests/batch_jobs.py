@@ -41,7 +41,7 @@ class Job:
             if kind == "hang" or (kind == "slow" and first):
                 time.sleep(3600)
             file.write(task.place.encode())
-        return {"frames": 2, "worker": os.getpid()}
+        return {"frames": 2, "worker": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
 
 @contextlib.contextmanager

@@ -52,8 +52,10 @@ LAYERS = (
     "batch.records batch.shards",
     "batch.places batch.order batch.locks batch.journal",
     "batch.finding batch.resume batch.engine",
-    "batch.annotating batch.worker",
-    "batch.local",
+    "batch.annotating batch.worker batch.crew",
+    "batch.process",
+    "batch.local batch.station",
+    "batch.cluster",
     "cli",
     "commands.console",
     "commands.annotate commands.extract commands.smooth commands.render commands.train_heads",
@@ -106,6 +108,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded = set(done.stderr.partition("LOADED ")[2].split())
     assert "typer" in loaded
     heavy = {"numpy", "cv2", "av", "mediapipe", "pandas", "scipy", "pyarrow", "onnxruntime", "openvino", "torch", "PIL"}
+    heavy |= {"ray"}
     assert not heavy & loaded
 
 

@@ -1,4 +1,7 @@
-"""What does the work, seen from outside: tasks in, outcomes out. ``local`` has the one that uses this machine."""
+"""What does the work, seen from outside: tasks in, outcomes out.
+
+``local`` has the one that uses this machine, ``cluster`` the one that uses many.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,11 @@ class Engine(Protocol):
     """Does tasks somewhere, in any order; use it as a context manager.
 
     Attributes:
+        workers: at most so many at once.
         settings: all that results depend on, as plain data, from the first worker; there as soon as it is entered.
     """
 
+    workers: int
     settings: dict[str, Any]
 
     def __enter__(self) -> Engine: ...

@@ -1,10 +1,11 @@
-"""``hsemotion batch``: many inputs -> tasks -> worker processes -> results, a manifest, and a list of what failed."""
+"""``hsemotion batch``: many inputs -> tasks -> workers -> results, a manifest, and a list of what failed."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import json
+import os
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from .. import machine
+from ..annotate import Settings
 from ..batch import journal
 from ..batch.annotating import OPENER, Order
 from ..batch.engine import Engine
@@ -64,7 +66,7 @@ def run(
     extensions: str | None = None, dry_run: bool = False, overwrite: bool = False, fail_fast: bool = False,
     retries: int = 1, timeout: float | None = None, workers: int | None = None, shard: str | None = None,
     memory: float = machine.USUAL_MEMORY, quiet: bool = False, as_json: bool = False, threads: int | None = None,
-    **annotating: Any,
+    engine: str = "local", address: str | None = None, gpus: float | None = None, **annotating: Any,
 ) -> int:  # fmt: skip
     """Annotate everything that is not done yet; returns the exit code.
 
@@ -75,28 +77,54 @@ def run(
         raise UsageError("nothing was named: give files, folders, patterns or lists.")
     if (timeout is not None and not timeout > 0) or not memory > 0:
         raise UsageError("--timeout and --memory take numbers above 0.")
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine}: choose local or ray.")
+    if engine == "local" and (address is not None or gpus is not None):
+        raise UsageError("--address and --gpus-per-worker are for --engine ray.")
+    if gpus is not None and not 0 <= gpus < float("inf"):
+        raise UsageError("--gpus-per-worker takes a number from 0 on, as 0.25 for four workers to a GPU.")
     cut = Shard.parse(shard) if shard else Shard()
     settings = chosen_settings(threads=threads, quiet=quiet, **annotating)
     finding = find(inputs, lists, Search(out, recursive, parse_suffixes(extensions), settings.crops))
     if not finding.tasks and not finding.faults:
         raise InputError("nothing to annotate was found: the lists are empty.")
     tasks = [task for task in finding.tasks if cut.has(task.place)]
-    count = min(workers or machine.usual_workers(memory), max(len(tasks), 1))
-    cores = threads or max(machine.cores() // count, 1)
-    running = dataclasses.replace(settings.running, threads=cores, progress=None)
-    order = Order(dataclasses.replace(settings, running=running), out)
-    engine = LocalEngine(
-        Setup(OPENER, order, cores), out, workers=count, timeout=timeout, retries=retries, fetching=fetching(quiet)
-    )
+    limits = {"timeout": timeout, "retries": retries, "fetching": fetching(quiet)}
+    if engine == "ray":
+        order = _order(settings, Path(os.path.abspath(out)), threads or 1)
+        device = settings.running.device
+        used = gpus if gpus is not None else float(device.startswith("cuda"))
+        hands = _ray(order, threads or 1, address=address, workers=workers, gpus=used, memory=memory, **limits)
+    else:
+        count = min(workers or machine.usual_workers(memory), max(len(tasks), 1))
+        cores = threads or max(machine.cores() // count, 1)
+        order = _order(settings, out, cores)
+        hands = LocalEngine(Setup(OPENER, order, cores), out, workers=count, **limits)
     with _stoppable():
         if dry_run:
-            return _tell(finding, cut, out, _dry_plan(engine, order, finding, tasks, cut, overwrite), as_json)
-        return _do(engine, order, finding, tasks, cut, count, overwrite, fail_fast, quiet, as_json)
+            return _tell(finding, cut, out, _dry_plan(hands, order, finding, tasks, cut, overwrite), as_json)
+        return _do(hands, order, finding, tasks, cut, overwrite, fail_fast, quiet, as_json)
+
+
+def _order(settings: Settings, out: Path, threads: int) -> Order:
+    running = dataclasses.replace(settings.running, threads=threads, progress=None)
+    return Order(dataclasses.replace(settings, running=running), out)
+
+
+def _ray(order: Order, threads: int, *, address: str | None, **options: Any) -> Engine:
+    try:
+        from ..batch.cluster import RayEngine
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--engine ray: {error}; pip install 'hsemotion-cli[ray]', on every machine of the cluster."
+        ) from error
+    setup = Setup(OPENER, order, threads)
+    return RayEngine(setup, order.out, address=address or os.environ.get("RAY_ADDRESS") or "auto", tell=say, **options)
 
 
 def _do(
-    engine: Engine, order: Order, finding: Finding, tasks: list[Task], cut: Shard, workers: int, overwrite: bool,
-    fail_fast: bool, quiet: bool, as_json: bool,
+    engine: Engine, order: Order, finding: Finding, tasks: list[Task], cut: Shard, overwrite: bool, fail_fast: bool,
+    quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     out, began = order.out, time.time()
     prepare_folder(out)
@@ -124,7 +152,7 @@ def _do(
         counts = {state: sum(o.state == state for o in settled) for state in ("done", "skipped", "failed")}
         print(json.dumps({"counts": {**counts, "left": left}, "results": lines}, indent=2))
     elif not quiet:
-        print_counts(settled, left, time.time() - began, workers)
+        print_counts(settled, left, time.time() - began, engine.workers)
     return _exit_code(settled)
 
 
