@@ -7,6 +7,7 @@ is tried again, and when, is decided as for the workers of one machine.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -277,7 +278,10 @@ def _connect(address: str) -> None:
     numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.getsignal(number) for number in numbers}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        # Ray has its processes everywhere look for modules in the working folder of this one, before all others: a
+        # folder of data is none of code.
+        with contextlib.chdir("/"):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         # What the machines of the cluster say of processes that died would be printed to where results go.
         ray._private.worker._worker_logs_enabled = False
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
