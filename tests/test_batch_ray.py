@@ -382,11 +382,9 @@ def test_killed_it_leaves_no_worker_and_goes_on_where_it_was(
     machines: Machines, study: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     nodes = machines.cluster.worker_nodes
-    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
-        process = subprocess.Popen(
-            batch(study, tmp_path, *on(machines), "-q"), stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-        )  # fmt: skip
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)):
+        command = batch(study, tmp_path, *on(machines), "-q")
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         wait_until(lambda p=process: [s for n in nodes for s in machines.busy(n)] or p.poll() is not None)
         stations = [station for node in nodes for station in machines.busy(node)]
         workers = [worker for station in stations for worker in children(station)]

@@ -24,7 +24,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ..errors import UsageError
+from ..errors import OutputError, UsageError
 from ..outputs import guarded, remove_leftovers, temporary
 from . import machine
 from .crew import GRACE, Crew, Fetching, Worker
@@ -38,6 +38,7 @@ _ANSWER = 5.0  # seconds in which a machine that works answers, beyond what it w
 _LOOK = 120.0  # seconds in which a machine must have looked around; it starts a process for that
 _PATIENCE = 10.0  # seconds without any worker after which a word is said
 _COUNT = 10.0  # seconds between two looks at how many workers the cluster holds
+_SILENT = 4  # such looks in vain after which the head is given up, before Ray ends this process without a word
 _SAMPLES = 100  # sources that every machine must see
 _HEAD = "node:__internal_head__"
 
@@ -58,6 +59,7 @@ class RayEngine(Crew):
     Raises:
         UsageError: on entering: there is no such cluster, it has no room, its machines do not share the output folder,
             or have not the same versions. When it runs: a machine does not see the sources.
+        OutputError: when it runs: the head of the cluster is gone.
         HsemotionError: on entering, whatever the first worker met with when it loaded its models.
     """
 
@@ -75,11 +77,13 @@ class RayEngine(Crew):
         self._surroundings = Surroundings(out, self._token.name, os.getcwd(), own)
         self._wrecks: list[_Remote] = []
         self._nodes: list[str] = []
+        self._head = ""
         self._counted = self._well = 0.0
+        self._silent = 0
 
     def __enter__(self) -> RayEngine:
         try:
-            _connect(self._address)
+            self._head = _connect(self._address)
             with guarded(self._token):
                 self._token.touch()
             found = self._look()
@@ -178,6 +182,17 @@ class RayEngine(Crew):
 
     def _count_room(self) -> None:
         self._counted = time.monotonic()
+        try:
+            _knock(self._head)
+        except OSError as error:
+            self._silent += 1
+            if self._silent >= _SILENT:
+                raise OutputError(
+                    f"the head of the cluster at {self._head} is gone ({error}); what was done is whole. Run the same "
+                    "again when the cluster is up."
+                ) from error
+            return
+        self._silent = 0
         if not self._fixed:
             self.workers = max(sum(self._fits(node["Resources"]) for node in _alive()), 1)
 
@@ -266,8 +281,8 @@ class _Remote(Worker):
             remove_leftovers(out.joinpath(self.folder), float("inf"), {self._process}, self._machine)
 
 
-def _connect(address: str) -> None:
-    """Join a cluster, or start one.
+def _connect(address: str) -> str:
+    """Join a cluster, or start one; returns the address of its head.
 
     Raises:
         UsageError: there is none, or it cannot be joined from here.
@@ -291,6 +306,7 @@ def _connect(address: str) -> None:
     finally:
         for number, handler in before.items():  # Ray puts its own in their place
             signal.signal(number, handler)
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def _check_address(address: str) -> None:
@@ -299,17 +315,22 @@ def _check_address(address: str) -> None:
         raise UsageError(
             f"--address {address}: give HOST:PORT as ray start --address takes it, on a machine of the cluster."
         )
-    host, colon, port = address.rpartition(":")
-    if not colon:
-        if address not in ("auto", "local"):
-            raise UsageError(f"--address {address}: give HOST:PORT, auto or local.")
+    if address in ("auto", "local"):
         return
+    if not address.rpartition(":")[2].isdigit():
+        raise UsageError(f"--address {address}: give HOST:PORT, auto or local.")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
-    except (OSError, ValueError, OverflowError) as error:
+        _knock(address)
+    except (OSError, OverflowError) as error:
         raise UsageError(
             f"--address {address}: nobody answers there ({error}); is the head of the cluster up?"
-        ) from None
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError if nobody answers at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
 
 
 def _alive() -> list[dict[str, Any]]:
