@@ -24,9 +24,9 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from .. import machine
 from ..errors import OutputError, UsageError
 from ..outputs import guarded, remove_leftovers, temporary
-from . import machine
 from .crew import GRACE, Crew, Fetching, Worker
 from .engine import Report
 from .process import KILLED

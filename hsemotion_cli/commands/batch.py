@@ -89,7 +89,7 @@ def run(
     if not finding.tasks and not finding.faults:
         raise InputError("nothing to annotate was found: the lists are empty.")
     tasks = [task for task in finding.tasks if cut.has(task.place)]
-    limits = {"timeout": timeout, "retries": retries, "fetching": fetching(quiet)}
+    limits: dict[str, Any] = {"timeout": timeout, "retries": retries, "fetching": fetching(quiet)}
     if engine == "ray":
         order = _order(settings, Path(os.path.abspath(out)), threads or 1)
         device = settings.running.device
