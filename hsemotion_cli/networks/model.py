@@ -45,10 +45,14 @@ def resized(image: Image, size: int, rule: str) -> Image:
 def prepared(images: Sequence[Image], spec: NetworkSpec, rule: str) -> Floats:
     """Faces of any size -> (n, 3, size, size) float32, normalised as the network expects it."""
     batch = np.empty((len(images), 3, spec.size, spec.size), np.float32)
-    mean, std = (np.array(values, np.float32) for values in (spec.mean, spec.std))
+    # The steps and their order are torchvision's, so that not even the last bit of an input differs from it; done once
+    # for each of the 256 values instead of for each pixel.
+    values = np.arange(256, dtype=np.float32) / np.float32(255)
+    tables = [(values - np.float32(mean)) / np.float32(std) for mean, std in zip(spec.mean, spec.std, strict=True)]
     for row, image in zip(batch, images, strict=True):
-        # The steps and their order are torchvision's, so that not even the last bit of an input differs from it.
-        row[:] = ((resized(image, spec.size, rule) / np.float32(255) - mean) / std).transpose(2, 0, 1)
+        small = resized(image, spec.size, rule)
+        for channel, table in enumerate(tables):
+            row[channel] = table[small[:, :, channel]]
     return batch
 
 
