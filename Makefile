@@ -20,8 +20,9 @@ check: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
-	# The authors' library, to compare with: without its dependencies, which bring a second OpenCV.
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps emotiefflib
+	# The authors' library and the detector that it is used with, to compare with: without their dependencies, which
+	# bring a second OpenCV and want an old torch.
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps emotiefflib facenet-pytorch
 	touch .venv/ready
 
 clean:
