@@ -49,6 +49,11 @@ class LowCoverage(HsemotionError):
     exit_code = 6
 
 
+def shortened(text: str, most: int = 600) -> str:
+    """A sentence without its middle, where it quotes something that has no end."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"
+
+
 def exit_code_of(failures: Sequence[HsemotionError], *, some_succeeded: bool) -> int:
     """Exit code of a run over several inputs: 0 without failures, else that some failed.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -53,9 +54,9 @@ def _expand(folder: Path, crops: bool) -> list[Path]:
     if any(_is_numbered_picture(entry) for entry in entries):
         return [folder]
     if crops:
-        found = [entry for entry in entries if entry.is_dir() and any(map(_is_numbered_picture, entry.iterdir()))]
+        found = [entry for entry in entries if os.path.isdir(entry) and any(map(_is_numbered_picture, entry.iterdir()))]
     else:
-        found = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in VIDEO_SUFFIXES]
+        found = [entry for entry in entries if os.path.isfile(entry) and entry.suffix.lower() in VIDEO_SUFFIXES]
     if not found:
         wanted = "folder of numbered pictures" if crops else "video or numbered picture (00001.jpg, ...)"
         raise InputError(f"{folder}: no {wanted} in this folder.")
@@ -67,7 +68,7 @@ def _expand_sound(folder: Path) -> list[Path]:
     found = [
         entry
         for entry in sorted(folder.iterdir(), key=_natural)
-        if entry.is_file() and entry.suffix.lower() in suffixes
+        if os.path.isfile(entry) and entry.suffix.lower() in suffixes
     ]
     if not found:
         raise InputError(f"{folder}: no video or sound file in this folder.")
@@ -75,7 +76,9 @@ def _expand_sound(folder: Path) -> list[Path]:
 
 
 def _is_numbered_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.stem.isascii() and path.stem.isdigit() and path.is_file()
+    return (
+        path.suffix.lower() in PICTURE_SUFFIXES and path.stem.isascii() and path.stem.isdigit() and os.path.isfile(path)
+    )
 
 
 def _stem(path: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import registry
-from .errors import UsageError
+from .errors import UsageError, shortened
 from .networks import trained
 from .tasks import ACTION_UNITS, TASKS
 
@@ -295,7 +295,7 @@ class Recipe:
         except OSError as error:
             raise UsageError(f"--recipe {path}: cannot be read ({error.strerror}).") from error
         except UsageError as error:
-            raise UsageError(f"--recipe {path}: {error}") from error
+            raise UsageError(f"--recipe {path}: {shortened(str(error))}") from error
         except (ValueError, RecursionError) as error:
             raise UsageError(f"--recipe {path}: not a recipe in TOML or JSON ({error}).") from error
 

@@ -8,8 +8,10 @@ import json
 import re
 import struct
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import clips
 import cv2
 import numpy as np
@@ -354,3 +356,41 @@ def test_a_cell_of_another_type_is_named(smile: Path, tmp_path: Path, name: str,
     assert done.exit_code == 4, done.stderr
     assert "t.jsonl: not a table made by annotate" in done.stderr
     assert not (tmp_path / "o.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["round", "round.mp4", "7.png"])
+@pytest.mark.parametrize("command", ["batch", "annotate"])
+def test_a_link_round_in_a_circle_is_passed_over(tmp_path: Path, command: str, name: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / name).symlink_to(folder / name)
+    done = invoke(command, folder, "-o", tmp_path / "out")
+    assert done.exit_code == 4, done.stderr
+    assert "in this folder" in done.stderr
+
+
+def test_a_picture_that_grows_in_mid_video_is_refused(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "clip.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for k, size in enumerate([(64, 48)] * 3 + [(40_000, 16)]):
+            packet = av.Packet(
+                cv2.imencode(".jpg", clips.portrait(64, 48) if k < 3 else clips.blank(*size))[1].tobytes()
+            )
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, k, k, Fraction(1, 25)
+            container.mux(packet)
+    seen = []
+    with pytest.raises(InputError, match="declared as 40000 x 16 pixels"):
+        for frame in open_source(tmp_path / "clip.avi").frames():
+            seen.append(frame.index)
+    assert seen == [0, 1, 2]
+
+
+def test_an_endless_key_is_quoted_in_part(tmp_path: Path) -> None:
+    for name, option in (("recipe.toml", "--recipe"), ("plan.toml", "")):
+        (tmp_path / name).write_text("x" * 100_000 + " = 1\n")
+        words = ["annotate", "x.mp4", option, tmp_path / name] if option else ["train", "finetune", tmp_path / name]
+        done = invoke(*words, "-o", tmp_path / "out")
+        assert done.exit_code == 2
+        assert name in done.stderr
+        assert len(done.stderr) < 1500

@@ -202,13 +202,13 @@ def _walk(root: str, short: tuple[str, ...], search: Search, found: _Found) -> N
                 inside = (*parts, *safe(os.path.basename(path)))
                 found.spots.append(Spot(path, (*short, *inside), (*named, *inside)))
         if search.recursive or (search.crops and not parts):
-            below = [e for e in entries if e.is_dir() and not e.name.startswith(".") and not _is_out(e.path, search)]
+            below = [e for e in entries if _is_folder(e) and not e.name.startswith(".") and not _is_out(e.path, search)]
             waiting += [(e.path, (*parts, *safe(e.name)), (*above, here)) for e in reversed(below)]
 
 
 def _files(entries: Sequence[os.DirEntry[str]], search: Search, found: _Found) -> Iterator[str]:
     for entry in entries:
-        if not _has_suffix(entry.name, search) or entry.is_dir():
+        if not _has_suffix(entry.name, search) or _is_folder(entry):
             continue
         if reason := _unfit(entry.path, search):
             found.ignored.append((entry.path, reason))
@@ -234,6 +234,13 @@ def _unfit(path: str, search: Search) -> str:
     return ""
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads round in a circle, or to where nobody may look
+        return False
+
+
 def _is_out(path: str, search: Search) -> bool:
     try:
         return os.path.samefile(path, search.out)
@@ -243,7 +250,7 @@ def _is_out(path: str, search: Search) -> bool:
 
 def _is_numbered_picture(entry: os.DirEntry[str]) -> bool:
     stem, suffix = os.path.splitext(entry.name)
-    return suffix.lower() in PICTURE_SUFFIXES and stem.isascii() and stem.isdigit() and entry.is_file()
+    return suffix.lower() in PICTURE_SUFFIXES and stem.isascii() and stem.isdigit() and os.path.isfile(entry.path)
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

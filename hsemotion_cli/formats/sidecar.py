@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import __version__
-from ..errors import InputError, UsageError
+from ..errors import InputError, UsageError, shortened
 from ..predict import Recogniser
 from ..recipe import Recipe
 from ..schema import SCHEMA_VERSION
@@ -116,7 +116,7 @@ def recipe(content: Mapping[str, Any], path: Path) -> Recipe:
     try:
         return Recipe.from_json(content["recipe"])
     except UsageError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {shortened(str(error))}") from error
 
 
 def _refuse(constant: str) -> None:

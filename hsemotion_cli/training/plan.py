@@ -14,7 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass,
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, UsageError
+from ..errors import InputError, UsageError, shortened
 from ..networks.cards import HALF, IMAGENET
 from ..networks.trained import NAME
 from ..tasks import EXPRESSIONS, TASKS
@@ -214,7 +214,7 @@ def read(path: Path) -> Plan:
         plan = _beside(_record(Plan, data), path.parent)
         check(plan)
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: {shortened(str(error))}") from error
     return plan
 
 
