@@ -257,6 +257,8 @@ class Recipe:
         Raises:
             UsageError: there are no models, a key is unknown, or a value makes no sense.
         """
+        if not isinstance(data, Mapping):
+            raise UsageError("the recipe is not a table of keys and values.")
         unknown = set(data) - {field.name for field in fields(cls)}
         if unknown:
             raise UsageError(
@@ -288,10 +290,7 @@ class Recipe:
             data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
             if not isinstance(data, dict):
                 raise ValueError("it is not a table of keys and values")
-            content = data.get("recipe", data)
-            if not isinstance(content, dict):
-                raise ValueError("its recipe is not a table of keys and values")
-            return cls.from_json(content)
+            return cls.from_json(data.get("recipe", data))
         except OSError as error:
             raise UsageError(f"--recipe {path}: cannot be read ({error.strerror}).") from error
         except UsageError as error:

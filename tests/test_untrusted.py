@@ -394,3 +394,14 @@ def test_an_endless_key_is_quoted_in_part(tmp_path: Path) -> None:
         assert done.exit_code == 2
         assert name in done.stderr
         assert len(done.stderr) < 1500
+
+
+@pytest.mark.parametrize("recipe", ["7", "[]", '{"models": ["none-such"]}', '{"models": [7]}', "null"])
+def test_a_sidecar_with_another_recipe_is_named(smile: Path, tmp_path: Path, recipe: str) -> None:
+    assert invoke("annotate", smile, "-o", tmp_path, "--every", "6", "--model", "mp-blendshapes").exit_code == 0
+    content = json.loads((tmp_path / "smile.json").read_text())
+    (tmp_path / "smile.json").write_text(json.dumps({**content, "recipe": json.loads(recipe)}))
+    done = invoke("smooth", tmp_path / "smile.csv", "-o", tmp_path / "out")
+    assert done.exit_code == 4, done.stderr
+    assert str(tmp_path / "smile.") in done.stderr
+    assert "a bug" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..annotate import write_results
+from ..errors import InputError
 from ..formats import archive, sidecar
 from ..formats.table import parse_formats
 from ..outputs import prepare_folder
@@ -26,7 +27,10 @@ def run(
     timeline = archive.read(table.with_name(f"{name}.raw.npz"))
     before = Recipe.read(recipe) if recipe else sidecar.recipe(content, beside)
     after = before.changed(blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds)
-    affect = refine(timeline, after)
+    try:
+        affect = refine(timeline, after)
+    except InputError as error:
+        raise InputError(f"{table}: {error}") from error
     prepare_folder(out)
     content |= {"schema_version": SCHEMA_VERSION, "recipe": after.to_json()}
     outputs = write_results(affect, timeline, content, out, name, wanted)

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..tasks import BASIC_EXPRESSIONS, EXPRESSIONS
 from ..timeline import Timeline
 
@@ -59,7 +59,7 @@ def read(path: Path) -> Timeline:
                         scores.setdefault(model, {})[task] = _with_all_classes(task, _numbers(name, data[name]))
                 return Timeline(**{name: _numbers(name, data[name]) for name in _COLUMNS}, scores=scores)
     except DAMAGE as error:
-        raise InputError(f"{path}: not an archive of raw scores, or damaged ({error}).") from error
+        raise InputError(f"{path}: not an archive of raw scores, or damaged ({shortened(str(error), 300)}).") from error
 
 
 def check_declared(file: IO[bytes]) -> None:

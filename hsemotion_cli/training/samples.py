@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain import Image
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..faces import BLENDSHAPES
 from ..formats.archive import DAMAGE, check_declared
 from ..headers import declared_size
@@ -184,7 +184,7 @@ def arrays(path: Path, names: Iterable[str], what: str) -> dict[str, NDArray]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
     except DAMAGE as error:
-        raise InputError(f"{path}: not {what}, or damaged ({error}).") from error
+        raise InputError(f"{path}: not {what}, or damaged ({shortened(str(error), 300)}).") from error
 
 
 def _fault(samples: Samples) -> str | None:
