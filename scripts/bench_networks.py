@@ -1,10 +1,17 @@
-"""Parameters and speed of every network, torch eager against ONNX Runtime, in one run.
+"""Parameters and speed of every network on each backend, in one run.
 
     python scripts/bench_networks.py [--threads N] [--rounds N] [MODEL ...]
+    python scripts/bench_networks.py --device cuda --batch 256 --precision fp16 [MODEL ...]
 
-Needs torch and timm. The weights are random, which changes no speed; models that share an architecture and size
-are measured once. The backends take turns, and the median of the rounds counts, so that a busy machine slows all
-of them alike: read the ratios, not the milliseconds. The times are those of the network alone, without resizing.
+Needs torch and timm. Weights are random, but for the network that is part of the program; that changes no speed. Models
+that share an architecture and size are measured once. What is compared takes turns, and the median of the rounds
+counts, so that a busy machine slows all of it alike: read the ratios, not the milliseconds.
+
+On the CPU it is the network alone, without resizing, one face at a time: torch eager as the authors' code runs it,
+our torch engine, ONNX Runtime with the graph as torch exports it ("plain") and as our engine gives it, and OpenVINO.
+The ratios are to "plain". On a GPU it is the torch engine with batches of faces that lie on the device already, and
+from crops of 160 x 160 pixels in the CPU's memory. "TFLOP/s" are those that a network gets done, with two for a
+multiplication and its addition; above stands what a product of two large matrices gets done there in that precision.
 """
 
 from __future__ import annotations
@@ -14,74 +21,174 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+import published
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-def measure(model: str, threads: int, rounds: int, folder: Path) -> str:
-    """One line of the table."""
-    import published
-    import torch
+from hsemotion_cli.errors import HsemotionError
+from hsemotion_cli.networks import architectures, engines, lean, onnx_graphs, trained, vino
+from hsemotion_cli.networks.cards import NETWORKS
+from hsemotion_cli.networks.device_faces import DeviceFaces
+from hsemotion_cli.registry import SHIPPED, ModelCard, card
 
-    from hsemotion_cli.networks import engines, onnx_graphs
-    from hsemotion_cli.registry import card
 
-    spec = card(model).network
-    torch.set_num_threads(threads)
-    net = published.network(card(model))
-    count = sum(parameter.numel() for parameter in net.parameters())
-    onnx_graphs.export(net, spec.size, folder / f"{model}.onnx")
-    content = (folder / f"{model}.onnx").read_bytes()
-    graph = engines.OnnxEngine(content, ("scores", "embeddings"), threads)
-    images = published.batch(8, spec).numpy()
+def network(model: ModelCard) -> architectures.Network:
+    """With its own weights where it is part of the program, else with random ones."""
+    return trained.load(model, model.path) if model.path else published.network(model)
 
-    def eager(batch: np.ndarray) -> None:
-        with torch.inference_mode():
-            net(torch.from_numpy(batch))
 
-    eager(images)
-    difference = np.abs(graph(images)[0] - net(torch.from_numpy(images))[0].detach().numpy()).max()
-    times: dict[str, list[float]] = {"torch 1": [], "torch 8": [], "channels 8": [], "onnx 1": [], "onnx 8": []}
-    last = engines.TorchEngine(published.network(card(model)), "cpu")
-    for k in range(rounds + 1):
-        for name, run, size in (
-            ("torch 1", eager, 1),
-            ("torch 8", eager, 8),
-            ("channels 8", last, 8),
-            ("onnx 1", graph, 1),
-            ("onnx 8", graph, 8),
-        ):
+LEAST = 0.05
+"""Seconds that what is measured takes at least, so that one turn of another process does not decide a round."""
+
+
+def race(runners: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of one run of each runner in each round, in turns; what comes before the first round warms up."""
+    repeats = {}
+    for name, run in runners.items():
+        run()
+        start = time.perf_counter()
+        run()
+        repeats[name] = max(1, round(LEAST / (time.perf_counter() - start)))
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, run in runners.items():
             start = time.perf_counter()
-            run(images[:size])
-            if k:  # the first round warms up
-                times[name].append((time.perf_counter() - start) * 1000 / size)
-    median = {name: float(np.median(values)) for name, values in times.items()}
-    cells = "".join(f"{median[name]:11.1f}" for name in times)
-    ratio = median["torch 1"] / median["onnx 1"]
-    return f"{spec.architectures[0]:20} {spec.size:4} {count / 1e6:7.3f} {cells} {ratio:9.2f} {difference:9.1e}"
+            for _ in range(repeats[name]):
+                run()
+            times[name].append((time.perf_counter() - start) / repeats[name])
+    return times
+
+
+def plain_session(net: architectures.Network, size: int, threads: int, folder: Path) -> Callable[[np.ndarray], object]:
+    """ONNX Runtime with a network's own layers and no help from us."""
+    import onnxruntime
+
+    with mock.patch.object(lean, "lean", lambda network: network):
+        onnx_graphs.export(net, size, folder / "plain.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    session = onnxruntime.InferenceSession(str(folder / "plain.onnx"), options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"input": images})
+
+
+def on_the_cpu(model: ModelCard, threads: int, rounds: int, folder: Path) -> None:
+    """Print one line of the table."""
+    spec, net = model.network, network(model)
+    image = published.batch(1, spec).numpy()
+    plain = plain_session(net, spec.size, threads, folder)
+    onnx_graphs.export(net, spec.size, folder / "a.onnx")
+    graph = (folder / "a.onnx").read_bytes()
+    ours = engines.OnnxEngine(graph, engines.SCORES_AND_EMBEDDINGS, threads)
+    last = engines.TorchEngine(network(model), "cpu", threads=threads)
+
+    def eager() -> None:
+        with torch.no_grad():
+            net(torch.from_numpy(image))
+
+    runners = {
+        "eager": eager,
+        "torch": lambda: last(image),
+        "plain": lambda: plain(image),
+        "onnx": lambda: ours(image),
+    }
+    for name, precision in (("openvino", "fp32"), ("ov bf16", "bf16")):
+        try:
+            vino.check(precision)
+        except HsemotionError:
+            continue
+        engine = vino.OpenVinoEngine(graph, engines.SCORES_AND_EMBEDDINGS, spec.size, precision, threads)
+        runners[name] = lambda engine=engine: engine(image)
+    times = race(runners, rounds)
+    count = sum(parameter.numel() for parameter in net.parameters())
+    cells = ""
+    for values in times.values():
+        ratio = np.median(np.array(times["plain"]) / np.array(values))
+        cells += f" | {1000 * np.median(values):.1f} ({ratio:.2f}x)"
+    difference = np.abs(ours(image)[0] - np.asarray(plain(image)[0])).max()
+    print(f"| {spec.architectures[0]} | {spec.size} | {count / 1e6:.2f}{cells} | {difference:.1e} |", flush=True)
+
+
+def heading(threads: int) -> None:
+    """Print the head of the table for the CPU."""
+    names = ["eager", "torch", "plain", "onnx"]
+    for name, precision in (("openvino", "fp32"), ("ov bf16", "bf16")):
+        try:
+            vino.check(precision)
+            names.append(name)
+        except HsemotionError as error:
+            print(f"without {name}: {error}")
+    print(f"ms per face, {threads} threads, and how many times as fast as plain")
+    print(
+        "| network | input | M par. | " + " | ".join(names) + " | onnx to plain |\n" + "|---" * (4 + len(names)) + "|"
+    )
+
+
+def on_a_gpu(model: ModelCard, device: str, batch: int, precision: str, rounds: int) -> None:
+    """Print one line of the table."""
+    spec, net = model.network, network(model)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        net(torch.zeros(1, 3, spec.size, spec.size))
+    work = counter.get_total_flops()
+    engine, prepare = engines.TorchEngine(net, device, precision), DeviceFaces(spec, device)
+    crops = list(np.random.default_rng(0).integers(0, 256, (batch, 160, 160, 3), np.uint8))
+    there = prepare(crops)
+    times = race({"network": lambda: engine(there), "all": lambda: engine(prepare(crops))}, rounds)
+    rate = {name: batch / np.median(values) for name, values in times.items()}
+    print(
+        f"| {spec.architectures[0]} | {spec.size} | {work / 1e9:.2f} | {rate['network']:.0f} | {rate['all']:.0f} "
+        f"| {rate['network'] * work / 1e12:.2f} |",
+        flush=True,
+    )
+
+
+def limit(device: str, precision: str, rounds: int) -> float:
+    """TFLOP/s of a product of two matrices, 8192 x 8192 on a GPU."""
+    kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    size = 8192 if device.startswith("cuda") else 1024
+    matrix = torch.randn(size, size, device=device).to(kind)
+    times = race({"product": lambda: (matrix @ matrix)[0, 0].item()}, rounds)
+    return 2 * size**3 / float(np.median(times["product"])) / 1e12
 
 
 def main() -> None:
     """Print the table."""
-    from hsemotion_cli.networks.cards import NETWORKS
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cpu", metavar="cpu|cuda|cuda:N")
+    parser.add_argument("--batch", type=int, help="faces at once; the table of a GPU, also for the CPU")
+    parser.add_argument("--precision", default="fp32", choices=engines.PRECISIONS, help="on a GPU, or with --batch")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = engines.resolve_device(options.device, "torch")
     one_of_each = {entry.network.architectures[0]: entry.name for entry in reversed(NETWORKS)}
-    print(f"ms per face, {options.threads} threads, median of {options.rounds} rounds; batch of 1 or 8")
+    models = options.models or [*(name.removesuffix(trained.SUFFIX) for name in SHIPPED), *one_of_each.values()]
+    if device == "cpu" and options.batch is None:
+        heading(options.threads)
+        with tempfile.TemporaryDirectory() as folder:
+            for model in models:
+                on_the_cpu(card(model), options.threads, options.rounds, Path(folder))
+        return
+    batch = options.batch or engines.GPU_BATCH
+    name = torch.cuda.get_device_name(device) if device != "cpu" else f"the CPU, {options.threads} threads"
+    most = limit(device, options.precision, options.rounds)
+    print(f"{name}: batches of {batch}, {options.precision}; a product of large matrices: {most:.2f} TFLOP/s")
     print(
-        f"{'architecture':20} {'size':>4} {'M par.':>7} {'torch b1':>11}{'torch b8':>11}{'ch.last b8':>11}"
-        f"{'onnx b1':>11}{'onnx b8':>11} {'b1 ratio':>9} {'max diff.':>9}"
+        "| network | input | GFLOP per face | faces/s, network | faces/s, with preparing | TFLOP/s |\n"
+        + "|---" * 6
+        + "|"
     )
-    with tempfile.TemporaryDirectory() as folder:
-        for model in options.models or one_of_each.values():
-            print(measure(model, options.threads, options.rounds, Path(folder)), flush=True)
+    for model in models:
+        on_a_gpu(card(model), device, batch, options.precision, options.rounds)
 
 
 if __name__ == "__main__":
