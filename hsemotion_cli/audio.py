@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .pictures import PICTURE_SUFFIXES
-from .video import open_container
+from .video import open_container, packets
 
 RATE = 16000
 """Samples per second that are given, whatever the file has."""
@@ -175,22 +175,16 @@ class AudioFile:
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Decoded frames with samples; a packet that cannot be decoded is counted and passed over."""
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError as error:
-                # The container itself is damaged here: nothing behind this point can be found.
-                self._ended = f"its container is damaged ({error.strerror})"
-                return
+        for packet in packets(container, stream, self._damaged):
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
                 self._failures += 1
                 continue
             yield from (frame for frame in frames if frame.samples)
+
+    def _damaged(self, problem: str) -> None:
+        self._ended = problem
 
     def _opened(self) -> Any:
         return open_container(self.path, "sound or video file")

@@ -140,16 +140,7 @@ class VideoFile:
     def _decoded(self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None) -> Iterator[Any]:
         """Decoded pictures of a stream; a packet that cannot be decoded is counted and passed over."""
         wanted = [stream, *container.streams.audio[:1]] if on_audio else [stream]
-        packets = container.demux(wanted)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError as error:
-                # The container itself is damaged here: nothing behind this point can be found.
-                self.report.ended_early = f"its container is damaged ({error.strerror})"
-                return
+        for packet in packets(container, wanted, self._damaged):
             if packet.stream is not stream:
                 if on_audio and packet.dts is not None:
                     on_audio(packet)
@@ -161,6 +152,9 @@ class VideoFile:
                 self.report.fail(float(stamp * packet.time_base) if stamp is not None else math.nan)
                 continue
             yield from pictures
+
+    def _damaged(self, problem: str) -> None:
+        self.report.ended_early = problem
 
     def _first_frame(self, container: Any, stream: Any) -> Any:
         for picture in self._decoded(container, stream, None):
@@ -218,6 +212,18 @@ def open_container(path: Path, what: str = "video") -> Any:
             f"{path}: not a readable {what} ({getattr(error, 'strerror', error)}); "
             "if it is an unfinished recording or download, its index may be missing."
         ) from error
+
+
+def packets(container: Any, streams: Any, damaged: Callable[[str], None]) -> Iterator[Any]:
+    """The packets of some streams, to the end of the file or to where its container is damaged.
+
+    Args:
+        damaged: is told the latter, as a part of a sentence: nothing behind that point can be found.
+    """
+    try:
+        yield from container.demux(streams)
+    except av.error.FFmpegError as error:
+        damaged(f"its container is damaged ({error.strerror})")
 
 
 def _video_stream(container: Any, path: Path) -> Any:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.progress import TaskID
 from rich.table import Table
 
 from ..batch.records import Outcome, Progress, printable
-from .console import stderr, stdout
+from .console import bars, stdout
 
 _EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -101,14 +101,8 @@ def viewing(total: int, quiet: bool) -> Iterator[View]:
     if quiet:
         yield _Silent(total)
     elif sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Bars(*columns, TimeRemainingColumn(), console=stderr(), transient=True) as bars:
-            yield _Live(total, bars)
+        with bars() as lines:
+            yield _Live(total, lines)
     else:
         yield View(total)
 

@@ -6,14 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..annotate import Progress as Report
-from ..annotate import Summary
+if TYPE_CHECKING:
+    from ..annotate import Progress as Report
+    from ..annotate import Summary
 from ..batch.records import printable
 
 _EVERY = 10.0
@@ -47,19 +49,19 @@ def progress(name: str, quiet: bool) -> Iterator[Report]:
         yield _in_lines(name)
 
 
+def bars() -> Progress:
+    """Live bars on a terminal: what, how much of it, and a word on it."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
+    return Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True)
+
+
 @contextmanager
 def counting(name: str, unit: str, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
     """Report how much of something is done, and a word on it: a live bar, or a line every ten seconds."""
     if quiet:
         yield lambda done, total, note: None
     elif sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True) as bar:
+        with bars() as bar:
             task = bar.add_task(name, total=None, note="")
             yield lambda done, total, note: bar.update(task, completed=done, total=total, note=escape(printable(note)))
     else:

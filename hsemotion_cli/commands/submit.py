@@ -17,7 +17,6 @@ from ..abaw.challenges import track as track_of
 from ..abaw.lists import FrameList, few
 from ..abaw.predictions import RAW, find
 from ..abaw.submission import Part
-from ..annotate import Annotator, Settings
 from ..compound import MEANS, divergence
 from ..errors import OutputError, UsageError
 from ..inputs import find_jobs
@@ -127,6 +126,8 @@ def _annotated(
     if not videos:
         return tables
     folder = out.with_name(f"{out.name}.tables")
+    from ..annotate import Annotator, Settings  # a quarter of a second that validating need not wait
+
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(folder)
     with Annotator(Settings(recipe=recipe or Recipe.usual(), crops=crops, image_fps=image_fps)) as annotator:
