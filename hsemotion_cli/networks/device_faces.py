@@ -44,11 +44,11 @@ class DeviceFaces:
         self._channels = torch.arange(3, device=self.device)
 
     def __call__(self, images: Sequence[Image]) -> Tensor:
-        columns_first = np.array([_columns_first(*image.shape[:2], self.size) for image in images])
+        columns_first = np.array([_columns_first(image.shape[0], image.shape[1], self.size) for image in images])
         prepared = torch.empty((len(images), self.size, self.size, 3), device=self.device)
         for vertical in (False, True):
             rows = np.flatnonzero(columns_first == vertical)
-            for part in _parts([images[k] for k in rows]):
+            for part in _parts([images[int(k)] for k in rows]):
                 prepared[torch.from_numpy(rows[: len(part)]).to(self.device)] = self._prepared(part, vertical)
                 rows = rows[len(part) :]
         # The last dimension is that of the channels, which is how convolutions on a GPU like a map to lie.
