@@ -346,6 +346,14 @@ def undisturbed(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def halted(machines: Machines, node: Any) -> int:
+    """Wait until a worker of a node is at a video, halt it, and return the process of Ray beside it."""
+    wait_until(lambda: [worker for station in machines.busy(node) for worker in children(station)])
+    station = machines.busy(node)[0]
+    os.kill(children(station)[0], signal.SIGSTOP)
+    return station
+
+
 def on(machines: Machines) -> tuple[str, ...]:
     return ("--engine", "ray", "--address", machines.address)
 
@@ -357,9 +365,10 @@ def test_a_worker_and_then_a_node_is_lost_and_no_byte_differs(
     command = batch(study, tmp_path, *on(machines), "--retries", "5", "--json")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: machines.busy(first) or process.poll() is not None)
-        os.kill(machines.busy(first)[0], signal.SIGKILL)
-        wait_until(lambda: machines.busy(second) or process.poll() is not None)
+        # Both are halted at a video first, so that they die in the middle of their work however fast the machine is.
+        station = halted(machines, first)
+        halted(machines, second)
+        os.kill(station, signal.SIGKILL)
         machines.remove(second)
         printed, said = process.communicate(timeout=PATIENCE)
     finally:
