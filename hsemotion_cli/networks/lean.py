@@ -46,7 +46,9 @@ def _joined(mixed: MixedDepthwise) -> nn.Conv2d:
     """
     convolutions = [layer for layer in mixed.mixed_depthwise_conv if isinstance(layer, nn.Conv2d)]
     size, channels = max(layer.kernel_size[0] for layer in convolutions), sum(mixed.split)
-    joined = nn.Conv2d(channels, channels, size, convolutions[0].stride[0], padding=size // 2, groups=channels, bias=False)
+    joined = nn.Conv2d(
+        channels, channels, size, convolutions[0].stride[0], padding=size // 2, groups=channels, bias=False
+    )
     kernels = [functional.pad(layer.weight, [(size - layer.kernel_size[0]) // 2] * 4) for layer in convolutions]
     joined.weight = nn.Parameter(torch.cat(kernels), requires_grad=False)
     return joined
