@@ -63,8 +63,9 @@ class Machines:
         return self.cluster.add_node(**{"num_cpus": 1, "env_vars": {"PYTHONPATH": path}, **options})
 
     def remove(self, node: Any) -> None:
-        """Kill a node with all its processes, as a power cut does."""
+        """Kill a node with all its processes, as a power cut does, and wait until the cluster has noticed."""
         self.cluster.remove_node(node, allow_graceful=False)
+        wait_until(lambda: node.node_id not in alive(self))
 
     @staticmethod
     def busy(node: Any) -> list[int]:
@@ -346,9 +347,9 @@ def undisturbed(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def halted(machines: Machines, node: Any) -> int:
+def halted(machines: Machines, node: Any, command: subprocess.Popen[str]) -> int:
     """Wait until a worker of a node is at a video, halt it, and return the process of Ray beside it."""
-    wait_until(lambda: [worker for station in machines.busy(node) for worker in children(station)])
+    wait_until(lambda: any(map(children, machines.busy(node))) or command.poll() is not None)
     station = machines.busy(node)[0]
     os.kill(children(station)[0], signal.SIGSTOP)
     return station
@@ -366,8 +367,8 @@ def test_a_worker_and_then_a_node_is_lost_and_no_byte_differs(
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         # Both are halted at a video first, so that they die in the middle of their work however fast the machine is.
-        station = halted(machines, first)
-        halted(machines, second)
+        station = halted(machines, first, process)
+        halted(machines, second, process)
         os.kill(station, signal.SIGKILL)
         machines.remove(second)
         printed, said = process.communicate(timeout=PATIENCE)

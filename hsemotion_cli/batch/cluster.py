@@ -338,7 +338,7 @@ def _alive() -> list[dict[str, Any]]:
 
 
 def _everywhere(nodes: Sequence[str], function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Call a function on machines of the cluster, whether they are busy or not.
+    """Call a function on machines of the cluster, whether they are busy or not; those lost meanwhile say nothing.
 
     Raises:
         UsageError: one of them cannot.
@@ -355,6 +355,8 @@ def _everywhere(nodes: Sequence[str], function: Callable[..., Any], *arguments: 
         try:
             found.append(ray.get(call, timeout=_LOOK))
         except (RayError, RuntimeError, ImportError) as error:
+            if node not in {other["NodeID"] for other in _alive()}:
+                continue
             raise UsageError(
                 f"{hosts[node]} cannot work for hsemotion ({_last_line(error)}); install the same version of "
                 "hsemotion-cli[ray] on every machine."
