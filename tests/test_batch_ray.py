@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -347,12 +347,19 @@ def undisturbed(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def halted(machines: Machines, node: Any, command: subprocess.Popen[str]) -> int:
-    """Wait until a worker of a node is at a video, halt it, and return the process of Ray beside it."""
-    wait_until(lambda: any(map(children, machines.busy(node))) or command.poll() is not None)
-    station = machines.busy(node)[0]
-    os.kill(children(station)[0], signal.SIGSTOP)
-    return station
+def halted(machines: Machines, nodes: Collection[Any], command: subprocess.Popen[str]) -> tuple[int, Any]:
+    """Wait until a worker of these nodes is at a video, halt it; returns the process of Ray beside it, and the node."""
+    found: list[tuple[int, int, Any]] = []
+
+    def working() -> bool:
+        busy = ((station, node) for node in nodes for station in machines.busy(node))
+        found.extend((worker, station, node) for station, node in busy for worker in children(station))
+        return bool(found) or command.poll() is not None
+
+    wait_until(working)
+    worker, station, node = found[0]
+    os.kill(worker, signal.SIGSTOP)
+    return station, node
 
 
 def on(machines: Machines) -> tuple[str, ...]:
@@ -362,13 +369,12 @@ def on(machines: Machines) -> tuple[str, ...]:
 def test_a_worker_and_then_a_node_is_lost_and_no_byte_differs(
     machines: Machines, study: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    first, second = sorted(machines.cluster.worker_nodes, key=lambda node: node.node_id)
     command = batch(study, tmp_path, *on(machines), "--retries", "5", "--json")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         # Both are halted at a video first, so that they die in the middle of their work however fast the machine is.
-        station = halted(machines, first, process)
-        halted(machines, second, process)
+        station, first = halted(machines, machines.cluster.worker_nodes, process)
+        _, second = halted(machines, machines.cluster.worker_nodes - {first}, process)
         os.kill(station, signal.SIGKILL)
         machines.remove(second)
         printed, said = process.communicate(timeout=PATIENCE)
