@@ -450,12 +450,17 @@ def ear() -> Iterator[tuple[str, list[bytes]]]:
 def test_a_cluster_of_our_own_reports_nothing(smile: Path, tmp_path: Path, ear: tuple[str, list[bytes]]) -> None:
     address, heard = ear
     env = {k: v for k, v in os.environ.items() if k != "RAY_USAGE_STATS_ENABLED"}
-    env |= {"RAY_USAGE_STATS_REPORT_URL": address, "RAY_USAGE_STATS_REPORT_INTERVAL_S": "1"}
-    command = batch(smile, tmp_path, "--engine", "ray", "--address", "local", "--json")
+    env |= {
+        "RAY_USAGE_STATS_REPORT_URL": address,
+        "RAY_USAGE_STATS_REPORT_INTERVAL_S": "1",
+        "HOME": str(tmp_path / "home"),
+    }
+    command = batch(smile, tmp_path / "out", "--engine", "ray", "--address", "local", "--json")
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["counts"]["done"] == 1
     assert heard == []
+    assert not (tmp_path / "home/.ray").exists()
 
 
 def test_whether_a_cluster_reports_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,7 +289,11 @@ def _connect(address: str) -> str:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # for a cluster that is started here; see docs/cluster.md
     _check_address(address)
-    own = {"num_cpus": machine.cores(), "include_dashboard": False} if address == "local" else {}
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"num_cpus": machine.cores(), "include_dashboard": False}
+        # Without a token for this cluster Ray would put one into the home folder, which later clusters would ask for.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.getsignal(number) for number in numbers}
     try:
@@ -301,8 +305,11 @@ def _connect(address: str) -> str:
         ray._private.worker._worker_logs_enabled = False
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = "" if address in ("auto", "local") else f" {address}"
-        said = " ".join(str(error).split())
-        raise UsageError(f"--engine ray: the cluster{where} cannot be used: {said}") from error
+        said = " ".join(str(error).split()).removesuffix(".")
+        raise UsageError(
+            f"--engine ray: the cluster{where} cannot be used ({said}); see docs/cluster.md for how to start one, and "
+            "export RAY_AUTH_MODE=token if it asks for a token."
+        ) from error
     finally:
         for number, handler in before.items():  # Ray puts its own in their place
             signal.signal(number, handler)
