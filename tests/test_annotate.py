@@ -165,7 +165,7 @@ def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path
     stages = content["timing"]["stages"]
     assert list(stages) == ["decode", "faces", "tracks", "models", "write", "overlay"]
     # Stages work beside each other, but decoding, writing and the overlay have one thread each.
-    assert all(stages[name] > 0 for name in stages)
+    assert all(stages[name] > 0 for name in stages if name != "tracks")  # which may take less than a millisecond
     assert stages["decode"] + stages["write"] + stages["overlay"] <= content["timing"]["elapsed"] + 0.01
     assert stages["faces"] > stages["tracks"]
 
