@@ -636,8 +636,7 @@ def weights(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
     card = registry.card("mt-mobilefacenet")
 
     def graph(path: Path) -> None:
-        assert card.network is not None
-        engines._published(path, card.network, 1)
+        engines.start(card, backend="onnx", device="cpu", offline=True, path=path, threads=1)
 
     def own(path: Path) -> None:
         trained.read_card(path)
