@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import memory
 from ..annotate import Annotator, Settings
 from ..clock import StageClock
 from ..formats import archive
@@ -24,6 +25,7 @@ from .figures import Figures, Order, peak_memory
 
 def run(order: Order) -> Figures:
     """Carry out an order in this process, which should be a new one."""
+    memory.settle()  # as the commands do
     if order.kind == "peer":
         assert order.weights is not None
         return peer.run(order.path, order.settings.recipe.models[0], order.weights)

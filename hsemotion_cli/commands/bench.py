@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import platform
 import tempfile
@@ -208,7 +209,10 @@ def _scaling(settings: Settings, folder: Path, minutes: float, quiet: bool) -> l
     for what, people, height, seconds in _sizes(minutes):
         path = folder / "scaled.mp4"
         clip.write(path, people, height, seconds)
-        (own,) = _measured({what: replace(variants(settings, path)[FIRST])}, 1, quiet).values()
+        # Three and more faces of a picture are too small for a look at the whole of it.
+        small = height // (5 * math.isqrt(people - 1) + 5) if people > 2 else None
+        chosen = replace(settings, min_face=settings.min_face or small)
+        (own,) = _measured({what: variants(chosen, path)[FIRST]}, 1, quiet).values()
         (only,) = own.runs
         found.append(
             _rounded(
