@@ -178,7 +178,7 @@ class FaceFinder:
             )
         )
         self._tasks.append(self._detector)
-        self._detect(np.zeros((64, 64, 3), np.uint8))
+        self.detect(np.zeros((64, 64, 3), np.uint8))
 
     def _open_landmarker(self, path: Any) -> None:
         from mediapipe.tasks.python import BaseOptions, vision
@@ -193,8 +193,8 @@ class FaceFinder:
     def find(self, image: Image) -> list[Face]:
         """All faces of a picture, from the highest detector score down, without crops."""
         found: list[Face] = []
-        for candidate in self._candidates(image):
-            face = self._look(image, candidate)
+        for candidate in self.candidates(image):
+            face = self.look(image, candidate)
             if face is not None and all(overlap(face.box, other.box) < 0.5 for other in found):
                 found.append(face)
         return found
@@ -206,11 +206,11 @@ class FaceFinder:
             landmarks = landmarks - np.float32(margin(image))
         return Face(_whole(image), math.nan, _five(landmarks), landmarks, blendshapes)
 
-    def _candidates(self, image: Image) -> list[Candidate]:
+    def candidates(self, image: Image) -> list[Candidate]:
         """What may be a face, highest score first, from the whole picture and from tiles, each face once."""
-        found = self._detect(image)
+        found = self.detect(image)
         for left, top, size in tiles(image.shape[1], image.shape[0], self.min_face):
-            found += [c.moved(left, top) for c in self._detect(image[top : top + size, left : left + size])]
+            found += [c.moved(left, top) for c in self.detect(image[top : top + size, left : left + size])]
         found.sort(key=lambda candidate: (-candidate.score, candidate.box))
         kept: list[Candidate] = []
         for candidate in found:
@@ -218,7 +218,8 @@ class FaceFinder:
                 kept.append(candidate)
         return kept[:MAX_FACES]
 
-    def _detect(self, image: Image) -> list[Candidate]:
+    def detect(self, image: Image) -> list[Candidate]:
+        """What BlazeFace takes for a face in one look at a whole picture."""
         height, width = image.shape[:2]
         return [
             Candidate(
@@ -230,7 +231,7 @@ class FaceFinder:
             if (b := d.bounding_box).width > 0 and b.height > 0
         ]
 
-    def _look(self, image: Image, candidate: Candidate) -> Face | None:
+    def look(self, image: Image, candidate: Candidate) -> Face | None:
         """The face of a candidate, its box drawn around its landmarks; None if there is none after all."""
         # Twice the face is about what the landmarker's own detector sees best; a neighbour that wins the first
         # look is told from the candidate by its place, and a closer second look decides.

@@ -36,7 +36,7 @@ class FastFinder(FaceFinder):
 
     def find_in_crop(self, image: Image) -> Face:
         """The face that a given crop shows: its points may be None."""
-        found = self._detect(framed(image))
+        found = self.detect(framed(image))
         edge = margin(image)
         points = self._map.points(found[0].moved(-edge, -edge).marks) if found else None
         return Face((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), math.nan, points)
@@ -44,15 +44,20 @@ class FastFinder(FaceFinder):
     def _open_landmarker(self, path: Any) -> None:
         """None is needed."""
 
-    def _look(self, image: Image, candidate: Candidate) -> Face | None:
-        """A candidate is looked at once more by itself: its marks are then several times as exact."""
-        left, top, region = surroundings(image, candidate.box, 1.0)
-        closer = [again.moved(left, top) for again in self._detect(region)]
-        best = max(closer, key=lambda again: overlap(again.box, candidate.box), default=None)
-        if best is None or overlap(best.box, candidate.box) < 0.3:
+    def look(self, image: Image, candidate: Candidate) -> Face | None:
+        """See ``FaceFinder``: the face of a candidate, or None if there is none after all."""
+        best = closer(self, image, candidate)
+        if best is None:
             return None
-        points = self._map.points(best.marks)
-        return Face(self._map.box(best.marks), candidate.score, points)
+        return Face(self._map.box(best.marks), candidate.score, self._map.points(best.marks))
+
+
+def closer(finder: FaceFinder, image: Image, candidate: Candidate) -> Candidate | None:
+    """A candidate looked at once more by itself: its marks are then several times as exact; None if it is gone."""
+    left, top, region = surroundings(image, candidate.box, 1.0)
+    again = [each.moved(left, top) for each in finder.detect(region)]
+    best = max(again, key=lambda each: overlap(each.box, candidate.box), default=None)
+    return best if best is not None and overlap(best.box, candidate.box) >= 0.3 else None
 
 
 class Map:
@@ -60,7 +65,7 @@ class Map:
 
     Args:
         points: (5, 6) complex; each row adds up to one.
-        box: (4, 13) left, top, right and bottom from x and y of the six marks and 1, in the frame of ``_frame``.
+        box: (4, 13) left, top, right and bottom from x and y of the six marks and 1, in the frame of ``frame``.
     """
 
     def __init__(self, points: NDArray[np.complex128], box: NDArray[np.float64]) -> None:

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from hsemotion_cli.domain import Image
-from hsemotion_cli.faces import Candidate, FaceFinder, overlap, surroundings
-from hsemotion_cli.fast import FILE, Map, frame
+from hsemotion_cli.faces import FaceFinder, overlap
+from hsemotion_cli.fast import FILE, Map, closer, frame
 from hsemotion_cli.video import VIDEO_SUFFIXES, open_source
 
 TARGET = Path(__file__).resolve().parent.parent / "hsemotion_cli" / "assets" / FILE
@@ -60,19 +60,11 @@ def framed(image: Image) -> Image:
 def both(finder: FaceFinder, image: Image) -> list[Pair]:
     """Marks, points and box of each face that both detectors find."""
     found = []
-    for candidate in finder._candidates(image):
-        face, closer = finder._look(image, candidate), again(finder, image, candidate)
-        if face is not None and face.points is not None and closer is not None:
-            found.append((closer.marks, face.points, face.box))
+    for candidate in finder.candidates(image):
+        face, again = finder.look(image, candidate), closer(finder, image, candidate)
+        if face is not None and face.points is not None and again is not None:
+            found.append((again.marks, face.points, face.box))
     return found
-
-
-def again(finder: FaceFinder, image: Image, candidate: Candidate) -> Candidate | None:
-    """The second look of ``FastFinder``."""
-    left, top, region = surroundings(image, candidate.box, 1.0)
-    closer = [c.moved(left, top) for c in finder._detect(region)]
-    best = max(closer, key=lambda c: overlap(c.box, candidate.box), default=None)
-    return best if best is not None and overlap(best.box, candidate.box) >= 0.3 else None
 
 
 def fit(pairs: list[Pair]) -> Map:
