@@ -87,6 +87,19 @@ class Scores:
     embeddings: NDArray[np.float32] | None = None
     outputs: NDArray[np.float32] | None = None
 
+    def spread(self, at: NDArray[np.bool_]) -> Scores:
+        """Rows for the faces at which ``at`` (n,) is true -> rows for all n faces, nan for the others."""
+        if at.all():
+            return self
+
+        def rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            spread = np.full((len(at), values.shape[1]), np.nan, np.float32)
+            spread[at] = values
+            return spread
+
+        embeddings, outputs = (None if values is None else rows(values) for values in (self.embeddings, self.outputs))
+        return Scores({task: rows(values) for task, values in self.tasks.items()}, embeddings, outputs)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:

@@ -204,7 +204,7 @@ class FaceFinder:
         landmarks, blendshapes = self._landmark(framed(image))
         if landmarks is not None:
             landmarks = landmarks - np.float32(margin(image))
-        return Face(_whole(image), math.nan, _five(landmarks), landmarks, blendshapes)
+        return Face(whole(image), math.nan, _five(landmarks), landmarks, blendshapes)
 
     def candidates(self, image: Image) -> list[Candidate]:
         """What may be a face, highest score first, from the whole picture and from tiles, each face once."""
@@ -348,7 +348,8 @@ def framed(image: Image) -> Image:
     return np.pad(image, ((edge, edge), (edge, edge), (0, 0)), mode="edge")
 
 
-def _whole(image: Image) -> Box:
+def whole(image: Image) -> Box:
+    """The box of a whole picture."""
     return 0.0, 0.0, float(image.shape[1]), float(image.shape[0])
 
 

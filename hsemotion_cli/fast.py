@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .domain import Face, Image
 from .errors import ModelUnavailable
-from .faces import Box, Candidate, FaceFinder, framed, margin, overlap, surroundings
+from .faces import Box, Candidate, FaceFinder, framed, margin, overlap, surroundings, whole
 
 FILE = "fast.json"
 
@@ -39,7 +39,7 @@ class FastFinder(FaceFinder):
         found = self.detect(framed(image))
         edge = margin(image)
         points = self._map.points(found[0].moved(-edge, -edge).marks) if found else None
-        return Face((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), math.nan, points)
+        return Face(whole(image), math.nan, points)
 
     def _open_landmarker(self, path: Any) -> None:
         """None is needed."""

@@ -208,17 +208,7 @@ def read(group: Sequence[Marked], models: Mapping[str, Recogniser]) -> list[Read
 def _score(model: Recogniser, faces: Sequence[Face], looked: NDArray[np.bool_]) -> Scores:
     if looked.all() or model.card.network is None:
         return model(faces)
-    said = model([face for face, look in zip(faces, looked, strict=True) if look])
-
-    def spread(values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-        if values is None:
-            return None
-        rows = np.full((len(faces), values.shape[1]), np.nan, np.float32)
-        rows[looked] = values
-        return rows
-
-    tasks = {task: np.asarray(spread(values)) for task, values in said.tasks.items()}
-    return Scores(tasks, spread(said.embeddings), spread(said.outputs))
+    return model([face for face, look in zip(faces, looked, strict=True) if look]).spread(looked)
 
 
 def _rows(scores: Scores, start: int, stop: int) -> Scores:

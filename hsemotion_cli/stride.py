@@ -71,7 +71,7 @@ def filled(readings: Iterable[tuple[Reading, tuple[bool, ...]]]) -> Iterator[Rea
             nan.
     """
     waiting: list[_Waiting] = []
-    last: dict[int | None, tuple[float, Mapping[str, Scores], int]] = {}  # track -> time, scores, row of its last look
+    last: dict[int | None, _Look] = {}  # by track
     for reading, looked in readings:
         entry = _Waiting(reading, {face.track: k for k, face in enumerate(reading.faces) if not looked[k]})
         for row, face in enumerate(reading.faces):
@@ -91,6 +91,7 @@ def filled(readings: Iterable[tuple[Reading, tuple[bool, ...]]]) -> Iterator[Rea
 
 
 _Look = tuple[float, Mapping[str, Scores], int]
+"""Time, scores and the row in them of a look at a person."""
 
 
 class _Waiting:

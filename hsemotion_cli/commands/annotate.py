@@ -83,9 +83,7 @@ def chosen_settings(
         ModelUnavailable: a head or a trained file that cannot be used.
     """
     given_heads = tuple(heads.per_face(path) for path in head)
-    if detector == "fast" and model is None and recipe is None and not head:
-        model = ",".join(name for name in Recipe.usual().models if registry.card(name).network)
-    base, given = chosen_models(model, recipe, given_heads)
+    base, given = chosen_models(model, recipe, given_heads, detector)
     listening = _listening(audio_head, audio_weights)
     if listening is not None:
         base = hearing.with_sound(base)
@@ -124,18 +122,20 @@ def _listening(head: Path | None, weights: str | None) -> heads.Head | None:
 
 
 def chosen_models(
-    model: str | None, recipe: Path | None, given_heads: Sequence[heads.Head] = ()
+    model: str | None, recipe: Path | None, given_heads: Sequence[heads.Head] = (), detector: str = "landmarks"
 ) -> tuple[Recipe, dict[str, Path]]:
     """The recipe that the options begin with, and the weight files that the user brings.
 
     Models named beside a recipe take the place of the recipe's own, which then keeps the rest. Without either, the
-    models are those that the heads stand on.
+    models are those that the heads stand on, or the usual ones; of these only networks work without landmarks.
     """
     names: tuple[str, ...] = tuple(dict.fromkeys(head.base.model for head in given_heads))
     given: dict[str, Path] = {}
     if model is not None:
         names, given = parse_models(model)
     if recipe is None:
+        if not names and detector == "fast":
+            names = tuple(name for name in Recipe.usual().models if registry.card(name).network)
         chosen = Recipe.of(*names) if names else Recipe.usual()
     else:
         chosen = Recipe.read(recipe)

@@ -27,7 +27,6 @@ from ..errors import InputError, ModelUnavailable, UsageError
 from ..formats import sidecar
 from ..networks import weights
 from ..predict import Running
-from ..recipe import Recipe
 from ..video import Source, open_source
 from .annotate import chosen_models
 from .console import counting, stdout
@@ -42,9 +41,7 @@ def run(
     quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure and print."""
-    if model is None and detector == "fast":
-        model = ",".join(name for name in Recipe.usual().models if registry.card(name).network)
-    recipe, given = chosen_models(model, None)
+    recipe, given = chosen_models(model, None, detector=detector)
     settings = Settings(
         recipe=recipe,
         detector=detector,
@@ -124,17 +121,11 @@ def _measured(orders: Mapping[str, Order], repeat: int, quiet: bool) -> dict[str
 
 
 def _host(cores: int) -> dict[str, Any]:
-    flags = ""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("flags"):
-                flags = line
-                break
     names = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
     return {
         "system": platform.platform(terse=True),
-        "processor": _processor(),
-        "instructions": [name for name in names if f" {name} " in f"{flags} "],
+        "processor": _of_processor("model name") or platform.processor() or platform.machine(),
+        "instructions": [name for name in names if name in _of_processor("flags").split()],
         "cores": cores,
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
@@ -142,12 +133,13 @@ def _host(cores: int) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def _of_processor(field: str) -> str:
+    """What the system says of its first processor; "" where it says nothing."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(field):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
 def _clip(source: Source) -> dict[str, Any]:

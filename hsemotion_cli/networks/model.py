@@ -165,11 +165,7 @@ class NetworkModel:
         pictures = [face.crops.get(crop) if crop else None for face in faces]
         seen = np.array([picture is not None for picture in pictures], bool)
         raw, embeddings = self.infer([picture for picture in pictures if picture is not None])
-        return Scores(
-            {task: _spread(values, seen) for task, values in interpreted(raw, self.spec).items()},
-            _spread(embeddings, seen),
-            _spread(raw, seen),
-        )
+        return Scores(interpreted(raw, self.spec), embeddings, raw).spread(seen)
 
     def infer(self, images: Sequence[Image]) -> tuple[Floats, Floats]:
         """Raw outputs of the network, as its authors' code gives them.
@@ -187,12 +183,3 @@ class NetworkModel:
             part = slice(start, start + self.batch)
             raw[part], embeddings[part] = self.engine(self._prepared(images[part]))
         return raw, embeddings
-
-
-def _spread(values: Floats, seen: np.ndarray) -> Floats:
-    """Rows for the faces that were seen -> rows for all faces, nan for the others."""
-    if seen.all():
-        return values
-    rows = np.full((len(seen), values.shape[1]), np.nan, np.float32)
-    rows[seen] = values
-    return rows
