@@ -80,6 +80,34 @@ class Network(nn.Module):
         return (embeddings + self.embed(images.flip(3))) / 2 if self.mirrored else embeddings
 
 
+class PReLU(nn.PReLU):
+    """torch's, one slope per channel; in training it knows a faster way back.
+
+    torch decides value by value with a branch that nobody can guess. Here the gradient is taken apart into what goes
+    through the positive and the negative side, by operations on whole vectors: the same bits in half the time.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.ndim == 4 and x.device.type == "cpu":
+            return _FasterBack.apply(x, self.weight)
+        return super().forward(x)
+
+
+class _FasterBack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slopes: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slopes)
+        return functional.prelu(x, slopes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, slopes = ctx.saved_tensors
+        positive = torch.ops.aten.threshold_backward(gradients[0], x, 0)
+        negative = gradients[0] - positive
+        of_slopes = (negative * x).sum((0, 2, 3))
+        return positive.addcmul_(negative, slopes.view(1, -1, 1, 1)), of_slopes
+
+
 def _convolution(inputs: int, outputs: int, kernel: Pair, stride: int, padding: Pair, groups: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
 
@@ -113,7 +141,7 @@ class ConvBlock(LinearBlock):
 
     def __init__(self, inputs: int, outputs: int, kernel: Pair = (1, 1), stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups)
-        self.prelu = nn.PReLU(outputs)
+        self.prelu = PReLU(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.prelu(super().forward(x))
@@ -132,7 +160,7 @@ class MixedDepthwise(nn.Module):
             _convolution(n, n, (k, k), stride, (k // 2, k // 2), n) for n, k in zip(split, kernels, strict=True)
         )
         self.bn = nn.BatchNorm2d(sum(split))
-        self.prelu = nn.PReLU(sum(split))
+        self.prelu = PReLU(sum(split))
 
     def forward(self, x: Tensor) -> Tensor:
         parts = torch.split(x, self.split, dim=1)
@@ -306,7 +334,7 @@ def _linear(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups:
 
 
 def _active(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> Layers:
-    return Layers(*_linear(inputs, outputs, kernel, stride, groups).layers, nn.PReLU(outputs))
+    return Layers(*_linear(inputs, outputs, kernel, stride, groups).layers, PReLU(outputs))
 
 
 def _depthwise(inputs: int, outputs: int, inner: int, stride: int, residual: bool = False) -> Layers:
@@ -389,8 +417,8 @@ class FirstMobileFaceNet(Network):
         super().__init__()
         self.outputs = outputs
         self.features = nn.Sequential(
-            *_same(3, 64, 3, 2, 1, nn.PReLU(64)),
-            *_same(64, 64, 3, 1, 64, nn.PReLU(64)),
+            *_same(3, 64, 3, 2, 1, PReLU(64)),
+            *_same(64, 64, 3, 1, 64, PReLU(64)),
             *_same(64, 64, 1, 1, 1),
             _narrowing(64, 128, 64, 2),
             *(_narrowing(64, 128, 64, 1) for _ in range(4)),
@@ -398,7 +426,7 @@ class FirstMobileFaceNet(Network):
             *(_narrowing(128, 256, 128, 1) for _ in range(6)),
             _narrowing(128, 512, 128, 2),
             *(_narrowing(128, 256, 128, 1) for _ in range(2)),
-            *_same(128, 512, 1, 1, 1, nn.PReLU(512)),
+            *_same(128, 512, 1, 1, 1, PReLU(512)),
             _convolution(512, 512, (size // 16, size // 16), 1, (0, 0), 512),
             nn.BatchNorm2d(512),
             *_same(512, 512, 1, 1, 1),
@@ -428,8 +456,8 @@ def _same(inputs: int, outputs: int, kernel: int, stride: int, groups: int, *aft
 def _narrowing(inputs: int, inner: int, outputs: int, stride: int) -> Layers:
     """1 x 1 up, 3 x 3 depth-wise, 1 x 1 down; plus its input where the shapes allow it."""
     return Layers(
-        *_same(inputs, inner, 1, 1, 1, nn.PReLU(inner)),
-        *_same(inner, inner, 3, stride, inner, nn.PReLU(inner)),
+        *_same(inputs, inner, 1, 1, 1, PReLU(inner)),
+        *_same(inner, inner, 3, stride, inner, PReLU(inner)),
         *_same(inner, outputs, 1, 1, 1),
         residual=stride == 1 and inputs == outputs,
     )

@@ -26,6 +26,7 @@ from ..errors import InputError, ModelUnavailable, UsageError
 from ..networks.architectures import ARCHITECTURES, Network, build, known
 from ..outputs import whole
 from . import losses
+from .halves import composed
 from .measure import Figures, figures
 from .plan import NORMALISATIONS, Plan, Stage
 from .samples import Samples
@@ -282,6 +283,8 @@ class Trainer:
         rng = np.random.default_rng((self.plan.seed, 1, step))
         views = [self.viewer.varied(self.samples, int(row), self.plan.augmentation, rng) for row in rows]
         batch = Batch(torch.from_numpy(np.stack(views)), self._labels(rows))
+        if self.plan.augmentation.halves:
+            batch = Batch(*composed(batch.images, batch.labels, self.plan.classes, self.plan.augmentation.halves, rng))
         if self.plan.augmentation.mixup:
             batch = mixed_up(batch, self.plan.augmentation.mixup, rng)
         return batch

@@ -266,7 +266,7 @@ def _check_numbers(plan: Plan) -> None:
     for k, stage in enumerate(plan.stages):
         positive |= {f"stages[{k}].{key}": getattr(stage, key) for key in ("epochs", "rate", "batch")}
         weights[f"stages[{k}].balance"] = stage.balance
-    varied, chances = asdict(plan.augmentation), ("flip", "other_crop", "resolution", "erase", "jpeg")
+    varied, chances = asdict(plan.augmentation), ("flip", "other_crop", "resolution", "erase", "jpeg", "halves")
     positive["augmentation.least"] = varied.pop("least")
     weights |= {f"augmentation.{key}": value for key, value in varied.items() if key not in chances}
     for key, value in shares.items():
