@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import cv2
 import numpy as np
 
 from . import between, machine, predict, registry, stride, tracks
@@ -17,12 +18,13 @@ from .clock import StageClock
 from .crops import check_recipe
 from .domain import Frame, Reading, Sighting
 from .errors import InputError, UsageError
-from .faces import BUNDLE, BUNDLE_SHA256, FaceFinder, sight
+from .faces import FaceFinder, sight
 from .fast import FastFinder
 from .flow import Beside, Flow, InTurn
 from .formats import archive, sidecar, table
 from .heads import Head
 from .hearing import Heard, Listener
+from .mediapipe_tasks import TaskFinder
 from .networks.wav2vec import Wav2Vec2
 from .outputs import prepare_folder, together, whole
 from .recipe import Recipe
@@ -35,7 +37,7 @@ from .video import Source, open_source
 Progress = Callable[[str, int, int, int | None], None]
 """Called with (stage, frames done, faces so far, frames in all if they are known)."""
 
-DETECTORS: dict[str, type[FaceFinder]] = {"landmarks": FaceFinder, "fast": FastFinder}
+DETECTORS: dict[str, type[FaceFinder]] = {"landmarks": FaceFinder, "fast": FastFinder, "mediapipe": TaskFinder}
 """What ``--detector`` may be."""
 
 _PICTURES = 64 << 20
@@ -162,6 +164,8 @@ class Annotator:
     def __enter__(self) -> Annotator:
         settings = self.settings
         with ExitStack() as stack:
+            if self._flow is Beside:
+                cv2.setNumThreads(1)  # its own threads would only get in the way of the other stages
             # Each of several threads computes with one core: that is faster than one with several.
             threads = self._cores if self._flow is InTurn else 1
             self.models = predict.load_all(self.cards.values(), replace(settings.running, threads=threads))
@@ -170,7 +174,10 @@ class Annotator:
             count = 1 if self._flow is InTurn else min(self._cores, _MOST_FINDERS)
             count += settings.detect_every > 1
             finder = DETECTORS[settings.detector]
-            self.finders = [stack.enter_context(finder(settings.min_face, settings.threshold)) for _ in range(count)]
+            shapes = any(card.network is None for card in self.cards.values())
+            self.finders = [
+                stack.enter_context(finder(settings.min_face, settings.threshold, shapes)) for _ in range(count)
+            ]
             self._open = stack.pop_all()
         return self
 
@@ -184,8 +191,7 @@ class Annotator:
         """What results depend on besides recipe, models and source, as the sidecar says it."""
         settings = self.settings
         detector = {
-            "bundle": BUNDLE,
-            "sha256": BUNDLE_SHA256,
+            "networks": dict(DETECTORS[settings.detector].NETWORKS),
             "mode": "image",
             "kind": settings.detector,
             "used": not settings.crops,

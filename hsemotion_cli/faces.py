@@ -1,32 +1,24 @@
 """Frame -> Sighting: find faces, place 478 landmarks, read 52 blendshapes, cut the face out.
 
-Two of MediaPipe's tasks work together, both in IMAGE mode, so that the same picture gives the same faces whatever
-came before it: BlazeFace finds candidates and scores them; the Face Landmarker looks at each candidate's own
-surroundings at a good size, and a candidate in which it sees no face is dropped. BlazeFace sees 128 x 128 pixels of
-whatever it is shown, so ``min_face`` makes it look at overlapping tiles as well.
+MediaPipe's networks (``mesh``) look at one picture at a time, so that the same picture gives the same faces whatever
+came before it: BlazeFace finds candidates and scores them; then it looks at each candidate's own surroundings at a good
+size, and the landmarks are placed there; a candidate in which no face is seen is dropped. BlazeFace sees 128 x 128
+pixels of whatever it is shown, so ``min_face`` makes it look at overlapping tiles as well.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import sys
-import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from importlib.resources import as_file, files
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import crops, interrupts
+from . import crops, mesh
 from .domain import Face, Frame, Image, Sighting
-from .errors import ModelUnavailable, UsageError
-
-BUNDLE = "face_landmarker.task"
-BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+from .errors import UsageError
+from .mesh import Box, Candidate
 
 BLENDSHAPES: tuple[str, ...] = tuple(
     [
@@ -84,7 +76,7 @@ BLENDSHAPES: tuple[str, ...] = tuple(
         "noseSneerRight",
     ]
 )
-"""The bundle's blendshapes in its own order; ``FaceFinder`` checks it on the first face."""
+"""MediaPipe's blendshapes in its own order."""
 
 MAX_FACES = 64
 """Candidates per frame that are looked at, best scores first."""
@@ -93,32 +85,10 @@ REACH = 0.14
 """Width of the smallest face that BlazeFace short range finds reliably, as a share of the longer side of what it is
 shown (``scripts/detector_reach.py`` measures it)."""
 
+_LARGER = 0.03
+"""By how much tiles may be larger than they should, if two rows of them then become one."""
+
 _OVERLAP = 0.35  # of a tile; more than two smallest faces, so that each lies whole in some tile
-
-
-Box = tuple[float, float, float, float]
-"""x, y, width, height in pixels; may reach over the picture's edge."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
-    """What BlazeFace takes for a face.
-
-    Attributes:
-        box: of the face without forehead and ears, about a square.
-        score: in [0, 1].
-        marks: (6, 2) pixels: the eye that is left in the picture, the other eye, tip of the nose, middle of the mouth,
-            the ear that is left in the picture, the other ear.
-    """
-
-    box: Box
-    score: float
-    marks: NDArray[np.float32]
-
-    def moved(self, left: float, top: float) -> Candidate:
-        """The same in a picture of which the one that was looked at is the part that begins at (left, top)."""
-        x, y, width, height = self.box
-        return Candidate((x + left, y + top, width, height), self.score, self.marks + np.array((left, top), np.float32))
 
 
 class FaceFinder:
@@ -129,66 +99,29 @@ class FaceFinder:
     Args:
         min_face: width in pixels of the smallest face that must be found; None looks at whole pictures only.
         threshold: detector confidence in (0, 1) from which a candidate counts.
+        blendshapes: whether anybody reads them.
+
+    Attributes:
+        NETWORKS: the files that it reads, with their SHA-256.
     """
 
-    def __init__(self, min_face: int | None = None, threshold: float = 0.5) -> None:
+    NETWORKS: Mapping[str, str] = mesh.NETWORKS
+
+    def __init__(self, min_face: int | None = None, threshold: float = 0.5, blendshapes: bool = True) -> None:
         if min_face is not None and min_face < 16:
             raise UsageError(f"--min-face {min_face} is too small to be read: give 16 pixels or more.")
         if not 0 < threshold < 1:
             raise UsageError(f"--det-threshold {threshold:g} is not between 0 and 1.")
         self.min_face = min_face
         self.threshold = threshold
-        self._names_checked = False
-        self._tasks: list[Any] = []
+        self.blendshapes = blendshapes
 
     def __enter__(self) -> FaceFinder:
-        try:
-            with interrupts.put_off():
-                self._open()
-        except BaseException:
-            self.close()
-            raise
+        mesh.load(self.NETWORKS)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give both tasks back; harmless when there are none."""
-        with interrupts.put_off(), _muted_stderr():
-            for task in self._tasks:
-                task.close()
-            self._tasks.clear()
-
-    def _open(self) -> None:
-        # TensorFlow Lite and absl write to file descriptor 2 when a task is made and at its first call.
-        with bundle() as path, _muted_stderr():
-            self._open_detector(path)
-            self._open_landmarker(path)
-            self.find_in_crop(np.zeros((64, 64, 3), np.uint8))
-
-    def _open_detector(self, path: Any) -> None:
-        from mediapipe.tasks.python import BaseOptions, vision
-
-        with zipfile.ZipFile(path) as archive:
-            detector = archive.read("face_detector.tflite")
-        self._detector = vision.FaceDetector.create_from_options(
-            vision.FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=detector), min_detection_confidence=self.threshold
-            )
-        )
-        self._tasks.append(self._detector)
-        self.detect(np.zeros((64, 64, 3), np.uint8))
-
-    def _open_landmarker(self, path: Any) -> None:
-        from mediapipe.tasks.python import BaseOptions, vision
-
-        self._landmarker = vision.FaceLandmarker.create_from_options(
-            vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=os.fspath(path)), output_face_blendshapes=True, num_faces=1
-            )
-        )
-        self._tasks.append(self._landmarker)
+        """The networks stay for the next one."""
 
     def find(self, image: Image) -> list[Face]:
         """All faces of a picture, from the highest detector score down, without crops."""
@@ -220,20 +153,16 @@ class FaceFinder:
 
     def detect(self, image: Image) -> list[Candidate]:
         """What BlazeFace takes for a face in one look at a whole picture."""
-        height, width = image.shape[:2]
-        return [
-            Candidate(
-                (float(b.origin_x), float(b.origin_y), float(b.width), float(b.height)),
-                d.categories[0].score,
-                np.array([(mark.x * width, mark.y * height) for mark in d.keypoints], np.float32),
-            )
-            for d in self._detector.detect(_as_mediapipe(image)).detections
-            if (b := d.bounding_box).width > 0 and b.height > 0
+        # In whole pixels, the rest cut off, as MediaPipe's detector gives boxes: what is looked at next is then the same.
+        found = mesh.detect(image, self.threshold)
+        whole_pixels = [
+            (float(int(x)), float(int(y)), float(int(w)), float(int(h))) for x, y, w, h in (c.box for c in found)
         ]
+        return [replace(candidate, box=box) for candidate, box in zip(found, whole_pixels, strict=True)]
 
     def look(self, image: Image, candidate: Candidate) -> Face | None:
         """The face of a candidate, its box drawn around its landmarks; None if there is none after all."""
-        # Twice the face is about what the landmarker's own detector sees best; a neighbour that wins the first
+        # Twice the face is about what BlazeFace sees best; a neighbour that wins the first
         # look is told from the candidate by its place, and a closer second look decides.
         for reach in (1.0, 0.75):
             left, top, region = surroundings(image, candidate.box, reach)
@@ -249,19 +178,10 @@ class FaceFinder:
         return None
 
     def _landmark(self, image: Image) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-        result = self._landmarker.detect(_as_mediapipe(image))
-        if not result.face_landmarks:
-            return None, None
-        height, width = image.shape[:2]
-        points = np.array([(p.x, p.y) for p in result.face_landmarks[0]], np.float32) * np.array(
-            (width, height), np.float32
-        )
-        shapes = result.face_blendshapes[0]
-        if not self._names_checked:
-            if tuple(s.category_name for s in shapes) != BLENDSHAPES:
-                raise ModelUnavailable(f"{BUNDLE}: its blendshapes are not the 52 expected ones; reinstall hsemotion.")
-            self._names_checked = True
-        return points, np.array([s.score for s in shapes], np.float32)
+        """(478, 2) landmarks and (52,) blendshapes of the face that shows best, or none."""
+        found = mesh.detect(image, 0.5)
+        points = mesh.landmarks(image, found[0]) if found else None
+        return points, None if points is None or not self.blendshapes else mesh.blendshapes(points)
 
 
 def sight(frame: Frame, finder: FaceFinder, recipes: Sequence[str], *, given: bool = False) -> Sighting:
@@ -295,6 +215,8 @@ def tiles(width: int, height: int, min_face: int | None) -> list[tuple[int, int,
     if min_face is None:
         return []
     side, found = math.ceil(min_face / REACH), []
+    if 0 <= min(width, height) - side < _LARGER * side:
+        side = min(width, height)
     while side < max(width, height):
         found += [(left, top, side) for top in _starts(height, side) for left in _starts(width, side)]
         side *= 2
@@ -316,16 +238,6 @@ def overlap(one: Box, other: Box) -> float:
     if across <= 0 or down <= 0:
         return 0.0
     return across * down / (one[2] * one[3] + other[2] * other[3] - across * down)
-
-
-@contextlib.contextmanager
-def bundle() -> Iterator[Any]:
-    """The path of MediaPipe's model bundle, which is part of the package."""
-    resource = files("hsemotion_cli").joinpath("assets", BUNDLE)
-    if not resource.is_file():
-        raise ModelUnavailable(f"{BUNDLE} is missing from the installation; reinstall hsemotion.")
-    with as_file(resource) as path:
-        yield path
 
 
 def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]:
@@ -355,27 +267,3 @@ def whole(image: Image) -> Box:
 
 def _five(landmarks: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
     return None if landmarks is None else landmarks[list(crops.FIVE_POINTS)]
-
-
-def _as_mediapipe(image: Image) -> Any:
-    import mediapipe
-
-    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-
-
-@contextlib.contextmanager
-def _muted_stderr() -> Iterator[None]:
-    """Point file descriptor 2 at nothing for a moment; Python's own messages are flushed first."""
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no stderr at all
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -11,16 +11,25 @@ from __future__ import annotations
 import json
 import math
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import mesh
 from .domain import Face, Image
 from .errors import ModelUnavailable
-from .faces import Box, Candidate, FaceFinder, framed, margin, overlap, surroundings, whole
+from .faces import FaceFinder, framed, margin, overlap, surroundings, whole
+from .mesh import Box, Candidate
 
 FILE = "fast.json"
+
+_LARGE = 0.3
+"""Share of the picture from which a face's marks are as exact as those of a closer look.
+
+By a throw-away script on frames of eleven clips, padded or cut so that the face had each share: the largest distance
+of the five points from the landmarks', median, was 0.10 of the eyes' distance in both from 0.3 on (0.13 and 0.09 at a
+share of 0.25, 0.20 and 0.10 at 0.16).
+"""
 
 
 class FastFinder(FaceFinder):
@@ -30,8 +39,10 @@ class FastFinder(FaceFinder):
         ModelUnavailable: the map of the marks is missing from the installation.
     """
 
-    def __init__(self, min_face: int | None = None, threshold: float = 0.5) -> None:
-        super().__init__(min_face, threshold)
+    NETWORKS = {mesh.BLAZEFACE: mesh.NETWORKS[mesh.BLAZEFACE]}  # noqa: RUF012
+
+    def __init__(self, min_face: int | None = None, threshold: float = 0.5, blendshapes: bool = False) -> None:
+        super().__init__(min_face, threshold, blendshapes=False)
         self._map = Map.read()
 
     def find_in_crop(self, image: Image) -> Face:
@@ -41,12 +52,9 @@ class FastFinder(FaceFinder):
         points = self._map.points(found[0].moved(-edge, -edge).marks) if found else None
         return Face(whole(image), math.nan, points)
 
-    def _open_landmarker(self, path: Any) -> None:
-        """None is needed."""
-
     def look(self, image: Image, candidate: Candidate) -> Face | None:
         """See ``FaceFinder``: the face of a candidate, or None if there is none after all."""
-        best = closer(self, image, candidate)
+        best = candidate if candidate.share >= _LARGE else closer(self, image, candidate)
         if best is None:
             return None
         return Face(self._map.box(best.marks), candidate.score, self._map.points(best.marks))

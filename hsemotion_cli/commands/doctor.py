@@ -94,11 +94,14 @@ def _has(codec: str, mode: Literal["r", "w"]) -> bool:
 
 
 def _models() -> str:
-    from ..faces import BUNDLE, BUNDLE_SHA256
+    from .. import mesh
+    from ..mediapipe_tasks import BUNDLE, BUNDLE_SHA256
     from ..networks import trained
     from ..registry import ASSETS, MODELS, SHIPPED
 
-    wanted = {BUNDLE: BUNDLE_SHA256} | {c.file: c.sha256 for c in MODELS.values() if c.file and c.sha256}
+    wanted = (
+        {BUNDLE: BUNDLE_SHA256} | mesh.NETWORKS | {c.file: c.sha256 for c in MODELS.values() if c.file and c.sha256}
+    )
     for name, sha256 in wanted.items():
         data = files("hsemotion_cli").joinpath("assets", name).read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import memory
 from ..errors import ModelUnavailable, UsageError
 from ..outputs import prepare_folder
 from .console import counting, print_line, stdout
@@ -36,6 +37,7 @@ def run(
     folder = out or Path("runs") / todo.name
     device = resolve_device(device, "torch")
     prepare_folder(folder)
+    memory.hoard()
     if threads:
         torch.set_num_threads(threads)
     network = finetune.make_network(todo)

@@ -1,0 +1,184 @@
+"""MediaPipe's face networks in ONNX Runtime give what MediaPipe's own tasks give."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import clips
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hsemotion_cli import faces, mediapipe_tasks, mesh
+from hsemotion_cli.faces import FaceFinder
+from hsemotion_cli.fast import FastFinder
+from hsemotion_cli.mediapipe_tasks import TaskFinder
+from hsemotion_cli.pictures import read_picture
+from hsemotion_cli.registry import ASSETS
+from hsemotion_cli.source import Sampling
+from hsemotion_cli.video import open_source
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Iterator[TaskFinder]:
+    with TaskFinder() as finder:
+        yield finder
+
+
+@pytest.fixture(scope="module")
+def astronaut(samples: Path) -> np.ndarray:
+    return read_picture(samples / "stills" / "astronaut.png")
+
+
+def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    return cv2.warpAffine(picture, matrix, (width, height), borderValue=(90, 100, 110))
+
+
+@pytest.fixture(scope="module")
+def pictures(samples: Path, astronaut: np.ndarray) -> list[np.ndarray]:
+    """Some thirty: faces of several people, turned, at the edge, two at once, and none."""
+    found = [astronaut, read_picture(samples / "stills" / "grace_hopper.jpg"), clips.blank()]
+    found += [turned(astronaut, degrees) for degrees in (-35, -12, 20, 40)]
+    found += [np.ascontiguousarray(astronaut[:, k : k + 300]) for k in (120, 230)]
+    for name, every in (("langer_pexels.mp4", 40), ("two_faces.mp4", 30)):
+        found += [frame.image for frame in open_source(samples / name).frames(Sampling(every=every))]
+    return found
+
+
+def test_the_shipped_files_are_those_whose_origin_was_checked() -> None:
+    with mediapipe_tasks.bundle() as path:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == mediapipe_tasks.BUNDLE_SHA256
+    for name, sha256 in mesh.NETWORKS.items():
+        assert hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() == sha256
+
+
+def test_the_graphs_are_what_the_script_makes_of_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tflite", reason="only the script that makes the graphs needs it")
+    monkeypatch.syspath_prepend(SCRIPTS)
+    convert_landmarker = pytest.importorskip("convert_landmarker")
+    import zipfile
+
+    import onnx
+
+    with zipfile.ZipFile(convert_landmarker.BUNDLE) as bundle:
+        for source, (target, outputs) in convert_landmarker.NETWORKS.items():
+            made = convert_landmarker.Conversion(bundle.read(source)).converted(outputs)
+            assert made == onnx.load(ASSETS / target)
+    sys.modules.pop("convert_landmarker", None)
+
+
+def test_blazeface_sees_what_mediapipe_sees(tasks: TaskFinder, pictures: list[np.ndarray]) -> None:
+    seen = 0
+    for picture in pictures:
+        ours, theirs = mesh.detect(picture, 0.5), tasks.detect(picture)
+        assert len(ours) == len(theirs)
+        for own, other in zip(ours, theirs, strict=True):
+            # MediaPipe cuts off what is beyond whole pixels of boxes, and gives everything else as it is.
+            assert np.abs(np.trunc(own.box) - other.box).max() <= 1
+            assert np.abs(own.marks - other.marks).max() < 0.01 * own.box[2]
+            assert own.score == pytest.approx(other.score, abs=0.005)
+            assert own.share == pytest.approx(own.box[2] / max(picture.shape[:2]))
+            seen += 1
+    assert seen > 20
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.8])
+def test_the_threshold_is_mediapipes(threshold: float, pictures: list[np.ndarray]) -> None:
+    with TaskFinder(threshold=threshold) as tasks:
+        for picture in pictures[:12]:
+            ours = [c.score for c in mesh.detect(picture, threshold)]
+            assert ours == pytest.approx([c.score for c in tasks.detect(picture)], abs=0.005)
+
+
+def test_landmarks_and_blendshapes_are_mediapipes(tasks: TaskFinder, pictures: list[np.ndarray]) -> None:
+    far, shapes = [], []
+    with FaceFinder() as finder:
+        for picture in pictures:
+            ours, theirs = finder.find(picture), tasks.find(picture)
+            assert len(ours) == len(theirs)
+            for own, other in zip(ours, theirs, strict=True):
+                far.append(np.abs(own.landmarks - other.landmarks).max() / own.box[2])
+                shapes.append(np.abs(own.blendshapes - other.blendshapes).max())
+    assert len(far) > 20
+    # Interpolating between pixels rounds differently: a fraction of a pixel of 256.
+    assert np.median(far) < 0.005 and max(far) < 0.02
+    assert np.median(shapes) < 0.02 and max(shapes) < 0.12
+
+
+def test_also_on_clips_of_other_people(tasks: TaskFinder, shared_videos: list[Path]) -> None:
+    shapes = []
+    with FaceFinder() as finder:
+        for path in shared_videos:
+            for frame in open_source(path).frames(Sampling(every=40)):
+                ours, theirs = finder.find(frame.image), tasks.find(frame.image)
+                assert len(ours) == len(theirs), path
+                for own, other in zip(ours, theirs, strict=True):
+                    assert faces.overlap(own.box, other.box) > 0.95
+                    shapes.append(np.abs(own.blendshapes - other.blendshapes).max())
+    assert len(shapes) > 30
+    assert np.median(shapes) < 0.03
+
+
+def test_without_anybody_who_reads_blendshapes_there_are_none(astronaut: np.ndarray) -> None:
+    with FaceFinder(blendshapes=False) as without, FaceFinder() as finder:
+        (one,), (other,) = without.find(astronaut), finder.find(astronaut)
+    assert one.blendshapes is None and other.blendshapes is not None
+    assert np.array_equal(one.landmarks, other.landmarks)
+
+
+def test_a_picture_without_a_face_has_no_landmarks() -> None:
+    nothing = mesh.Candidate((100, 60, 90, 90), 0.9, np.array([(120, 90), (170, 90)] * 3, np.float32))
+    assert mesh.landmarks(clips.blank(), nothing) is None
+
+
+def test_a_large_face_is_not_looked_at_twice_by_the_fast_detector(astronaut: np.ndarray) -> None:
+    looks: list[tuple[int, ...]] = []
+
+    class Counting(FastFinder):
+        def detect(self, image: np.ndarray) -> list[mesh.Candidate]:
+            looks.append(image.shape)
+            return super().detect(image)
+
+    with Counting() as finder:
+        (close,) = finder.find(np.ascontiguousarray(astronaut[20:260, 110:350]))
+        assert len(looks) == 1
+        (wide,) = finder.find(astronaut)
+        assert len(looks) == 3
+    assert close.points is not None and wide.points is not None
+    eyes = np.linalg.norm(wide.points[1] - wide.points[0])
+    assert np.abs(close.points + np.array((110, 20)) - wide.points).max() < 0.2 * eyes
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_boxes_that_overlap_become_their_mean(data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, 12))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 20)))
+    scores = rng.uniform(0.5, 1, count)
+    drawn = np.concatenate(
+        [rng.random((count, 1, 2)), rng.uniform(0.1, 0.4, (count, 1, 2)), rng.random((count, 6, 2))], 1
+    )
+    # The same, said box by box.
+    left, expected = sorted(range(count), key=lambda k: -scores[k]), []
+    while left:
+        group = [k for k in left if k == left[0] or _overlap(drawn[left[0]], drawn[k]) > 0.3]
+        weights = sum(scores[k] for k in group)
+        expected.append((scores[left[0]], sum(scores[k] * drawn[k] for k in group) / weights))
+        left = [k for k in left if k not in group]
+    found = mesh._without_repeats(scores, drawn)
+    assert [score for score, _ in found] == [score for score, _ in expected]
+    for (_, ours), (_, theirs) in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs)
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    return faces.overlap((*(one[0] - one[1] / 2), *one[1]), (*(other[0] - other[1] / 2), *other[1]))
