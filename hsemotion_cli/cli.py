@@ -103,8 +103,9 @@ BatchSize = Annotated[
 Detector = Annotated[
     str,
     typer.Option(
-        "--detector", metavar="landmarks|fast",
-        help="How faces are found: with landmarks and blendshapes, or eyes, nose and mouth only (for networks).",
+        "--detector", metavar="landmarks|fast|mediapipe",
+        help="How faces are found: with landmarks and blendshapes; eyes, nose and mouth only (fast, for networks); or by "
+        "MediaPipe's own tasks, to compare with.",
     ),
 ]  # fmt: skip
 DetectEvery = Annotated[

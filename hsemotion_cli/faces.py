@@ -153,7 +153,7 @@ class FaceFinder:
 
     def detect(self, image: Image) -> list[Candidate]:
         """What BlazeFace takes for a face in one look at a whole picture."""
-        # In whole pixels, the rest cut off, as MediaPipe's detector gives boxes: what is looked at next is then the same.
+        # In whole pixels, the rest cut off, as MediaPipe gives boxes: so it is looked at the same places next.
         found = mesh.detect(image, self.threshold)
         whole_pixels = [
             (float(int(x)), float(int(y)), float(int(w)), float(int(h))) for x, y, w, h in (c.box for c in found)

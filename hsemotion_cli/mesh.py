@@ -230,4 +230,6 @@ def _session(name: str) -> Any:
     try:
         return onnxruntime.InferenceSession(resource.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common parent but this one
-        raise ModelUnavailable(f"{name}: ONNX Runtime cannot use it ({str(error)[:200]}).") from error
+        raise ModelUnavailable(
+            f"{name}: ONNX Runtime cannot use it ({str(error)[:200]}); reinstall hsemotion."
+        ) from error

@@ -29,7 +29,7 @@ import onnxruntime
 from onnxruntime import quantization
 
 from hsemotion_cli.errors import HsemotionError
-from hsemotion_cli.faces import FaceFinder, see
+from hsemotion_cli.faces import FaceFinder, sight
 from hsemotion_cli.networks import engines, onnx_graphs, vino
 from hsemotion_cli.networks.cards import NetworkSpec
 from hsemotion_cli.networks.model import interpreted, prepared
@@ -45,7 +45,8 @@ def faces(paths: Sequence[Path], model: ModelCard, every: int) -> np.ndarray:
     found = []
     with FaceFinder() as finder:
         for path in paths:
-            for sighting in see(open_source(path).frames(Sampling(every=every)), finder, [model.crop]):
+            for frame in open_source(path).frames(Sampling(every=every)):
+                sighting = sight(frame, finder, [model.crop])
                 found += [face.crops[model.crop] for face in sighting.faces]
     return prepared(found, model.network, model.network.resize["torch"])
 

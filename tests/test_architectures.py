@@ -258,3 +258,22 @@ def test_a_mirrored_network_says_the_mean_of_both_sides() -> None:
     assert architectures.known("mobilefacenet_first_48+mirror") and not architectures.known("nonesuch+mirror")
     with pytest.raises(KeyError):
         architectures.build("nonesuch+mirror", 5)
+
+
+def test_the_faster_way_back_through_prelu_gives_the_same_bits() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 6, 5, 7)
+    x[0, 0, 0, :3] = torch.tensor([0.0, -0.0, 1e-30])
+    found = []
+    for training in (False, True):
+        layer = architectures.PReLU(6)
+        layer.weight.data = torch.tensor([0.25, -0.5, 0.0, 1.0, 2.0, 0.1])
+        layer.train(training)
+        given = x.clone().requires_grad_()
+        said = layer(given)
+        assert ("FasterBack" in type(said.grad_fn).__name__) == training
+        said.backward(torch.arange(said.numel(), dtype=torch.float32).view_as(said) / 100)
+        found.append((said.detach(), given.grad, layer.weight.grad))
+    for plain, faster in zip(*found, strict=True):
+        torch.testing.assert_close(faster, plain, rtol=1e-6, atol=1e-6)
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])

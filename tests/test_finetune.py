@@ -685,6 +685,17 @@ def test_mixing_shows_in_what_is_trained_on(tmp_path: Path) -> None:
     assert not torch.equal(mixed.images, plain.images)
 
 
+def test_half_faces_show_in_what_is_trained_on(tmp_path: Path) -> None:
+    samples = telling(30)
+    plain = trainer(tmp_path / "plain", planned(augmentation=STILL), samples)._batch(0)
+    halved = trainer(tmp_path / "halved", planned(augmentation=replace(STILL, halves=0.5)), samples)._batch(0)
+    changed = (halved.images != plain.images).flatten(1).any(dim=1)
+    assert changed.any() and not changed.all()
+    upper = halved.images.shape[2] // 2
+    assert torch.equal(halved.images[:, :, :upper], plain.images[:, :, :upper])
+    torch.testing.assert_close(halved.labels["expression"].sum(1), torch.ones(len(changed)))
+
+
 # --- going on ---------------------------------------------------------------------------------------------------
 
 
@@ -693,7 +704,7 @@ def busy() -> Plan:
     return planned(
         Stage(1.5, rate=3e-3, batch=7, scope="head"),
         Stage(3.4, rate=3e-3, batch=8, balance=0.5),
-        augmentation=replace(LIVELY, erase=0.5, noise=0.1, mixup=0.3),
+        augmentation=replace(LIVELY, erase=0.5, noise=0.1, halves=0.3, mixup=0.3),
         optimiser=Optimiser("adamw", weight_decay=0.02, sam=0.05),
         dropout=0.3,
         average=0.9,

@@ -100,6 +100,7 @@ light = 0.5
 noise = 0
 erase = 0
 jpeg = 0
+halves = 0.25
 mixup = 0.4
 """
 
@@ -147,7 +148,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         classes=("happiness", "neutral", "other"),
         loss=Loss(0.0, 2.5, 1.0, 0.0, "majority", 1.0, 0.1, False),
         optimiser=Optimiser("sgd", 0.0, 0.05, 0.0),
-        augmentation=Augmentation(1.0, 0.0, 0.0, 0.1, 0.0, 1.0, 12, 0.5, 0.0, 0.0, 0.0, 0.4),
+        augmentation=Augmentation(1.0, 0.0, 0.0, 0.1, 0.0, 1.0, 12, 0.5, 0.0, 0.0, 0.0, 0.25, 0.4),
         start=tmp_path / "nets" / "start.json",
         normalisation="imagenet",
         luminance=True,

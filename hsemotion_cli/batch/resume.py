@@ -19,7 +19,7 @@ from .places import check_inside
 from .records import Task
 
 _LARGEST_SIDECAR = 1 << 24  # bytes
-_ALWAYS = ("version", "numpy", "av", "opencv-python-headless", "mediapipe")
+_ALWAYS = ("version", "numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime")
 _BY_BACKEND = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "torch": ("torch", "timm")}
 _UNIMPORTANT = ("licence", "training_data")
 
