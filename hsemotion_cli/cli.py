@@ -104,8 +104,8 @@ Detector = Annotated[
     str,
     typer.Option(
         "--detector", metavar="landmarks|fast|mediapipe",
-        help="How faces are found: with landmarks and blendshapes; eyes, nose and mouth only (fast, for networks); or by "
-        "MediaPipe's own tasks, to compare with.",
+        help="How faces are found: with landmarks and blendshapes; eyes, nose and mouth only (fast, for networks); or "
+        "by MediaPipe's own tasks, to compare with.",
     ),
 ]  # fmt: skip
 DetectEvery = Annotated[

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hsemotion_cli.annotate import Settings
 from hsemotion_cli import machine
+from hsemotion_cli.annotate import Settings
 from hsemotion_cli.batch.annotating import OPENER, Order
 from hsemotion_cli.batch.local import LocalEngine
 from hsemotion_cli.batch.records import Task
