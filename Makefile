@@ -1,10 +1,11 @@
 # make demo   set everything up and annotate sample_videos/ into demo/
 # make test   set everything up and run the tests
 # make check  format, lint and types
+# make weights  train the network that comes with the package anew, into runs/second; three to four hours on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check weights clean
 
 demo: .venv/ready
 	$(BIN)/hsemotion annotate sample_videos -o demo --smooth gaussian:0.1 --overlay --verbose
@@ -16,6 +17,10 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+weights: .venv/ready
+	$(BIN)/hsemotion train finetune plans/mobilefacenet.toml -o runs/first
+	$(BIN)/hsemotion train finetune plans/mobilefacenet-2.toml -o runs/second
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

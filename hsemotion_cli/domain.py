@@ -6,7 +6,7 @@ One item per analysed frame at every stage, also where nobody is seen, so that c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ class Face:
     box: tuple[float, float, float, float]
     score: float
     points: NDArray[np.float32] | None = None
+    _: KW_ONLY
     landmarks: NDArray[np.float32] | None = None
     blendshapes: NDArray[np.float32] | None = None
     crops: Mapping[str, Image] = field(default_factory=dict)

@@ -137,7 +137,7 @@ class FaceFinder:
         landmarks, blendshapes = self._landmark(framed(image))
         if landmarks is not None:
             landmarks = landmarks - np.float32(margin(image))
-        return Face(whole(image), math.nan, _five(landmarks), landmarks, blendshapes)
+        return Face(whole(image), math.nan, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
 
     def candidates(self, image: Image) -> list[Candidate]:
         """What may be a face, highest score first, from the whole picture and from tiles, each face once."""
@@ -174,7 +174,7 @@ class FaceFinder:
             low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
             box = float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
             if overlap(box, candidate.box) >= 0.3:
-                return Face(box, candidate.score, _five(landmarks), landmarks, blendshapes)
+                return Face(box, candidate.score, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
         return None
 
     def _landmark(self, image: Image) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:

@@ -86,7 +86,7 @@ def main() -> None:
 
 def geometry(samples: Samples) -> Tasks:
     """What ``mp-blendshapes`` says of every picture."""
-    faces = [Face((0, 0, 1, 1), 1.0, None, None if np.isnan(row).any() else row) for row in samples.blendshapes]
+    faces = [Face((0, 0, 1, 1), 1.0, blendshapes=None if np.isnan(row).any() else row) for row in samples.blendshapes]
     scores = GeometryModel(registry.card(GEOMETRY))(faces).tasks
     return {task: values.astype(np.float64) for task, values in scores.items() if task != "action_units"}
 

@@ -442,8 +442,10 @@ def test_a_packed_file_gives_action_units_as_wanted(tmp_path: Path) -> None:
 
 
 def geometry(shapes: np.ndarray) -> np.ndarray:
-    faces = [Face((0, 0, 1, 1), 1.0, None, None if np.isnan(row).any() else row) for row in shapes]
-    return GeometryModel(registry.card("mp-blendshapes"))(faces).tasks["action_units"]
+    faces = [Face((0, 0, 1, 1), 1.0, blendshapes=None if np.isnan(row).any() else row) for row in shapes]
+    units = GeometryModel(registry.card("mp-blendshapes"))(faces).tasks["action_units"]
+    assert np.array_equal(np.isnan(units).all(axis=1), np.isnan(shapes).any(axis=1))  # or nothing would be compared
+    return units
 
 
 def files(tmp_path: Path) -> tuple[Source, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
     facts = {
         "plan": plan.to_json(),
         "plan_sha256": plan.digest(),
+        "start": _start(plan),
         "commit": _commit(),
         "versions": {"hsemotion": __version__, "python": sys.version.split()[0], **libraries()},
         "seconds": round(trainer.seconds, 1),
@@ -75,6 +77,14 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
     trained.write(weights, network, card, facts)
     _write_page(folder, plan, card, facts, trainer.log, say)
     return facts
+
+
+def _start(plan: Plan) -> dict[str, str] | None:
+    """The weights that the run began with, if it did not begin with random ones."""
+    if plan.start is None:
+        return None
+    known = {"sha256": hashlib.sha256(plan.start.read_bytes()).hexdigest()} if plan.start.is_file() else {}
+    return {"file": plan.start.name, **known}
 
 
 def measured(trainer: Trainer, network: Network, calibration: Calibration) -> dict[str, Any]:

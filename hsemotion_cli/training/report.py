@@ -412,6 +412,9 @@ def _how_made(source: Mapping[str, Any], tasks: Sequence[str]) -> str:
 
 def _training(facts: Mapping[str, Any]) -> list[str]:
     lines = []
+    if start := _part(facts, "start"):
+        checksum = f", SHA-256 {_text(start['sha256'])}" if start.get("sha256") else ""
+        lines += [f"- Began with the weights of {_text(start.get('file', 'a file'))}{checksum}"]
     if facts.get("steps") is not None:
         lines += [f"- Steps: {_value(facts['steps'])}"]
     if facts.get("seconds") is not None:

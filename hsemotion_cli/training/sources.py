@@ -387,7 +387,7 @@ def _look_at(chunk: tuple[int, list[bytes]]) -> tuple[NDArray[np.float32], NDArr
 def _units(shapes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, 12) action-unit probabilities of ``mp-blendshapes`` for blendshapes; nan where there are none."""
     faces = [
-        Face((0, 0, 1, 1), math.nan, None, None if np.isnan(row).any() else row)
+        Face((0, 0, 1, 1), math.nan, blendshapes=None if np.isnan(row).any() else row)
         for row in np.asarray(shapes, np.float32)
     ]
     return np.asarray(GeometryModel(card("mp-blendshapes"))(faces).tasks["action_units"], np.float32)
