@@ -407,6 +407,15 @@ def the_plan(folder: Path = Path("/somewhere/secret"), **more: Any) -> plan.Plan
     return plan.Plan("small-net", "mobilefacenet_first", sources, stages, **{**default, **more})
 
 
+def test_a_card_says_what_a_run_began_with() -> None:
+    facts = the_facts()
+    assert "Began with" not in report.card(facts)
+    facts["start"] = {"file": "first.safetensors", "sha256": "ab" * 32}
+    assert f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}\n" in report.card(facts)
+    facts["start"] = {"file": "gone.safetensors"}
+    assert "- Began with the weights of gone.safetensors\n" in report.card(facts)
+
+
 def the_facts() -> dict[str, Any]:
     """Facts as a finished run has them."""
     todo = the_plan()
