@@ -139,6 +139,7 @@ def test_every_variant_is_what_its_name_says() -> None:
     found = variants(Settings(Recipe.usual()), Path("any"))
     assert found["fast detector"].settings.detector == "fast"
     assert found["fast detector"].settings.recipe.models == ("mt-mobilefacenet",)
+    assert found["mediapipe tasks"].settings.detector == "mediapipe"
     assert found["search every 5th"].settings.detect_every == 5
     assert found["look at every 3rd"].settings.stride == 3
     assert found["with overlay"].settings.overlay
@@ -150,6 +151,6 @@ def test_variants_leave_out_what_makes_no_sense() -> None:
     geometry = variants(Settings(Recipe.of("mp-blendshapes")), Path("any"))
     assert "fast detector" not in geometry and "look at every 3rd" not in geometry
     fast = Settings(Recipe.of("mt-mobilefacenet"), detector="fast")
-    assert "fast detector" not in variants(fast, Path("any"))
+    assert not {"fast detector", "mediapipe tasks"} & set(variants(fast, Path("any")))
     # An overlay is measured by itself, whatever was chosen.
     assert not variants(replace(fast, overlay=True), Path("any"))["as chosen"].settings.overlay

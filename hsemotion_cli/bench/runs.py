@@ -136,6 +136,8 @@ def variants(settings: Settings, path: Path) -> dict[str, Order]:
     if settings.detector != "fast" and names:
         fast = replace(whole.settings, detector="fast", recipe=settings.recipe.of(*names))
         found["fast detector"] = replace(whole, settings=fast)
+    if settings.detector == "landmarks":
+        found["mediapipe tasks"] = replace(whole, settings=replace(whole.settings, detector="mediapipe"))
     found["search every 5th"] = replace(whole, settings=replace(whole.settings, detect_every=5))
     if names:
         found["look at every 3rd"] = replace(whole, settings=replace(whole.settings, stride=3))
