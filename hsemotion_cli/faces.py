@@ -85,6 +85,9 @@ REACH = 0.14
 """Width of the smallest face that BlazeFace short range finds reliably, as a share of the longer side of what it is
 shown (``scripts/detector_reach.py`` measures it)."""
 
+_AGAIN = 0.5
+"""Score from which a face counts when a candidate is looked at by itself: the Face Landmarker's own."""
+
 _LARGER = 0.03
 """By how much tiles may be larger than they should, if two rows of them then become one."""
 
@@ -179,7 +182,7 @@ class FaceFinder:
 
     def _landmark(self, image: Image) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
         """(478, 2) landmarks and (52,) blendshapes of the face that shows best, or none."""
-        found = mesh.detect(image, 0.5)
+        found = mesh.detect(image, _AGAIN)
         points = mesh.landmarks(image, found[0]) if found else None
         return points, None if points is None or not self.blendshapes else mesh.blendshapes(points)
 
