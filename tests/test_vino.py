@@ -60,7 +60,7 @@ class TestInstalled:
         for ours, expected in zip(model.infer(images), reference.infer(images), strict=True):
             assert ours.dtype == np.float32
             np.testing.assert_allclose(ours, expected, atol=1e-4)
-        assert reference.infer(images)[0].std(0).mean() > 0.1, "a test that sees nothing: the outputs hardly vary"
+        assert reference.infer(images)[0].std(0).mean() > 0.05, "a test that sees nothing: the outputs hardly vary"
 
     def test_it_computes_in_float32_also_where_the_cpu_has_less(self) -> None:
         engine = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, 64)

@@ -50,9 +50,9 @@ def prepared(images: Sequence[Image], spec: NetworkSpec, rule: str) -> Floats:
     values = np.arange(256, dtype=np.float32) / np.float32(255)
     tables = [(values - np.float32(mean)) / np.float32(std) for mean, std in zip(spec.mean, spec.std, strict=True)]
     for row, image in zip(batch, images, strict=True):
-        small = resized(image, spec.size, rule)
-        for channel, table in enumerate(tables):
-            row[channel] = table[small[:, :, channel]]
+        planes = cv2.split(resized(image, spec.size, rule))
+        for channel, (plane, table) in enumerate(zip(planes, tables, strict=True)):
+            row[channel] = cv2.LUT(plane, table)
     return batch
 
 
