@@ -25,8 +25,8 @@ _UPPER, _LOWER = (
 """How well either half of a face tells an expression; only their ratios count.
 
 Anger, fear and sadness are told from the upper half, happiness and disgust from the lower one, surprise from either
-(Calder, Young, Keane and Dean 2000, J. Exp. Psychol. Hum. Percept. Perform. 26(2), experiment 1). The paper gives the
-order; the numbers are ours. Contempt is one corner of the mouth.
+(Calder, Young, Keane and Dean 2000, doi:10.1037/0096-1523.26.2.527). The paper gives the order; the numbers are ours.
+Contempt is one corner of the mouth.
 """
 
 UPPER_UNITS = ("AU01", "AU02", "AU04", "AU06", "AU07")
