@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from . import crops, mesh
 from .domain import Face, Frame, Image, Sighting
 from .errors import UsageError
-from .mesh import Box, Candidate
+from .mesh import Box, Candidate, overlap
 
 BLENDSHAPES: tuple[str, ...] = tuple(
     [
@@ -120,7 +120,7 @@ class FaceFinder:
         self.blendshapes = blendshapes
 
     def __enter__(self) -> FaceFinder:
-        mesh.load(self.NETWORKS)
+        mesh.load(name for name in self.NETWORKS if self.blendshapes or name != mesh.SHAPES)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,12 +156,8 @@ class FaceFinder:
 
     def detect(self, image: Image) -> list[Candidate]:
         """What BlazeFace takes for a face in one look at a whole picture."""
-        # In whole pixels, the rest cut off, as MediaPipe gives boxes: so it is looked at the same places next.
-        found = mesh.detect(image, self.threshold)
-        whole_pixels = [
-            (float(int(x)), float(int(y)), float(int(w)), float(int(h))) for x, y, w, h in (c.box for c in found)
-        ]
-        return [replace(candidate, box=box) for candidate, box in zip(found, whole_pixels, strict=True)]
+        # In whole pixels, as MediaPipe gives boxes: so it is looked at the same places next.
+        return [found.in_whole_pixels() for found in mesh.detect(image, self.threshold)]
 
     def look(self, image: Image, candidate: Candidate) -> Face | None:
         """The face of a candidate, its box drawn around its landmarks; None if there is none after all."""
@@ -232,15 +228,6 @@ def _starts(length: int, side: int) -> list[int]:
         return [0]
     count = math.ceil((length - side) / (side * (1 - _OVERLAP))) + 1
     return [round(k * (length - side) / (count - 1)) for k in range(count)]
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes x, y, width, height, in [0, 1]."""
-    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    if across <= 0 or down <= 0:
-        return 0.0
-    return across * down / (one[2] * one[3] + other[2] * other[3] - across * down)
 
 
 def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]:

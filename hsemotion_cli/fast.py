@@ -42,7 +42,7 @@ class FastFinder(FaceFinder):
     NETWORKS = {mesh.BLAZEFACE: mesh.NETWORKS[mesh.BLAZEFACE]}  # noqa: RUF012
 
     def __init__(self, min_face: int | None = None, threshold: float = 0.5, blendshapes: bool = False) -> None:
-        super().__init__(min_face, threshold, blendshapes=False)
+        super().__init__(min_face, threshold, blendshapes)
         self._map = Map.read()
 
     def find_in_crop(self, image: Image) -> Face:

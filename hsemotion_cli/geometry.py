@@ -90,17 +90,20 @@ class GeometryModel:
             Scores with expression (n, 9), the last column nan since no such class was trained, valence_arousal
             (n, 2), action_units (n, 12) and the blendshapes themselves (n, 52) as embeddings.
         """
-        expression = np.full((len(faces), len(EXPRESSIONS)), np.nan, np.float32)
-        affect = np.full((len(faces), len(VALENCE_AROUSAL)), np.nan, np.float32)
-        units = np.full((len(faces), len(ACTION_UNITS)), np.nan, np.float32)
-        shapes = np.full((len(faces), len(BLENDSHAPES)), np.nan, np.float32)
+        nothing = np.full(len(BLENDSHAPES), np.nan, np.float32)
+        rows = [nothing if face.blendshapes is None else face.blendshapes for face in faces]
+        return self.read(np.array(rows, np.float32).reshape(-1, len(BLENDSHAPES)))
+
+    def read(self, shapes: NDArray[np.float32]) -> Scores:
+        """The same for (n, 52) blendshapes; a row of nan for one that has any."""
+        expression = np.full((len(shapes), len(EXPRESSIONS)), np.nan, np.float32)
+        affect = np.full((len(shapes), len(VALENCE_AROUSAL)), np.nan, np.float32)
+        units = np.full((len(shapes), len(ACTION_UNITS)), np.nan, np.float32)
         # Row by row: a product of whole matrices may add in another order for another number of rows, and the
         # batch must never show in a result.
-        for row, face in enumerate(faces):
-            if face.blendshapes is not None:
-                shapes[row] = face.blendshapes
-                basic, affect[row], units[row] = self._read_one(face.blendshapes.astype(np.float64))
-                expression[row, : len(BASIC_EXPRESSIONS)] = basic
+        for row in np.flatnonzero(~np.isnan(shapes).any(axis=1)):
+            basic, affect[row], units[row] = self._read_one(shapes[row].astype(np.float64))
+            expression[row, : len(BASIC_EXPRESSIONS)] = basic
         tasks = {"expression": expression, "valence_arousal": affect, "action_units": units}
         return Scores(tasks, shapes)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from .domain import Image
 from .errors import ModelUnavailable
+from .networks import onnx_graphs
 
 Floats = NDArray[np.float32]
 
@@ -79,7 +80,21 @@ class Candidate:
         """The same in a picture of which the one that was looked at is the part that begins at (left, top)."""
         x, y, width, height = self.box
         marks = self.marks + np.array((left, top), np.float32)
-        return Candidate((x + left, y + top, width, height), self.score, marks, self.share)
+        return replace(self, box=(x + left, y + top, width, height), marks=marks)
+
+    def in_whole_pixels(self) -> Candidate:
+        """The same with the rest of its box cut off, as MediaPipe's detector gives boxes."""
+        x, y, width, height = (float(int(side)) for side in self.box)
+        return replace(self, box=(x, y, width, height))
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes x, y, width, height, in [0, 1]."""
+    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    if across <= 0 or down <= 0:
+        return 0.0
+    return across * down / (one[2] * one[3] + other[2] * other[3] - across * down)
 
 
 def detect(image: Image, threshold: float) -> list[Candidate]:
@@ -170,25 +185,15 @@ def _without_repeats(scores: NDArray[np.float64], points: NDArray[np.float64]) -
         scores: (n,).
         points: (n, 8, 2) centre, size and six marks.
     """
-    found = []
-    left = np.argsort(-scores, kind="stable")
-    while len(left):
-        best = left[0]
-        same = _overlaps(points[best], points[left]) > _SAME_FACE
-        same[0] = True
-        weights = scores[left[same]]
-        edges = points[left[same]]
-        found.append((float(scores[best]), np.tensordot(weights / weights.sum(), edges, axes=1)))
-        left = left[~same]
+    boxes = np.concatenate([points[:, 0] - points[:, 1] / 2, points[:, 1]], axis=1).tolist()
+    left, found = np.argsort(-scores, kind="stable").tolist(), []
+    while left:
+        best, *others = left
+        same = [best, *(k for k in others if overlap(boxes[best], boxes[k]) > _SAME_FACE)]
+        weights = scores[same]
+        found.append((float(scores[best]), np.tensordot(weights / weights.sum(), points[same], axes=1)))
+        left = [k for k in left if k not in same]
     return found
-
-
-def _overlaps(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) intersection over union of a box, by its centre and size, with others."""
-    low = np.maximum(one[0] - one[1] / 2, others[:, 0] - others[:, 1] / 2)
-    high = np.minimum(one[0] + one[1] / 2, others[:, 0] + others[:, 1] / 2)
-    common = np.clip(high - low, 0, None).prod(axis=1)
-    return common / (one[1].prod() + others[:, 1].prod(axis=1) - common)
 
 
 @functools.cache
@@ -219,17 +224,10 @@ def _run(name: str, given: Floats) -> list[Floats]:
 @functools.cache
 def _session(name: str) -> Any:
     """One for all threads: each that calls it computes by itself."""
-    import onnxruntime
-
     resource = files("hsemotion_cli").joinpath("assets", name)
     if not resource.is_file():
         raise ModelUnavailable(f"{name} is missing from the installation; reinstall hsemotion.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(resource.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common parent but this one
-        raise ModelUnavailable(
-            f"{name}: ONNX Runtime cannot use it ({str(error)[:200]}); reinstall hsemotion."
-        ) from error
+        return onnx_graphs.session(resource.read_bytes(), threads=1)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"{name}: {error} Reinstall hsemotion.") from error

@@ -30,6 +30,15 @@ NETWORKS = {
 }
 """File in the bundle -> file among the assets, and the names of the outputs that are kept."""
 
+UNARY = {"RELU": "Relu", "NEG": "Neg", "SQRT": "Sqrt", "LOGISTIC": "Sigmoid"}
+BINARY = {
+    "ADD": ("Add", tflite.AddOptions),
+    "SUB": ("Sub", tflite.SubOptions),
+    "MUL": ("Mul", tflite.MulOptions),
+    "DIV": ("Div", tflite.DivOptions),
+}
+"""Operators that are the same in both formats, and where the second kind keeps the activation that is fused to it."""
+
 OPSET, IR = 13, 8
 _TYPES = {0: np.float32, 1: np.float16, 2: np.int32, 4: np.int64}
 _FIRST = (0, 3, 1, 2)  # from channels last to channels first
@@ -66,8 +75,15 @@ class Conversion:
         operators = [self.graph.Operators(k) for k in range(self.graph.OperatorsLength())]
         self.pictures = any(self.kind(operator) == "DEPTHWISE_CONV_2D" for operator in operators)
         for operator in operators:
+            kind, output = self.kind(operator), operator.Outputs(0)
             inputs = [operator.Inputs(k) for k in range(operator.InputsLength())]
-            getattr(self, f"_{self.kind(operator).lower()}")(operator, inputs, operator.Outputs(0))
+            if kind in UNARY:
+                self._node(UNARY[kind], [name(inputs[0])], name(output))
+            elif kind in BINARY:
+                activation = self._options(operator, BINARY[kind][1]).FusedActivationFunction()
+                self._activated(activation, BINARY[kind][0], [self._operand(k) for k in inputs], output)
+            else:
+                getattr(self, f"_{kind.lower()}")(operator, inputs, output)
 
     def converted(self, outputs: tuple[str, ...]) -> onnx.ModelProto:
         """The ONNX model; its input is called "input"."""
@@ -133,7 +149,7 @@ class Conversion:
         else:
             raise NotImplementedError(f"activation {code}")
 
-    # --- one method for each kind of operator -------------------------------------------------------------------
+    # --- one method for each other kind of operator -------------------------------------------------------------
 
     def _dequantize(self, _: Any, inputs: list[int], output: int) -> None:
         self.values[output] = self.values[inputs[0]].astype(np.float32)
@@ -243,33 +259,6 @@ class Conversion:
     def _rsqrt(self, _: Any, inputs: list[int], output: int) -> None:
         self._node("Sqrt", [name(inputs[0])], f"{name(output)}_root")
         self._node("Reciprocal", [f"{name(output)}_root"], name(output))
-
-    def _binary(self, kind: str, inputs: list[int], output: int, code: int) -> None:
-        self._activated(code, kind, [self._operand(k) for k in inputs], output)
-
-    def _add(self, operator: Any, inputs: list[int], output: int) -> None:
-        self._binary("Add", inputs, output, self._options(operator, tflite.AddOptions).FusedActivationFunction())
-
-    def _mul(self, operator: Any, inputs: list[int], output: int) -> None:
-        self._binary("Mul", inputs, output, self._options(operator, tflite.MulOptions).FusedActivationFunction())
-
-    def _sub(self, operator: Any, inputs: list[int], output: int) -> None:
-        self._binary("Sub", inputs, output, self._options(operator, tflite.SubOptions).FusedActivationFunction())
-
-    def _div(self, operator: Any, inputs: list[int], output: int) -> None:
-        self._binary("Div", inputs, output, self._options(operator, tflite.DivOptions).FusedActivationFunction())
-
-    def _relu(self, _: Any, inputs: list[int], output: int) -> None:
-        self._node("Relu", [name(inputs[0])], name(output))
-
-    def _neg(self, _: Any, inputs: list[int], output: int) -> None:
-        self._node("Neg", [name(inputs[0])], name(output))
-
-    def _sqrt(self, _: Any, inputs: list[int], output: int) -> None:
-        self._node("Sqrt", [name(inputs[0])], name(output))
-
-    def _logistic(self, _: Any, inputs: list[int], output: int) -> None:
-        self._node("Sigmoid", [name(inputs[0])], name(output))
 
 
 def name(k: int) -> str:

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsemotion_cli import metrics, registry
-from hsemotion_cli.domain import Face
 from hsemotion_cli.geometry import GeometryModel
 from hsemotion_cli.networks import trained
 from hsemotion_cli.networks.model import interpreted
@@ -86,8 +85,7 @@ def main() -> None:
 
 def geometry(samples: Samples) -> Tasks:
     """What ``mp-blendshapes`` says of every picture."""
-    faces = [Face((0, 0, 1, 1), 1.0, blendshapes=None if np.isnan(row).any() else row) for row in samples.blendshapes]
-    scores = GeometryModel(registry.card(GEOMETRY))(faces).tasks
+    scores = GeometryModel(registry.card(GEOMETRY)).read(samples.blendshapes).tasks
     return {task: values.astype(np.float64) for task, values in scores.items() if task != "action_units"}
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import clips
+import numpy as np
 import pytest
+
+from hsemotion_cli.pictures import read_picture
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -24,6 +27,12 @@ def shared_videos() -> list[Path]:
 def samples() -> Path:
     """The clips that the project ships."""
     return ROOT / "sample_videos"
+
+
+@pytest.fixture(scope="session")
+def astronaut(samples: Path) -> np.ndarray:
+    """A portrait, 512 x 512 pixels, RGB."""
+    return read_picture(samples / "stills" / "astronaut.png")
 
 
 @pytest.fixture(scope="session")

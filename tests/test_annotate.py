@@ -227,7 +227,8 @@ def test_the_summary_is_a_table_and_quiet_is_quiet(smile: Path, nobody: Path, tm
 @pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in sealed.SOCKET_CALL, reason="seccomp is Linux's, on x86 and Arm"
 )
-def test_annotating_never_tries_to_reach_the_network(smile: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("detector", ["landmarks", "mediapipe"])
+def test_annotating_never_tries_to_reach_the_network(detector: str, smile: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(Path(sealed.__file__))]
     caught = subprocess.run([*command, "--try-the-seal"], capture_output=True, text=True)
     assert caught.returncode == -signal.SIGSYS, "the seal itself must hold for this test to mean anything"
@@ -241,6 +242,8 @@ def test_annotating_never_tries_to_reach_the_network(smile: Path, tmp_path: Path
         "csv,parquet",
         "--min-face",
         "60",
+        "--detector",
+        detector,
     ]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

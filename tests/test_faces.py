@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import clips
 import cv2
@@ -21,18 +20,12 @@ from hsemotion_cli import crops, faces
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces import FaceFinder, overlap, sight, tiles
-from hsemotion_cli.pictures import read_picture
 
 
 @pytest.fixture(scope="module")
 def finder() -> Iterator[FaceFinder]:
     with FaceFinder() as finder:
         yield finder
-
-
-@pytest.fixture(scope="module")
-def astronaut(samples: Path) -> np.ndarray:
-    return read_picture(samples / "stills" / "astronaut.png")
 
 
 def test_the_same_picture_gives_the_same_face_whatever_came_before(finder: FaceFinder, astronaut: np.ndarray) -> None:
@@ -252,10 +245,12 @@ def test_impossible_detector_settings_are_refused(options: dict[str, float]) -> 
         FaceFinder(**options)
 
 
-def test_nothing_of_the_runtimes_chatter_reaches_the_user() -> None:
+@pytest.mark.parametrize("finder", ["faces.FaceFinder", "mediapipe_tasks.TaskFinder"])
+def test_nothing_of_the_runtimes_chatter_reaches_the_user(finder: str) -> None:
+    module, _, kind = finder.partition(".")
     script = (
-        "import numpy as np, sys\nfrom hsemotion_cli.faces import FaceFinder\n"
-        "with FaceFinder(min_face=40) as f:\n    f.find(np.zeros((240, 320, 3), np.uint8))\n"
+        f"import numpy as np, sys\nfrom hsemotion_cli.{module} import {kind}\n"
+        f"with {kind}(min_face=40) as f:\n    f.find(np.zeros((240, 320, 3), np.uint8))\n"
         "print('mine', file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)

@@ -32,11 +32,6 @@ def tasks() -> Iterator[TaskFinder]:
         yield finder
 
 
-@pytest.fixture(scope="module")
-def astronaut(samples: Path) -> np.ndarray:
-    return read_picture(samples / "stills" / "astronaut.png")
-
-
 def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
     height, width = picture.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import clips
 import numpy as np
 import pytest
 import sealed
@@ -23,9 +24,12 @@ GRAPH = (ASSETS / f"{NAME}.onnx").read_bytes()
 
 
 def faces(count: int) -> list[np.ndarray]:
+    """Coarse noise, and in every other picture the portrait under it: networks answer alike to noise alone."""
     rng = np.random.default_rng(4)
     smooth = rng.uniform(0, 255, (count, 4, 4, 3))
-    return [np.kron(picture, np.ones((20, 20, 1))).astype(np.uint8) for picture in smooth]
+    noise = [np.kron(picture, np.ones((20, 20, 1))) for picture in smooth]
+    face = clips.portrait(80, 80)
+    return [(picture if k % 2 else 0.3 * picture + 0.7 * face).astype(np.uint8) for k, picture in enumerate(noise)]
 
 
 def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +64,7 @@ class TestInstalled:
         for ours, expected in zip(model.infer(images), reference.infer(images), strict=True):
             assert ours.dtype == np.float32
             np.testing.assert_allclose(ours, expected, atol=1e-4)
-        assert reference.infer(images)[0].std(0).mean() > 0.05, "a test that sees nothing: the outputs hardly vary"
+        assert reference.infer(images)[0].std(0).mean() > 0.1, "a test that sees nothing: the outputs hardly vary"
 
     def test_it_computes_in_float32_also_where_the_cpu_has_less(self) -> None:
         engine = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, 64)

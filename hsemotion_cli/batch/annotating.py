@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from .. import __version__, registry
 from ..annotate import Annotator, Progress, Settings
 from ..errors import HsemotionError, InputError, OutputError, UsageError
@@ -113,7 +111,6 @@ def opened(order: Order, progress: Any) -> Iterator[Job]:
         ModelUnavailable, UsageError: as ``Annotator``.
     """
     settings = order.settings
-    cv2.setNumThreads(settings.running.threads or 0)
     for path in settings.running.files.values():
         if trained.describes_itself(path):
             registry.add(path)

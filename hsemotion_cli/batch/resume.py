@@ -20,7 +20,7 @@ from .records import Task
 
 _LARGEST_SIDECAR = 1 << 24  # bytes
 _ALWAYS = ("version", "numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime")
-_BY_BACKEND = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "torch": ("torch", "timm")}
+_BY_BACKEND = {"openvino": ("openvino",), "torch": ("torch", "timm")}
 _UNIMPORTANT = ("licence", "training_data")
 
 

@@ -95,11 +95,7 @@ def sigmoid(logits: Floats) -> Floats:
 
 
 class OnnxEngine:
-    """A graph in ONNX Runtime, on the CPU, in float32; one session may serve many threads.
-
-    With one of its own threads it computes in the thread that calls it, without holding the interpreter, so callers
-    run beside one another as if each had a session of its own, and share its weights.
-    """
+    """A graph in ONNX Runtime, on the CPU, in float32; one session may serve many threads (``onnx_graphs.session``)."""
 
     backend = "onnx"
     device = "cpu"
@@ -107,21 +103,12 @@ class OnnxEngine:
     batch = 1
 
     def __init__(self, model: bytes, outputs: tuple[str, str], threads: int | None = None) -> None:
-        import onnxruntime
-
         onnx_graphs.check_alone(model)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3  # its warnings are about initialisers in old graphs
-        if name := onnx_graphs.free_dimension(model):
-            # With a known number of faces all shapes are known, and nothing is left of the nodes that work them out,
-            # as those of "same" padding do; they take a seventh of an EfficientNet's time.
-            options.add_free_dimension_override_by_name(name, self.batch)
-        model = onnx_graphs.with_fast_prelu(model)
-        try:
-            self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions have no common parent but this one
-            raise ModelUnavailable(f"ONNX Runtime cannot use it ({str(error)[:200]}).") from error
+        # With a known number of faces all shapes are known, and nothing is left of the nodes that work them out, as
+        # those of "same" padding do; they take a seventh of an EfficientNet's time.
+        name = onnx_graphs.free_dimension(model)
+        sizes = {name: self.batch} if name else {}
+        self.session = onnx_graphs.session(onnx_graphs.with_fast_prelu(model), threads or 0, sizes)
         self.outputs = list(outputs)
         self.input = self.session.get_inputs()[0].name
 

@@ -8,9 +8,9 @@ Both edit the serialised graph directly, so that annotating needs ONNX Runtime o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,6 +43,32 @@ _FUNCTION, _FUNCTION_NODE = 25, 7
 _SPARSE, _SPARSE_VALUES, _SPARSE_INDICES = 15, 1, 2
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_SPARSE, _ATTRIBUTE_GRAPHS = (5, 10), (22, 23), (6, 11)
 _EXTERNAL = 13
+
+
+def session(model: bytes, threads: int = 0, sizes: Mapping[str, int] | None = None) -> Any:
+    """A graph ready to run in ONNX Runtime, on the CPU.
+
+    With one thread it computes in the thread that calls it, without holding the interpreter, so one session serves as
+    many callers as there are cores, and holds its weights once.
+
+    Args:
+        threads: of its own; 0 leaves their number to ONNX Runtime.
+        sizes: of dimensions that the graph leaves open, by their names.
+
+    Raises:
+        ModelUnavailable: ONNX Runtime cannot use it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # its warnings are about initialisers in old graphs
+    for name, size in (sizes or {}).items():
+        options.add_free_dimension_override_by_name(name, size)
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common parent but this one
+        raise ModelUnavailable(f"ONNX Runtime cannot use it ({str(error)[:200]}).") from error
 
 
 def with_embeddings(model: bytes) -> tuple[bytes, tuple[str, str]]:

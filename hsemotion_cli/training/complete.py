@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from ..networks import engines, trained
 from ..networks.architectures import Network
 from ..networks.cards import ModelCard, NetworkSpec, network_card
 from ..networks.conversion import spec_of
+from ..networks.weights import checksums
 from ..outputs import replacing
 from ..tasks import ACTION_UNITS
 from . import report
@@ -83,7 +83,7 @@ def _start(plan: Plan) -> dict[str, str] | None:
     """The weights that the run began with, if it did not begin with random ones."""
     if plan.start is None:
         return None
-    known = {"sha256": hashlib.sha256(plan.start.read_bytes()).hexdigest()} if plan.start.is_file() else {}
+    known = {"sha256": checksums(plan.start)[0]} if plan.start.is_file() else {}
     return {"file": plan.start.name, **known}
 
 

@@ -71,14 +71,13 @@ def composed(
     images = images.clone()
     images[chosen] = own * (1 - lower) + (other + lighter) * lower
     share = _shares(labels, classes, chosen, partners)
-    labels = {task: values.clone() for task, values in labels.items()}
-    before = {task: values.clone() for task, values in labels.items()}
+    whose = torch.tensor([[float(unit in UPPER_UNITS) for unit in ACTION_UNITS]])
+    found = {}
     for task, values in labels.items():
-        weights = share
-        if task == "action_units":
-            weights = torch.tensor([[float(unit in UPPER_UNITS) for unit in ACTION_UNITS]])
-        values[chosen] = weights * before[task][chosen] + (1 - weights) * before[task][partners]
-    return images, labels
+        weights = whose if task == "action_units" else share
+        found[task] = values.clone()
+        found[task][chosen] = weights * values[chosen] + (1 - weights) * values[partners]
+    return images, found
 
 
 def _shares(labels: dict[str, Tensor], classes: Sequence[str], chosen: np.ndarray, partners: np.ndarray) -> Tensor:

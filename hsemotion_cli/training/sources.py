@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from .. import truth
 from ..crops import FIVE_POINTS
-from ..domain import Face
 from ..errors import InputError
 from ..faces import BLENDSHAPES, FaceFinder
 from ..geometry import GeometryModel
@@ -386,8 +385,5 @@ def _look_at(chunk: tuple[int, list[bytes]]) -> tuple[NDArray[np.float32], NDArr
 
 def _units(shapes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, 12) action-unit probabilities of ``mp-blendshapes`` for blendshapes; nan where there are none."""
-    faces = [
-        Face((0, 0, 1, 1), math.nan, blendshapes=None if np.isnan(row).any() else row)
-        for row in np.asarray(shapes, np.float32)
-    ]
-    return np.asarray(GeometryModel(card("mp-blendshapes"))(faces).tasks["action_units"], np.float32)
+    found = GeometryModel(card("mp-blendshapes")).read(np.asarray(shapes, np.float32))
+    return np.asarray(found.tasks["action_units"], np.float32)
