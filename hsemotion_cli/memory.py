@@ -18,8 +18,7 @@ def settle() -> None:
     """Tell glibc to use the memory of one picture for the next, and not to keep a pool of it for each thread.
 
     With a pool for each thread the peak of the same run varies by half, with the chance of which thread frees what;
-    and a picture that is given back to the system comes back in pages that it must fault in one by one, which took a
-    tenth of the time of a whole run.
+    and a picture that is given back to the system comes back in pages that must be faulted in one by one.
     """
     _set({_ARENA_MAX: 1, _MMAP_THRESHOLD: _PICTURE, _TRIM_THRESHOLD: _KEPT})
 
