@@ -103,17 +103,19 @@ def pairs(ones: Sequence[Box], others: Sequence[Box]) -> list[tuple[int, int]]:
     """
     if not ones or not others:
         return []
-    if len(ones) == len(others) == 1:
-        return [(0, 0)] if _affinity(ones[0], others[0]) > 0 else []
-    # Not before it is needed: it takes a fifth of a second to load, and most videos show one person.
-    from scipy.optimize import linear_sum_assignment
+    values: NDArray[np.float64] = np.array([[affinity(one, other) for other in others] for one in ones])
+    near = values > 0
+    if (near.sum(axis=0) <= 1).all() and (near.sum(axis=1) <= 1).all():
+        rows, columns = np.nonzero(near)  # nobody has a choice, as in most pictures
+    else:
+        # Not before it is needed: it takes longer to load than some clips to annotate.
+        from scipy.optimize import linear_sum_assignment
 
-    affinity: NDArray[np.float64] = np.array([[_affinity(one, other) for other in others] for one in ones])
-    rows, columns = linear_sum_assignment(affinity, maximize=True)
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if affinity[r, c] > 0]
+        rows, columns = linear_sum_assignment(values, maximize=True)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if near[r, c]]
 
 
-def _affinity(expected: Box, box: Box) -> float:
+def affinity(expected: Box, box: Box) -> float:
     """How well a face continues a track, in [0, 1]: the overlap, or a little for a quick move at the same size."""
     shared = overlap(expected, box)
     if shared >= _LEAST_OVERLAP:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hsemotion_cli.errors import UsageError
 from hsemotion_cli.pictures import Pictures
 from hsemotion_cli.scenes import CutDetector
 from hsemotion_cli.source import Sampling
-from hsemotion_cli.tracks import follow, keep_largest, one_person, parse_faces
+from hsemotion_cli.tracks import affinity, follow, keep_largest, one_person, pairs, parse_faces
 from hsemotion_cli.video import VideoFile
 
 Box = tuple[float, float, float, float]
@@ -115,6 +116,20 @@ def test_faces_option(text: str, count: int | None) -> None:
 def test_faces_option_refuses_the_rest(text: str) -> None:
     with pytest.raises(UsageError, match="largest"):
         parse_faces(text)
+
+
+boxes = st.builds(at, st.integers(0, 12).map(lambda k: 30 * k), st.sampled_from([100, 130]), st.sampled_from([60, 80]))
+
+
+@given(st.lists(boxes, max_size=4), st.lists(boxes, max_size=4))
+def test_no_other_pairs_have_a_larger_overlap_in_all(ones: list[Box], others: list[Box]) -> None:
+    found = pairs(ones, others)
+    assert all(len(set(side)) == len(found) for side in zip(*found, strict=True))
+    values = [affinity(ones[one], others[other]) for one, other in found]
+    assert all(value > 0 for value in values)
+    few, many = sorted([ones, others], key=len)
+    best = max(sum(map(affinity, few, chosen)) for chosen in itertools.permutations(many, len(few)))
+    assert sum(values) == pytest.approx(best, abs=1e-12)
 
 
 def cuts_of(pictures: Sequence[np.ndarray]) -> list[int]:
