@@ -1,9 +1,8 @@
 """The command line: options in, one call, and the one place where an error becomes an exit code.
 
-Nothing heavy is imported here, so that --help answers at once.
+Nothing heavy is imported here, so that --help answers at once. Annotations are no text here, as they are elsewhere:
+Typer would have each of them evaluated twice.
 """
-
-from __future__ import annotations
 
 import functools
 import os
