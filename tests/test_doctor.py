@@ -60,13 +60,13 @@ def test_a_damaged_model_fails_its_checks(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("suffix", "says"),
-    [(".safetensors", "it is damaged"), (".onnx", "missing or damaged"), (None, "there is no such file")],
+    [(".safetensors", "it is damaged"), (".graph", "missing or damaged"), (None, "there is no such file")],
 )
 def test_a_damaged_network_fails_its_check(
     suffix: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in registry.SHIPPED if suffix else ():
-        for kind in (".safetensors", ".onnx"):
+        for kind in (".safetensors", ".graph"):
             content = bytearray((registry.ASSETS / name).with_suffix(kind).read_bytes())
             content[-9] ^= kind == suffix
             (tmp_path / name).with_suffix(kind).write_bytes(content)

@@ -11,14 +11,14 @@ import onnxruntime
 import pytest
 
 from hsemotion_cli.errors import ModelUnavailable
-from hsemotion_cli.networks import onnx_graphs
+from hsemotion_cli.networks import onnx_graphs, trained
 from hsemotion_cli.networks.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
 from hsemotion_cli.registry import ASSETS
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-SHIPPED = (ASSETS / "mt-mobilefacenet.onnx").read_bytes()
+SHIPPED = trained.graph(ASSETS / "mt-mobilefacenet.safetensors")
 
 
 def kinds(model: bytes) -> Counter[str]:

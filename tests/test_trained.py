@@ -33,7 +33,7 @@ from hsemotion_cli import registry  # noqa: E402
 from hsemotion_cli.cli import app  # noqa: E402
 from hsemotion_cli.errors import HsemotionError, ModelUnavailable, OutputError, UsageError  # noqa: E402
 from hsemotion_cli.formats import archive  # noqa: E402
-from hsemotion_cli.networks import architectures, conversion, engines, onnx_graphs, trained, weights  # noqa: E402
+from hsemotion_cli.networks import architectures, conversion, engines, onnx_graphs, shared_bytes, trained, weights  # noqa: E402
 from hsemotion_cli.networks import model as networks  # noqa: E402
 from hsemotion_cli.networks.cards import HALF, IMAGENET, ModelCard, NetworkSpec, network_card  # noqa: E402
 from hsemotion_cli.networks.model import NetworkModel  # noqa: E402
@@ -608,6 +608,46 @@ def test_a_wrong_graph_is_not_used(beside: str, shelf: Path, file: Path, home: P
     np.testing.assert_allclose(model.infer(images)[0], expected, atol=1e-4)
     (exported,) = home.rglob("*.onnx")
     assert exported.name == f"tiny.{weights.checksums(file)[0][:16]}.onnx"
+
+
+@given(st.lists(st.binary(min_size=250, max_size=300) | st.integers(0, 5), max_size=9), st.data())
+def test_a_file_told_by_another_is_the_same_again(pieces: list[bytes | int], data: st.DataObject) -> None:
+    tensors = [np.random.default_rng(k).bytes(256 + k) for k in range(6)]
+    other = b"head" + b"".join(tensors)
+    ends = 4 + np.cumsum([0, *map(len, tensors)])
+    whole = b"".join(tensors[piece] if isinstance(piece, int) else piece for piece in pieces)
+    content = shared_bytes.told(whole, other, list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)))
+    assert shared_bytes.restored(content, other) == whole
+    if used := {piece for piece in pieces if isinstance(piece, int)}:
+        assert not any(tensors[k] in content for k in used if pieces.count(k) == 1)
+    cut = data.draw(st.integers(0, len(content) - 1))
+    with pytest.raises(ValueError):
+        shared_bytes.restored(content[:cut], other)
+
+
+@pytest.mark.parametrize(
+    "parts", ["[[-1, 5]]", "[[0, 99]]", "[3]", "[-1]", "7", "[[1]]", '["a"]', "[null]", "{}x", "[1.5]"]
+)
+def test_what_tells_no_file_is_refused(parts: str) -> None:
+    with pytest.raises(ValueError):
+        shared_bytes.restored(struct.pack("<Q", len(parts)) + parts.encode(), b"0123456789")
+
+
+def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path) -> None:
+    told = trained.told_graph_path(file)
+    told.write_bytes(trained.tell_graph(shelf / "tiny.safetensors"))
+    assert told.stat().st_size < 0.1 * (shelf / "tiny.onnx").stat().st_size
+    assert trained.graph(file) == (shelf / "tiny.onnx").read_bytes()
+    assert NetworkModel(trained.read_card(file)[0]).engine.backend == "onnx"
+    assert not list(home.rglob("*.onnx"))
+    run("models", "add", file)
+    assert trained.graph_path(trained.place("tiny")).read_bytes() == (shelf / "tiny.onnx").read_bytes()
+    content = bytearray(told.read_bytes())
+    content[-1] ^= 1
+    told.write_bytes(content)
+    assert trained.graph(file) is None
+    with pytest.raises(ModelUnavailable, match=r"tiny\.onnx is not there, or not the graph of"):
+        trained.tell_graph(file)
 
 
 def test_an_export_into_the_cache_is_made_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

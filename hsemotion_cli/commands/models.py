@@ -143,7 +143,8 @@ def path(name: str | None, *, as_json: bool) -> None:
     if name is None:
         places = [weights.home()]
     elif file := card(name).path:
-        places = [file, trained.graph_path(file)] if trained.graph(file) else [file]
+        beside = (trained.graph_path(file), trained.told_graph_path(file)) if trained.graph(file) else ()
+        places = [file, *(graph for graph in beside if graph.is_file())]
     else:
         places = [weights.place(file) for file in weights.published(card(name))]
     if not places:

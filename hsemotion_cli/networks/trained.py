@@ -10,8 +10,9 @@ its metadata has one key, ``hsemotion``, whose value is JSON:
      "facts": {whatever is worth knowing: figures, how it was trained, the commit, "onnx_sha256"},
      "sha256": of all this, of the table of tensors and of the weights; checked where it is there}
 
-A graph of the same network may lie beside it under the same name with ``.onnx``; ``facts["onnx_sha256"]`` tells
-whether it is the right one. Reading a card takes the header only, and neither safetensors nor torch.
+A graph of the same network may lie beside it under the same name with ``.onnx``, or, without the weights that the file
+holds, with ``.graph`` (``shared_bytes``); ``facts["onnx_sha256"]`` tells whether it is the right one. Reading a card
+takes the header only, and neither safetensors nor torch.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ModelUnavailable, UsageError
 from ..outputs import guarded, replacing
 from ..tasks import ACTION_UNITS, EXPRESSIONS
+from . import shared_bytes
 from .cards import CROP_RECIPE, RESIZE, ModelCard, NetworkSpec
 
 if TYPE_CHECKING:
@@ -93,8 +95,13 @@ def place(name: str) -> Path:
 
 
 def graph_path(path: Path) -> Path:
-    """Where the graph of a trained file lies, if there is one."""
+    """Where the graph of a trained file lies as a file of its own, if there is one."""
     return path.with_suffix(".onnx")
+
+
+def told_graph_path(path: Path) -> Path:
+    """Where the graph of a trained file lies without the weights that the file holds, if there is one."""
+    return path.with_suffix(".graph")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -156,11 +163,36 @@ def graph(path: Path) -> bytes | None:
         ModelUnavailable: as ``read_card``.
     """
     expected = read_card(path)[1].get("onnx_sha256")
-    try:
-        content = graph_path(path).read_bytes() if isinstance(expected, str) else b""
-    except OSError:
-        return None
-    return content if hashlib.sha256(content).hexdigest() == expected else None
+    for read in (_own_graph, _told_graph) if isinstance(expected, str) else ():
+        try:
+            content = read(path)
+        except (OSError, ValueError):
+            continue
+        if hashlib.sha256(content).hexdigest() == expected:
+            return content
+    return None
+
+
+def _own_graph(path: Path) -> bytes:
+    return graph_path(path).read_bytes()
+
+
+def _told_graph(path: Path) -> bytes:
+    return shared_bytes.restored(told_graph_path(path).read_bytes(), path.read_bytes())
+
+
+def tell_graph(path: Path) -> bytes:
+    """The content of ``told_graph_path`` for a trained file that has its graph beside it.
+
+    Raises:
+        ModelUnavailable: as ``read_card``, or the right graph is not there.
+    """
+    whole = graph(path)
+    if whole is None:
+        raise ModelUnavailable(f"{graph_path(path)} is not there, or not the graph of {path.name}.")
+    _, table, start = _described(path)
+    places = [(start + begin, start + end) for begin, end in (entry["data_offsets"] for entry in table.values())]
+    return shared_bytes.told(whole, path.read_bytes(), places)
 
 
 def load(card: ModelCard, path: Path) -> Network:
