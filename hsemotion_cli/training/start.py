@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import ModelUnavailable
-from ..networks.architectures import FirstMobileFaceNet, Network
+from ..networks import trained
+from ..networks.architectures import DDAMFN, FirstMobileFaceNet, Network
+from .widen import widen
 
 Images = Callable[[], Tensor]
 """Gives a batch of pictures as the network will see them, to measure its layers with."""
@@ -30,7 +32,8 @@ def start_from(network: Network, path: Path, images: Images) -> list[str]:
     """Put weights from a file into a network, where names and shapes fit.
 
     A head of as many outputs is taken over from a trained file; any other keeps its random weights. A kernel over the
-    whole last map is resampled where the file's network is for pictures of another size.
+    whole last map is resampled where the file's network is for pictures of another size. A DDAMFN can also begin as a
+    MobileFaceNet with room to grow (``widen``).
 
     Args:
         network: changed in place.
@@ -48,7 +51,23 @@ def start_from(network: Network, path: Path, images: Images) -> list[str]:
             raise ModelUnavailable(f"{path}: only the first MobileFaceNet can start from a TensorFlow.js graph.")
         _from_tensorflow(network, path, images)
         return [name for name in network.state_dict() if not name.startswith("fc.")]
+    if isinstance(network, DDAMFN) and (small := _mobilefacenet(path)) is not None:
+        if small.outputs != network.outputs:
+            raise ModelUnavailable(f"{path}: it has {small.outputs} outputs, and this network {network.outputs}.")
+        widen(small, network)
+        return sorted(small.state_dict())
     return _from_safetensors(network, path)
+
+
+def _mobilefacenet(path: Path) -> FirstMobileFaceNet | None:
+    """The network of a trained file, where it is such a one."""
+    if not trained.describes_itself(path):
+        return None
+    card, _ = trained.read_card(path)
+    if card.network is None or not card.network.architectures[0].startswith("mobilefacenet_first"):
+        return None
+    found = trained.load(card, path)
+    return found if isinstance(found, FirstMobileFaceNet) else None
 
 
 def _from_safetensors(network: Network, path: Path) -> list[str]:
