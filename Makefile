@@ -2,10 +2,11 @@
 # make test   set everything up and run the tests
 # make check  format, lint and types
 # make weights  train the network that comes with the package anew, into runs/second; three to four hours on two cores
+# make weights-ddamfn  train the larger one from there, into runs/ddamfn
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check weights clean
+.PHONY: demo test check weights weights-ddamfn clean
 
 demo: .venv/ready
 	$(BIN)/hsemotion annotate sample_videos -o demo --smooth gaussian:0.1 --overlay --verbose
@@ -21,6 +22,9 @@ check: .venv/ready
 weights: .venv/ready
 	$(BIN)/hsemotion train finetune plans/mobilefacenet.toml -o runs/first
 	$(BIN)/hsemotion train finetune plans/mobilefacenet-2.toml -o runs/second
+
+weights-ddamfn: .venv/ready
+	$(BIN)/hsemotion train finetune plans/ddamfn.toml -o runs/ddamfn
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -41,6 +41,7 @@ average = 0
 keep = "best"
 precision = "bf16"
 seed = 4294967295
+split = 7
 checkpoint = 0.5
 paper_name = "Größe"
 licence = "CC-BY"
@@ -157,6 +158,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         keep="best",
         precision="bf16",
         seed=4294967295,
+        split=7,
         checkpoint=0.5,
         paper_name="Größe",
         licence="CC-BY",
@@ -235,6 +237,7 @@ REFUSED = [
     (with_line("average = -0.1"), "average = -0.1", "0 or more"),
     (with_line("average = nan"), "average = nan", "0 or more"),
     (with_line("seed = -1"), "seed = -1", "from 0 to 4294967295"),
+    (with_line("split = -1"), "split = -1", "from 0 to 4294967295"),
     (with_line("seed = 4294967296"), "seed = 4294967296", "from 0 to 4294967295"),
     (with_line("smoothing = 1", "[loss]"), "loss.smoothing = 1", "less than 1"),
     (with_line("expression = -1", "[loss]"), "loss.expression = -1", "0 or more"),

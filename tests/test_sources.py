@@ -254,9 +254,9 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Source:
 @pytest.mark.usefixtures("unseen")
 def test_people_are_held_out_whole(crowd: Source) -> None:
     parts = []
-    for seed in (0, 1, 2):
+    for split in (0, 1, 2):
         source = replace(crowd, held_out=0.3, calibration=0.2)
-        found = sources.gather(planned(source, seed=seed))
+        found = sources.gather(planned(source, split=split))
         of = {name: set(found.part[found.subject == name]) for name in np.unique(found.subject)}
         assert all(len(there) == 1 for there in of.values())
         counts = {
@@ -264,7 +264,8 @@ def test_people_are_held_out_whole(crowd: Source) -> None:
         }
         assert 20 < counts["validation"] < 54  # 36 expected of 120
         assert 5 < counts["calibration"] < 32  # 17
-        again = sources.gather(planned(source, seed=seed))
+        # Another seed trains otherwise, and on the same people: a plan that goes on from here is measured fairly.
+        again = sources.gather(planned(source, split=split, seed=5))
         assert again.part.tolist() == found.part.tolist()
         parts.append(tuple(found.part))
     assert len(set(parts)) == 3
@@ -281,9 +282,9 @@ def test_nobody_is_held_out_where_none_is_wanted(crowd: Source) -> None:
 def test_who_is_in_a_part_does_not_depend_on_the_order_of_rows(tmp_path: Path, crowd: Source) -> None:
     rows = (crowd.path / "labels.csv").read_text().split()
     other = folder(tmp_path, "\n".join([rows[0], *rows[:0:-1], ""]))
-    for seed in (0, 5):
+    for split in (0, 5):
         one, two = (
-            sources.gather(planned(replace(source, held_out=0.3, calibration=0.2), seed=seed))
+            sources.gather(planned(replace(source, held_out=0.3, calibration=0.2), split=split))
             for source in (crowd, other)
         )
         assert one.part.tolist() == two.part.tolist()[::-1]
@@ -308,7 +309,7 @@ def test_no_person_is_in_two_parts(people: int, each: int, held_out: float, cali
 @pytest.mark.usefixtures("unseen")
 def test_pictures_of_unknown_people_are_held_out_by_themselves(tmp_path: Path) -> None:
     source = replace(many(tmp_path, 1, 1, 300), held_out=0.5, calibration=0.3)
-    found = sources.gather(planned(source, seed=1))
+    found = sources.gather(planned(source))
     nameless = found.subject == ""
     # The same picture, listed often, is validation everywhere or nowhere.
     for grey in (0, 10, 20):

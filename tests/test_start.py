@@ -18,9 +18,11 @@ from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+from hsemotion_cli import registry  # noqa: E402
 from hsemotion_cli.errors import ModelUnavailable  # noqa: E402
 from hsemotion_cli.networks.architectures import DDAMFN, FirstMobileFaceNet, MobileFaceNet  # noqa: E402
 from hsemotion_cli.training.start import read_tensorflow, start_from  # noqa: E402
+from hsemotion_cli.training.widen import widen  # noqa: E402
 
 EMBEDDING = "MobileFaceNet/Logits/Conv/BatchNorm/FusedBatchNorm"
 
@@ -445,3 +447,81 @@ def test_the_first_mobilefacenet_takes_pictures_of_many_sizes(size: int) -> None
     ordered = [name for name, _ in network.features.named_parameters()]
     assert names == ordered[ordered.index(kernel) :]
     assert {id(p) for p in network.head.parameters()} == {id(network.fc.weight), id(network.fc.bias)}
+
+
+# --- a DDAMFN from a MobileFaceNet ------------------------------------------------------------------------------
+
+
+class Strided(nn.Module):
+    """A depth-wise step of two that pads at the left and top for its first channels, else at the right and bottom."""
+
+    def __init__(self, convolution: nn.Conv2d, first: int) -> None:
+        super().__init__()
+        self.convolution, self.first = convolution, first
+
+    def forward(self, x: Tensor) -> Tensor:
+        before, after = (self.convolution(functional.pad(x, pad)) for pad in ((1, 0, 1, 0), (0, 1, 0, 1)))
+        return torch.cat([before[:, : self.first], after[:, self.first :]], dim=1)
+
+
+def mobilefacenet(size: int) -> FirstMobileFaceNet:
+    """One with statistics, and without what a DDAMFN has no room for: activations and offsets after its kernels."""
+    network = FirstMobileFaceNet(5, size).train()
+    for parameter in network.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, 0.5, 0.2)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = 1.0
+    with torch.no_grad():
+        network(pictures(16, size))
+    layers = [m for m in network.features.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d, nn.PReLU))]
+    for convolution, norm, slopes in zip(layers[3:], layers[4:], layers[5:], strict=False):
+        if isinstance(convolution, nn.Conv2d) and convolution.groups > 1 and isinstance(slopes, nn.PReLU):
+            if convolution is layers[3]:
+                continue
+            nn.init.zeros_(norm.bias)
+            nn.init.zeros_(norm.running_mean)
+            nn.init.ones_(slopes.weight)
+    return network.eval()
+
+
+def with_the_steps_of_ddamfn(network: FirstMobileFaceNet) -> FirstMobileFaceNet:
+    """Where a kernel of three cells must do, DDAMFN's steps of two see one cell more at the other side."""
+    network.features[0].padding = (1, 0, 1, 0)
+    # Channels whose kernel has three cells: the first 64 of 128, the first 128 of 256, none of the middle 512 of 1024.
+    parts = iter((64, 128, 0))
+    for module in list(network.features.modules()):
+        if isinstance(module, nn.Sequential) and any(isinstance(layer, nn.ZeroPad2d) for layer in module):
+            pad = next((k for k, layer in enumerate(module) if isinstance(layer, nn.ZeroPad2d) and k), None)
+            if pad is not None:
+                module[pad], module[pad + 1] = nn.Identity(), Strided(module[pad + 1], next(parts))
+    assert next(parts, None) is None
+    return network
+
+
+def test_a_ddamfn_begins_as_the_mobilefacenet_that_it_starts_from() -> None:
+    small, large = mobilefacenet(64), DDAMFN(5, 64).eval()
+    widen(small, large)
+    for name, parameter in large.named_parameters():
+        if "conv2." in name or "conv3." in name:  # attention that lets everything through
+            nn.init.constant_(parameter, 30.0 if name.endswith("bias") else 0.0)
+    images = pictures(6, 64, seed=3)
+    with torch.no_grad():
+        expected, found = with_the_steps_of_ddamfn(small)(images)[0], large(images)[0]
+    assert expected.std(0).min() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_ddamfn_starts_from_the_file_of_a_mobilefacenet_of_any_size(tmp_path: Path) -> None:
+    shipped = registry.card("mt-mobilefacenet").path
+    assert shipped is not None
+    for size in (48, 64, 112):
+        network = DDAMFN(22, size)
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        start_from(network, shipped, never)
+        after = network.state_dict()
+        assert sum(not torch.equal(before[name], after[name]) for name in before) > 100
+        assert all(value.isfinite().all() for value in after.values())
+    with pytest.raises(ModelUnavailable, match="it has 22 outputs, and this network 10"):
+        start_from(DDAMFN(10, 64), shipped, never)

@@ -139,7 +139,9 @@ class Plan:
         average: decay of the moving average of the weights that is measured and kept; 0 keeps the weights themselves.
         keep: "last", or "best": the epoch with the best sum of scores on the calibration part (validation without one).
         precision: on CUDA.
-        seed: of everything random.
+        seed: of everything random in the run.
+        split: the same for which pictures and people are held out: plans that go on from one another must share it, or
+            one would be measured on what another was trained on.
         checkpoint: minutes between checkpoints.
         paper_name, licence, citation: for the card.
     """
@@ -161,6 +163,7 @@ class Plan:
     keep: str = "last"
     precision: str = "fp32"
     seed: int = 0
+    split: int = 1
     checkpoint: float = 5.0
     paper_name: str = ""
     licence: str = "not stated"
@@ -284,8 +287,9 @@ def _check_numbers(plan: Plan) -> None:
     for k, stage in enumerate(plan.stages):
         if stage.batch < 2:
             raise UsageError(f"stages[{k}].batch = {stage.batch}: give 2 or more, layers are normalised over a batch.")
-    if not 0 <= plan.seed < 1 << 32:
-        raise UsageError(f"seed = {plan.seed}: give a whole number from 0 to {(1 << 32) - 1}.")
+    for name, number in (("seed", plan.seed), ("split", plan.split)):
+        if not 0 <= number < 1 << 32:
+            raise UsageError(f"{name} = {number}: give a whole number from 0 to {(1 << 32) - 1}.")
 
 
 def _beside(plan: Plan, folder: Path) -> Plan:

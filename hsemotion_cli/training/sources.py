@@ -106,7 +106,7 @@ def _samples(source: Source, plan: Plan, workers: int | None, progress: Progress
         clear=labels.clear,
         source=np.full(count, source.name),
         subject=labels.subject.astype(str),
-        part=_with_calibration(labels, source, plan.seed),
+        part=_with_calibration(labels, source, plan.split),
     )
 
 
@@ -204,7 +204,7 @@ def _folder(source: Source, plan: Plan) -> _Labels:
     if "split" in names:
         part = np.array([_split(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
     else:
-        part = _held_out(np.where(subject == "", [row["image"] for row in rows], subject), source, plan.seed)
+        part = _held_out(np.where(subject == "", [row["image"] for row in rows], subject), source, plan.split)
     return _Labels(
         pictures=pictures,
         expression=shares,

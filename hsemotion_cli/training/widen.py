@@ -10,14 +10,16 @@ that within a hundred steps.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..networks.architectures import DDAMFN, FirstMobileFaceNet, LinearBlock, MixedBlock, MixedDepthwise
+from ..networks.architectures import DDAMFN, FirstMobileFaceNet, MixedBlock, MixedDepthwise
 
 
 @dataclass(slots=True)
@@ -25,13 +27,17 @@ class _Layer:
     """A convolution of the smaller network with its normalisation and, where it has one, its activation."""
 
     kernel: Tensor
-    norm: nn.BatchNorm2d
+    norm: Any
     slopes: Tensor | None = None
+
+    @property
+    def scale(self) -> Tensor:
+        """(outputs,) by which the normalisation multiplies."""
+        return self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """A 1 x 1 convolution with its normalisation as matrix (outputs, inputs) and vector (outputs,)."""
-        scale = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
-        return self.kernel[:, :, 0, 0] * scale[:, None], self.norm.bias - scale * self.norm.running_mean
+        return self.kernel[:, :, 0, 0] * self.scale[:, None], self.norm.bias - self.scale * self.norm.running_mean
 
 
 @torch.no_grad()
@@ -41,26 +47,27 @@ def widen(small: FirstMobileFaceNet, large: DDAMFN) -> None:
     Args:
         large: changed in place; has as many outputs, and may be for pictures of another size.
     """
-    layers = _layers(small)
-    stem, between, first, *blocks, last, over_map, after = _grouped(layers)
-    _put(large.features[0], stem[0])
-    _put(large.features[1], between[0])
-    _put_block(large.features[2], _behind(first[0], blocks[0]))
-    rows = iter(blocks[1:])
-    for row, given in ((3, 4), (5, 6), (7, 2)):
-        _put_row(list(large.features[row].model), [next(rows) for _ in range(given)])
+    stem, between, first, *blocks, last, over_map, after = _grouped(_layers(small))
+    features: Any = large.features
+    _put(features[0], stem[0])
+    _put(features[1], between[0])
+    _put_block(features[2], _behind(first[0], blocks[0]))
+    rest = iter(blocks[1:])
+    for row, count in ((3, 4), (5, 6), (7, 2)):
+        _put_row(features[row].model, [next(rest) for _ in range(count)])
         if row < 7:
-            _put_block(large.features[row + 1], next(rows))
-    large.features[8].conv.weight.zero_()
-    _put(large.features[8], last[0])
+            _put_block(features[row + 1], next(rest))
+    _put(features[8], last[0])
     kernel = over_map[0].kernel
     shape = large.Linear.conv.weight.shape[2:]
     if kernel.shape[2:] != shape:
         kernel = functional.interpolate(kernel, shape, mode="bilinear", antialias=True)
     _put(large.Linear, _Layer(kernel, over_map[0].norm))
     matrix, vector = after[0].affine()  # a linear layer before the last one is part of it
-    large.fc.weight.copy_(small.fc.weight @ matrix)
-    large.fc.bias.copy_(small.fc.weight @ vector + small.fc.bias)
+    given: Any = small.fc
+    head: Any = large.fc
+    head.weight.copy_(given.weight @ matrix)
+    head.bias.copy_(given.weight @ vector + given.bias)
 
 
 def _layers(network: FirstMobileFaceNet) -> list[_Layer]:
@@ -87,13 +94,12 @@ def _behind(linear: _Layer, block: list[_Layer]) -> list[_Layer]:
     """A block that also does what the 1 x 1 convolution without activation before it does."""
     matrix, vector = linear.affine()
     up = block[0]
-    norm = nn.BatchNorm2d(len(up.kernel))
-    norm.load_state_dict(up.norm.state_dict())
-    norm.running_mean -= up.kernel[:, :, 0, 0] @ vector  # type: ignore[operator]
+    norm = copy.deepcopy(up.norm)
+    norm.running_mean -= up.kernel[:, :, 0, 0] @ vector
     return [_Layer((up.kernel[:, :, 0, 0] @ matrix)[:, :, None, None], norm, up.slopes), *block[1:]]
 
 
-def _put_row(blocks: list[MixedBlock], given: list[list[_Layer]]) -> None:
+def _put_row(blocks: Sequence[MixedBlock], given: list[list[_Layer]]) -> None:
     """Residual blocks, spread over a row of more of them; the others add nothing yet."""
     places = [round(k * len(blocks) / len(given)) for k in range(len(given))]
     for block in blocks:
@@ -108,15 +114,14 @@ def _put_block(block: MixedBlock, layers: list[_Layer]) -> None:
     # In the middle of the wider ones, where the larger kernels are.
     channels = slice((inner - given) // 2, (inner - given) // 2 + given)
     _put(block.conv, up, channels)
-    scale = depthwise.norm.weight / (depthwise.norm.running_var + depthwise.norm.eps).sqrt()
-    _put_depthwise(block.conv_dw, depthwise.kernel * scale.view(-1, 1, 1, 1), channels.start)
+    _put_depthwise(block.conv_dw, depthwise.kernel * depthwise.scale.view(-1, 1, 1, 1), channels.start)
     kernel = torch.zeros(len(down.kernel), inner, 1, 1)
     kernel[:, channels] = down.kernel
     _put(block.project, _Layer(kernel, down.norm))
 
 
-def _put(target: LinearBlock, layer: _Layer, channels: slice | None = None) -> None:
-    """A layer into some channels of a larger one; inputs that it does not have begin with no effect on them."""
+def _put(target: Any, layer: _Layer, channels: slice | None = None) -> None:
+    """A layer into some channels of a larger ``LinearBlock``; inputs that it does not have begin without effect."""
     channels = channels or slice(0, len(layer.kernel))
     target.conv.weight[channels] = 0
     target.conv.weight[channels, : layer.kernel.shape[1]] = layer.kernel
@@ -133,7 +138,8 @@ def _put_depthwise(mixed: MixedDepthwise, kernels: Tensor, start: int) -> None:
     further on; a kernel of three cells has no room for that.
     """
     begin = 0
-    for convolution, count in zip(mixed.mixed_depthwise_conv, mixed.split, strict=True):
+    convolutions: Any = mixed.mixed_depthwise_conv
+    for convolution, count in zip(convolutions, mixed.split, strict=True):
         weight = convolution.weight
         for channel in range(max(begin, start), min(begin + count, start + len(kernels))):
             size = weight.shape[-1]
