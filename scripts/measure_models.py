@@ -3,16 +3,17 @@
     python scripts/measure_models.py --samples runs/mt-mobilefacenet/samples-*.npz --mead ../shared/data/videos/mead
 
 Every network of the package, and every trained file that is named, is run on the same packed faces as it was
-measured on in training; ``mp-blendshapes`` reads the blendshapes that were found in the same pictures. Blend weights
-are chosen on the calibration parts, and only measured on the validation parts. A picture without a face is the
-network's alone; ``mp-blendshapes`` by itself counts it as wrong. Writes docs/models/embedded.json and the part between
-the marks in docs/models/embedded.md.
+measured on in training; ``mp-blendshapes`` reads the blendshapes that were found in the same pictures. Blend weights,
+and which network the default has beside ``mp-blendshapes``, are chosen on the calibration parts; the validation parts
+only measure. A picture without a face is the network's alone; ``mp-blendshapes`` by itself counts it as wrong. Writes
+docs/models/embedded.json, the part between the marks in docs/models/embedded.md, and the default's recipe.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -58,18 +59,23 @@ def main() -> None:
     cards += [registry.add(path) for path in options.network]
     seen = {GEOMETRY: geometry(samples)} | {card.name: network(card, samples) for card in cards}
     report: dict[str, Any] = {"weights": {}, "figures": {}}
-    for card in cards:
-        report["weights"][card.name] = choose(seen[card.name], seen[GEOMETRY], samples)
     for name, said in seen.items():
         report["figures"][name] = measure(said, samples)
-    for name, weights in report["weights"].items():
-        both = {task: mixed(seen[name][task], seen[GEOMETRY][task], weights[task]) for task in weights}
-        report["figures"][f"{name},{GEOMETRY}"] = measure(both, samples)
+    right = {}
+    for one, other in itertools.combinations([*(card.name for card in cards), GEOMETRY], 2):
+        pair = f"{one},{other}"
+        weights = report["weights"][pair] = choose(seen[one], seen[other], samples)
+        both = {task: mixed(seen[one][task], seen[other][task], weights[task]) for task in weights}
+        report["figures"][pair] = measure(both, samples)
+        right[pair] = measure(both, samples, "calibration")
     if options.mead:
         report["mead"] = clips(options.mead, report["weights"])
-    best = max(report["weights"], key=lambda name: report["figures"][f"{name},{GEOMETRY}"]["ferplus"]["accuracy"])
+    best = max(
+        (f"{card.name},{GEOMETRY}" for card in cards),
+        key=lambda pair: sum(row["accuracy"] * row["pictures"] for row in right[pair].values()),
+    )
     report["default"] = {
-        "models": [best, GEOMETRY],
+        "models": best.split(","),
         # Nobody coded the action units of these pictures, and the networks learned theirs from mp-blendshapes.
         "blend": {**report["weights"][best], "action_units": 0.0},
         "thresholds": dict(registry.card(GEOMETRY).au_thresholds),
@@ -104,7 +110,7 @@ def network(card: registry.ModelCard, samples: Samples) -> Tasks:
 
 
 def choose(first: Tasks, second: Tasks, samples: Samples) -> dict[str, float]:
-    """Blend weights of a network beside ``mp-blendshapes``, from the calibration parts."""
+    """Blend weights of the first of two models, from the calibration parts."""
     rows = (samples.part == "calibration") & samples.clear & ~np.isnan(samples.expression).any(axis=1)
     truth = samples.expression[rows].argmax(axis=1)
     votes = np.flatnonzero((samples.part == "calibration") & ~np.isnan(samples.valence_arousal).any(axis=1))
@@ -119,12 +125,12 @@ def choose(first: Tasks, second: Tasks, samples: Samples) -> dict[str, float]:
     }
 
 
-def measure(said: Tasks, samples: Samples) -> dict[str, Any]:
-    """Figures on the validation part of each source."""
+def measure(said: Tasks, samples: Samples, part: str = "validation") -> dict[str, Any]:
+    """Figures on one part of each source."""
     found = {}
     for source in np.unique(samples.source):
-        part = (samples.part == "validation") & (samples.source == source)
-        rows = np.flatnonzero(part & samples.clear & ~np.isnan(samples.expression).any(axis=1))
+        there = (samples.part == part) & (samples.source == source)
+        rows = np.flatnonzero(there & samples.clear & ~np.isnan(samples.expression).any(axis=1))
         truth = samples.expression[rows].argmax(axis=1)
         scores = said["expression"][rows][:, :8]
         label = np.where(np.isnan(scores).any(axis=1), -1, np.nan_to_num(scores, nan=-1).argmax(axis=1))
@@ -140,7 +146,7 @@ def measure(said: Tasks, samples: Samples) -> dict[str, Any]:
             "f1_of_present": float(each.f1[present].mean()),
             "classes": {name: round(float(each.f1[k]), 3) for k, name in enumerate(EIGHT)},
         }
-        votes = np.flatnonzero(part & ~np.isnan(samples.valence_arousal).any(axis=1))
+        votes = np.flatnonzero(there & ~np.isnan(samples.valence_arousal).any(axis=1))
         known = votes[~np.isnan(said["valence_arousal"][votes]).any(axis=1)]
         if len(known):
             row["ccc"] = metrics.ccc(samples.valence_arousal[known], said["valence_arousal"][known]).tolist()
@@ -151,10 +157,9 @@ def measure(said: Tasks, samples: Samples) -> dict[str, Any]:
 def clips(folder: Path, weights: dict[str, dict[str, float]]) -> dict[str, dict[str, str]]:
     """Model -> clip -> the expression with the largest mean probability, for the clips named by their emotion."""
     found: dict[str, dict[str, str]] = {}
-    chosen = [((GEOMETRY,), {})]
-    for name, blend in weights.items():
-        chosen += [((name,), {}), ((name, GEOMETRY), blend)]
-    for models, blend in chosen:
+    single = dict.fromkeys(name for pair in weights for name in pair.split(","))
+    for pair, blend in ({name: {} for name in single} | weights).items():
+        models = pair.split(",")
         with tempfile.TemporaryDirectory() as out:
             given = [str(card.path) if (card := registry.card(name)).path else name for name in models]
             command = [sys.executable, "-m", "hsemotion_cli", "annotate", "-q", "-o", out, "--model", ",".join(given)]
@@ -168,7 +173,7 @@ def clips(folder: Path, weights: dict[str, dict[str, float]]) -> dict[str, dict[
                     table = [r for r in csv.DictReader(file) if r["p_neutral"]]
                 means = [np.mean([float(r[f"p_{name}"]) for r in table]) for name in EIGHT]
                 row[Path(video).stem.split("_")[1]] = EIGHT[int(np.argmax(means))]
-        found[",".join(models)] = row
+        found[pair] = row
     return found
 
 
@@ -189,7 +194,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     for model, sets in report["figures"].items():
         for name, row in sets.items():
             lines.append(f"| {model} | {name} | " + " | ".join(f"{row['classes'][c]:.3f}" for c in EIGHT) + " |")
-    lines += ["", "Blend weights of the network beside mp-blendshapes, chosen on the calibration parts:", ""]
+    lines += ["", "Blend weights of the first of two, chosen on the calibration parts:", ""]
     for model, weights in report["weights"].items():
         lines.append(f"- {model}: " + ", ".join(f"{task} {weight:g}" for task, weight in weights.items()))
     if "mead" in report:
