@@ -199,8 +199,9 @@ def _draw_weights(folder: Path) -> None:
     part = heads.Part("both", "tanh", ("valence", "arousal"), (layer,))
     heads.write(heads.Head("h", "", "mtl", base, {"valence_arousal": part}, {}), folder / "head.safetensors", "")
     (folder / "head.md").unlink()
-    for suffix in ("safetensors", "onnx"):
+    for suffix in ("safetensors", "graph"):
         shutil.copy(registry.ASSETS / f"mt-mobilefacenet.{suffix}", folder / f"network.{suffix}")
+    (folder / "network.onnx").write_bytes(trained.graph(folder / "network.safetensors") or b"")
     np.savez(folder / "packed.npz", images=np.zeros((2, 4, 4), np.uint8), votes=np.zeros((2, 8)))
     keys = {"frame": pa.array([0, 1]), "time": pa.array([0.0, 0.1]), "face_id": pa.array([0, 0])}
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float32)), 4)
@@ -643,10 +644,15 @@ def weights(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
         trained.verify(path)
         checkpoints.read(path)
 
+    def told(path: Path) -> None:
+        path.with_suffix(".safetensors").write_bytes(corpus.weights["network.safetensors"])
+        trained.graph(path.with_suffix(".safetensors"))
+
     readers: dict[str, Callable[[Path], object]] = {
         "head.safetensors": heads.read,
         "network.safetensors": own,
         "network.onnx": graph,
+        "network.graph": told,
         "zip.pt": checkpoints.read,
         "stream.pt": checkpoints.read,
         "clip.features.parquet": features.read,
