@@ -633,6 +633,12 @@ def test_what_tells_no_file_is_refused(parts: str) -> None:
         shared_bytes.restored(struct.pack("<Q", len(parts)) + parts.encode(), b"0123456789")
 
 
+def test_what_would_unpack_to_far_more_than_it_is_is_refused() -> None:
+    parts = json.dumps([[0, 10**6]] * 10**5).encode()
+    with pytest.raises(ValueError, match="more than there is"):
+        shared_bytes.restored(struct.pack("<Q", len(parts)) + parts, bytes(10**6))
+
+
 def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path) -> None:
     told = trained.told_graph_path(file)
     told.write_bytes(trained.tell_graph(shelf / "tiny.safetensors"))

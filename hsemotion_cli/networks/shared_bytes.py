@@ -52,6 +52,7 @@ def restored(content: bytes, other: bytes) -> bytes:
     if len(content) < 8:
         raise ValueError("it is cut short")
     position = 8 + struct.unpack("<Q", content[:8])[0]
+    most = len(content) + len(other)  # each part of the other file is told once
     try:
         parts = json.loads(content[8:position])
         pieces = []
@@ -60,6 +61,9 @@ def restored(content: bytes, other: bytes) -> bytes:
             piece = (other if isinstance(part, list) else content)[begin : begin + length]
             if begin < 0 or length != len(piece):
                 raise ValueError("a part reaches past an end")
+            most -= length
+            if most < 0:
+                raise ValueError("it tells more than there is")
             pieces.append(piece)
             position += 0 if isinstance(part, list) else length
     except (TypeError, RecursionError) as error:
