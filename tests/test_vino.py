@@ -14,13 +14,13 @@ import pytest
 import sealed
 
 from hsemotion_cli.errors import ModelUnavailable, UsageError
-from hsemotion_cli.networks import engines, vino
+from hsemotion_cli.networks import engines, trained, vino
 from hsemotion_cli.networks.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
 from hsemotion_cli.networks.model import NetworkModel
 from hsemotion_cli.registry import ASSETS, card
 
 NAME = "mt-mobilefacenet"
-GRAPH = (ASSETS / f"{NAME}.onnx").read_bytes()
+GRAPH = trained.graph(ASSETS / f"{NAME}.safetensors")
 
 
 def faces(count: int) -> list[np.ndarray]:
