@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..errors import ModelUnavailable
 from ..networks import trained
 from ..networks.architectures import DDAMFN, FirstMobileFaceNet, Network
-from .widen import widen
+from .widen import fitted, shaped, widen
 
 Images = Callable[[], Tensor]
 """Gives a batch of pictures as the network will see them, to measure its layers with."""
@@ -84,7 +83,7 @@ def _from_safetensors(network: Network, path: Path) -> list[str]:
         if name in own and own[name].shape == value.shape:
             fitting[name] = value.float()
         elif name in own and value.ndim == own[name].ndim == 4 and value.shape[:2] == own[name].shape[:2]:
-            fitting[name] = _fitted(value.float(), own[name])
+            fitting[name] = fitted(value.float(), own[name])
     head = {id(parameter) for parameter in network.head.parameters()}
     body = {name for name, parameter in network.body.named_parameters() if id(parameter) not in head}
     if not any(name in body and own[name].ndim > 1 for name in fitting):
@@ -136,14 +135,14 @@ def _from_tensorflow(network: FirstMobileFaceNet, path: Path, images: Images) ->
             depthwise = convolution.groups > 1
             kind = "depthwise_weights" if depthwise else "Conv2D_weights"
             kernel = tensors[f"{layer}/{kind}"].transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
-            convolution.weight.data = _fitted(torch.from_numpy(kernel.copy()), convolution.weight)
+            convolution.weight.data = fitted(torch.from_numpy(kernel.copy()), convolution.weight)
             if f"{layer}/mul" in tensors:
                 # relu(x) + m (x - |x|): below zero a slope of 2 m. (The converter merged the ReLU into the depth-wise
                 # layers, whose slopes would then do nothing; they were trained, so this is undone.)
                 slope = next(slopes).weight
-                slope.data = _shaped(torch.from_numpy(2 * tensors[f"{layer}/mul"]), slope)
+                slope.data = shaped(torch.from_numpy(2 * tensors[f"{layer}/mul"]), slope)
         offsets = [
-            _shaped(torch.from_numpy(tensors[f"{layer}/{'depthwise' if c.groups > 1 else 'Conv2D'}_bn_offset"]), n.bias)
+            shaped(torch.from_numpy(tensors[f"{layer}/{'depthwise' if c.groups > 1 else 'Conv2D'}_bn_offset"]), n.bias)
             for layer, c, n in zip(names, convolutions, norms, strict=True)
         ]
         if next(slopes, None) is not None:
@@ -163,25 +162,6 @@ def _layer_names() -> Any:
                 yield f"{backbone}/Conv2d_{stage}_InvResBlock_{block}/{layer}"
     yield f"{backbone}/Conv2d_7"
     yield from (f"{tail}/{name}" for name in ("SeparableConv2d", "Conv"))
-
-
-def _fitted(kernel: Tensor, like: Tensor) -> Tensor:
-    """A kernel of the wanted shape; one over the whole last map is resampled to another size of map.
-
-    It then answers to a map as the given one would to that map resampled to its own size, so it is its product with
-    the transposed matrix of that resampling, which is the gradient.
-    """
-    if kernel.shape[2:] != like.shape[2:] and kernel.shape[:2] == like.shape[:2]:
-        probe = torch.zeros_like(like, requires_grad=True)
-        resampled = functional.interpolate(probe, kernel.shape[2:], mode="bilinear", antialias=True)
-        kernel = torch.autograd.grad(resampled, probe, kernel)[0]
-    return _shaped(kernel, like)
-
-
-def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    if values.shape != like.shape:
-        raise ValueError(f"a weight of shape {tuple(values.shape)} where {tuple(like.shape)} is expected")
-    return values
 
 
 def _unfold(

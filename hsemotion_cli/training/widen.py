@@ -5,7 +5,7 @@ the smaller network has its place in the larger one, where it is put; blocks tha
 were not there, and channels that have none begin without an effect on those that have (Chen, Goodfellow and Shlens
 2016, arXiv:1511.05641, do the same with networks that compute exactly what they did before). Here they do not: DDAMFN
 has no activation behind its depth-wise kernels, and its attention begins with gates around a quarter. Training mends
-that within a hundred steps.
+that soon.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def widen(small: FirstMobileFaceNet, large: DDAMFN) -> None:
     """Put the weights of one into the other, which keeps its random ones where there is nothing to put.
 
     Args:
+        small: ready to infer or not; it is not changed.
         large: changed in place; has as many outputs, and may be for pictures of another size.
     """
     stem, between, first, *blocks, last, over_map, after = _grouped(_layers(small))
@@ -58,16 +59,33 @@ def widen(small: FirstMobileFaceNet, large: DDAMFN) -> None:
         if row < 7:
             _put_block(features[row + 1], next(rest))
     _put(features[8], last[0])
-    kernel = over_map[0].kernel
-    shape = large.Linear.conv.weight.shape[2:]
-    if kernel.shape[2:] != shape:
-        kernel = functional.interpolate(kernel, shape, mode="bilinear", antialias=True)
-    _put(large.Linear, _Layer(kernel, over_map[0].norm))
+    _put(large.Linear, _Layer(fitted(over_map[0].kernel, large.Linear.conv.weight), over_map[0].norm))
     matrix, vector = after[0].affine()  # a linear layer before the last one is part of it
     given: Any = small.fc
     head: Any = large.fc
     head.weight.copy_(given.weight @ matrix)
     head.bias.copy_(given.weight @ vector + given.bias)
+
+
+def fitted(kernel: Tensor, like: Tensor) -> Tensor:
+    """A kernel of the wanted shape; one over the whole last map is resampled to another size of map.
+
+    It then answers to a map as the given one would to that map resampled to its own size, so it is its product with
+    the transposed matrix of that resampling, which is the gradient.
+    """
+    if kernel.shape[2:] != like.shape[2:] and kernel.shape[:2] == like.shape[:2]:
+        with torch.enable_grad():
+            probe = torch.zeros_like(like, requires_grad=True)
+            resampled = functional.interpolate(probe, kernel.shape[2:], mode="bilinear", antialias=True)
+            kernel = torch.autograd.grad(resampled, probe, kernel)[0]
+    return shaped(kernel, like)
+
+
+def shaped(values: Tensor, like: Tensor) -> Tensor:
+    """The first, which must have the shape of the second; raises ValueError."""
+    if values.shape != like.shape:
+        raise ValueError(f"a weight of shape {tuple(values.shape)} where {tuple(like.shape)} is expected")
+    return values
 
 
 def _layers(network: FirstMobileFaceNet) -> list[_Layer]:
