@@ -44,13 +44,18 @@ def test_the_report_of_a_real_clip(smile: Path) -> None:
         assert row["times_real_time"] == pytest.approx(row["frames_per_second"] / 25, rel=0.01)
         assert 0 < row["efficiency"] <= 1.1 and 0.2 < row["first_result_cpu_s"] < 30
         assert 100 < row["peak_memory_mb"] < 2000
-    # Stages in turn wait for nobody, and what they are busy with adds up to the whole.
     assert turn["waits_ms_per_frame"] == {} and chosen["waits_ms_per_frame"]["faces: work"] > 0
-    assert sum(turn["busy_ms_per_frame"].values()) <= 1e3 / turn["frames_per_second"] * 1.01
     assert chosen["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0} and chosen["agreement"] is None
     assert turn["agreement"] == {"faces": 1.0, "expression": 1.0, "valence_arousal": 0.0}
     assert decode["faces_per_frame"] == 0 and decode["frames_per_second"] > chosen["frames_per_second"]
     assert decode["agreement"] is None
+
+
+def test_what_stages_in_turn_are_busy_with_is_no_more_than_the_whole(smile: Path) -> None:
+    # Of one run: medians of several need not add up.
+    (turn,) = bench(smile, "--repeat", 1, "--only", "stages in turn")["variants"].values()
+    assert 0.5 / turn["frames_per_second"] < sum(turn["busy_ms_per_frame"].values()) / 1e3
+    assert sum(turn["busy_ms_per_frame"].values()) <= 1e3 / turn["frames_per_second"] * 1.01
 
 
 def test_the_drawn_clip_has_the_faces_that_were_asked_for() -> None:
