@@ -67,13 +67,11 @@ def main() -> None:
         weights = report["weights"][pair] = choose(seen[one], seen[other], samples)
         both = {task: mixed(seen[one][task], seen[other][task], weights[task]) for task in weights}
         report["figures"][pair] = measure(both, samples)
-        right[pair] = measure(both, samples, "calibration")
+        if one in registry.MODELS and other == GEOMETRY:  # the default has what comes with the package, and no more
+            right[pair] = measure(both, samples, "calibration")
     if options.mead:
         report["mead"] = clips(options.mead, report["weights"])
-    best = max(
-        (f"{card.name},{GEOMETRY}" for card in cards),
-        key=lambda pair: sum(row["accuracy"] * row["pictures"] for row in right[pair].values()),
-    )
+    best = max(right, key=lambda pair: sum(row["accuracy"] * row["pictures"] for row in right[pair].values()))
     report["default"] = {
         "models": best.split(","),
         # Nobody coded the action units of these pictures, and the networks learned theirs from mp-blendshapes.

@@ -1,7 +1,7 @@
 """A file told by another one: what both hold is stored once.
 
-The graph that lies beside a trained file holds the same weights once more, 8 MB of them for DDAMFN. In the package it
-is kept as what the trained file does not hold already (``scripts/ship_weights.py``), and put together when it is read:
+The graph that lies beside a trained file holds the same weights once more. In the package it is kept as what the
+trained file does not hold already (``scripts/ship_weights.py``), and put together when it is read:
 
     8 bytes: length of what follows, little-endian
     JSON: a list of parts, each [begin, length] of bytes of the other file, or the number of bytes that follow from here
