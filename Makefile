@@ -24,7 +24,8 @@ weights: .venv/ready
 	$(BIN)/hsemotion train finetune plans/mobilefacenet-2.toml -o runs/second
 
 weights-ddamfn: .venv/ready
-	$(BIN)/hsemotion train finetune plans/ddamfn.toml -o runs/ddamfn
+	$(BIN)/hsemotion train finetune plans/ddamfn.toml -o runs/ddamfn-first
+	$(BIN)/hsemotion train finetune plans/ddamfn-2.toml -o runs/ddamfn
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
