@@ -137,10 +137,11 @@ def _from_tensorflow(network: FirstMobileFaceNet, path: Path, images: Images) ->
             kernel = tensors[f"{layer}/{kind}"].transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
             convolution.weight.data = fitted(torch.from_numpy(kernel.copy()), convolution.weight)
             if f"{layer}/mul" in tensors:
-                # relu(x) + m (x - |x|): below zero a slope of 2 m. (The converter merged the ReLU into the depth-wise
-                # layers, whose slopes would then do nothing; they were trained, so this is undone.)
+                # The graph says relu(x) + m (x - |x|), below zero a slope of 2 m. It was trained with -2 m: so read it
+                # knows people by their faces, and as it is written hardly better than their pixels do (tests). The
+                # converter also merged the ReLU into the depth-wise layers, whose slopes would then do nothing.
                 slope = next(slopes).weight
-                slope.data = shaped(torch.from_numpy(2 * tensors[f"{layer}/mul"]), slope)
+                slope.data = shaped(torch.from_numpy(-2 * tensors[f"{layer}/mul"]), slope)
         offsets = [
             shaped(torch.from_numpy(tensors[f"{layer}/{'depthwise' if c.groups > 1 else 'Conv2D'}_bn_offset"]), n.bias)
             for layer, c, n in zip(names, convolutions, norms, strict=True)
