@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,16 @@ from conftest import SHARED
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from safetensors.torch import save_file  # noqa: E402
+from sklearn.metrics import roc_auc_score  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from hsemotion_cli import registry  # noqa: E402
+from hsemotion_cli.domain import Frame  # noqa: E402
 from hsemotion_cli.errors import ModelUnavailable  # noqa: E402
+from hsemotion_cli.faces import FaceFinder, sight  # noqa: E402
 from hsemotion_cli.networks.architectures import DDAMFN, FirstMobileFaceNet, MobileFaceNet  # noqa: E402
+from hsemotion_cli.pictures import read_picture  # noqa: E402
 from hsemotion_cli.training.start import read_tensorflow, start_from  # noqa: E402
 from hsemotion_cli.training.widen import widen  # noqa: E402
 
@@ -89,10 +94,11 @@ def text(value: dict[str, str]) -> str:
 
 
 def interpreted(path: Path, images: np.ndarray, wanted: str) -> np.ndarray:
-    """What a node of the graph gives for pictures (n, h, w, 3).
+    """What a node of the graph gives for pictures (n, h, w, 3), but for two things that it was not trained with.
 
-    The depth-wise layers hold a fused ReLU whose output feeds their slopes as well, relu(x) + m (y - |y|) with y that
-    output; y - |y| would be 0. They were trained with y = x, and so they are read here.
+    It says relu(x) + m (x - |x|), and is read as relu(x) + m (|x| - x): only so it knows people (below). And the
+    depth-wise layers hold a fused ReLU whose output y feeds their slopes as well, of which nothing would be left in
+    y - |y|; y is read as x there.
     """
     values: dict[str, np.ndarray] = dict(stored_tensors(path))
     before: dict[str, np.ndarray] = {}
@@ -118,7 +124,7 @@ def interpreted(path: Path, images: np.ndarray, wanted: str) -> np.ndarray:
         elif operation == "Abs":
             values[name] = abs(before[inputs[0]])
         elif operation == "Sub":
-            values[name] = before[inputs[0]] - given[1]
+            values[name] = given[1] - before[inputs[0]]
         elif operation == "Mul":
             values[name] = given[0] * given[1]
         elif operation == "Add":
@@ -165,6 +171,52 @@ def test_padding_as_usual_would_be_another_network(monkeypatch: pytest.MonkeyPat
             module.padding = (1, 0, 1, 0)
     with torch.no_grad():
         assert abs(network.embed(images).numpy() - expected).max() > 0.05 * abs(expected).max()
+
+
+def known_people(people: int) -> tuple[Tensor, np.ndarray]:
+    """Faces (n, 3, 112, 112) of people with several pictures in muxspace, and who each is; grey, as they are there."""
+    folder = SHARED / "data" / "muxspace"
+    if not folder.is_dir():
+        pytest.skip("needs the named faces of ../shared/data/muxspace, which are not here")
+    pictures: dict[str, list[str]] = {}
+    with (folder / "labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["subject"]:
+                pictures.setdefault(row["subject"], []).append(row["image"])
+    several = sorted(name for name, images in pictures.items() if len(images) == 3)[:people]
+    assert len(several) == people
+    faces, names = [], []
+    with FaceFinder() as finder:
+        for name in several:
+            for image in pictures[name]:
+                (path,) = folder.rglob(image)
+                seen = sight(Frame(0, 0.0, read_picture(path)), finder, ["face-112"], given=True)
+                faces.append(seen.faces[0].crops["face-112"])
+                names.append(name)
+    values = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    grey = values.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    return grey.contiguous(), np.array(names)
+
+
+def same_person(embeddings: np.ndarray, names: np.ndarray) -> float:
+    """Area under the curve of telling, by the cosine of two embeddings, whether they are of one person."""
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    pairs = np.triu_indices(len(names), 1)
+    return float(roc_auc_score(names[pairs[0]] == names[pairs[1]], (unit @ unit.T)[pairs]))
+
+
+def test_the_network_to_start_from_knows_people_by_their_faces() -> None:
+    path, (faces, names) = graph(), known_people(30)
+    network = FirstMobileFaceNet(22).eval()
+    start_from(network, path, lambda: faces)
+    with torch.no_grad():
+        known = same_person(network.embed(faces).numpy(), names)
+        for module in network.modules():
+            if isinstance(module, nn.PReLU):
+                module.weight.neg_()
+        as_written = same_person(network.embed(faces).numpy(), names)
+    assert known > 0.93
+    assert as_written < 0.8
 
 
 @pytest.mark.parametrize("size", [48, 80])
@@ -222,7 +274,7 @@ def folded(size: int) -> tuple[FirstMobileFaceNet, dict[str, np.ndarray]]:
         after = modules[modules.index(norm) + 1] if norm is not modules[-1] else None
         if isinstance(after, nn.PReLU):
             after.weight.data = torch.rand_like(after.weight)
-            tensors[f"{name}/mul"] = (after.weight / 2).detach().numpy()
+            tensors[f"{name}/mul"] = (after.weight / -2).detach().numpy()
     return network, tensors
 
 
