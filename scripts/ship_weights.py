@@ -1,6 +1,6 @@
 """Put a trained network among the files that come with the package: weights, graph, card with its pictures.
 
-    python scripts/ship_weights.py runs/second/mt-mobilefacenet.safetensors
+    python scripts/ship_weights.py runs/mt-mobilefacenet/mt-mobilefacenet.safetensors
 
 The graph is stored without the weights that the trained file holds; card and pictures go to docs/models/. A name that
 is new also belongs into SHIPPED of hsemotion_cli/registry.py.
