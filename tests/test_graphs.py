@@ -13,11 +13,14 @@ import pytest
 from hsemotion_cli.errors import ModelUnavailable
 from hsemotion_cli.networks import onnx_graphs, trained
 from hsemotion_cli.networks.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
-from hsemotion_cli.registry import ASSETS
+from hsemotion_cli.registry import ASSETS, card
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+NETWORK = card("mt-mobilefacenet").network
+assert NETWORK is not None
+SIZE = NETWORK.size
 SHIPPED = trained.graph(ASSETS / "mt-mobilefacenet.safetensors")
 
 
@@ -70,7 +73,7 @@ def test_prelu_in_other_words_has_the_same_bits(unsqueezed: bool) -> None:
 
 def test_the_shipped_network_has_the_same_bits_and_no_prelu_left() -> None:
     assert kinds(SHIPPED)["PRelu"] == 33 and kinds(onnx_graphs.with_fast_prelu(SHIPPED))["PRelu"] == 0
-    images = np.random.default_rng(0).normal(size=(5, 3, 64, 64)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(5, 3, SIZE, SIZE)).astype(np.float32)
     engine = OnnxEngine(SHIPPED, SCORES_AND_EMBEDDINGS, 1)
     for ours, plain in zip(engine(images), run(SHIPPED, images), strict=True):
         np.testing.assert_array_equal(ours, plain)
@@ -105,14 +108,14 @@ def test_what_onnx_runtime_is_given_has_no_slow_nodes(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     engine = OnnxEngine(SHIPPED, SCORES_AND_EMBEDDINGS)
-    assert engine.session.get_inputs()[0].shape == [1, 3, 64, 64]
+    assert engine.session.get_inputs()[0].shape == [1, 3, SIZE, SIZE]
     assert {"PRelu", "Shape"} <= set(kinds(SHIPPED))
     assert not {"PRelu", "Shape", "Slice", "Cast", "Reshape"} & set(kinds((tmp_path / "a.onnx").read_bytes()))
 
 
 def test_one_engine_gives_every_thread_the_right_bits() -> None:
     engine = OnnxEngine(SHIPPED, SCORES_AND_EMBEDDINGS, 1)
-    images = np.random.default_rng(0).normal(size=(12, 1, 3, 64, 64)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(12, 1, 3, SIZE, SIZE)).astype(np.float32)
     alone = [engine(image) for image in images]
     wrong: list[int] = []
 

@@ -20,6 +20,9 @@ from hsemotion_cli.networks.model import NetworkModel
 from hsemotion_cli.registry import ASSETS, card
 
 NAME = "mt-mobilefacenet"
+NETWORK = card(NAME).network
+assert NETWORK is not None
+SIZE = NETWORK.size
 GRAPH = trained.graph(ASSETS / f"{NAME}.safetensors")
 
 
@@ -67,12 +70,12 @@ class TestInstalled:
         assert reference.infer(images)[0].std(0).mean() > 0.1, "a test that sees nothing: the outputs hardly vary"
 
     def test_it_computes_in_float32_also_where_the_cpu_has_less(self) -> None:
-        engine = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, 64)
+        engine = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE)
         assert str(engine._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
 
     def test_an_answer_depends_neither_on_the_batch_nor_on_threads(self) -> None:
-        images = np.random.default_rng(0).normal(size=(8, 3, 64, 64)).astype(np.float32)
-        engine = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, 64, threads=1)
+        images = np.random.default_rng(0).normal(size=(8, 3, SIZE, SIZE)).astype(np.float32)
+        engine = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE, threads=1)
         together = engine(images)
         for k in range(8):
             for ours, rows in zip(engine(images[k : k + 1]), together, strict=True):
@@ -91,7 +94,7 @@ class TestInstalled:
             worker.join()
         assert not wrong
         for threads in (None, 2):
-            other = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, 64, threads=threads)
+            other = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE, threads=threads)
             np.testing.assert_allclose(other(images)[0], together[0], atol=1e-5)
 
     def test_bfloat16_only_on_request_and_only_where_the_cpu_has_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +131,7 @@ class TestInstalled:
 
     def test_what_it_cannot_read_is_said(self) -> None:
         with pytest.raises(ModelUnavailable, match=r"^OpenVINO cannot use it .*; use --backend onnx"):
-            vino.OpenVinoEngine(GRAPH[: len(GRAPH) // 2], SCORES_AND_EMBEDDINGS, 64)
+            vino.OpenVinoEngine(GRAPH[: len(GRAPH) // 2], SCORES_AND_EMBEDDINGS, SIZE)
 
     def test_both_runtimes_read_a_graph_with_its_embeddings_declared(self, tmp_path: Path) -> None:
         """As the authors publish them: the second output is added to the serialised graph."""
