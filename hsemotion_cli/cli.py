@@ -933,7 +933,7 @@ def _lighten_help() -> None:
 
 def main() -> None:
     """Entry point of the ``hsemotion`` command."""
-    if sys.argv[1:] in ([], ["-h"], ["--help"]) or "--help" in sys.argv[2:]:
+    if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv[1:]):
         _lighten_help()
     app(prog_name="hsemotion")
 
