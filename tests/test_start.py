@@ -189,8 +189,8 @@ def known_people(people: int) -> tuple[Tensor, np.ndarray]:
     with FaceFinder() as finder:
         for name in several:
             for image in pictures[name]:
-                (path,) = folder.rglob(image)
-                seen = sight(Frame(0, 0.0, read_picture(path)), finder, ["face-112"], given=True)
+                picture = read_picture(folder / "images" / image)
+                seen = sight(Frame(0, 0.0, picture), finder, ["face-112"], given=True)
                 faces.append(seen.faces[0].crops["face-112"])
                 names.append(name)
     values = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() / 127.5 - 1
