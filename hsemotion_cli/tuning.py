@@ -1,15 +1,20 @@
-"""Choosing what a recipe leaves open, from saved scores alone: nothing is decoded, no model is run."""
+"""Choosing what a recipe or a training leaves open, from scores alone: nothing is decoded, no model is run."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from . import metrics
 from .refine import mixed
 
-WEIGHTS = np.round(np.arange(0, 1.01, 0.1), 1)
-"""Weights of the first model that are tried: HSEmotion's grid (ABAW-7)."""
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Weights of the first of two models (HSEmotion, ABAW-7)."""
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Probabilities from which an action unit may count as present (HSEmotion, ABAW-6 and 7)."""
 
 
 def choose_weight(
@@ -27,9 +32,34 @@ def choose_weight(
     """
     scores = [_score(mixed(first, second, weight), truth, task) for weight in WEIGHTS]
     best = max(scores)
-    return float(
-        min((w for w, score in zip(WEIGHTS, scores, strict=True) if score >= best), key=lambda w: abs(w - 0.5))
-    )
+    return min((w for w, score in zip(WEIGHTS, scores, strict=True) if score >= best), key=lambda w: abs(w - 0.5))
+
+
+def choose_temperature(logits: NDArray[np.float64], shares: NDArray[np.floating]) -> float:
+    """What logits are to be divided by so that the cross-entropy is least (Guo et al. 2017), from 0.05 to 20.
+
+    Args:
+        logits: (n, c).
+        shares: (n, c) of the votes for each class; 1 and 0 where only one label is known.
+    """
+
+    def loss(exponent: float) -> float:
+        return -float((shares * log_softmax(logits / np.exp(exponent), axis=1)).sum(axis=1).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def choose_thresholds(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(c,) threshold of each unit with the highest F1 of the positive class; of several, the lowest of ``THRESHOLDS``.
+
+    A unit that never occurs says nothing of its threshold and gets 0.5.
+
+    Args:
+        labels: (n, c) of 0 and 1.
+        probabilities: (n, c).
+    """
+    f1 = np.stack([metrics.f1_binary(labels, (probabilities >= threshold).astype(float)) for threshold in THRESHOLDS])
+    return np.where(labels.any(axis=0), np.array(THRESHOLDS)[f1.argmax(axis=0)], 0.5)
 
 
 def _score(said: NDArray[np.float64], truth: NDArray[np.generic], task: str) -> float:

@@ -36,7 +36,7 @@ LAYERS = (
     "abaw.answers abaw.surface",
     "abaw.evaluation",
     "training.markdown",
-    "training.features training.halves training.head_page training.losses training.widen",
+    "training.features training.head_page training.losses training.widen",
     "training.heads",
     "training.samples training.start training.report",
     "abaw.charts",

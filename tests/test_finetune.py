@@ -685,17 +685,6 @@ def test_mixing_shows_in_what_is_trained_on(tmp_path: Path) -> None:
     assert not torch.equal(mixed.images, plain.images)
 
 
-def test_half_faces_show_in_what_is_trained_on(tmp_path: Path) -> None:
-    samples = telling(30)
-    plain = trainer(tmp_path / "plain", planned(augmentation=STILL), samples)._batch(0)
-    halved = trainer(tmp_path / "halved", planned(augmentation=replace(STILL, halves=0.5)), samples)._batch(0)
-    changed = (halved.images != plain.images).flatten(1).any(dim=1)
-    assert changed.any() and not changed.all()
-    upper = halved.images.shape[2] // 2
-    assert torch.equal(halved.images[:, :, :upper], plain.images[:, :, :upper])
-    torch.testing.assert_close(halved.labels["expression"].sum(1), torch.ones(len(changed)))
-
-
 # --- going on ---------------------------------------------------------------------------------------------------
 
 
@@ -704,7 +693,7 @@ def busy() -> Plan:
     return planned(
         Stage(1.5, rate=3e-3, batch=7, scope="head"),
         Stage(3.4, rate=3e-3, batch=8, balance=0.5),
-        augmentation=replace(LIVELY, erase=0.5, noise=0.1, halves=0.3, mixup=0.3),
+        augmentation=replace(LIVELY, erase=0.5, noise=0.1, mixup=0.3),
         optimiser=Optimiser("adamw", weight_decay=0.02, sam=0.05),
         dropout=0.3,
         average=0.9,
@@ -969,6 +958,33 @@ def test_a_start_is_used_once(tmp_path: Path) -> None:
     assert not changed(trainer(tmp_path / "run", plan).network.state_dict(), run.network.state_dict())
     with pytest.raises(ModelUnavailable, match=r"a\.safetensors"):
         trainer(tmp_path / "new", plan)
+
+
+def test_a_start_has_its_share_in_what_is_kept(tmp_path: Path) -> None:
+    given_network = Tiny(17)
+    weights = {name: value.contiguous() for name, value in given_network.state_dict().items()}
+    save_file(weights, tmp_path / "a.safetensors")
+    plain = planned(Stage(1.0, batch=16), start=tmp_path / "a.safetensors")
+    shared = replace(plain, start_share=0.25)
+    run = trainer(tmp_path / "plain", plain)
+    run.run()
+    trained = state_of(run.result())
+    run = trainer(tmp_path / "shared", shared)
+    run.run(stop_at=1)
+    run = trainer(tmp_path / "shared", shared, network=tiny(shared, seed=9))  # also when the run went on after a stop
+    run.run()
+    kept = state_of(run.result())
+    assert changed(weights, trained)
+    for name, value in kept.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.25 * weights[name] + 0.75 * trained[name])
+    rows = run.samples.rows("validation")
+    np.testing.assert_array_equal(run.predict(rows), finetune.infer(run.result(), run.viewer, run.samples, rows))
+    weights.pop("fc.weight")
+    save_file(weights, tmp_path / "a.safetensors")
+    with pytest.raises(ModelUnavailable, match=r"a\.safetensors: it lacks 1 of .*\(fc\.weight, .*start_share"):
+        trainer(tmp_path / "lacking", shared)
+    assert not changed(trained, state_of(trainer(tmp_path / "plain", plain).result()))
 
 
 # --- the network ------------------------------------------------------------------------------------------------

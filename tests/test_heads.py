@@ -22,7 +22,7 @@ import challenge  # noqa: E402
 import published  # noqa: E402
 from sklearn import metrics as sklearn_metrics  # noqa: E402
 
-from hsemotion_cli import heads, registry  # noqa: E402
+from hsemotion_cli import heads, registry, tuning  # noqa: E402
 from hsemotion_cli.cli import app  # noqa: E402
 from hsemotion_cli.domain import Face, Reading, Scores  # noqa: E402
 from hsemotion_cli.errors import ModelUnavailable, UsageError  # noqa: E402
@@ -448,7 +448,7 @@ def test_thresholds_are_the_best_of_the_grid(seed: int) -> None:
     labels = (random.random((30, 12)) < 0.3).astype(np.float32)
     labels[:, 0] = 0
     p = np.round(random.random((30, 12)), 1)  # many ties, and values that lie on the grid
-    for unit, found in enumerate(training.best_thresholds(labels, p)):
+    for unit, found in enumerate(tuning.choose_thresholds(labels, p)):
         tried = [
             sklearn_metrics.f1_score(labels[:, unit], p[:, unit] >= k / 10, zero_division=0.0) for k in range(1, 10)
         ]
@@ -461,7 +461,7 @@ def test_the_temperature_makes_the_labels_likeliest() -> None:
     honest = random.normal(0, 1.5, (4000, 8))
     labels = np.array([random.choice(8, p=row) for row in special.softmax(honest, axis=1)])
     for temperature in (0.4, 1.0, 3.0):
-        found = training.best_temperature(honest * temperature, labels)
+        found = tuning.choose_temperature(honest * temperature, np.eye(8)[labels])
         assert found == pytest.approx(temperature, rel=0.06)
 
         def loss(t: np.ndarray, z: np.ndarray = honest * temperature) -> float:

@@ -34,6 +34,7 @@ architecture = "timm:mobilenetv3_small_100"
 size = 64
 classes = ["happiness", "neutral", "other"]
 start = "nets/start.json"
+start_share = 0.75
 normalisation = "imagenet"
 luminance = true
 dropout = 0.25
@@ -101,7 +102,6 @@ light = 0.5
 noise = 0
 erase = 0
 jpeg = 0
-halves = 0.25
 mixup = 0.4
 """
 
@@ -149,8 +149,9 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         classes=("happiness", "neutral", "other"),
         loss=Loss(0.0, 2.5, 1.0, 0.0, "majority", 1.0, 0.1, False),
         optimiser=Optimiser("sgd", 0.0, 0.05, 0.0),
-        augmentation=Augmentation(1.0, 0.0, 0.0, 0.1, 0.0, 1.0, 12, 0.5, 0.0, 0.0, 0.0, 0.25, 0.4),
+        augmentation=Augmentation(1.0, 0.0, 0.0, 0.1, 0.0, 1.0, 12, 0.5, 0.0, 0.0, 0.0, 0.4),
         start=tmp_path / "nets" / "start.json",
+        start_share=0.75,
         normalisation="imagenet",
         luminance=True,
         dropout=0.25,
@@ -236,6 +237,7 @@ REFUSED = [
     (with_line("dropout = 1"), "dropout = 1", "less than 1"),
     (with_line("average = -0.1"), "average = -0.1", "0 or more"),
     (with_line("average = nan"), "average = nan", "0 or more"),
+    (with_line("start_share = 1"), "start_share = 1", "less than 1"),
     (with_line("seed = -1"), "seed = -1", "from 0 to 4294967295"),
     (with_line("split = -1"), "split = -1", "from 0 to 4294967295"),
     (with_line("seed = 4294967296"), "seed = 4294967296", "from 0 to 4294967295"),
@@ -261,6 +263,7 @@ REFUSED = [
     # What makes no sense together.
     (SMALLEST + '[[source]]\nkind = "folder"\npath = "b"\n', "two sources are called 'folder'", "a name of its own"),
     (with_line("expression = 0\nvalence_arousal = 0\naction_units = 0", "[loss]"), "loss", "nothing to train"),
+    (with_line("start_share = 0.5"), "start_share = 0.5", "no start"),
     (with_line("sources = ['wild']", "[[stage]]"), "'wild', which is no source", "folder"),
     (with_line("classes = ['fear', 'fear']"), "classes: 'fear' is there twice", "sadness"),
     (with_line("classes = ['fear', 'joy']"), "classes: 'joy'", "none of neutral"),

@@ -448,12 +448,7 @@ def the_facts() -> dict[str, Any]:
         "steps": 3_464,
         "data": [dict(zip(("source", "part", "pictures", "with_face", "terms"), row, strict=True)) for row in rows],
         "figures": {"ferplus validation": asdict(found), "lab | 2": {**asdict(found), "action_units": {}}},
-        "calibration": {
-            "part": "calibration",
-            "temperature": 1.23456,
-            "evenness": 0.4,
-            "biases": dict(zip(todo.classes, rng.normal(size=8).tolist(), strict=True)),
-        },
+        "calibration": {"part": "calibration", "temperature": 1.23456},
         "au_thresholds": {unit: round(0.1 * k, 1) for k, unit in enumerate(ACTION_UNITS)},
     }
 
@@ -528,8 +523,6 @@ def check_numbers(page: str, facts: Mapping[str, Any]) -> None:
         counts = ", ".join(f"{n:,}" for n in found["rows"].values())
         assert counts == ", ".join(re.findall(r"[\d,]*\d", next(line for line in page.split("\n") if counts in re.sub(
             r"expression |valence and arousal |action units ", "", line))))  # fmt: skip
-    for label, value in facts["calibration"]["biases"].items():
-        assert table(page, "Calibration", "expression")[" ".join(label.split())]["bias"] == as_decimal(value)
     assert f"Temperature: {as_decimal(facts['calibration']['temperature'])}." in page
     for unit, value in facts["au_thresholds"].items():
         assert table(page, "Calibration", "action unit")[unit]["threshold"] == as_decimal(value)
@@ -585,7 +578,6 @@ def test_the_page_of_a_run_says_everything() -> None:
         "- Commit: 0123456789abcdef0123456789abcdef01234567\n",
         "- Versions: hsemotion 0.4.0, torch 2.13.0+cpu\n",
         "(3.4 hours)",
-        "Evenness: 0.400. ",
         "hsemotion train finetune small-net.toml\n",
         "## Licence\n\nApache-2.0\n",
         "## Citation\n\nSomebody 2024\n",
@@ -632,7 +624,7 @@ def all_facts(draw: st.DrawFn) -> dict[str, Any]:
         }
         for name in sets
     }
-    facts["calibration"] = {"temperature": draw(st.floats(0, 9)), "biases": {c: draw(NUMBERS) for c in classes}}
+    facts["calibration"] = {"temperature": draw(st.floats(0, 9))}
     facts["data"] = [
         {"source": name, "part": "train", "pictures": draw(COUNTS), "with_face": draw(COUNTS), "terms": draw(NAMES)}
         for name in sources
@@ -663,7 +655,7 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
     facts = the_facts()
     facts["card"] |= {"name": name, "licence": "see " + name}
     facts["figures"] = {"of " + name: facts["figures"]["ferplus validation"]}
-    facts["calibration"]["biases"] = {"of " + name: 0.5}
+    facts["au_thresholds"] = {"of " + name: 0.5}
     page = report.card(facts)
     tokens = MARKDOWN.parse(page)
     shown = " ".join("".join(c if c.isprintable() else " " for c in name).split())
@@ -674,7 +666,7 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
         "How the labels were made", "Training", "Figures", f"of {shown}".strip(), "Calibration", "Doing it again",
         "Licence", "Citation",
     ]  # fmt: skip
-    assert [row[0] for row in read(page)["Calibration"][0]] == ["expression", f"of {shown}".strip()]
+    assert [row[0] for row in read(page)["Calibration"][0]] == ["action unit", f"of {shown}".strip()]
     assert f"see {shown}".strip() in [plain(token) for token in tokens if token.type == "inline"]
     every = [child.type for token in tokens for child in token.children or ()]
     assert "html_inline" not in every
@@ -844,13 +836,6 @@ def test_the_page_names_the_commit() -> None:
     page = report.card(facts)
     assert "-dirty (with changes that were not committed)" in page
     assert "git checkout 0123456789abcdef0123456789abcdef01234567\n" in page
-
-
-def test_biases_may_come_in_the_order_of_the_classes() -> None:
-    facts = the_facts()
-    named = report.card(facts)
-    facts["calibration"]["biases"] = list(facts["calibration"]["biases"].values())
-    assert report.card(facts) == named
 
 
 def test_other_networks_are_described_as_they_are() -> None:

@@ -20,7 +20,7 @@ from sklearn.metrics import f1_score
 
 from hsemotion_cli import metrics
 from hsemotion_cli.abaw import surface, tuning
-from hsemotion_cli.abaw.grid import THRESHOLDS, Grid
+from hsemotion_cli.abaw.grid import Grid
 from hsemotion_cli.abaw.predictions import affwild2, find, load, predict
 from hsemotion_cli.abaw.trials import MEASURES
 from hsemotion_cli.abaw.tuning import SPARSE_GAP, gather, tune
@@ -32,6 +32,7 @@ from hsemotion_cli.smooth import smooth
 from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
 from hsemotion_cli.timeline import Timeline
 from hsemotion_cli.truth import AFFWILD2_EXPRESSIONS, Annotations
+from hsemotion_cli.tuning import THRESHOLDS
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ONE, TWO = "mt-mobilefacenet", "mp-blendshapes"

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ..errors import UsageError
 from ..recipe import Smoothing
+from ..tuning import WEIGHTS
 
 T = TypeVar("T")
 
@@ -17,12 +18,6 @@ SIGMAS = (0.1, 1.0, 10.0, 50.0, 100.0, 500.0, 1e3, 1e4, 1e5)
 
 DELTAS = (1, 5, 10, 50, 100)
 """Rows that a window goes to each side (HSEmotion, ABAW-7)."""
-
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Weights of the first of two models (HSEmotion, ABAW-7)."""
-
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Probabilities from which an action unit may count as present (HSEmotion, ABAW-6 and 7)."""
 
 SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Widths for videos of any frame rate: standard deviations of Gaussians, and full widths of boxes."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..tasks import ACTION_UNITS, VALENCE_AROUSAL
 from ..truth import AFFWILD2_EXPRESSIONS
-from .grid import THRESHOLDS
+from ..tuning import THRESHOLDS
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class Measure(Protocol):
         ...
 
     def thresholds(self, sums: Floats) -> NDArray[np.int64]:
-        """(..., units) the thresholds that do best, by their place in ``grid.THRESHOLDS``; (..., 0) where none are.
+        """(..., units) the thresholds that do best, by their place in ``tuning.THRESHOLDS``; (..., 0) where none are.
 
         Args:
             sums: (..., *shape)

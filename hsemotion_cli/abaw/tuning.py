@@ -25,8 +25,9 @@ from ..refine import blend
 from ..smooth import nested, positions, segments
 from ..tasks import ACTION_UNITS, TASKS
 from ..truth import AFFWILD2_EXPRESSIONS, Annotations, recording
+from ..tuning import THRESHOLDS
 from . import challenges
-from .grid import THRESHOLDS, Family, Grid
+from .grid import Family, Grid
 from .predictions import Source, affwild2, largest, load, on_side, place, predict
 from .trials import MEASURES, Floats
 

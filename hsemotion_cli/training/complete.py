@@ -64,12 +64,7 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
         "device": trainer.device,
         "data": _described(plan, samples),
         "figures": measured(trainer, network, calibration),
-        "calibration": {
-            "part": trainer.set_aside,
-            "temperature": calibration.temperature,
-            "evenness": calibration.evenness,
-            "biases": dict(zip(plan.classes, calibration.biases, strict=False)),
-        },
+        "calibration": {"part": trainer.set_aside, "temperature": calibration.temperature},
         "au_thresholds": thresholds,
     }
     weights = folder / f"{plan.name}.safetensors"

@@ -26,7 +26,6 @@ from ..errors import InputError, ModelUnavailable, UsageError
 from ..networks.architectures import ARCHITECTURES, Network, build, known
 from ..outputs import whole
 from . import losses
-from .halves import composed
 from .measure import Figures, figures
 from .plan import NORMALISATIONS, Plan, Stage
 from .samples import Samples
@@ -84,7 +83,7 @@ class Trainer:
     Raises:
         InputError: there is nothing to train on, nothing to tell the best epoch by, or the checkpoint cannot be read
             or belongs to another plan.
-        ModelUnavailable: the weights to start from cannot be used.
+        ModelUnavailable: the weights to start from cannot be used, or lack some where they are to have a share.
         UsageError: a stage trains a part that the network does not have.
     """
 
@@ -104,8 +103,11 @@ class Trainer:
         self.summed: dict[str, float] = {}
         self.best = -math.inf
         kept = self._read_checkpoint()
-        if kept is None and plan.start is not None:
-            start_from(network, plan.start, self._some_images)
+        self.start: dict[str, Tensor] = {}
+        if plan.start is not None and (kept is None or plan.start_share):
+            found = start_from(network, plan.start, self._some_images)
+            if plan.start_share:
+                self.start = _whole_start(network, found, plan.start)
         self.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = _Average(network, plan.average)
         self.weights = _loss_weights(plan, samples, device)
@@ -159,6 +161,9 @@ class Trainer:
         best = self.folder / BEST
         if self.plan.keep == "best" and best.exists():
             self.average.state = torch.load(best, map_location=self.device, weights_only=True)
+        for name, value in self.start.items():
+            self.average.state[name].lerp_(value.to(self.device), self.plan.start_share)
+        self.start = {}
         self.network.load_state_dict(self.average.state)
         return self.network.to(device="cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
@@ -283,8 +288,6 @@ class Trainer:
         rng = np.random.default_rng((self.plan.seed, 1, step))
         views = [self.viewer.varied(self.samples, int(row), self.plan.augmentation, rng) for row in rows]
         batch = Batch(torch.from_numpy(np.stack(views)), self._labels(rows))
-        if self.plan.augmentation.halves:
-            batch = Batch(*composed(batch.images, batch.labels, self.plan.classes, self.plan.augmentation.halves, rng))
         if self.plan.augmentation.mixup:
             batch = mixed_up(batch, self.plan.augmentation.mixup, rng)
         return batch
@@ -489,6 +492,18 @@ class _Average:
                     self.state[name].lerp_(value, 1 - decay)
                 else:
                     self.state[name].copy_(value)
+
+
+def _whole_start(network: Network, found: list[str], path: Path) -> dict[str, Tensor]:
+    """A copy of the weights and statistics of a network that has all of them from a file."""
+    state = {name: value.clone() for name, value in network.state_dict().items() if value.is_floating_point()}
+    body = {name for name, value in network.body.state_dict().items() if value.is_floating_point()}
+    if lacking := sorted(body - set(found)):
+        raise ModelUnavailable(
+            f"{path}: it lacks {len(lacking)} of this network's weights ({lacking[0]}, ...), so it can have no share "
+            "in them; leave start_share out."
+        )
+    return state
 
 
 def _trained_modules(network: Network, scope: str) -> list[nn.Module]:

@@ -35,7 +35,7 @@ def figures(
     return _of_numbers("ccc", classes, metrics.ccc(labels, np.tanh(logits)))
 
 
-def nll(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def _nll(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Mean negative log-likelihood of classes."""
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
 
@@ -49,8 +49,8 @@ def _of_classes(
         "accuracy": metrics.accuracy(labels, said),
         "commonest": float(each.support.max() / len(labels)),
         "f1": float(each.f1.mean()),
-        "nll": nll(logits / temperature, labels),
-        "nll_at_temperature_1": nll(logits, labels),
+        "nll": _nll(logits / temperature, labels),
+        "nll_at_temperature_1": _nll(logits, labels),
         "classes": {
             name: {
                 "rows": int(each.support[k]),

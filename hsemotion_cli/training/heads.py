@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,8 +27,9 @@ from ..errors import InputError, UsageError
 from ..heads import CLIP_TASK, Base, Part
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from ..truth import AFFWILD2_EXPRESSIONS
+from ..tuning import choose_temperature, choose_thresholds
 from .features import Clips, Rows
-from .head_page import figures, nll
+from .head_page import figures
 from .losses import one_minus_ccc
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
@@ -38,9 +38,6 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "action_units": ACTION_UNITS,
     CLIP_TASK: EMOTIONAL_MIMICRY,
 }
-
-GRID = tuple(k / 10 for k in range(1, 10))
-"""Thresholds that are tried for each action unit."""
 
 MIMICRY_WEIGHTS = (1.0, 1 / 8, 1 / 4, 1 / 2, 1 / 8, 1 / 8)
 """What the correlation of each of ``EMOTIONAL_MIMICRY`` counts in the loss of the net with a hidden layer."""
@@ -320,27 +317,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-# --- after training ---------------------------------------------------------------------------------------------
-
-
-def best_thresholds(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(c,) threshold of each unit with the highest F1 of the positive class; of several, the lowest of ``GRID``.
-
-    A unit that never occurs says nothing of its threshold and gets 0.5.
-
-    Args:
-        labels: (n, c) of 0 and 1.
-        probabilities: (n, c).
-    """
-    f1 = np.stack([metrics.f1_binary(labels, (probabilities >= threshold).astype(float)) for threshold in GRID])
-    return np.where(labels.any(axis=0), np.array(GRID)[f1.argmax(axis=0)], 0.5)
-
-
-def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """What logits are to be divided by so that the labels are likeliest (Guo et al. 2017), from 0.05 to 20."""
-    return float(np.exp(minimize_scalar(lambda t: nll(logits / np.exp(t), labels), bounds=(-3, 3), method="bounded").x))
-
-
 # --- all together -----------------------------------------------------------------------------------------------
 
 
@@ -384,9 +360,9 @@ def train(
         facts["epochs"][task] = {"kept": fitted.epoch, "of": plan.epochs, "scores": fitted.scores}
         if validation is not None and fitted.logits is not None:
             if task == "expression":
-                facts["temperature"] = best_temperature(fitted.logits, validation.labels)
+                facts["temperature"] = choose_temperature(fitted.logits, np.eye(len(CLASSES[task]))[validation.labels])
             if task == "action_units":
-                chosen_ones = best_thresholds(validation.labels, expit(fitted.logits))
+                chosen_ones = choose_thresholds(validation.labels, expit(fitted.logits))
                 facts["thresholds"] = dict(zip(ACTION_UNITS, chosen_ones.tolist(), strict=True))
             facts["validation"][task] = figures(task, CLASSES[task], fitted.logits, validation.labels, facts)
     if {"expression", "valence_arousal", "action_units"} <= set(facts["validation"]):

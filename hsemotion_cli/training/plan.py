@@ -133,6 +133,9 @@ class Plan:
         classes: expressions, in the order of the outputs.
         sources, stages, loss, optimiser, augmentation: see there.
         start: weights to start from, or none.
+        start_share: share of those weights in what is kept, which is a mean of before and after: what one has learned
+            too much of its pictures the other has not (Wortsman et al. 2022, arXiv:2109.01903). 0 keeps what was
+            trained; the log is of that in any case.
         normalisation: "half" or "imagenet".
         luminance: the network sees brightness only; folded into its first layer, so that it takes colour pictures.
         dropout: before the last layer.
@@ -156,6 +159,7 @@ class Plan:
     optimiser: Optimiser = field(default_factory=Optimiser)
     augmentation: Augmentation = field(default_factory=Augmentation)
     start: Path | None = None
+    start_share: float = 0.0
     normalisation: str = "half"
     luminance: bool = False
     dropout: float = 0.0
@@ -241,6 +245,8 @@ def check(plan: Plan) -> None:
         raise UsageError(f"name = {plan.name!r}: give up to 64 letters, digits, - and _.")
     if not plan.sources or not plan.stages:
         raise UsageError("a plan needs at least one [[source]] and one [[stage]].")
+    if plan.start_share and plan.start is None:
+        raise UsageError(f"start_share = {plan.start_share}: there is no start to have a share.")
     if not plan.tasks:
         raise UsageError("loss: every task has weight 0, so there is nothing to train.")
     for name in plan.classes:
@@ -260,6 +266,7 @@ def check(plan: Plan) -> None:
 def _check_numbers(plan: Plan) -> None:
     """Raise UsageError for a number that is out of its range."""
     shares = {"dropout": plan.dropout, "average": plan.average, "loss.smoothing": plan.loss.smoothing}
+    shares["start_share"] = plan.start_share
     positive: dict[str, float] = {"size": plan.size, "checkpoint": plan.checkpoint}
     weights = {f"loss.{key}": getattr(plan.loss, key) for key in (*TASKS, "attention", "class_power")}
     weights |= {f"optimiser.{key}": getattr(plan.optimiser, key) for key in ("weight_decay", "sam", "clip")}
@@ -269,7 +276,7 @@ def _check_numbers(plan: Plan) -> None:
     for k, stage in enumerate(plan.stages):
         positive |= {f"stages[{k}].{key}": getattr(stage, key) for key in ("epochs", "rate", "batch")}
         weights[f"stages[{k}].balance"] = stage.balance
-    varied, chances = asdict(plan.augmentation), ("flip", "other_crop", "resolution", "erase", "jpeg", "halves")
+    varied, chances = asdict(plan.augmentation), ("flip", "other_crop", "resolution", "erase", "jpeg")
     positive["augmentation.least"] = varied.pop("least")
     weights |= {f"augmentation.{key}": value for key, value in varied.items() if key not in chances}
     for key, value in shares.items():

@@ -275,9 +275,9 @@ def card(facts: Mapping[str, Any]) -> str:
         facts: plain data. "card" (as ``cards.ModelCard``), "plan" (``Plan.to_json``), "plan_sha256", "commit",
             "versions" (name -> version), "device", "seconds", "steps", "onnx_sha256"; "data", a row for each part of
             each source with source, part, pictures, with_face, terms and, where the plan does not tell, labels (how
-            they were made); "figures", by name of a set, as ``measure.Figures``; "calibration" (part, temperature,
-            evenness, biases by class or in their order); "au_thresholds"; "pictures", caption -> name of a file beside
-            the page. Whatever is missing, None or empty is left out.
+            they were made); "figures", by name of a set, as ``measure.Figures``; "calibration" (part, temperature);
+            "au_thresholds"; "pictures", caption -> name of a file beside the page. Whatever is missing, None or empty
+            is left out.
 
     Returns:
         the page; figures have 3 decimals, the plan is there in full, as TOML that ``plan.read`` reads.
@@ -489,28 +489,15 @@ def _of_set(found: Mapping[str, Any], classes: Sequence[str], thresholds: Mappin
 
 def _calibration(facts: Mapping[str, Any]) -> list[str]:
     found, thresholds = _part(facts, "calibration"), _part(facts, "au_thresholds")
-    lines, biases = [], found.get("biases") or {}
+    lines = []
     if found.get("part"):
         lines += [f"Fitted after training, on the {_text(found['part'])} part.", ""]
     if found.get("temperature") is not None:
         lines += [
-            f"Temperature: {_value(found['temperature'])}. The logits of the expressions are divided by it"
-            + (", after the biases were added to them" if biases else "")
-            + ". The last layer's weights have this built in, so that nobody needs to apply it.",
+            f"Temperature: {_value(found['temperature'])}. The logits of the expressions are divided by it. The last "
+            "layer's weights have this built in, so that nobody needs to apply it.",
             "",
         ]
-    if found.get("evenness") is not None:
-        lines += [
-            f"Evenness: {_value(found['evenness'])}. A share p counts as p to the power of 1 minus this, so that rare "
-            "expressions come first more often; the biases contain it.",
-            "",
-        ]
-    if biases:
-        classes = _part(_part(facts, "card"), "network").get("classes") or ()
-        if not isinstance(biases, Mapping):
-            names = classes if len(classes) == len(biases) else range(1, len(biases) + 1)
-            biases = dict(zip(names, biases, strict=True))
-        lines += [*_table(("expression", "bias"), biases.items()), ""]
     if thresholds:
         lines += ["An action unit counts as present from this probability on:", ""]
         lines += [*_table(("action unit", "threshold"), thresholds.items()), ""]

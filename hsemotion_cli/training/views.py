@@ -37,7 +37,6 @@ class Augmentation:
         noise: largest standard deviation of noise, of full scale.
         erase: probability that a rectangle of 2 to 15 % of the area is painted over.
         jpeg: probability of JPEG at a quality from 20 to 80.
-        halves: probability that the lower part of the face is that of another picture of the batch; see ``halves``.
         mixup: parameter of the Beta distribution by which pictures and labels of a batch are averaged in pairs.
     """
 
@@ -52,7 +51,6 @@ class Augmentation:
     noise: float = 0.04
     erase: float = 0.3
     jpeg: float = 0.1
-    halves: float = 0.0
     mixup: float = 0.0
 
 
