@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 from . import metrics
 from .refine import mixed
@@ -42,6 +40,8 @@ def choose_temperature(logits: NDArray[np.float64], shares: NDArray[np.floating]
         logits: (n, c).
         shares: (n, c) of the votes for each class; 1 and 0 where only one label is known.
     """
+    from scipy.optimize import minimize_scalar  # ``tune`` has no use for it, and it takes long to load
+    from scipy.special import log_softmax
 
     def loss(exponent: float) -> float:
         return -float((shares * log_softmax(logits / np.exp(exponent), axis=1)).sum(axis=1).mean())

@@ -265,8 +265,8 @@ def check(plan: Plan) -> None:
 
 def _check_numbers(plan: Plan) -> None:
     """Raise UsageError for a number that is out of its range."""
-    shares = {"dropout": plan.dropout, "average": plan.average, "loss.smoothing": plan.loss.smoothing}
-    shares["start_share"] = plan.start_share
+    shares = {key: getattr(plan, key) for key in ("dropout", "average", "start_share")}
+    shares["loss.smoothing"] = plan.loss.smoothing
     positive: dict[str, float] = {"size": plan.size, "checkpoint": plan.checkpoint}
     weights = {f"loss.{key}": getattr(plan.loss, key) for key in (*TASKS, "attention", "class_power")}
     weights |= {f"optimiser.{key}": getattr(plan.optimiser, key) for key in ("weight_decay", "sam", "clip")}
