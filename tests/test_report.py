@@ -412,8 +412,11 @@ def test_a_card_says_what_a_run_began_with() -> None:
     assert "Began with" not in report.card(facts)
     facts["start"] = {"file": "first.safetensors", "sha256": "ab" * 32}
     assert f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}\n" in report.card(facts)
-    facts["start"] = {"file": "gone.safetensors"}
-    assert "- Began with the weights of gone.safetensors\n" in report.card(facts)
+    facts["start"] |= {"plan_sha256": "cd" * 32, "commit": "e" * 40, "start": {"file": "faces.json"}}
+    assert (
+        f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}, by a plan of SHA-256 {'cd' * 32}, "
+        f"at commit {'e' * 40}\n- That began with the weights of faces.json\n"
+    ) in report.card(facts)
 
 
 def the_facts() -> dict[str, Any]:

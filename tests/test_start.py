@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +25,10 @@ from hsemotion_cli import registry  # noqa: E402
 from hsemotion_cli.domain import Frame  # noqa: E402
 from hsemotion_cli.errors import ModelUnavailable  # noqa: E402
 from hsemotion_cli.faces import FaceFinder, sight  # noqa: E402
+from hsemotion_cli.networks import trained  # noqa: E402
 from hsemotion_cli.networks.architectures import DDAMFN, FirstMobileFaceNet, MobileFaceNet  # noqa: E402
 from hsemotion_cli.pictures import read_picture  # noqa: E402
-from hsemotion_cli.training.start import read_tensorflow, start_from  # noqa: E402
+from hsemotion_cli.training.start import origin, read_tensorflow, start_from  # noqa: E402
 from hsemotion_cli.training.widen import widen  # noqa: E402
 
 EMBEDDING = "MobileFaceNet/Logits/Conv/BatchNorm/FusedBatchNorm"
@@ -577,3 +579,16 @@ def test_a_ddamfn_starts_from_the_file_of_a_mobilefacenet_of_any_size(tmp_path: 
         assert all(value.isfinite().all() for value in after.values())
     with pytest.raises(ModelUnavailable, match="it has 22 outputs, and this network 10"):
         start_from(DDAMFN(10, 64), shipped, never)
+
+
+def test_the_origin_of_a_start_goes_back_to_the_first_file(tmp_path: Path) -> None:
+    plain = saved(tmp_path / "a.safetensors", FirstMobileFaceNet(5, 48).state_dict())
+    assert origin(plain) == {"file": "a.safetensors", "sha256": hashlib.sha256(plain.read_bytes()).hexdigest()}
+    shipped = registry.card("mt-mobilefacenet").path
+    assert shipped is not None
+    found, facts = origin(shipped), trained.read_card(shipped)[1]
+    assert found["sha256"] == hashlib.sha256(shipped.read_bytes()).hexdigest()
+    assert (found["plan_sha256"], found["commit"]) == (facts["plan_sha256"], facts["commit"])
+    assert found["start"] == facts["start"] and found["start"]["file"] == "mt-mobilefacenet.safetensors"
+    with pytest.raises(ModelUnavailable, match=r"gone\.json: cannot be read \(No such file"):
+        origin(tmp_path / "gone.json")

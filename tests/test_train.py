@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from hsemotion_cli import registry, tuning
 from hsemotion_cli.cli import app
 from hsemotion_cli.networks import architectures, trained
 from hsemotion_cli.tasks import ACTION_UNITS
-from hsemotion_cli.training import calibrate, complete
+from hsemotion_cli.training import calibrate
 from hsemotion_cli.training.plan import Loss, Plan, Source, Stage
 from hsemotion_cli.training.views import LUMA
 
@@ -104,15 +103,6 @@ def test_a_network_without_expressions_is_left_alone() -> None:
     only_units = plan(loss=Loss(expression=0, valence_arousal=0), luminance=False)
     calibrate.build_in(network, only_units, calibrate.Calibration(2.0))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-
-
-def test_what_a_run_began_with_is_known_by_its_checksum(tmp_path: Path) -> None:
-    file = tmp_path / "first.safetensors"
-    assert complete._start(plan()) is None
-    assert complete._start(plan(start=file)) == {"file": "first.safetensors"}
-    file.write_bytes(b"weights")
-    known = hashlib.sha256(b"weights").hexdigest()
-    assert complete._start(plan(start=file)) == {"file": "first.safetensors", "sha256": known}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from ..networks import engines, trained
 from ..networks.architectures import Network
 from ..networks.cards import ModelCard, NetworkSpec, network_card
 from ..networks.conversion import spec_of
-from ..networks.weights import checksums
 from ..outputs import replacing
 from ..tasks import ACTION_UNITS
 from . import report
@@ -56,7 +55,7 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
     facts = {
         "plan": plan.to_json(),
         "plan_sha256": plan.digest(),
-        "start": _start(plan),
+        "start": trainer.origin,
         "commit": _commit(),
         "versions": {"hsemotion": __version__, "python": sys.version.split()[0], **libraries()},
         "seconds": round(trainer.seconds, 1),
@@ -72,14 +71,6 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
     trained.write(weights, network, card, facts)
     _write_page(folder, plan, card, facts, trainer.log, say)
     return facts
-
-
-def _start(plan: Plan) -> dict[str, str] | None:
-    """The weights that the run began with, if it did not begin with random ones."""
-    if plan.start is None:
-        return None
-    known = {"sha256": checksums(plan.start)[0]} if plan.start.is_file() else {}
-    return {"file": plan.start.name, **known}
 
 
 def measured(trainer: Trainer, network: Network, calibration: Calibration) -> dict[str, Any]:

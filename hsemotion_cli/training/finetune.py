@@ -29,7 +29,7 @@ from . import losses
 from .measure import Figures, figures
 from .plan import NORMALISATIONS, Plan, Stage
 from .samples import Samples
-from .start import start_from
+from .start import origin, start_from
 from .views import Viewer
 
 CHECKPOINT = "checkpoint.pt"
@@ -104,7 +104,9 @@ class Trainer:
         self.best = -math.inf
         kept = self._read_checkpoint()
         self.start: dict[str, Tensor] = {}
-        if plan.start is not None and (kept is None or plan.start_share):
+        self.origin: dict[str, Any] | None = None
+        if plan.start is not None and kept is None:
+            self.origin = origin(plan.start)
             found = start_from(network, plan.start, self._some_images)
             if plan.start_share:
                 self.start = _whole_start(network, found, plan.start)
@@ -343,6 +345,8 @@ class Trainer:
         state = {
             "plan": self.plan.digest(),
             "samples": len(self.samples),
+            "origin": self.origin,
+            "start": self.start,
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
@@ -362,6 +366,7 @@ class Trainer:
         try:
             kept = torch.load(path, map_location="cpu", weights_only=True)
             same = kept["plan"] == self.plan.digest() and kept["samples"] == len(self.samples)
+            kept["origin"], kept["start"]  # which those of earlier versions lack
         except Exception as error:  # torch raises many kinds for a file that it cannot read
             raise InputError(
                 f"{path}: not a checkpoint that can be read ({error}); remove it to begin anew."
@@ -378,7 +383,7 @@ class Trainer:
         self.optimiser.load_state_dict(kept["optimiser"])
         if kept["scaler"]:  # empty, where float16 had no part in it
             self.scaler.load_state_dict(kept["scaler"])
-        for name in ("step", "seconds", "best", "log", "summed"):
+        for name in ("origin", "start", "step", "seconds", "best", "log", "summed"):
             setattr(self, name, kept[name])
 
 

@@ -412,9 +412,12 @@ def _how_made(source: Mapping[str, Any], tasks: Sequence[str]) -> str:
 
 def _training(facts: Mapping[str, Any]) -> list[str]:
     lines = []
-    if start := _part(facts, "start"):
-        checksum = f", SHA-256 {_text(start['sha256'])}" if start.get("sha256") else ""
-        lines += [f"- Began with the weights of {_text(start.get('file', 'a file'))}{checksum}"]
+    start, before = _part(facts, "start"), "- Began with"
+    while start:
+        known = (("sha256", "SHA-256"), ("plan_sha256", "by a plan of SHA-256"), ("commit", "at commit"))
+        parts = [f"{called} {_text(start[key])}" for key, called in known if start.get(key)]
+        lines += [", ".join([f"{before} the weights of {_text(start.get('file', 'a file'))}", *parts])]
+        start, before = _part(start, "start"), "- That began with"
     if facts.get("steps") is not None:
         lines += [f"- Steps: {_value(facts['steps'])}"]
     if facts.get("seconds") is not None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..errors import ModelUnavailable
 from ..networks import trained
 from ..networks.architectures import DDAMFN, FirstMobileFaceNet, Network
+from ..networks.weights import checksums
 from .widen import fitted, shaped, widen
 
 Images = Callable[[], Tensor]
@@ -56,6 +57,22 @@ def start_from(network: Network, path: Path, images: Images) -> list[str]:
         widen(small, network)
         return sorted(small.state_dict())
     return _from_safetensors(network, path)
+
+
+def origin(path: Path) -> dict[str, Any]:
+    """What a card says of the weights that a run began with: file, SHA-256, and of a trained file how it came about.
+
+    Raises:
+        ModelUnavailable: the file cannot be read.
+    """
+    try:
+        known: dict[str, Any] = {"file": path.name, "sha256": checksums(path)[0]}
+    except OSError as error:
+        raise ModelUnavailable(f"{path}: cannot be read ({error.strerror}).") from error
+    if trained.describes_itself(path):
+        facts = trained.read_card(path)[1]
+        known |= {key: facts[key] for key in ("plan_sha256", "commit", "start") if facts.get(key)}
+    return known
 
 
 def _mobilefacenet(path: Path) -> FirstMobileFaceNet | None:
