@@ -9,9 +9,10 @@ pixels of whatever it is shown, so ``min_face`` makes it look at overlapping til
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,10 +89,18 @@ shown (``scripts/detector_reach.py`` measures it)."""
 _AGAIN = 0.5
 """Score from which a face counts when a candidate is looked at by itself: the Face Landmarker's own."""
 
+_FILLS = 0.4
+"""Width of a face that fills the picture, as a share of its shorter side. Smaller ones show without surroundings, so
+that what is found of them only there is rarely one."""
+
 _LARGER = 0.03
 """By how much tiles may be larger than they should, if two rows of them then become one."""
 
 _OVERLAP = 0.35  # of a tile; more than two smallest faces, so that each lies whole in some tile
+
+
+Shape = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
+"""(478, 2) landmarks and (52,) blendshapes of a face; both None where there is none."""
 
 
 class FaceFinder:
@@ -127,7 +136,22 @@ class FaceFinder:
         """The networks stay for the next one."""
 
     def find(self, image: Image) -> list[Face]:
-        """All faces of a picture, from the highest detector score down, without crops."""
+        """All faces of a picture, from the highest detector score down, without crops.
+
+        BlazeFace misses faces that fill the picture, so where none is found it looks once more, with some surroundings.
+        """
+        found = self._find(image)
+        if found or not self.fills(image):
+            return found
+        edge, least = margin(image), _FILLS * min(image.shape[:2])
+        return [moved(face, -edge, -edge) for face in self._find(framed(image)) if face.box[2] >= least]
+
+    def fills(self, image: Image) -> bool:
+        """Whether a face may fill the picture; it is not drawn with its surroundings for that, which takes long."""
+        seen = mesh.detect(image, self.threshold, margin(image))
+        return any(candidate.box[2] >= _FILLS * min(image.shape[:2]) for candidate in seen)
+
+    def _find(self, image: Image) -> list[Face]:
         found: list[Face] = []
         for candidate in self.candidates(image):
             face = self.look(image, candidate)
@@ -161,14 +185,9 @@ class FaceFinder:
 
     def look(self, image: Image, candidate: Candidate) -> Face | None:
         """The face of a candidate, its box drawn around its landmarks; None if there is none after all."""
-        # Twice the face is about what BlazeFace sees best; a neighbour that wins the first
-        # look is told from the candidate by its place, and a closer second look decides.
-        for reach in (1.0, 0.75):
-            left, top, region = surroundings(image, candidate.box, reach)
-            landmarks, blendshapes = self._landmark(region)
+        for landmarks, blendshapes in self._looks(image, candidate):
             if landmarks is None:
                 continue
-            landmarks = landmarks + np.array((left, top), np.float32)
             # 468 of the 478 points lie on the face's surface; the rest are the irises.
             low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
             box = float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
@@ -176,10 +195,24 @@ class FaceFinder:
                 return Face(box, candidate.score, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
         return None
 
-    def _landmark(self, image: Image) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-        """(478, 2) landmarks and (52,) blendshapes of the face that shows best, or none."""
+    def _looks(self, image: Image, candidate: Candidate) -> Iterator[Shape]:
+        """One look at a candidate after another, for the first that shows it."""
+        # Twice the face is about what BlazeFace sees best; a neighbour that wins the first
+        # look is told from the candidate by its place, and a closer second look decides.
+        for reach in (1.0, 0.75):
+            left, top, region = surroundings(image, candidate.box, reach)
+            landmarks, blendshapes = self._landmark(region)
+            yield None if landmarks is None else landmarks + np.array((left, top), np.float32), blendshapes
+        yield self._placed(image, candidate)
+
+    def _landmark(self, image: Image) -> Shape:
+        """The landmarks and blendshapes of the face that shows best, or none."""
         found = mesh.detect(image, _AGAIN)
-        points = mesh.landmarks(image, found[0]) if found else None
+        return self._placed(image, found[0]) if found else (None, None)
+
+    def _placed(self, image: Image, candidate: Candidate) -> Shape:
+        """The landmarks and blendshapes where the candidate is, or none."""
+        points = mesh.landmarks(image, candidate)
         return points, None if points is None or not self.blendshapes else mesh.blendshapes(points)
 
 
@@ -239,6 +272,13 @@ def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]
     return left, top, image[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
+def moved(face: Face, right: float, down: float) -> Face:
+    """A face without crops, so many pixels further."""
+    shift, (x, y, width, height) = np.array((right, down), np.float32), face.box
+    points, landmarks = (None if known is None else known + shift for known in (face.points, face.landmarks))
+    return replace(face, box=(x + right, y + down, width, height), points=points, landmarks=landmarks)
+
+
 def margin(image: Image) -> int:
     """Pixels by which a crop is framed: both detectors want some surroundings, and crops have none."""
     return max(image.shape[:2]) // 3
@@ -247,7 +287,7 @@ def margin(image: Image) -> int:
 def framed(image: Image) -> Image:
     """A crop with its edge repeated on all sides."""
     edge = margin(image)
-    return np.pad(image, ((edge, edge), (edge, edge), (0, 0)), mode="edge")
+    return np.asarray(cv2.copyMakeBorder(image, edge, edge, edge, edge, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def whole(image: Image) -> Box:

@@ -11,12 +11,11 @@ from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import interrupts
 from .domain import Image
 from .errors import ModelUnavailable
-from .faces import BLENDSHAPES, FaceFinder
+from .faces import BLENDSHAPES, FaceFinder, Shape
 from .mesh import Candidate
 
 BUNDLE = "face_landmarker.task"
@@ -101,7 +100,15 @@ class TaskFinder(FaceFinder):
             if (b := d.bounding_box).width > 0 and b.height > 0
         ]
 
-    def _landmark(self, image: Image) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    def fills(self, image: Image) -> bool:
+        """Always true: the task has no cheaper look than the one that is to follow."""
+        return True
+
+    def _placed(self, image: Image, candidate: Candidate) -> Shape:
+        """None: the task looks for itself."""
+        return None, None
+
+    def _landmark(self, image: Image) -> Shape:
         result = self._landmarker.detect(_as_mediapipe(image))
         if not result.face_landmarks:
             return None, None

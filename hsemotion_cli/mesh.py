@@ -97,17 +97,20 @@ def overlap(one: Box, other: Box) -> float:
     return across * down / (one[2] * one[3] + other[2] * other[3] - across * down)
 
 
-def detect(image: Image, threshold: float) -> list[Candidate]:
+def detect(image: Image, threshold: float, margin: int = 0) -> list[Candidate]:
     """What BlazeFace (short range) takes for faces in a picture, highest score first.
 
     Args:
         image: uint8 RGB.
         threshold: score from which a face counts, in (0, 1).
+        margin: pixels of surroundings to each side, the picture's edge repeated; without, it is black around a picture
+            that is no square, as MediaPipe has it.
     """
     height, width = image.shape[:2]
-    side = max(height, width)
+    side = max(height, width) + 2 * margin
     left, top = (width - side) / 2, (height - side) / 2
-    shown = _seen(image, (width / 2, height / 2), (side, side), 0.0, _DETECTOR_SIZE, cv2.BORDER_CONSTANT)
+    border = cv2.BORDER_REPLICATE if margin else cv2.BORDER_CONSTANT
+    shown = _seen(image, (width / 2, height / 2), (side, side), 0.0, _DETECTOR_SIZE, border)
     raw, logits = _run(BLAZEFACE, shown / np.float32(127.5) - np.float32(1))
     # As a probability only where it is one: far below the threshold exp() would overflow.
     likely = np.flatnonzero(logits[0, :, 0] >= math.log(threshold / (1 - threshold)))

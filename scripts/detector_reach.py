@@ -1,20 +1,27 @@
-"""How small a face does the detector still find? Prints the share found by face width, with and without tiles.
+"""How small a face does the detector still find, and how close? Prints shares found.
 
-A portrait is pasted at several sizes and places onto a 1920 x 1080 picture; found means that a face of about the
-right size lies at the right place. Run: python scripts/detector_reach.py
+A portrait is pasted at several sizes and places onto a 1920 x 1080 picture; then portraits are cropped so that the
+picture ends near the face or within it. Found means that a face of about the right size lies at the right place. Run:
+python scripts/detector_reach.py
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from hsemotion_cli.domain import Image
 from hsemotion_cli.faces import FaceFinder, overlap
 from hsemotion_cli.pictures import read_picture
+
+EDGES = ((-0.1, 0.0, 0.1), (0.0, 0.1, 0.2, 0.3), (-0.1, 0.0, 0.1), (-0.1, 0.0, 0.1))
+"""Left, top, right and bottom of a close crop, from those of the face, in its width or height: some of the face may be
+outside, of the forehead most."""
 
 PORTRAITS = Path(__file__).parent.parent / "sample_videos" / "stills"
 
@@ -42,6 +49,26 @@ def main() -> None:
                     f"{hits / options.repeats:8.2f} ({1000 * (time.perf_counter() - start) / options.repeats:6.0f})"
                 )
             print(f"{width:>10} {width / 1920:>9.1%} {cells[0]:>18} {cells[1]:>18}")
+
+    close(portraits)
+
+
+def close(portraits: list[Image]) -> None:
+    """Prints the share of tight crops in which the face is found, by one look at them and as it is done."""
+    hits, count = {"one look": 0, "as it is": 0}, 0
+    with FaceFinder() as finder:
+        for portrait in portraits:
+            x, y, w, h = finder.find(portrait)[0].box
+            for left, top, right, bottom in itertools.product(*EDGES):
+                low, high = (
+                    (round(x + left * w), round(y + top * h)),
+                    (round(x + w + right * w), round(y + h + bottom * h)),
+                )
+                picture = np.ascontiguousarray(portrait[low[1] : high[1], low[0] : high[0]])
+                box, count = (x - low[0], y - low[1], w, h), count + 1
+                for name, find in zip(hits, (finder._find, finder.find), strict=True):
+                    hits[name] += any(overlap(face.box, box) > 0.6 for face in find(picture))
+    print(f"{count} close crops: " + ", ".join(f"{name} {number / count:.2f}" for name, number in hits.items()))
 
 
 def scene(portrait, width, finder, random):

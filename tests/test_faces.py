@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import clips
 import cv2
@@ -17,9 +18,14 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from hsemotion_cli import crops, faces
+from hsemotion_cli.crops import FIVE_POINTS
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces import FaceFinder, overlap, sight, tiles
+from hsemotion_cli.fast import FastFinder
+from hsemotion_cli.mediapipe_tasks import TaskFinder
+from hsemotion_cli.source import Sampling
+from hsemotion_cli.video import open_source
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +55,44 @@ def test_two_faces_are_two(finder: FaceFinder) -> None:
 def test_nobody_is_nobody_and_tiny_pictures_do_no_harm(finder: FaceFinder) -> None:
     for size in ((1, 1), (2, 500), (500, 2), (320, 240)):
         assert finder.find(clips.blank(*size)) == []
+
+
+@pytest.mark.parametrize("kind", [FaceFinder, FastFinder, TaskFinder])
+def test_a_face_that_fills_the_picture_is_found_where_it_is(kind: type[FaceFinder], astronaut: np.ndarray) -> None:
+    left, top = 170, 102  # the forehead is not in the picture
+    close = np.ascontiguousarray(astronaut[top:189, left:262])
+    with kind() as finder:
+        (expected,) = finder.find(astronaut)
+        assert finder._find(close) == []  # or this would show nothing
+        (face,) = finder.find(close)
+    shift = np.array((left, top))
+    assert expected.points is not None and face.points is not None
+    assert np.hypot(*(face.points + shift - expected.points).T).max() < 0.1 * expected.box[2]
+    assert overlap((face.box[0] + left, face.box[1] + top, *face.box[2:]), expected.box) > 0.8
+    if expected.landmarks is not None:
+        assert face.landmarks is not None and face.blendshapes is not None
+        np.testing.assert_array_equal(face.points, face.landmarks[list(FIVE_POINTS)])
+
+
+def test_what_shows_only_with_surroundings_must_be_large(
+    shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clip,) = (path for path in shared_videos if path.stem.startswith("face_then_no_face"))
+    frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=5.9, end=6.3))]
+    with FastFinder() as finder:
+        frames = [frame for frame in frames if not finder._find(frame)]
+        assert frames and not any(finder.find(frame) for frame in frames)
+        monkeypatch.setattr(faces, "_FILLS", 0.0)
+        assert any(finder.find(frame) for frame in frames)  # letters and clouds
+
+
+def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    close = np.ascontiguousarray(astronaut[70:167, 198:253])  # no ears, no chin
+    (face,) = finder.find(close)
+    x, y, width, height = finder.find(astronaut)[0].box
+    assert overlap(face.box, (x - 198, y - 70, width, height)) > 0.8
+    looks = [landmarks for landmarks, _ in finder._looks(close, finder.candidates(close)[0])]
+    assert [landmarks is None for landmarks in looks] == [True, True, False]
 
 
 def test_a_40_pixel_face_in_a_1080p_picture_needs_tiles(finder: FaceFinder, astronaut: np.ndarray) -> None:
