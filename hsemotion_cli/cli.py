@@ -92,7 +92,8 @@ ImageFps = Annotated[float, typer.Option(help="Pictures per second of numbered p
 MinFace = Annotated[
     int | None,
     typer.Option(
-        help="Find faces down to so many pixels, tile by tile (slow); else to 14 % of the longer side.",
+        help="Find faces down to so many pixels, tile by tile (slow); else to 14 % of the longer "
+        "side, or a tenth where nobody is nearer.",
         show_default=False,
     ),
 ]

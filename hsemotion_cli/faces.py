@@ -86,12 +86,24 @@ REACH = 0.14
 """Width of the smallest face that BlazeFace short range finds reliably, as a share of the longer side of what it is
 shown (``scripts/detector_reach.py`` measures it)."""
 
+LARGE = 0.3
+"""Share of the picture from which a face's marks are as exact as those of a closer look.
+
+``scripts/fast_looks.py`` measures it: on 61 frames the largest distance of the five points from the landmarks', median,
+was 0.110 of the eyes' distance after one look and 0.101 after two (0.133 and 0.099 at a share of 0.25).
+"""
+
 _AGAIN = 0.5
 """Score from which a face counts when a candidate is looked at by itself: the Face Landmarker's own."""
 
 _FILLS = 0.4
 """Width of a face that fills the picture, as a share of its shorter side. Smaller ones show without surroundings, so
 that what is found of them only there is rarely one."""
+
+_LEGIBLE = 24  # pixels; a face that is narrower shows no expression
+
+_SURE = 0.75
+"""Score from which a small face counts that nobody asked for: letters and clouds come to 0.67."""
 
 _LARGER = 0.03
 """By how much tiles may be larger than they should, if two rows of them then become one."""
@@ -109,7 +121,8 @@ class FaceFinder:
     One thread may use it at a time. What it says of a picture does not depend on those before.
 
     Args:
-        min_face: width in pixels of the smallest face that must be found; None looks at whole pictures only.
+        min_face: width in pixels of the smallest face that must be found; None looks at whole pictures, and at a few
+            large tiles where it finds nobody (``smaller``).
         threshold: detector confidence in (0, 1) from which a candidate counts.
         blendshapes: whether anybody reads them.
 
@@ -138,22 +151,28 @@ class FaceFinder:
     def find(self, image: Image) -> list[Face]:
         """All faces of a picture, from the highest detector score down, without crops.
 
-        BlazeFace misses faces that fill the picture, so where none is found it looks once more, with some surroundings.
+        BlazeFace misses faces that fill the picture, and small ones. So where none is found it looks once more, with
+        some surroundings; and then, unless ``min_face`` has decided on that, at tiles in which smaller faces show.
         """
-        found = self._find(image)
-        if found or not self.fills(image):
-            return found
-        edge, least = margin(image), _FILLS * min(image.shape[:2])
-        return [moved(face, -edge, -edge) for face in self._find(framed(image)) if face.box[2] >= least]
+        found = self._seen(image, self.candidates(image))
+        if not found and self.fills(image):
+            edge, least, larger = margin(image), _FILLS * min(image.shape[:2]), framed(image)
+            seen = self._seen(larger, self.candidates(larger))
+            found = [moved(face, -edge, -edge) for face in seen if face.box[2] >= least]
+        if not found and self.min_face is None:
+            looked = self._in_tiles(image, smaller(image.shape[1], image.shape[0]))
+            found = self._seen(image, _each_once([candidate for candidate in looked if candidate.score >= _SURE]))
+        return found
 
     def fills(self, image: Image) -> bool:
         """Whether a face may fill the picture; it is not drawn with its surroundings for that, which takes long."""
         seen = mesh.detect(image, self.threshold, margin(image))
         return any(candidate.box[2] >= _FILLS * min(image.shape[:2]) for candidate in seen)
 
-    def _find(self, image: Image) -> list[Face]:
+    def _seen(self, image: Image, candidates: Sequence[Candidate]) -> list[Face]:
+        """The faces of those candidates that are one."""
         found: list[Face] = []
-        for candidate in self.candidates(image):
+        for candidate in candidates:
             face = self.look(image, candidate)
             if face is not None and all(overlap(face.box, other.box) < 0.5 for other in found):
                 found.append(face)
@@ -168,15 +187,13 @@ class FaceFinder:
 
     def candidates(self, image: Image) -> list[Candidate]:
         """What may be a face, highest score first, from the whole picture and from tiles, each face once."""
-        found = self.detect(image)
-        for left, top, size in tiles(image.shape[1], image.shape[0], self.min_face):
+        return _each_once(self.detect(image) + self._in_tiles(image, self.min_face))
+
+    def _in_tiles(self, image: Image, min_face: int | None) -> list[Candidate]:
+        found = []
+        for left, top, size in tiles(image.shape[1], image.shape[0], min_face):
             found += [c.moved(left, top) for c in self.detect(image[top : top + size, left : left + size])]
-        found.sort(key=lambda candidate: (-candidate.score, candidate.box))
-        kept: list[Candidate] = []
-        for candidate in found:
-            if all(overlap(candidate.box, other.box) < 0.4 for other in kept):
-                kept.append(candidate)
-        return kept[:MAX_FACES]
+        return found
 
     def detect(self, image: Image) -> list[Candidate]:
         """What BlazeFace takes for a face in one look at a whole picture."""
@@ -203,7 +220,8 @@ class FaceFinder:
             left, top, region = surroundings(image, candidate.box, reach)
             landmarks, blendshapes = self._landmark(region)
             yield None if landmarks is None else landmarks + np.array((left, top), np.float32), blendshapes
-        yield self._placed(image, candidate)
+        if candidate.share >= LARGE:
+            yield self._placed(image, candidate)
 
     def _landmark(self, image: Image) -> Shape:
         """The landmarks and blendshapes of the face that shows best, or none."""
@@ -237,6 +255,25 @@ def with_crops(face: Face, image: Image, recipes: Sequence[str]) -> Face:
     if not recipes or face.points is None:
         return face
     return replace(face, crops=crops.cut(image, face.box, face.points, recipes))
+
+
+def _each_once(candidates: list[Candidate]) -> list[Candidate]:
+    """Highest score first, each face once, and not too many."""
+    kept: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda candidate: (-candidate.score, candidate.box)):
+        if all(overlap(candidate.box, other.box) < 0.4 for other in kept):
+            kept.append(candidate)
+    return kept[:MAX_FACES]
+
+
+def smaller(width: int, height: int) -> int:
+    """Width in pixels of the smallest face that is looked for where nobody is found: few tiles are enough for it.
+
+    Three squares side by side cover a picture of 16:9, six of half its width one of 4:3.
+    """
+    longer, shorter = max(width, height), min(width, height)
+    side = shorter if longer / 2 < shorter < longer / 1.4 else longer / 2
+    return max(math.ceil(REACH * side), _LEGIBLE)
 
 
 def tiles(width: int, height: int, min_face: int | None) -> list[tuple[int, int, int]]:

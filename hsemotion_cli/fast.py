@@ -18,17 +18,10 @@ from numpy.typing import NDArray
 from . import mesh
 from .domain import Face, Image
 from .errors import ModelUnavailable
-from .faces import FaceFinder, framed, margin, overlap, surroundings, whole
+from .faces import LARGE, FaceFinder, framed, margin, overlap, surroundings, whole
 from .mesh import Box, Candidate
 
 FILE = "fast.json"
-
-_LARGE = 0.3
-"""Share of the picture from which a face's marks are as exact as those of a closer look.
-
-``scripts/fast_looks.py`` measures it: on 61 frames the largest distance of the five points from the landmarks', median,
-was 0.110 of the eyes' distance after one look and 0.101 after two (0.133 and 0.099 at a share of 0.25).
-"""
 
 
 class FastFinder(FaceFinder):
@@ -53,7 +46,7 @@ class FastFinder(FaceFinder):
 
     def look(self, image: Image, candidate: Candidate) -> Face | None:
         """See ``FaceFinder``: the face of a candidate, or None if there is none after all."""
-        best = candidate if candidate.share >= _LARGE else closer(self, image, candidate)
+        best = candidate if candidate.share >= LARGE else closer(self, image, candidate)
         if best is None:
             return None
         return Face(self._map.box(best.marks), candidate.score, self._map.points(best.marks))

@@ -104,10 +104,6 @@ class TaskFinder(FaceFinder):
         """Always true: the task has no cheaper look than the one that is to follow."""
         return True
 
-    def _placed(self, image: Image, candidate: Candidate) -> Shape:
-        """None: the task looks for itself."""
-        return None, None
-
     def _landmark(self, image: Image) -> Shape:
         result = self._landmarker.detect(_as_mediapipe(image))
         if not result.face_landmarks:

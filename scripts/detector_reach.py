@@ -66,8 +66,9 @@ def close(portraits: list[Image]) -> None:
                 )
                 picture = np.ascontiguousarray(portrait[low[1] : high[1], low[0] : high[0]])
                 box, count = (x - low[0], y - low[1], w, h), count + 1
-                for name, find in zip(hits, (finder._find, finder.find), strict=True):
-                    hits[name] += any(overlap(face.box, box) > 0.6 for face in find(picture))
+                looks = finder._seen(picture, finder.candidates(picture)), finder.find(picture)
+                for name, found in zip(hits, looks, strict=True):
+                    hits[name] += any(overlap(face.box, box) > 0.6 for face in found)
     print(f"{count} close crops: " + ", ".join(f"{name} {number / count:.2f}" for name, number in hits.items()))
 
 

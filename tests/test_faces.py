@@ -63,7 +63,7 @@ def test_a_face_that_fills_the_picture_is_found_where_it_is(kind: type[FaceFinde
     close = np.ascontiguousarray(astronaut[top:189, left:262])
     with kind() as finder:
         (expected,) = finder.find(astronaut)
-        assert finder._find(close) == []  # or this would show nothing
+        assert finder._seen(close, finder.candidates(close)) == []  # or this would show nothing
         (face,) = finder.find(close)
     shift = np.array((left, top))
     assert expected.points is not None and face.points is not None
@@ -79,11 +79,22 @@ def test_what_shows_only_with_surroundings_must_be_large(
 ) -> None:
     (clip,) = (path for path in shared_videos if path.stem.startswith("face_then_no_face"))
     frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=5.9, end=6.3))]
+    monkeypatch.setattr(faces, "_SURE", 2.0)  # tiles are not what this is about
     with FastFinder() as finder:
-        frames = [frame for frame in frames if not finder._find(frame)]
+        frames = [frame for frame in frames if not finder._seen(frame, finder.candidates(frame))]
         assert frames and not any(finder.find(frame) for frame in frames)
         monkeypatch.setattr(faces, "_FILLS", 0.0)
         assert any(finder.find(frame) for frame in frames)  # letters and clouds
+
+
+def test_letters_and_clouds_are_no_small_faces(shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    (clip,) = (path for path in shared_videos if path.stem.startswith("face_then_no_face"))
+    frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=5.6, end=6.4))]
+    with FaceFinder() as finder, FastFinder() as fast:
+        frames = [frame for frame in frames if not fast._seen(frame, fast.candidates(frame))]
+        assert len(frames) > 10 and not any(each.find(frame) for frame in frames for each in (finder, fast))
+        monkeypatch.setattr(faces, "_SURE", 0.0)
+        assert sum(bool(fast.find(frame)) for frame in frames) > 3
 
 
 def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(finder: FaceFinder, astronaut: np.ndarray) -> None:
@@ -93,6 +104,29 @@ def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(finder: Fac
     assert overlap(face.box, (x - 198, y - 70, width, height)) > 0.8
     looks = [landmarks for landmarks, _ in finder._looks(close, finder.candidates(close)[0])]
     assert [landmarks is None for landmarks in looks] == [True, True, False]
+
+
+def test_a_smaller_face_is_found_where_nobody_is_nearer(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    x, y, width, height = finder.find(astronaut)[0].box
+    scale = 170 / width
+    small = cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    picture = clips.blank(1920, 1080).copy()
+    picture[:, :] = 200
+    picture[60 : 60 + small.shape[0], 900 : 900 + small.shape[1]] = small
+    assert finder.candidates(picture) == []  # or this would show nothing
+    (face,) = finder.find(picture)
+    assert overlap(face.box, (900 + scale * x, 60 + scale * y, 170, scale * height)) > 0.8
+    with FaceFinder(min_face=300) as wanted:
+        assert wanted.find(picture) == []  # smaller ones were not asked for
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_few_tiles_are_searched_for_smaller_faces(width: int, height: int) -> None:
+    least = faces.smaller(width, height)
+    found = tiles(width, height, least)
+    assert len(found) <= 12 or max(width, height) > 3 * min(width, height)
+    assert all(side < max(width, height) for _, _, side in found)
+    assert least == 24 or least <= 0.1 * max(width, height) + 1
 
 
 def test_a_40_pixel_face_in_a_1080p_picture_needs_tiles(finder: FaceFinder, astronaut: np.ndarray) -> None:

@@ -188,6 +188,6 @@ def notes(summary: Summary) -> list[str]:
     if summary.coverage < 0.5:
         found.append(
             f"a face was seen in {summary.coverage:.0%} of its frames; "
-            "if faces are small (under 14 % of the picture's longer side), try --min-face with their width in pixels."
+            "if faces are narrow (under a tenth of the longer side), try --min-face with their width in pixels."
         )
     return found
