@@ -231,7 +231,9 @@ def as_markdown(report: dict[str, Any]) -> str:
             lines.append(f"| {model} | {name} | " + " | ".join(f"{row['classes'][c]:.3f}" for c in EIGHT) + " |")
     lines += ["", "Blend weights of the first of two, chosen on the calibration parts:", ""]
     for model, weights in report["weights"].items():
-        lines.append(f"- {model}: " + ", ".join(f"{task} {weight:g}" for task, weight in weights.items()))
+        default = report["across"] and model == ",".join(report["default"]["models"])
+        where = " (that of expressions on another source, below)" if default else ""
+        lines.append(f"- {model}: " + ", ".join(f"{task} {weight:g}" for task, weight in weights.items()) + where)
     if report["across"]:
         lines += ["", "Trained on one source, checked on the validation part of the other:", ""]
         lines += [
