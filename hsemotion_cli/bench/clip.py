@@ -6,12 +6,14 @@ It says nothing of how real faces move; decoding, finding and reading cost what 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+from av.video.frame import PictureType
 
 from ..domain import Image
 
@@ -32,14 +34,37 @@ def write(path: Path, faces: int = 1, height: int = 720, seconds: float = 12.0) 
     assert decoded is not None  # it is part of the package
     portrait = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
     width = height * 16 // 9 // 2 * 2
+    count = max(round(seconds * RATE), 1)
+    period = min(count, 10 * RATE)
+    begun = count % period  # frames of a repetition that is not whole; they come first
     with av.open(f"file:{path}", "w") as container:
         stream = container.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "23"}
-        for k in range(round(seconds * RATE)):
-            frame = _frame(portrait, faces, width, height, (k % (10 * RATE)) / RATE)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+        stream.options = {"preset": "veryfast", "crf": "23", "forced-idr": "1"}
+        packets = []
+        for k in range(-begun, period):
+            frame = av.VideoFrame.from_ndarray(
+                _frame(portrait, faces, width, height, (k % period) / RATE), format="rgb24"
+            )
+            if k == 0:
+                frame.pict_type = PictureType.I  # what is repeated must not hang on what was before
+            packets += stream.encode(frame)
+        packets += stream.encode()
+        once = Fraction(begun, RATE)
+        repeated = [packet for packet in packets if _stamp(packet.pts) * packet.time_base >= once]
+        container.mux([packet for packet in packets if _stamp(packet.pts) * packet.time_base < once])
+        # An hour is encoded in the time of ten seconds: the same packets once more, later.
+        for again in range(count // period):
+            for packet in repeated:
+                if again:  # in the container's own ticks, once it has taken the packet
+                    later = round(Fraction(period, RATE) / packet.time_base)
+                    packet.pts, packet.dts = _stamp(packet.pts) + later, _stamp(packet.dts) + later
+                container.mux(packet)
+
+
+def _stamp(ticks: int | None) -> int:
+    assert ticks is not None  # the encoder gives every packet both of them
+    return ticks
 
 
 def _frame(portrait: Image, faces: int, width: int, height: int, time: float) -> Image:
