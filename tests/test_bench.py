@@ -76,6 +76,18 @@ def test_the_drawn_clip_is_a_video(tmp_path: Path) -> None:
     assert np.abs(frames[0].image.astype(int) - frames[125].image).mean() > 4
 
 
+def test_a_long_clip_is_ten_seconds_over_and_over(tmp_path: Path) -> None:
+    clip.write(tmp_path / "long.mp4", height=120, seconds=34.2)
+    frames = list(VideoFile(tmp_path / "long.mp4").frames())
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(855) / 25, atol=1e-9)
+    for k in range(105, 605):
+        np.testing.assert_array_equal(frames[k].image, frames[k + 250].image)
+    assert (
+        np.abs(frames[104].image.astype(int) - frames[354].image).mean() < 4
+    )  # encoded by itself, but the same picture
+    assert np.abs(frames[105].image.astype(int) - frames[230].image).mean() > 4
+
+
 def test_ratios_are_taken_round_by_round() -> None:
     def run(wall: float, cpu: float = 1.0) -> Figures:
         return Figures(100, 100, wall, cpu, 0.0, 0, {}, {})
