@@ -157,7 +157,7 @@ class FaceFinder:
         found = self._seen(image, self.candidates(image))
         if not found and self.fills(image):
             edge, least, larger = margin(image), _FILLS * min(image.shape[:2]), framed(image)
-            seen = self._seen(larger, self.candidates(larger))
+            seen = self._seen(larger, self.detect(larger))
             found = [moved(face, -edge, -edge) for face in seen if face.box[2] >= least]
         if not found and self.min_face is None:
             looked = self._in_tiles(image, smaller(image.shape[1], image.shape[0]))
