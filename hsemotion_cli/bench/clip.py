@@ -50,21 +50,15 @@ def write(path: Path, faces: int = 1, height: int = 720, seconds: float = 12.0) 
                 frame.pict_type = PictureType.I  # what is repeated must not hang on what was before
             packets += stream.encode(frame)
         packets += stream.encode()
-        once = Fraction(begun, RATE)
-        repeated = [packet for packet in packets if _stamp(packet.pts) * packet.time_base >= once]
-        container.mux([packet for packet in packets if _stamp(packet.pts) * packet.time_base < once])
+        container.mux(packets[:begun])
         # An hour is encoded in the time of ten seconds: the same packets once more, later.
         for again in range(count // period):
-            for packet in repeated:
-                if again:  # in the container's own ticks, once it has taken the packet
-                    later = round(Fraction(period, RATE) / packet.time_base)
-                    packet.pts, packet.dts = _stamp(packet.pts) + later, _stamp(packet.dts) + later
+            for packet in packets[begun:]:
+                if again:
+                    later = round(Fraction(period, RATE) / packet.time_base)  # the container's, once it had the packet
+                    assert packet.pts is not None and packet.dts is not None  # it has given them both
+                    packet.pts, packet.dts = packet.pts + later, packet.dts + later
                 container.mux(packet)
-
-
-def _stamp(ticks: int | None) -> int:
-    assert ticks is not None  # the encoder gives every packet both of them
-    return ticks
 
 
 def _frame(portrait: Image, faces: int, width: int, height: int, time: float) -> Image:
