@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import itertools
 import math
 import os
@@ -954,8 +955,12 @@ def test_a_start_is_used_once(tmp_path: Path) -> None:
     assert not changed(own, {name: given_network.state_dict()[name] for name in own})
     assert not changed(run.network.state_dict(), run.average.state)
     run.run()
+    begun = {"file": "a.safetensors", "sha256": hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()}
     (tmp_path / "a.safetensors").unlink()
-    assert not changed(trainer(tmp_path / "run", plan).network.state_dict(), run.network.state_dict())
+    again = trainer(tmp_path / "run", plan)
+    assert not changed(again.network.state_dict(), run.network.state_dict())
+    assert run.origin == again.origin == begun
+    assert trainer(tmp_path / "none", replace(plan, start=None)).origin is None
     with pytest.raises(ModelUnavailable, match=r"a\.safetensors: cannot be read \(No such file"):
         trainer(tmp_path / "new", plan)
 
@@ -970,6 +975,7 @@ def test_a_start_has_its_share_in_what_is_kept(tmp_path: Path) -> None:
     run.run()
     trained = state_of(run.result())
     run = trainer(tmp_path / "shared", shared)
+    run.run(stop_at=1)
     run._write_checkpoint()
     save_file({name: value + 1 for name, value in weights.items()}, tmp_path / "a.safetensors")  # what it was, counts
     run = trainer(tmp_path / "shared", shared, network=tiny(shared, seed=9))  # also when the run went on after a stop

@@ -417,6 +417,8 @@ def test_a_card_says_what_a_run_began_with() -> None:
         f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}, by a plan of SHA-256 {'cd' * 32}, "
         f"at commit {'e' * 40}\n- That began with the weights of faces.json\n"
     ) in report.card(facts)
+    facts["start"] = {"file": "gone.safetensors"}
+    assert "- Began with the weights of gone.safetensors\n" in report.card(facts)
 
 
 def the_facts() -> dict[str, Any]:
