@@ -126,19 +126,18 @@ def across(path: Path, geometry_said: Tasks, samples: Samples) -> dict[str, Any]
     The weight is chosen on the training and calibration parts of that source, which are new to both models.
     """
     card = registry.add(path)
-    stages = trained.read_card(path)[1]["plan"]["stages"]
-    known = {source for stage in stages for source in stage["sources"]}
+    plan = trained.read_card(path)[1]["plan"]
+    everything = [source["name"] for source in plan["sources"]]
+    known = {source for stage in plan["stages"] for source in stage["sources"] or everything}
     found: dict[str, Any] = {"trained_on": sorted(known), "checked_on": {}}
     for source in sorted(set(np.unique(samples.source)) - known):
         said = network(card, samples, np.flatnonzero(samples.source == source))
         row: dict[str, Any] = {"alone": measure(said, samples)[source]}
         if source not in GEOMETRY_KNOWS:
-            there = (samples.source == source) & (samples.part != "validation") & samples.clear
-            rows = there & ~np.isnan(samples.expression).any(axis=1)
-            truth = samples.expression[rows].argmax(axis=1)
+            rows = labelled(samples, (samples.source == source) & (samples.part != "validation"))
             one, other = said["expression"], geometry_said["expression"]
-            row["weight"] = choose_weight(one[rows], other[rows], truth, "expression")
-            row["chosen_on"] = int(rows.sum())
+            row["weight"] = expression_weight(one, other, samples, rows)
+            row["chosen_on"] = len(rows)
             row["blend"] = measure(said | {"expression": mixed(one, other, row["weight"])}, samples)[source]
         found["checked_on"][source] = row
     return found
@@ -146,11 +145,10 @@ def across(path: Path, geometry_said: Tasks, samples: Samples) -> dict[str, Any]
 
 def choose(first: Tasks, second: Tasks, samples: Samples) -> dict[str, float]:
     """Blend weights of the first of two models, from the calibration parts."""
-    rows = (samples.part == "calibration") & samples.clear & ~np.isnan(samples.expression).any(axis=1)
-    truth = samples.expression[rows].argmax(axis=1)
+    rows = labelled(samples, samples.part == "calibration")
     votes = np.flatnonzero((samples.part == "calibration") & ~np.isnan(samples.valence_arousal).any(axis=1))
     return {
-        "expression": choose_weight(first["expression"][rows], second["expression"][rows], truth, "expression"),
+        "expression": expression_weight(first["expression"], second["expression"], samples, rows),
         "valence_arousal": choose_weight(
             first["valence_arousal"][votes],
             second["valence_arousal"][votes],
@@ -160,12 +158,25 @@ def choose(first: Tasks, second: Tasks, samples: Samples) -> dict[str, float]:
     }
 
 
+def labelled(samples: Samples, there: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Numbers of the pictures among those whose expression is known and clear."""
+    return np.flatnonzero(there & samples.clear & ~np.isnan(samples.expression).any(axis=1))
+
+
+def expression_weight(
+    first: NDArray[np.float64], second: NDArray[np.float64], samples: Samples, rows: NDArray[np.int64]
+) -> float:
+    """The weight of the first of two models by which expressions of some pictures are named best."""
+    truth = samples.expression[rows].argmax(axis=1)
+    return choose_weight(first[rows], second[rows], truth, "expression")
+
+
 def measure(said: Tasks, samples: Samples, part: str = "validation") -> dict[str, Any]:
     """Figures on one part of each source."""
     found = {}
     for source in np.unique(samples.source):
         there = (samples.part == part) & (samples.source == source)
-        rows = np.flatnonzero(there & samples.clear & ~np.isnan(samples.expression).any(axis=1))
+        rows = labelled(samples, there)
         truth = samples.expression[rows].argmax(axis=1)
         scores = said["expression"][rows][:, :8]
         label = np.where(np.isnan(scores).any(axis=1), -1, np.nan_to_num(scores, nan=-1).argmax(axis=1))
@@ -242,12 +253,13 @@ def as_markdown(report: dict[str, Any]) -> str:
         ]
         for one in report["across"].values():
             for source, row in one["checked_on"].items():
-                figures = [f"{f['accuracy']:.3f}, {f['f1']:.3f}" for f in (row["alone"], row.get("blend")) if f]
-                cells = (
-                    [*figures, f"{row['weight']:g}", f"{row['chosen_on']:,}"]
-                    if "weight" in row
-                    else [*figures, "", "", ""]
-                )
+                cells = [f"{row['alone']['accuracy']:.3f}, {row['alone']['f1']:.3f}", "", "", ""]
+                if "weight" in row:
+                    cells[1:] = (
+                        f"{row['blend']['accuracy']:.3f}, {row['blend']['f1']:.3f}",
+                        f"{row['weight']:g}",
+                        f"{row['chosen_on']:,}",
+                    )
                 lines.append(f"| {', '.join(one['trained_on'])} | {source} | " + " | ".join(cells) + " |")
     if "mead" in report:
         lines += ["", "Clips of one actor (MEAD), the expression with the largest mean probability:", ""]
