@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from hsemotion_cli.domain import Image
+from hsemotion_cli.domain import Face, Image
 from hsemotion_cli.faces import FaceFinder, overlap
 from hsemotion_cli.pictures import read_picture
 
@@ -36,27 +37,33 @@ def main() -> None:
     options = parser.parse_args()
     portraits = [read_picture(path) for path in sorted(PORTRAITS.iterdir())]
     with FaceFinder() as plain, FaceFinder(min_face=options.min_face) as tiled:
+        finds = {"one look": one_look(plain), "as it is": plain.find, f"--min-face {options.min_face}": tiled.find}
         print(f"1920 x 1080, {options.repeats} pictures a row; share found (ms per picture)")
-        print(f"{'face width':>10} {'of picture':>10} {'whole picture':>18} {f'--min-face {options.min_face}':>18}")
+        print(f"{'face width':>10} {'of picture':>10} " + " ".join(f"{name:>18}" for name in finds))
         for width in options.widths:
             cells = []
-            for finder in (plain, tiled):
+            for find in finds.values():
                 hits, start, random = 0, time.perf_counter(), np.random.default_rng(0)
                 for k in range(options.repeats):
                     picture, box = scene(portraits[k % len(portraits)], width, plain, random)
-                    hits += any(overlap(face.box, box) > 0.4 for face in finder.find(picture))
+                    hits += any(overlap(face.box, box) > 0.4 for face in find(picture))
                 cells.append(
                     f"{hits / options.repeats:8.2f} ({1000 * (time.perf_counter() - start) / options.repeats:6.0f})"
                 )
-            print(f"{width:>10} {width / 1920:>9.1%} {cells[0]:>18} {cells[1]:>18}")
-
+            print(f"{width:>10} {width / 1920:>9.1%} " + " ".join(f"{cell:>18}" for cell in cells))
     close(portraits)
+
+
+def one_look(finder: FaceFinder) -> Callable[[Image], list[Face]]:
+    """What finds the faces that show in one look at the whole picture."""
+    return lambda picture: finder._seen(picture, finder.candidates(picture))
 
 
 def close(portraits: list[Image]) -> None:
     """Prints the share of tight crops in which the face is found, by one look at them and as it is done."""
-    hits, count = {"one look": 0, "as it is": 0}, 0
     with FaceFinder() as finder:
+        finds = {"one look": one_look(finder), "as it is": finder.find}
+        hits, count = dict.fromkeys(finds, 0), 0
         for portrait in portraits:
             x, y, w, h = finder.find(portrait)[0].box
             for left, top, right, bottom in itertools.product(*EDGES):
@@ -66,9 +73,8 @@ def close(portraits: list[Image]) -> None:
                 )
                 picture = np.ascontiguousarray(portrait[low[1] : high[1], low[0] : high[0]])
                 box, count = (x - low[0], y - low[1], w, h), count + 1
-                looks = finder._seen(picture, finder.candidates(picture)), finder.find(picture)
-                for name, found in zip(hits, looks, strict=True):
-                    hits[name] += any(overlap(face.box, box) > 0.6 for face in found)
+                for name, find in finds.items():
+                    hits[name] += any(overlap(face.box, box) > 0.6 for face in find(picture))
     print(f"{count} close crops: " + ", ".join(f"{name} {number / count:.2f}" for name, number in hits.items()))
 
 
