@@ -10,7 +10,8 @@ docs/models/embedded.json, the part between the marks in docs/models/embedded.md
 
 ``--across`` names networks that were trained on some of the sources only (``make across``). They are checked on the
 others; and the default's weight of expressions is the one that is best there, for what people annotate is no picture of
-a source that anything was trained on.
+a source that anything was trained on. There, and on the calibration parts, it is also tried how far the networks should
+even out the classes (``evened`` in a plan).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from hsemotion_cli.networks.model import interpreted
 from hsemotion_cli.refine import mixed
 from hsemotion_cli.tasks import BASIC_EXPRESSIONS
 from hsemotion_cli.training import finetune
+from hsemotion_cli.training.calibrate import class_shares
 from hsemotion_cli.training.samples import Samples, read
 from hsemotion_cli.training.views import Viewer
 from hsemotion_cli.tuning import choose_weight
@@ -47,6 +49,7 @@ BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 EIGHT = BASIC_EXPRESSIONS
 GEOMETRY = "mp-blendshapes"
 GEOMETRY_KNOWS = ("ferplus",)  # what scripts/train_geometry.py fits it on
+EVENED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 
 Tasks = dict[str, NDArray[np.float64]]
 
@@ -69,6 +72,12 @@ def main() -> None:
     for name, said in seen.items():
         report["figures"][name] = measure(said, samples)
     report["across"] = {path.stem: across(path, seen[GEOMETRY], samples) for path in options.across}
+    if options.across:
+        report["evened"] = {
+            card.name: evened(card, seen[card.name]["expression"], samples, samples.part == "calibration")
+            for card in cards
+            if card.name in registry.MODELS
+        } | {name: row for one in report["across"].values() for name, row in one.pop("evened").items()}
     elsewhere = [
         row["weight"] for one in report["across"].values() for row in one["checked_on"].values() if "weight" in row
     ]
@@ -126,12 +135,12 @@ def across(path: Path, geometry_said: Tasks, samples: Samples) -> dict[str, Any]
     The weight is chosen on the training and calibration parts of that source, which are new to both models.
     """
     card = registry.add(path)
-    plan = trained.read_card(path)[1]["plan"]
-    everything = [source["name"] for source in plan["sources"]]
-    known = {source for stage in plan["stages"] for source in stage["sources"] or everything}
-    found: dict[str, Any] = {"trained_on": sorted(known), "checked_on": {}}
+    known = drawn_from(trained.read_card(path)[1]["plan"])
+    found: dict[str, Any] = {"trained_on": sorted(known), "checked_on": {}, "evened": {}}
     for source in sorted(set(np.unique(samples.source)) - known):
         said = network(card, samples, np.flatnonzero(samples.source == source))
+        there = (samples.source == source) & (samples.part != "validation")
+        found["evened"] |= {card.name: evened(card, said["expression"], samples, there)}
         row: dict[str, Any] = {"alone": measure(said, samples)[source]}
         if source not in GEOMETRY_KNOWS:
             rows = labelled(samples, (samples.source == source) & (samples.part != "validation"))
@@ -141,6 +150,33 @@ def across(path: Path, geometry_said: Tasks, samples: Samples) -> dict[str, Any]
             row["blend"] = measure(said | {"expression": mixed(one, other, row["weight"])}, samples)[source]
         found["checked_on"][source] = row
     return found
+
+
+def evened(
+    card: registry.ModelCard, said: NDArray[np.float64], samples: Samples, there: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Source -> accuracy and mean recall on some of its pictures, for each of ``EVENED`` instead of the plan's."""
+    assert card.path is not None
+    plan = trained.read_card(card.path)[1]["plan"]
+    rare = -np.log(class_shares(samples, samples.rows("train", drawn_from(plan))))
+    found = {}
+    for source in np.unique(samples.source[there]):
+        rows = labelled(samples, there & (samples.source == source))
+        truth = samples.expression[rows].argmax(axis=1)
+        logits = np.log(np.maximum(said[rows][:, :8], 1e-30))
+        figures = []
+        for power in EVENED:
+            label = (logits + (power - plan.get("evened", 0.0)) * rare).argmax(axis=1)
+            recall = metrics.per_class(truth, label, 8).recall[np.unique(truth)]
+            figures.append([metrics.accuracy(truth, label), float(recall.mean())])
+        found[str(source)] = {"pictures": len(rows), "figures": figures}
+    return found
+
+
+def drawn_from(plan: dict[str, Any]) -> set[str]:
+    """Names of the sources that a finished plan trained on."""
+    everything = [source["name"] for source in plan["sources"]]
+    return {source for stage in plan["stages"] for source in stage["sources"] or everything}
 
 
 def choose(first: Tasks, second: Tasks, samples: Samples) -> dict[str, float]:
@@ -261,6 +297,21 @@ def as_markdown(report: dict[str, Any]) -> str:
                         f"{row['chosen_on']:,}",
                     )
                 lines.append(f"| {', '.join(one['trained_on'])} | {source} | " + " | ".join(cells) + " |")
+    if "evened" in report:
+        sets = {f"{name} on {source}": row for name, one in report["evened"].items() for source, row in one.items()}
+        heads = [f"{name} ({row['pictures']:,})" for name, row in sets.items()]
+        lines += [
+            "",
+            "Classes evened out by each power, on pictures that are new to the network: accuracy, mean recall; and the "
+            "mean of all of them:",
+            "",
+            "| evened | " + " | ".join(heads) + " | mean |",
+            "|---" * (len(sets) + 2) + "|",
+        ]
+        for k, power in enumerate(EVENED):
+            figures = [row["figures"][k] for row in sets.values()]
+            cells = [f"{accuracy:.3f}, {recall:.3f}" for accuracy, recall in figures]
+            lines.append(f"| {power:g} | " + " | ".join(cells) + f" | {np.mean(figures):.3f} |")
     if "mead" in report:
         lines += ["", "Clips of one actor (MEAD), the expression with the largest mean probability:", ""]
         for model, said in report["mead"].items():

@@ -38,6 +38,7 @@ start_share = 0.75
 normalisation = "imagenet"
 luminance = true
 dropout = 0.25
+evened = 0.5
 average = 0
 keep = "best"
 precision = "bf16"
@@ -155,6 +156,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         normalisation="imagenet",
         luminance=True,
         dropout=0.25,
+        evened=0.5,
         average=0.0,
         keep="best",
         precision="bf16",
@@ -235,6 +237,7 @@ REFUSED = [
     (with_line("checkpoint = -1"), "checkpoint = -1", "above 0"),
     (with_line("checkpoint = inf"), "checkpoint = inf", "above 0"),
     (with_line("dropout = 1"), "dropout = 1", "less than 1"),
+    (with_line("evened = 1.1"), "evened = 1.1", "from 0 to 1"),
     (with_line("average = -0.1"), "average = -0.1", "0 or more"),
     (with_line("average = nan"), "average = nan", "0 or more"),
     (with_line("start_share = 1"), "start_share = 1", "less than 1"),

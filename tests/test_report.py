@@ -453,7 +453,11 @@ def the_facts() -> dict[str, Any]:
         "steps": 3_464,
         "data": [dict(zip(("source", "part", "pictures", "with_face", "terms"), row, strict=True)) for row in rows],
         "figures": {"ferplus validation": asdict(found), "lab | 2": {**asdict(found), "action_units": {}}},
-        "calibration": {"part": "calibration", "temperature": 1.23456},
+        "calibration": {
+            "part": "calibration",
+            "temperature": 1.23456,
+            "shift": {name: 0.1 * k - 0.35 for k, name in enumerate(todo.classes)},
+        },
         "au_thresholds": {unit: round(0.1 * k, 1) for k, unit in enumerate(ACTION_UNITS)},
     }
 
@@ -529,6 +533,8 @@ def check_numbers(page: str, facts: Mapping[str, Any]) -> None:
         assert counts == ", ".join(re.findall(r"[\d,]*\d", next(line for line in page.split("\n") if counts in re.sub(
             r"expression |valence and arousal |action units ", "", line))))  # fmt: skip
     assert f"Temperature: {as_decimal(facts['calibration']['temperature'])}." in page
+    for name, value in facts["calibration"].get("shift", {}).items():
+        assert table(page, "Calibration", "expression")[name]["added"] == as_decimal(value)
     for unit, value in facts["au_thresholds"].items():
         assert table(page, "Calibration", "action unit")[unit]["threshold"] == as_decimal(value)
     (rows,) = read(page)["Training data"]
@@ -630,6 +636,8 @@ def all_facts(draw: st.DrawFn) -> dict[str, Any]:
         for name in sets
     }
     facts["calibration"] = {"temperature": draw(st.floats(0, 9))}
+    if draw(st.booleans()):
+        facts["calibration"]["shift"] = {name: draw(NUMBERS) for name in classes}
     facts["data"] = [
         {"source": name, "part": "train", "pictures": draw(COUNTS), "with_face": draw(COUNTS), "terms": draw(NAMES)}
         for name in sources
@@ -671,7 +679,7 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
         "How the labels were made", "Training", "Figures", f"of {shown}".strip(), "Calibration", "Doing it again",
         "Licence", "Citation",
     ]  # fmt: skip
-    assert [row[0] for row in read(page)["Calibration"][0]] == ["action unit", f"of {shown}".strip()]
+    assert [row[0] for row in read(page)["Calibration"][-1]] == ["action unit", f"of {shown}".strip()]
     assert f"see {shown}".strip() in [plain(token) for token in tokens if token.type == "inline"]
     every = [child.type for token in tokens for child in token.children or ()]
     assert "html_inline" not in every

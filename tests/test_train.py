@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from scipy.special import softmax
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
@@ -80,7 +81,37 @@ def test_nothing_is_fitted_without_labels() -> None:
     raw, shares, units = votes(100)
     samples = samples_of(np.full_like(shares, np.nan), np.full_like(units, np.nan))
     found = calibrate.fit(raw, samples, np.arange(100), plan())
-    assert found == calibrate.Calibration(1.0, None)
+    assert found == calibrate.Calibration()
+
+
+def test_evened_classes_are_divided_by_their_shares_among_what_was_trained_on() -> None:
+    counts = {"made": [50, 30, 0, 10, 5, 3, 1, 1], "unused": [0, 0, 0, 0, 0, 0, 0, 400]}
+    classes = np.concatenate([np.repeat(np.arange(8), n) for n in counts.values()])
+    source = np.repeat(list(counts), [sum(n) for n in counts.values()])
+    shares = labelled.onehot(np.r_[classes, np.full(200, 7)])
+    samples = labelled.make(
+        [np.zeros((8, 8), np.uint8)] * len(shares),
+        expression=shares,
+        source=np.r_[source, np.full(200, "made")],
+        part=np.r_[np.full(len(classes), "train"), np.full(200, "calibration")],
+    )
+    two = plan(
+        evened=0.4,
+        sources=(Source("packed", Path("x"), "made"), Source("packed", Path("y"), "unused")),
+        stages=(Stage(1, sources=("made",)),),
+    )
+    logits = np.random.default_rng(3).normal(0, 2, (200, 22))
+    found = calibrate.fit(logits, samples, np.arange(len(classes), len(shares)), two)
+    p = softmax(logits[:, :8] / found.temperature, axis=1)
+    share = np.maximum(counts["made"], 1) / np.maximum(counts["made"], 1).sum()  # the class that nobody has, as one
+    expected = p / share**0.4
+    shift = [found.shift[name] for name in two.classes]
+    np.testing.assert_allclose(
+        softmax(logits[:, :8] / found.temperature + shift, axis=1),
+        expected / expected.sum(axis=1, keepdims=True),
+        rtol=1e-6,
+    )
+    assert calibrate.fit(logits, samples, np.arange(len(classes), len(shares)), plan()).shift == {}
 
 
 def test_a_calibration_is_built_into_the_last_layer_and_grey_into_the_first() -> None:
@@ -90,10 +121,11 @@ def test_a_calibration_is_built_into_the_last_layer_and_grey_into_the_first() ->
     grey = (colour * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True).expand(-1, 3, -1, -1)
     with torch.no_grad():
         before = network(grey)[0].numpy()
-    calibrate.build_in(network, plan(), calibrate.Calibration(1.7))
+    shift = dict(zip(plan().classes, np.linspace(-1, 1, 8), strict=True))
+    calibrate.build_in(network, plan(), calibrate.Calibration(1.7, shift))
     with torch.no_grad():
         after = network(colour)[0].numpy()
-    np.testing.assert_allclose(after[:, :8], before[:, :8] / 1.7, atol=1e-4)
+    np.testing.assert_allclose(after[:, :8], before[:, :8] / 1.7 + np.linspace(-1, 1, 8), atol=1e-4)
     np.testing.assert_allclose(after[:, 8:], before[:, 8:], atol=1e-4)
 
 

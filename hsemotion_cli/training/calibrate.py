@@ -5,7 +5,7 @@ So whatever runs the network gets calibrated scores, and no one has to apply any
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,15 +28,17 @@ class Calibration:
 
     Attributes:
         temperature: logits are divided by it.
+        shift: expression -> what is added to its logit after that.
         thresholds: action unit -> probability from which it counts as present.
     """
 
     temperature: float = 1.0
+    shift: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] | None = None
 
 
 def fit(scores: NDArray[np.floating], samples: Samples, rows: NDArray[np.int64], plan: Plan) -> Calibration:
-    """Fit a temperature to the votes, and thresholds to the action units.
+    """Fit a temperature to the votes, and thresholds to the action units; even out the classes as the plan says.
 
     Args:
         scores: (n, outputs) raw outputs for ``rows``.
@@ -55,7 +57,23 @@ def fit(scores: NDArray[np.floating], samples: Samples, rows: NDArray[np.int64],
             present = (truth[known] >= 0.5).astype(np.float64)
             chosen = choose_thresholds(present, expit(parts["action_units"][known]))
             thresholds = dict(zip(ACTION_UNITS, chosen.tolist(), strict=True))
-    return Calibration(temperature, thresholds)
+    return Calibration(temperature, _shift(samples, plan), thresholds)
+
+
+def class_shares(samples: Samples, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(classes,) of the votes of some pictures; a class that nobody chose has one vote."""
+    shares = samples.expression[rows].astype(np.float64)
+    votes = np.maximum(shares[~np.isnan(shares).any(axis=1)].sum(axis=0), 1.0)
+    return votes / votes.sum()
+
+
+def _shift(samples: Samples, plan: Plan) -> dict[str, float]:
+    """What evens out the classes; a constant added to all changes nothing, so they add up to 0."""
+    if not plan.evened or "expression" not in plan.tasks:
+        return {}
+    drawn = {source for stage in plan.stages for source in stage.sources or [s.name for s in plan.sources]}
+    shift = -plan.evened * np.log(class_shares(samples, samples.rows("train", drawn)))
+    return dict(zip(plan.classes, (shift - shift.mean()).tolist(), strict=True))
 
 
 def build_in(network: Network, plan: Plan, calibration: Calibration) -> None:
@@ -66,6 +84,8 @@ def build_in(network: Network, plan: Plan, calibration: Calibration) -> None:
             count = len(plan.classes)
             last.weight[:count] /= calibration.temperature
             last.bias[:count] /= calibration.temperature
+            for k, name in enumerate(plan.classes):
+                last.bias[k] += calibration.shift.get(name, 0.0)
         if plan.luminance:
             # Trained on grey, where red, green and blue are alike: only the sum of a kernel over them has counted.
             first = next(m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)

@@ -63,7 +63,11 @@ def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict
         "device": trainer.device,
         "data": _described(plan, samples),
         "figures": measured(trainer, network, calibration),
-        "calibration": {"part": trainer.set_aside, "temperature": calibration.temperature},
+        "calibration": {
+            "part": trainer.set_aside,
+            "temperature": calibration.temperature,
+            "shift": calibration.shift,
+        },
         "au_thresholds": thresholds,
     }
     weights = folder / f"{plan.name}.safetensors"

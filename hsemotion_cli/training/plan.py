@@ -139,6 +139,9 @@ class Plan:
         normalisation: "half" or "imagenet".
         luminance: the network sees brightness only; folded into its first layer, so that it takes colour pictures.
         dropout: before the last layer.
+        evened: the finished network's probability of each expression is divided by the share of its class among the
+            training pictures to this power, and all are scaled to 1 again: rare expressions are named more often. 0
+            leaves them as they are.
         average: decay of the moving average of the weights that is measured and kept; 0 keeps the weights themselves.
         keep: "last", or "best": the epoch with the best sum of scores on the calibration part (validation without one).
         precision: on CUDA.
@@ -163,6 +166,7 @@ class Plan:
     normalisation: str = "half"
     luminance: bool = False
     dropout: float = 0.0
+    evened: float = 0.0
     average: float = 0.999
     keep: str = "last"
     precision: str = "fp32"
@@ -285,6 +289,8 @@ def _check_numbers(plan: Plan) -> None:
     for key in chances:
         if not 0 <= varied[key] <= 1:
             raise UsageError(f"augmentation.{key} = {varied[key]}: give a probability from 0 to 1.")
+    if not 0 <= plan.evened <= 1:
+        raise UsageError(f"evened = {plan.evened}: give a power from 0 to 1.")
     for key, value in positive.items():
         if not 0 < value < math.inf:
             raise UsageError(f"{key} = {value}: it must be above 0.")

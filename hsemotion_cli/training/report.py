@@ -275,9 +275,9 @@ def card(facts: Mapping[str, Any]) -> str:
         facts: plain data. "card" (as ``cards.ModelCard``), "plan" (``Plan.to_json``), "plan_sha256", "commit",
             "versions" (name -> version), "device", "seconds", "steps", "onnx_sha256"; "data", a row for each part of
             each source with source, part, pictures, with_face, terms and, where the plan does not tell, labels (how
-            they were made); "figures", by name of a set, as ``measure.Figures``; "calibration" (part, temperature);
-            "au_thresholds"; "pictures", caption -> name of a file beside the page. Whatever is missing, None or empty
-            is left out.
+            they were made); "figures", by name of a set, as ``measure.Figures``; "calibration" (part, temperature,
+            shift); "au_thresholds"; "pictures", caption -> name of a file beside the page. Whatever is missing, None or
+            empty is left out.
 
     Returns:
         the page; figures have 3 decimals, the plan is there in full, as TOML that ``plan.read`` reads.
@@ -499,6 +499,15 @@ def _calibration(facts: Mapping[str, Any]) -> list[str]:
         lines += [
             f"Temperature: {_value(found['temperature'])}. The logits of the expressions are divided by it. The last "
             "layer's weights have this built in, so that nobody needs to apply it.",
+            "",
+        ]
+    if shift := found.get("shift"):
+        evened = _value(_part(facts, "plan").get("evened"))
+        lines += [
+            f"The classes are evened out: each one's probability is divided by its share among the training pictures "
+            f"to the power of {evened}, and rare ones are named more often. Built in likewise, as part of the logits:",
+            "",
+            *_table(("expression", "added"), shift.items()),
             "",
         ]
     if thresholds:
