@@ -2,8 +2,9 @@
 
 MediaPipe's networks (``mesh``) look at one picture at a time, so that the same picture gives the same faces whatever
 came before it: BlazeFace finds candidates and scores them; then it looks at each candidate's own surroundings at a good
-size, and the landmarks are placed there; a candidate in which no face is seen is dropped. BlazeFace sees 128 x 128
-pixels of whatever it is shown, so ``min_face`` makes it look at overlapping tiles as well.
+size, and the landmarks are placed there; a candidate in which no face is seen is dropped, unless it is large and alone
+and its mirror image agrees. BlazeFace sees 128 x 128 pixels of whatever it is shown, so ``min_face`` makes it look at
+overlapping tiles as well.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from . import crops, mesh
 from .domain import Face, Frame, Image, Sighting
 from .errors import UsageError
+from .marks import Map
 from .mesh import Box, Candidate, overlap
 
 BLENDSHAPES: tuple[str, ...] = tuple(
@@ -105,6 +107,13 @@ _LEGIBLE = 24  # pixels; a face that is narrower shows no expression
 _SURE = 0.75
 """Score from which a small face counts that nobody asked for: letters and clouds come to 0.67."""
 
+_PLAIN = 0.6
+"""Score from which a large face counts that has no landmarks: the mean of a picture's and its mirror image's. What is
+taken for a face in noise, letters or clouds seldom looks like one in a mirror as well, and stayed below."""
+
+_INSIDE = 0.7
+"""Share of such a face's box that must lie in the picture: a repeated edge alone is a pattern of its own."""
+
 _LARGER = 0.03
 """By how much tiles may be larger than they should, if two rows of them then become one."""
 
@@ -128,6 +137,11 @@ class FaceFinder:
 
     Attributes:
         NETWORKS: the files that it reads, with their SHA-256.
+        map: makes points of BlazeFace's marks, for faces without landmarks.
+
+    Raises:
+        UsageError: a size or threshold that cannot be.
+        ModelUnavailable: the map is missing from the installation.
     """
 
     NETWORKS: Mapping[str, str] = mesh.NETWORKS
@@ -140,6 +154,7 @@ class FaceFinder:
         self.min_face = min_face
         self.threshold = threshold
         self.blendshapes = blendshapes
+        self.map = Map.read()
 
     def __enter__(self) -> FaceFinder:
         mesh.load(name for name in self.NETWORKS if self.blendshapes or name != mesh.SHAPES)
@@ -153,16 +168,38 @@ class FaceFinder:
 
         BlazeFace misses faces that fill the picture, and small ones. So where none is found it looks once more, with
         some surroundings; and then, unless ``min_face`` has decided on that, at tiles in which smaller faces show.
+        What is left may be a large face in profile or behind a hand: it has no landmarks, but counts if its mirror
+        image shows it too.
         """
         found = self._seen(image, self.candidates(image))
-        if not found and self.fills(image):
+        filled = not found and self.fills(image)
+        if filled:
             edge, least, larger = margin(image), _FILLS * min(image.shape[:2]), framed(image)
-            seen = self._seen(larger, self.detect(larger))
+            close = self.detect(larger)
+            seen = self._seen(larger, close)
             found = [moved(face, -edge, -edge) for face in seen if face.box[2] >= least]
         if not found and self.min_face is None:
             looked = self._in_tiles(image, smaller(image.shape[1], image.shape[0]))
             found = self._seen(image, _each_once([candidate for candidate in looked if candidate.score >= _SURE]))
+        if not found and filled:
+            likely = [candidate for candidate in close if candidate.box[2] >= least]
+            found = [moved(face, -edge, -edge) for face in self._mirrored(larger, likely)]
+            found = [face for face in found if inside(face.box, image) >= _INSIDE]
         return found
+
+    def _mirrored(self, image: Image, likely: Sequence[Candidate]) -> list[Face]:
+        """The likeliest candidate as a face without landmarks, if it is one in the mirror image too."""
+        if not likely:
+            return []
+        x, y, width, height = likely[0].box
+        there = (image.shape[1] - x - width, y, width, height)
+        again = self.detect(np.ascontiguousarray(image[:, ::-1]))
+        score = max((other.score for other in again if overlap(there, other.box) >= 0.5), default=0.0)
+        score = (likely[0].score + score) / 2
+        if score < _PLAIN:
+            return []
+        # Of a face in profile BlazeFace's own box is nearer to the truth than one made of its marks.
+        return [Face(likely[0].box, score, self.map.points(likely[0].marks))]
 
     def fills(self, image: Image) -> bool:
         """Whether a face may fill the picture; it is not drawn with its surroundings for that, which takes long."""
@@ -298,6 +335,14 @@ def _starts(length: int, side: int) -> list[int]:
         return [0]
     count = math.ceil((length - side) / (side * (1 - _OVERLAP))) + 1
     return [round(k * (length - side) / (count - 1)) for k in range(count)]
+
+
+def inside(box: Box, image: Image) -> float:
+    """Share of a box's area that lies in a picture, in [0, 1]."""
+    x, y, width, height = box
+    across = max(min(x + width, image.shape[1]) - max(x, 0.0), 0.0)
+    down = max(min(y + height, image.shape[0]) - max(y, 0.0), 0.0)
+    return across * down / (width * height)
 
 
 def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]:

@@ -18,7 +18,8 @@ import numpy as np
 
 from hsemotion_cli.domain import Image
 from hsemotion_cli.faces import FaceFinder
-from hsemotion_cli.fast import FastFinder, Map, closer
+from hsemotion_cli.fast import FastFinder, closer
+from hsemotion_cli.marks import Map
 from hsemotion_cli.mesh import Candidate
 from hsemotion_cli.source import Sampling
 from hsemotion_cli.video import VIDEO_SUFFIXES, open_source

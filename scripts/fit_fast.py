@@ -18,7 +18,8 @@ import numpy as np
 
 from hsemotion_cli.domain import Image
 from hsemotion_cli.faces import FaceFinder, overlap
-from hsemotion_cli.fast import FILE, Map, closer, frame
+from hsemotion_cli.fast import closer
+from hsemotion_cli.marks import FILE, Map, frame
 from hsemotion_cli.video import VIDEO_SUFFIXES, open_source
 
 TARGET = Path(__file__).resolve().parent.parent / "hsemotion_cli" / "assets" / FILE

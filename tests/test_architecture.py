@@ -21,7 +21,7 @@ LAYERS = (
     "pictures canvas crops drawing heads networks.checkpoints networks.lean networks.vino networks.shared_bytes",
     "networks.onnx_graphs networks.device_faces",
     "video painter mesh networks.conversion",
-    "audio networks.trained",
+    "audio marks networks.trained",
     "registry",
     "faces recipe timeline networks.weights",
     "fast mediapipe_tasks tracks smooth geometry inputs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import subprocess
@@ -16,16 +17,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from typer.testing import CliRunner
 
-from hsemotion_cli import crops, faces
+from hsemotion_cli import crops, faces, mesh
+from hsemotion_cli.cli import app
 from hsemotion_cli.crops import FIVE_POINTS
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces import FaceFinder, overlap, sight, tiles
 from hsemotion_cli.fast import FastFinder
 from hsemotion_cli.mediapipe_tasks import TaskFinder
+from hsemotion_cli.pictures import read_picture
 from hsemotion_cli.source import Sampling
 from hsemotion_cli.video import open_source
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +110,77 @@ def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(finder: Fac
     assert overlap(face.box, (x - 198, y - 70, width, height)) > 0.8
     looks = [landmarks for landmarks, _ in finder._looks(close, finder.candidates(close)[0])]
     assert [landmarks is None for landmarks in looks] == [True, True, False]
+
+
+class Blind(FaceFinder):
+    """Sees no landmarks in any candidate, as in a face behind a hand."""
+
+    def look(self, image: np.ndarray, candidate: mesh.Candidate) -> None:
+        return None
+
+
+def test_a_large_face_without_landmarks_counts_if_its_mirror_image_shows_it(
+    finder: FaceFinder, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = np.ascontiguousarray(astronaut[70:190, 160:280])
+    (expected,) = finder.find(close)
+    with Blind() as blind:
+        (face,) = blind.find(close)
+        assert face.landmarks is None and face.blendshapes is None and face.score >= faces._PLAIN
+        assert expected.points is not None and face.points is not None
+        assert np.hypot(*(face.points - expected.points).T).max() < 0.1 * expected.box[2]
+        assert overlap(face.box, expected.box) > 0.5
+        assert blind.find(astronaut) == []  # the same face, but small
+        detect, seen = blind.detect, []
+
+        def one_sided(image: np.ndarray) -> list[mesh.Candidate]:
+            seen.append(image)  # the picture, the same with surroundings, and that in a mirror: there is no face in it
+            return detect(image) if len(seen) < 3 else []
+
+        monkeypatch.setattr(blind, "detect", one_sided)
+        monkeypatch.setattr(blind, "_in_tiles", lambda image, min_face: [])
+        assert blind.find(close) == [] and len(seen) == 3
+        np.testing.assert_array_equal(seen[2], seen[1][:, ::-1])
+
+
+def test_the_edge_of_a_picture_is_nobody(
+    finder: FaceFinder, shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clip,) = (path for path in shared_videos if path.stem == "no_face")
+    frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=3.4, end=3.8))]
+    assert not any(finder.find(frame) for frame in frames)
+    monkeypatch.setattr(faces, "_INSIDE", 0.0)
+    assert any(finder.find(frame) for frame in frames)  # clouds, and the edge above them repeated
+
+
+@given(
+    st.tuples(*[st.floats(-50, 150)] * 2, *[st.floats(1, 200)] * 2), st.tuples(st.integers(1, 100), st.integers(1, 100))
+)
+def test_the_share_inside_is_that_of_the_overlap(box: tuple, size: tuple) -> None:
+    share = faces.inside(box, np.empty((*size, 3), np.uint8))
+    picture = (0.0, 0.0, float(size[1]), float(size[0]))
+    union = overlap(box, picture)  # of both areas: intersection / (a + b - intersection)
+    areas = box[2] * box[3] + size[0] * size[1]
+    assert share == pytest.approx(union / (1 + union) * areas / (box[2] * box[3]), abs=1e-9)
+
+
+def test_faces_in_profile_and_behind_a_hand_are_scored_by_the_network_alone(finder: FaceFinder, tmp_path: Path) -> None:
+    folder = SHARED / "data" / "muxspace" / "images"
+    if not folder.is_dir():
+        pytest.skip("needs the portraits of ../shared/data/muxspace, which are not here")
+    for name in ("KatrinaKaif_67", "Dwarakish_94", "Dileep_68"):
+        picture = read_picture(folder / f"{name}.jpg")
+        (face,) = finder.find(picture)
+        assert face.landmarks is None and face.points is not None
+        assert overlap(face.box, (0, 0, picture.shape[1], picture.shape[0])) > 0.4
+        for model, answered in (("mt-mobilefacenet,mp-blendshapes", True), ("mp-blendshapes", False)):
+            out = str(tmp_path / model)
+            options = ["annotate", "-q", str(folder / f"{name}.jpg"), "-o", out, "--model", model]
+            assert CliRunner().invoke(app, options).exit_code == 0
+            with Path(out, f"{name}.csv").open(newline="") as file:
+                (row,) = csv.DictReader(file)
+            assert row["face_detected"] == "1"
+            assert all(bool(row[column]) == answered for column in ("expression", "valence", "AU12_p"))
 
 
 def test_a_smaller_face_is_found_where_nobody_is_nearer(finder: FaceFinder, astronaut: np.ndarray) -> None:

@@ -24,8 +24,9 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.domain import Face, Frame, Reading, Scores, Sighting
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces import FaceFinder, overlap, sight
-from hsemotion_cli.fast import FastFinder, Map
+from hsemotion_cli.fast import FastFinder
 from hsemotion_cli.formats import archive
+from hsemotion_cli.marks import Map
 from hsemotion_cli.recipe import Recipe
 from hsemotion_cli.source import Sampling
 from hsemotion_cli.timeline import Timeline
