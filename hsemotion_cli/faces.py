@@ -2,9 +2,9 @@
 
 MediaPipe's networks (``mesh``) look at one picture at a time, so that the same picture gives the same faces whatever
 came before it: BlazeFace finds candidates and scores them; then it looks at each candidate's own surroundings at a good
-size, and the landmarks are placed there; a candidate in which no face is seen is dropped, unless it is large and alone
-and its mirror image agrees. BlazeFace sees 128 x 128 pixels of whatever it is shown, so ``min_face`` makes it look at
-overlapping tiles as well.
+size, and the landmarks are placed there; a candidate in which no face is seen is dropped, unless it is large, its
+mirror image agrees, and nobody else is there. BlazeFace sees 128 x 128 pixels of whatever it is shown, so ``min_face``
+makes it look at overlapping tiles as well.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ class FaceFinder:
 
         BlazeFace misses faces that fill the picture, and small ones. So where none is found it looks once more, with
         some surroundings; and then, unless ``min_face`` has decided on that, at tiles in which smaller faces show.
-        What is left may be a large face in profile or behind a hand: it has no landmarks, but counts if its mirror
-        image shows it too.
+        What is left may be large faces in profile or behind a hand: they have no landmarks, but count if the mirror
+        image shows them too.
         """
         found = self._seen(image, self.candidates(image))
         filled = not found and self.fills(image)
@@ -188,18 +188,20 @@ class FaceFinder:
         return found
 
     def _mirrored(self, image: Image, likely: Sequence[Candidate]) -> list[Face]:
-        """The likeliest candidate as a face without landmarks, if it is one in the mirror image too."""
+        """Those candidates as faces without landmarks that are one in the mirror image too."""
         if not likely:
             return []
-        x, y, width, height = likely[0].box
-        there = (image.shape[1] - x - width, y, width, height)
         again = self.detect(np.ascontiguousarray(image[:, ::-1]))
-        score = max((other.score for other in again if overlap(there, other.box) >= 0.5), default=0.0)
-        score = (likely[0].score + score) / 2
-        if score < _PLAIN:
-            return []
-        # Of a face in profile BlazeFace's own box is nearer to the truth than one made of its marks.
-        return [Face(likely[0].box, score, self.map.points(likely[0].marks))]
+        found = []
+        for candidate in likely:
+            x, y, width, height = candidate.box
+            there = (image.shape[1] - x - width, y, width, height)
+            mirrored = max((other.score for other in again if overlap(there, other.box) >= 0.5), default=0.0)
+            score = (candidate.score + mirrored) / 2
+            if score >= _PLAIN:
+                # Of a face in profile BlazeFace's own box is nearer to the truth than one made of its marks.
+                found.append(Face(candidate.box, score, self.map.points(candidate.marks)))
+        return found
 
     def fills(self, image: Image) -> bool:
         """Whether a face may fill the picture; it is not drawn with its surroundings for that, which takes long."""

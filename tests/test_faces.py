@@ -131,6 +131,8 @@ def test_a_large_face_without_landmarks_counts_if_its_mirror_image_shows_it(
         assert np.hypot(*(face.points - expected.points).T).max() < 0.1 * expected.box[2]
         assert overlap(face.box, expected.box) > 0.5
         assert blind.find(astronaut) == []  # the same face, but small
+        left, right = sorted(blind.find(np.hstack([close, close])), key=lambda face: face.box[0])
+        assert overlap(left.box, face.box) > 0.7 and overlap(right.box, (face.box[0] + 120, *face.box[1:])) > 0.7
         detect, seen = blind.detect, []
 
         def one_sided(image: np.ndarray) -> list[mesh.Candidate]:
