@@ -211,6 +211,9 @@ def test_a_plan_that_cannot_work_is_refused_before_anything_is_looked_at(folder:
         path.write_text(text.replace(wrong, said) if wrong != "[[stage]]" else text.replace("batch = 8", "bach = 8"))
         assert "wrong.toml" in run("train", "finetune", path, "-o", tmp_path, code=2) or said == "nonesuch"
     assert not list(tmp_path.glob("samples-*"))
+    nothing = ("--samples", tmp_path / "nothing.npz")
+    assert "no such file" in run("train", "finetune", folder / "plan.toml", "-o", tmp_path / "run", *nothing, code=4)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_networks_of_the_package_are_what_their_cards_say() -> None:

@@ -28,6 +28,7 @@ def run(
         import torch
 
         from ..training import complete, finetune, plan
+        from ..training.samples import read
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[train]'.") from error
     from ..networks.engines import resolve_device
@@ -36,12 +37,15 @@ def run(
     todo = plan.read(path)
     folder = out or Path("runs") / todo.name
     device = resolve_device(device, "torch")
+    packed = None if samples is None else read(samples)
     prepare_folder(folder)
     memory.hoard()
     if threads:
         torch.set_num_threads(threads)
     network = finetune.make_network(todo)
-    trainer = finetune.Trainer(todo, network, _samples(todo, folder, samples, workers, quiet), folder, device)
+    if packed is None:
+        packed = _samples(todo, folder, workers, quiet)
+    trainer = finetune.Trainer(todo, network, packed, folder, device)
     if trainer.step and not quiet:
         _say(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
     with counting(todo.name, "steps", quiet) as report:
@@ -67,12 +71,10 @@ def run_pack(path: Path, out: Path, *, workers: int | None, quiet: bool) -> None
         print_line(f"{out}: {len(found):,} pictures, {out.stat().st_size / 1e6:.1f} MB")
 
 
-def _samples(plan: Plan, folder: Path, given: Path | None, workers: int | None, quiet: bool) -> Samples:
-    """The packed file that is given, or the one of an earlier start of this run, or one that is made now."""
+def _samples(plan: Plan, folder: Path, workers: int | None, quiet: bool) -> Samples:
+    """The packed file of an earlier start of this run, or one that is made now."""
     from ..training import samples
 
-    if given is not None:
-        return samples.read(given)
     where = [str(source.path.resolve()) for source in plan.sources]
     key = json.dumps([where, plan.to_json()["sources"], plan.classes, plan.seed])
     packed = folder / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
