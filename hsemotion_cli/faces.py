@@ -109,7 +109,7 @@ _SURE = 0.75
 
 _PLAIN = 0.6
 """Score from which a large face counts that has no landmarks: the mean of a picture's and its mirror image's. What is
-taken for a face in noise, letters or clouds seldom looks like one in a mirror as well, and stayed below."""
+taken for a face in noise, letters or clouds seldom looks like one in a mirror as well."""
 
 _INSIDE = 0.7
 """Share of such a face's box that must lie in the picture: a repeated edge alone is a pattern of its own."""
