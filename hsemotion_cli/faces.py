@@ -21,7 +21,7 @@ from . import crops, mesh
 from .domain import Face, Frame, Image, Sighting
 from .errors import UsageError
 from .marks import Map
-from .mesh import Box, Candidate, overlap
+from .mesh import Box, Candidate, intersection, overlap
 
 BLENDSHAPES: tuple[str, ...] = tuple(
     [
@@ -341,10 +341,7 @@ def _starts(length: int, side: int) -> list[int]:
 
 def inside(box: Box, image: Image) -> float:
     """Share of a box's area that lies in a picture, in [0, 1]."""
-    x, y, width, height = box
-    across = max(min(x + width, image.shape[1]) - max(x, 0.0), 0.0)
-    down = max(min(y + height, image.shape[0]) - max(y, 0.0), 0.0)
-    return across * down / (width * height)
+    return intersection(box, whole(image)) / (box[2] * box[3])
 
 
 def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]:

@@ -19,9 +19,6 @@ class FastFinder(FaceFinder):
 
     NETWORKS = {mesh.BLAZEFACE: mesh.NETWORKS[mesh.BLAZEFACE]}  # noqa: RUF012
 
-    def __init__(self, min_face: int | None = None, threshold: float = 0.5, blendshapes: bool = False) -> None:
-        super().__init__(min_face, threshold, blendshapes)
-
     def find_in_crop(self, image: Image) -> Face:
         """The face that a given crop shows: its points may be None."""
         found = self.detect(framed(image))

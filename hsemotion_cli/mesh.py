@@ -90,11 +90,15 @@ class Candidate:
 
 def overlap(one: Box, other: Box) -> float:
     """Intersection over union of two boxes x, y, width, height, in [0, 1]."""
+    shared = intersection(one, other)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared) if shared else 0.0
+
+
+def intersection(one: Box, other: Box) -> float:
+    """Area that two boxes share, in square pixels."""
     across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    if across <= 0 or down <= 0:
-        return 0.0
-    return across * down / (one[2] * one[3] + other[2] * other[3] - across * down)
+    return across * down if across > 0 and down > 0 else 0.0
 
 
 def detect(image: Image, threshold: float, margin: int = 0) -> list[Candidate]:

@@ -81,7 +81,7 @@ def test_nothing_is_fitted_without_labels() -> None:
     raw, shares, units = votes(100)
     samples = samples_of(np.full_like(shares, np.nan), np.full_like(units, np.nan))
     found = calibrate.fit(raw, samples, np.arange(100), plan())
-    assert found == calibrate.Calibration()
+    assert found == calibrate.Calibration(1.0, None)
 
 
 def test_evened_classes_are_divided_by_their_shares_among_what_was_trained_on() -> None:
@@ -122,7 +122,7 @@ def test_a_calibration_is_built_into_the_last_layer_and_grey_into_the_first() ->
     with torch.no_grad():
         before = network(grey)[0].numpy()
     shift = dict(zip(plan().classes, np.linspace(-1, 1, 8), strict=True))
-    calibrate.build_in(network, plan(), calibrate.Calibration(1.7, shift))
+    calibrate.build_in(network, plan(), calibrate.Calibration(1.7, shift=shift))
     with torch.no_grad():
         after = network(colour)[0].numpy()
     np.testing.assert_allclose(after[:, :8], before[:, :8] / 1.7 + np.linspace(-1, 1, 8), atol=1e-4)

@@ -28,13 +28,13 @@ class Calibration:
 
     Attributes:
         temperature: logits are divided by it.
-        shift: expression -> what is added to its logit after that.
         thresholds: action unit -> probability from which it counts as present.
+        shift: expression -> what is added to its logit after the division.
     """
 
     temperature: float = 1.0
-    shift: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] | None = None
+    shift: dict[str, float] = field(default_factory=dict)
 
 
 def fit(scores: NDArray[np.floating], samples: Samples, rows: NDArray[np.int64], plan: Plan) -> Calibration:
@@ -57,7 +57,7 @@ def fit(scores: NDArray[np.floating], samples: Samples, rows: NDArray[np.int64],
             present = (truth[known] >= 0.5).astype(np.float64)
             chosen = choose_thresholds(present, expit(parts["action_units"][known]))
             thresholds = dict(zip(ACTION_UNITS, chosen.tolist(), strict=True))
-    return Calibration(temperature, _shift(samples, plan), thresholds)
+    return Calibration(temperature, thresholds, _shift(samples, plan))
 
 
 def class_shares(samples: Samples, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ def _shift(samples: Samples, plan: Plan) -> dict[str, float]:
     """What evens out the classes; a constant added to all changes nothing, so they add up to 0."""
     if not plan.evened or "expression" not in plan.tasks:
         return {}
-    drawn = {source for stage in plan.stages for source in stage.sources or [s.name for s in plan.sources]}
+    drawn = {source for stage in plan.stages for source in plan.drawn_from(stage)}
     shift = -plan.evened * np.log(class_shares(samples, samples.rows("train", drawn)))
     return dict(zip(plan.classes, (shift - shift.mean()).tolist(), strict=True))
 

@@ -428,7 +428,7 @@ class _Draw:
     """Which pictures a stage shows, step by step."""
 
     def __init__(self, plan: Plan, stage: Stage, samples: Samples) -> None:
-        sources = stage.sources or tuple(source.name for source in plan.sources)
+        sources = plan.drawn_from(stage)
         pool = samples.rows("train", sources)
         labelled = np.zeros(len(pool), bool)
         for task in plan.tasks:

@@ -192,6 +192,10 @@ class Plan:
         """Columns of the last layer."""
         return sum(self.columns.values())
 
+    def drawn_from(self, stage: Stage) -> tuple[str, ...]:
+        """Names of the sources that a stage draws from."""
+        return stage.sources or tuple(source.name for source in self.sources)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data; of paths only the last part, since a card must not tell where somebody keeps things."""
         return json.loads(json.dumps(asdict(self), default=lambda path: path.name))
