@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from . import warp
 from .domain import Image
 from .errors import UsageError
 from .networks.cards import CROP_RECIPE
@@ -144,12 +145,10 @@ def warped(image: Image, matrix: NDArray[np.float64], size: int, border: int = c
     oversample = min(max(math.ceil(1 / math.hypot(matrix[0, 0], matrix[1, 0]) - 0.25), 1), 8)
     larger = matrix * oversample
     larger[:, 2] += (oversample - 1) / 2
-    crop = cv2.warpAffine(
-        image, larger, (size * oversample, size * oversample), flags=cv2.INTER_LINEAR, borderMode=border
-    )
+    crop = warp.square(image, np.asarray(cv2.invertAffineTransform(larger)), size * oversample, border)
     if oversample > 1:
-        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-    return np.asarray(crop, np.uint8)
+        return np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+    return crop
 
 
 def whole(image: Image, size: int) -> Image:

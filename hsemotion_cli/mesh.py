@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from . import warp
 from .domain import Image
 from .errors import ModelUnavailable
 from .networks import onnx_graphs
@@ -115,7 +116,9 @@ def detect(image: Image, threshold: float, margin: int = 0) -> list[Candidate]:
     left, top = (width - side) / 2, (height - side) / 2
     border = cv2.BORDER_REPLICATE if margin else cv2.BORDER_CONSTANT
     shown = _seen(image, (width / 2, height / 2), (side, side), 0.0, _DETECTOR_SIZE, border)
-    raw, logits = _run(BLAZEFACE, shown / np.float32(127.5) - np.float32(1))
+    shown /= np.float32(127.5)
+    shown -= np.float32(1)
+    raw, logits = _run(BLAZEFACE, shown)
     # As a probability only where it is one: far below the threshold exp() would overflow.
     likely = np.flatnonzero(logits[0, :, 0] >= math.log(threshold / (1 - threshold)))
     scores = 1 / (1 + np.exp(-logits[0, likely, 0].astype(np.float64)))
@@ -124,11 +127,11 @@ def detect(image: Image, threshold: float, margin: int = 0) -> list[Candidate]:
     drawn[:, 2:] += _anchors()[likely][:, None]
     sound = (drawn[:, 1] > 0).all(axis=1)
     found = []
-    for score, (centre, size, *marks) in _without_repeats(scores[sound], drawn[sound]):
-        x, y = (centre - size / 2) * side + (left, top)
-        box = float(x), float(y), float(size[0] * side), float(size[1] * side)
-        points = (np.stack(marks) * side + (left, top)).astype(np.float32)
-        found.append(Candidate(box, score, points, float(size[0])))
+    for score, places in _without_repeats(scores[sound], drawn[sound]):
+        (x, y), (across, down) = places[:2].tolist()
+        box = (x - across / 2) * side + left, (y - down / 2) * side + top, across * side, down * side
+        marks = (places[2:] * side + (left, top)).astype(np.float32)
+        found.append(Candidate(box, score, marks, across))
     return found
 
 
@@ -146,7 +149,8 @@ def landmarks(image: Image, face: Candidate) -> Floats | None:
     across, down = (face.marks[1] - face.marks[0]).astype(np.float64)
     turn = math.atan2(down, across)
     shown = _seen(image, centre, size, turn, _LANDMARK_SIZE, cv2.BORDER_REPLICATE)
-    raw, presence = _run(LANDMARKS, shown / np.float32(255))
+    shown /= np.float32(255)
+    raw, presence = _run(LANDMARKS, shown)
     if float(presence.ravel()[0]) < math.log(_PRESENCE / (1 - _PRESENCE)):
         return None
     points = raw.reshape(478, 3)[:, :2].astype(np.float64) / _LANDMARK_SIZE - 0.5
@@ -177,12 +181,16 @@ def _seen(
 
     Corner goes to corner and values between pixels are interpolated, as MediaPipe does it; nothing is averaged.
     """
-    across = np.array((math.cos(turn), math.sin(turn))) * size[0] / pixels
-    down = np.array((-math.sin(turn), math.cos(turn))) * size[1] / pixels
-    matrix = np.column_stack([across, down, centre - (across + down) * pixels / 2])
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    part = cv2.warpAffine(image, matrix, (pixels, pixels), flags=how, borderMode=border)
-    return np.stack(cv2.split(part))[None].astype(np.float32)  # faster than a transposed copy
+    (width, height), cos, sin = size, math.cos(turn), math.sin(turn)
+    left = centre[0] - (cos * width - sin * height) / 2
+    top = centre[1] - (sin * width + cos * height) / 2
+    matrix = np.array(
+        [(cos * width / pixels, -sin * height / pixels, left), (sin * width / pixels, cos * height / pixels, top)]
+    )
+    seen = np.empty((1, 3, pixels, pixels), np.float32)
+    for k, plane in enumerate(cv2.split(warp.square(image, matrix, pixels, border))):  # faster than a transposed copy
+        seen[0, k] = plane
+    return seen
 
 
 def _without_repeats(scores: NDArray[np.float64], points: NDArray[np.float64]) -> list[tuple[float, NDArray]]:
@@ -198,7 +206,8 @@ def _without_repeats(scores: NDArray[np.float64], points: NDArray[np.float64]) -
         best, *others = left
         same = [best, *(k for k in others if overlap(boxes[best], boxes[k]) > _SAME_FACE)]
         weights = scores[same]
-        found.append((float(scores[best]), np.tensordot(weights / weights.sum(), points[same], axes=1)))
+        mean = weights / weights.sum() @ points[same].reshape(len(same), -1)
+        found.append((float(scores[best]), mean.reshape(8, 2)))
         left = [k for k in left if k not in same]
     return found
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 LAYERS = (
     "errors domain tasks interrupts clock memory machine headers",
     "flow outputs source scenes schema stamps truth metrics compound abaw.challenges",
-    "networks.cards networks.pickles networks.architectures",
+    "warp networks.cards networks.pickles networks.architectures",
     "pictures canvas crops drawing heads networks.checkpoints networks.lean networks.vino networks.shared_bytes",
     "networks.onnx_graphs networks.device_faces",
     "video painter mesh networks.conversion",

@@ -230,8 +230,8 @@ def test_tiles_hold_every_face_of_the_smallest_size_whole(
     x, y = data.draw(st.integers(0, width - face)), data.draw(st.integers(0, height - face))
     whole = [(0, 0, max(width, height)), *tiles(width, height, face)]
     holding = [t for t in whole if t[0] <= x and t[1] <= y and x + face <= t[0] + t[2] and y + face <= t[1] + t[2]]
-    # ... in one in which it is large enough for the detector (a pixel of rounding granted).
-    assert any(face >= faces.REACH * (side - 10) for _, _, side in holding)
+    # ... in one in which it is large enough for the detector: sides are whole pixels, and may be larger by a little.
+    assert any(face + faces.REACH >= faces.REACH * side / (1 + faces._LARGER) for _, _, side in holding)
 
 
 def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> None:
@@ -326,23 +326,32 @@ def test_beyond_the_picture_the_face_crop_repeats_its_edge() -> None:
     assert (crops.aligned(picture, points, 112) == 0).any()
 
 
-def test_warping_is_sampling_at_the_places_that_the_matrix_gives() -> None:
+@pytest.mark.parametrize(
+    ("border", "mode"),
+    [(cv2.BORDER_CONSTANT, "grid-constant"), (cv2.BORDER_REPLICATE, "nearest"), (cv2.BORDER_REFLECT_101, "mirror")],
+)
+@pytest.mark.parametrize(
+    "shift", [(20.0, 30.0), (50.0, 60.0), (-89.5, 6.5)], ids=["over the edge", "mostly outside", "inside"]
+)
+def test_warping_is_sampling_at_the_places_that_the_matrix_gives(
+    border: int, mode: str, shift: tuple[float, float]
+) -> None:
     y, x = np.mgrid[:90, :120]
     picture = np.stack([127 + 90 * np.sin(x / 9 + k) * np.cos(y / (7 + k)) for k in range(3)], axis=2).astype(np.uint8)
-    matrix = np.array([[1.5, 0.7, 20.0], [-0.7, 1.5, 30.0]])
+    matrix = np.array([[1.5, 0.7, shift[0]], [-0.7, 1.5, shift[1]]])
     inverse = np.linalg.inv(matrix[:, :2])
     rows, columns = np.mgrid[:64, :64]
     places = inverse @ (np.stack([columns.ravel(), rows.ravel()]) - matrix[:, 2:])
     expected = [
-        ndimage.map_coordinates(picture[..., k].astype(float), places[::-1], order=1, mode="grid-constant")
-        for k in range(3)
+        ndimage.map_coordinates(picture[..., k].astype(float), places[::-1], order=1, mode=mode) for k in range(3)
     ]
-    found = crops.warped(picture, matrix, 64)
+    found = crops.warped(picture, matrix, 64, border)
     assert found.shape == (64, 64, 3)
     assert found.dtype == np.uint8
     # OpenCV knows places to 1/32 of a pixel.
     assert np.abs(found - np.stack(expected, 1).reshape(64, 64, 3)).max() < 4
-    assert (found == 0).all(axis=2).any(), "beyond the picture it is black"
+    beyond = (places < 0).any() or (places >= np.array([[120], [90]])).any()
+    assert (found == 0).all(axis=2).any() == (beyond and border == cv2.BORDER_CONSTANT)
 
 
 @pytest.mark.parametrize("quarters", range(4))
@@ -358,18 +367,22 @@ def test_warping_down_averages_whichever_way_it_turns(quarters: int) -> None:
 
 @settings(deadline=None)
 @given(
-    st.floats(-math.pi, math.pi), st.floats(0.08, 3), st.booleans(), st.tuples(st.floats(-50, 50), st.floats(-50, 50))
+    st.floats(-math.pi, math.pi),
+    st.floats(0.08, 3),
+    st.booleans(),
+    st.tuples(st.floats(-50, 50), st.floats(-50, 50)),
+    st.sampled_from([cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE]),
 )
 def test_warping_takes_any_similarity_and_grey_pictures(
-    angle: float, scale: float, mirrored: bool, shift: tuple[float, float]
+    angle: float, scale: float, mirrored: bool, shift: tuple[float, float], border: int
 ) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (40, 70, 3), np.uint8)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     matrix = np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]]]) * (1, -1 if mirrored else 1, 1)
-    found = crops.warped(picture, matrix, 24)
+    found = crops.warped(picture, matrix, 24, border)
     assert found.shape == (24, 24, 3)
     for k in range(3):
-        assert np.abs(crops.warped(picture[..., k], matrix, 24).astype(int) - found[..., k]).max() <= 1
+        assert np.abs(crops.warped(picture[..., k], matrix, 24, border).astype(int) - found[..., k]).max() <= 1
 
 
 def test_the_similarity_is_the_least_squares_one() -> None:
