@@ -170,61 +170,68 @@ class _Stage(Generic[T, U]):
         self._results: dict[int, tuple[U | None, BaseException | None]] = {}
         self._come = self._gone = 0
         self._finished = self._stopped = False
-        self._changed = threading.Condition()
+        # Nobody is woken who has nothing to do: each time that costs a change of threads, and the interpreter.
+        self._lock = threading.Lock()
+        self._for_room, self._for_work, self._for_result = (threading.Condition(self._lock) for _ in range(3))
 
     def put(self, item: T) -> None:
         """Wait for room; raises _Stopped."""
-        with self._changed:
-            self._wait(lambda: self._come - self._gone < self._room)
+        with self._lock:
+            self._wait(self._for_room, lambda: self._come - self._gone < self._room)
             self._todo.append((self._come, item))
             self._come += 1
-            self._changed.notify_all()
+            self._for_work.notify()
 
     def finish(self, error: BaseException | None) -> None:
         """Nothing more will come; an error is raised behind the results of what did."""
-        with self._changed:
+        with self._lock:
             if error is not None:
                 self._results[self._come] = None, error
                 self._come += 1
             self._finished = True
-            self._changed.notify_all()
+            self._for_work.notify_all()
+            self._for_result.notify_all()
 
     def get(self) -> tuple[int, T]:
         """The next item for a worker, with its number; raises _Finished and _Stopped."""
-        with self._changed:
-            self._wait(lambda: self._todo or self._finished)
+        with self._lock:
+            self._wait(self._for_work, lambda: self._todo or self._finished)
             if not self._todo:
                 raise _Finished
             return self._todo.popleft()
 
     def done(self, number: int, result: U | None, error: BaseException | None) -> None:
         """The result of an item, or why there is none."""
-        with self._changed:
+        with self._lock:
             self._results[number] = result, error
-            self._changed.notify_all()
+            if number == self._gone:
+                self._for_result.notify()
 
     def take(self) -> U:
         """The next result in order; raises the error of that item, _Finished and _Stopped."""
-        with self._changed:
-            self._wait(lambda: self._gone in self._results or (self._finished and self._gone == self._come))
+        with self._lock:
+            self._wait(
+                self._for_result, lambda: self._gone in self._results or (self._finished and self._gone == self._come)
+            )
             if self._gone not in self._results:
                 raise _Finished
             result, error = self._results.pop(self._gone)
             self._gone += 1
-            self._changed.notify_all()
+            self._for_room.notify()
         if error is not None:
             raise error
         return result  # type: ignore[return-value]  # None only beside an error, or where a worker gave it
 
     def stop(self) -> None:
         """Raise _Stopped wherever anybody waits, or will."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             self._todo.clear()
             self._results.clear()
-            self._changed.notify_all()
+            for waiting in (self._for_room, self._for_work, self._for_result):
+                waiting.notify_all()
 
-    def _wait(self, ready: Callable[[], object]) -> None:
-        self._changed.wait_for(lambda: self._stopped or ready())
+    def _wait(self, condition: threading.Condition, ready: Callable[[], object]) -> None:
+        condition.wait_for(lambda: self._stopped or ready())
         if self._stopped:
             raise _Stopped
