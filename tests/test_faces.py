@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from hsemotion_cli import crops, faces, mesh
+from hsemotion_cli import crops, faces, fast, mesh
 from hsemotion_cli.cli import app
 from hsemotion_cli.crops import FIVE_POINTS
 from hsemotion_cli.domain import Frame
@@ -101,6 +101,39 @@ def test_letters_and_clouds_are_no_small_faces(shared_videos: list[Path], monkey
         assert len(frames) > 10 and not any(each.find(frame) for frame in frames for each in (finder, fast))
         monkeypatch.setattr(faces, "_SURE", 0.0)
         assert sum(bool(fast.find(frame)) for frame in frames) > 3
+
+
+def test_the_fast_detector_takes_no_clouds_for_small_faces(
+    shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clip,) = (path for path in shared_videos if path.stem == "no_face")
+    frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=3.4))]
+
+    def small(threshold: float = 0.5) -> int:
+        with FastFinder(threshold=threshold) as finder:
+            looked = [(frame, candidate) for frame in frames for candidate in finder.candidates(frame)]
+            return sum(c.share < faces.LARGE and finder.look(frame, c) is not None for frame, c in looked)
+
+    assert small() == 0
+    assert small(0.4) > 2, "they were asked for"
+    monkeypatch.setattr(fast, "_TWICE", 0.0)
+    assert small() > 2
+
+
+def test_the_fast_detector_finds_small_faces_as_the_landmarks_do(samples: Path, finder: FaceFinder) -> None:
+    stills = [read_picture(path) for path in sorted((samples / "stills").iterdir())]
+    assert len(stills) == 2
+    found = []
+    with FastFinder() as quick:
+        for still in stills:
+            for width in (300, 400, 500):
+                small = cv2.resize(
+                    still, (width, width * still.shape[0] // still.shape[1]), interpolation=cv2.INTER_AREA
+                )
+                picture = np.full((720, 1280, 3), 110, np.uint8)
+                picture[40 : 40 + len(small), 500 : 500 + width] = small
+                found.append((len(quick.find(picture)), len(finder.find(picture))))
+    assert found == [(0, 0)] * 2 + [(1, 1)] * 4  # two are too small for one look at the whole
 
 
 def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(finder: FaceFinder, astronaut: np.ndarray) -> None:
