@@ -10,8 +10,8 @@ from .faces import LARGE, FaceFinder, framed, margin, overlap, surroundings, who
 from .mesh import Candidate
 
 _TWICE = 0.6
-"""Mean score of two looks from which a small face counts, which has no landmarks to prove that it is one: clouds and
-letters come to 0.57."""
+"""Mean score of two looks from which a small face counts, which has no landmarks to prove that it is one: clouds
+and letters of the tests' clips come to 0.57."""
 
 
 class FastFinder(FaceFinder):
