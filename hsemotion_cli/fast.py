@@ -11,7 +11,7 @@ from .mesh import Candidate
 
 _TWICE = 0.6
 """Mean score of two looks from which a small face counts, which has no landmarks to prove that it is one: clouds
-and letters of the tests' clips come to 0.57."""
+and letters of the tests' clips stay below."""
 
 
 class FastFinder(FaceFinder):
@@ -37,7 +37,8 @@ class FastFinder(FaceFinder):
         else:
             again = closer(self, image, candidate)
             # Who asks for less than half is given what comes as near to it.
-            if again is None or (candidate.score + again.score) / 2 < min(_TWICE, self.threshold + _TWICE - 0.5):
+            least = _TWICE - max(0.5 - self.threshold, 0)
+            if again is None or (candidate.score + again.score) / 2 < least:
                 return None
             best = again
         return Face(self.map.box(best.marks), candidate.score, self.map.points(best.marks))

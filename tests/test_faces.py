@@ -14,6 +14,7 @@ import clips
 import cv2
 import numpy as np
 import pytest
+from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -31,7 +32,11 @@ from hsemotion_cli.pictures import read_picture
 from hsemotion_cli.source import Sampling
 from hsemotion_cli.video import open_source
 
-SHARED = Path(__file__).parent.parent.parent / "shared"
+
+def pictures(videos: list[Path], name: str, start: float, end: float | None = None) -> list[np.ndarray]:
+    """The frames of a part, in seconds, of the clip whose name begins so."""
+    (clip,) = (path for path in videos if path.stem.startswith(name))
+    return [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=start, end=end))]
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +88,7 @@ def test_a_face_that_fills_the_picture_is_found_where_it_is(kind: type[FaceFinde
 def test_what_shows_only_with_surroundings_must_be_large(
     shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (clip,) = (path for path in shared_videos if path.stem.startswith("face_then_no_face"))
-    frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=5.9, end=6.3))]
+    frames = pictures(shared_videos, "face_then_no_face", 5.9, 6.3)
     monkeypatch.setattr(faces, "_SURE", 2.0)  # tiles are not what this is about
     with FastFinder() as finder:
         frames = [frame for frame in frames if not finder._seen(frame, finder.candidates(frame))]
@@ -94,8 +98,7 @@ def test_what_shows_only_with_surroundings_must_be_large(
 
 
 def test_letters_and_clouds_are_no_small_faces(shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    (clip,) = (path for path in shared_videos if path.stem.startswith("face_then_no_face"))
-    frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=5.6, end=6.4))]
+    frames = pictures(shared_videos, "face_then_no_face", 5.6, 6.4)
     with FaceFinder() as finder, FastFinder() as fast:
         frames = [frame for frame in frames if not fast._seen(frame, fast.candidates(frame))]
         assert len(frames) > 10 and not any(each.find(frame) for frame in frames for each in (finder, fast))
@@ -106,8 +109,7 @@ def test_letters_and_clouds_are_no_small_faces(shared_videos: list[Path], monkey
 def test_the_fast_detector_takes_no_clouds_for_small_faces(
     shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (clip,) = (path for path in shared_videos if path.stem == "no_face")
-    frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=3.4))]
+    frames = pictures(shared_videos, "no_face", 3.4)
 
     def small(threshold: float = 0.5) -> int:
         with FastFinder(threshold=threshold) as finder:
@@ -181,8 +183,7 @@ def test_a_large_face_without_landmarks_counts_if_its_mirror_image_shows_it(
 def test_the_edge_of_a_picture_is_nobody(
     finder: FaceFinder, shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (clip,) = (path for path in shared_videos if path.stem == "no_face")
-    frames = [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=3.4, end=3.8))]
+    frames = pictures(shared_videos, "no_face", 3.4, 3.8)
     assert not any(finder.find(frame) for frame in frames)
     monkeypatch.setattr(faces, "_INSIDE", 0.0)
     assert any(finder.find(frame) for frame in frames)  # clouds, and the edge above them repeated
