@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__, memory
-from .batch.records import printable
+from . import __version__
 from .errors import HsemotionError, OutputError
+from .runtime import malloc
+from .runtime.terminal import say
 
 EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 some inputs or results failed, 4 no usable input,
 5 a model is missing, 6 coverage below --min-coverage, 130 interrupted."""
@@ -59,11 +60,6 @@ def boundary(command: Callable[..., int | None]) -> Callable[..., None]:
         raise typer.Exit(code)
 
     return run
-
-
-def say(sentence: str) -> None:
-    """One line on stderr, whatever a file's name or content may have put into it."""
-    print(f"hsemotion: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 def _version(wanted: bool) -> None:
@@ -245,7 +241,7 @@ def annotate(
 
     hsemotion annotate cropped_aligned/video45_1 --crops
     """
-    memory.settle()
+    malloc.settle()
     from .commands.annotate import run
 
     return run(
@@ -355,7 +351,7 @@ def batch(
 
     hsemotion batch study/ -o results --engine ray --address head:6379
     """
-    memory.settle()
+    malloc.settle()
     from .commands.batch import run
 
     return run(
@@ -406,7 +402,7 @@ def render(
     quiet: Quiet = False,
 ) -> None:
     """Draw a table over its video: H.264, original sound, original timing. No model is run."""
-    memory.settle()
+    malloc.settle()
     from .commands.render import run
 
     run(video, table, out, image_fps=image_fps, quiet=quiet)
@@ -442,7 +438,7 @@ def extract(
     quiet: Quiet = False,
 ) -> int:
     """Write the embeddings of every face: NAME.features.parquet, one row per frame per face."""
-    memory.settle()
+    malloc.settle()
     from .commands.extract import run
 
     return run(
@@ -492,7 +488,7 @@ def bench(
 
     hsemotion bench --people 4 --model enet_b0_8_va_mtl=enet_b0_8_va_mtl.onnx --peer
     """
-    memory.settle()
+    malloc.settle()
     from .commands.bench import run
 
     run(

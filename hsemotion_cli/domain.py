@@ -46,7 +46,7 @@ class Face:
         points: (5, 2) pixels of the displayed picture, by which crops are aligned: the eye that is left in the picture,
             the other eye, the tip of the nose, the mouth's corners likewise; or None.
         landmarks: (478, 2) pixels of the displayed picture in MediaPipe's order, or None.
-        blendshapes: (52,) in [0, 1] in the order of ``faces.BLENDSHAPES``, or None.
+        blendshapes: (52,) in [0, 1] in the order of ``tasks.BLENDSHAPES``, or None.
         crops: crop recipe -> the face cut out by it, uint8 RGB.
         track: id of the person, the same through a clip; None before ``tracks``.
     """

@@ -23,15 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hsemotion_cli import machine
-from hsemotion_cli.annotate import Settings
-from hsemotion_cli.batch.annotating import OPENER, Order
-from hsemotion_cli.batch.local import LocalEngine
-from hsemotion_cli.batch.records import Task
+from hsemotion_cli.batch.job import OPENER, Order
+from hsemotion_cli.batch.local_engine import LocalEngine
+from hsemotion_cli.batch.messages import Task
 from hsemotion_cli.batch.worker import Setup
-from hsemotion_cli.predict import Running
-from hsemotion_cli.recipe import Recipe
-from hsemotion_cli.source import Sampling
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.models.predict import Running
+from hsemotion_cli.pipeline import Settings
+from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.runtime import resources
 
 SAMPLES = Path(__file__).parent.parent / "sample_videos"
 
@@ -76,7 +76,7 @@ def main() -> None:
             rounds.append(found)
             for way in ways:
                 tell(way, found[way])
-    print(f"{len(tasks)} videos, {machine.cores()} cores, {options.rounds} rounds")
+    print(f"{len(tasks)} videos, {resources.cores()} cores, {options.rounds} rounds")
     compare("2 workers against 1, frames/s", [r["1 worker"].work / r["2 workers"].work for r in rounds], "x")
     more = [r["2 workers"].processor / r["1 worker"].processor for r in rounds]
     compare("2 workers against 1, processor seconds", more, "x")
@@ -96,7 +96,7 @@ def local(workers: int) -> Callable[[Setup, Path], Any]:
 def on_ray() -> Callable[[Setup, Path], Any]:
     """An engine on a cluster of its own. Ray gives way to other programs unless told otherwise; local ones do not."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (its name is so)
-    from hsemotion_cli.batch.cluster import RayEngine
+    from hsemotion_cli.batch.ray_engine import RayEngine
 
     return lambda setup, out: RayEngine(setup, out, address="local", workers=2)
 

@@ -30,8 +30,8 @@ import onnxruntime
 import published
 from onnx import helper, numpy_helper
 
-from hsemotion_cli.networks import architectures, engines, lean, onnx_graphs
-from hsemotion_cli.registry import card
+from hsemotion_cli.models import architectures, engines, onnx_graphs, reparameterise
+from hsemotion_cli.models.registry import card
 
 MODELS = ("mt-mobilefacenet", "mbf_va_mtl", "ddamfn_affectnet8", "enet_b0_8_va_mtl")
 
@@ -133,7 +133,7 @@ def leaner(*kinds: str) -> Iterator[None]:
     others = {"MixedDepthwise", "CoordinateAttention", "DirectionAttention"} - set(kinds)
     with contextlib.ExitStack() as stack:
         for kind in others:
-            stack.enter_context(mock.patch.object(lean, kind, type("Nothing", (), {})))
+            stack.enter_context(mock.patch.object(reparameterise, kind, type("Nothing", (), {})))
         yield
 
 

@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from hsemotion_cli.pictures import read_picture
+from hsemotion_cli.media.images import read_picture
 
 STILL = Path(__file__).parent.parent / "sample_videos" / "stills" / "astronaut.png"
 RATE = 25

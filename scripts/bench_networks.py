@@ -34,15 +34,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsemotion_cli.errors import HsemotionError
-from hsemotion_cli.networks import architectures, engines, lean, onnx_graphs, trained, vino
-from hsemotion_cli.networks.cards import NETWORKS
-from hsemotion_cli.networks.device_faces import DeviceFaces
-from hsemotion_cli.registry import SHIPPED, ModelCard, card
+from hsemotion_cli.models import architectures, engines, model_file, onnx_graphs, openvino, reparameterise
+from hsemotion_cli.models.cards import NETWORKS
+from hsemotion_cli.models.gpu_preprocess import DeviceFaces
+from hsemotion_cli.models.registry import SHIPPED, ModelCard, card
 
 
 def network(model: ModelCard) -> architectures.Network:
     """With its own weights where it is part of the program, else with random ones."""
-    return trained.load(model, model.path) if model.path else published.network(model)
+    return model_file.load(model, model.path) if model.path else published.network(model)
 
 
 LEAST = 0.05
@@ -71,7 +71,7 @@ def plain_session(net: architectures.Network, size: int, threads: int, folder: P
     """ONNX Runtime with a network's own layers and no help from us."""
     import onnxruntime
 
-    with mock.patch.object(lean, "lean", lambda network: network):
+    with mock.patch.object(reparameterise, "lean", lambda network: network):
         onnx_graphs.export(net, size, folder / "plain.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
@@ -101,10 +101,10 @@ def on_the_cpu(model: ModelCard, threads: int, rounds: int, folder: Path) -> Non
     }
     for name, precision in (("openvino", "fp32"), ("ov bf16", "bf16")):
         try:
-            vino.check(precision)
+            openvino.check(precision)
         except HsemotionError:
             continue
-        engine = vino.OpenVinoEngine(graph, engines.SCORES_AND_EMBEDDINGS, spec.size, precision, threads)
+        engine = openvino.OpenVinoEngine(graph, engines.SCORES_AND_EMBEDDINGS, spec.size, precision, threads)
         runners[name] = lambda engine=engine: engine(image)
     times = race(runners, rounds)
     count = sum(parameter.numel() for parameter in net.parameters())
@@ -121,7 +121,7 @@ def heading(threads: int) -> None:
     names = ["eager", "torch", "plain", "onnx"]
     for name, precision in (("openvino", "fp32"), ("ov bf16", "bf16")):
         try:
-            vino.check(precision)
+            openvino.check(precision)
             names.append(name)
         except HsemotionError as error:
             print(f"without {name}: {error}")
@@ -171,7 +171,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = engines.resolve_device(options.device, "torch")
     one_of_each = {entry.network.architectures[0]: entry.name for entry in reversed(NETWORKS)}
-    models = options.models or [*(name.removesuffix(trained.SUFFIX) for name in SHIPPED), *one_of_each.values()]
+    models = options.models or [*(name.removesuffix(model_file.SUFFIX) for name in SHIPPED), *one_of_each.values()]
     if device == "cpu" and options.batch is None:
         heading(options.threads)
         with tempfile.TemporaryDirectory() as folder:

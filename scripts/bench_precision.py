@@ -29,13 +29,13 @@ import onnxruntime
 from onnxruntime import quantization
 
 from hsemotion_cli.errors import HsemotionError
-from hsemotion_cli.faces import FaceFinder, sight
-from hsemotion_cli.networks import engines, onnx_graphs, vino
-from hsemotion_cli.networks.cards import NetworkSpec
-from hsemotion_cli.networks.model import interpreted, prepared
-from hsemotion_cli.registry import ModelCard, card
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.video import open_source
+from hsemotion_cli.faces.detector import FaceFinder, sight
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import open_source
+from hsemotion_cli.models import engines, onnx_graphs, openvino
+from hsemotion_cli.models.cards import NetworkSpec
+from hsemotion_cli.models.network_model import interpreted, prepared
+from hsemotion_cli.models.registry import ModelCard, card
 
 Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -113,11 +113,11 @@ def main() -> None:
         runners: dict[str, Engine] = {
             "ONNX Runtime fp32": reference,
             "ONNX Runtime int8": engines.OnnxEngine(quantised(graph, known, folder), outputs, threads),
-            "OpenVINO fp32": vino.OpenVinoEngine(graph, outputs, spec.size, "fp32", threads),
+            "OpenVINO fp32": openvino.OpenVinoEngine(graph, outputs, spec.size, "fp32", threads),
         }
     try:
-        vino.check("bf16")
-        runners["OpenVINO bf16"] = vino.OpenVinoEngine(graph, outputs, spec.size, "bf16", threads)
+        openvino.check("bf16")
+        runners["OpenVINO bf16"] = openvino.OpenVinoEngine(graph, outputs, spec.size, "bf16", threads)
     except HsemotionError as error:
         print(error)
     image = new[:1]

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from hsemotion_cli.abaw import predictions, tuning
-from hsemotion_cli.abaw.grid import Grid
-from hsemotion_cli.formats import archive
-from hsemotion_cli.recipe import Recipe
+from hsemotion_cli.abaw import grid_search, predictions
+from hsemotion_cli.abaw.search_space import Grid
+from hsemotion_cli.evaluation.ground_truth import Annotations
+from hsemotion_cli.formats import raw_scores
+from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
 from hsemotion_cli.timeline import Timeline
-from hsemotion_cli.truth import Annotations
 
 MODELS = ("enet_b0_8_va_mtl", "ddamfnet_8_mtl")
 RATE = 30.0
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=100_000, help="of all videos together")
     parser.add_argument("--videos", type=int, default=10)
-    parser.add_argument("--tracks", nargs="+", default=list(tuning.TRACKS), choices=tuning.TRACKS)
+    parser.add_argument("--tracks", nargs="+", default=list(grid_search.TRACKS), choices=grid_search.TRACKS)
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -48,10 +48,10 @@ def main() -> None:
 def bench(tables: dict[str, Path], truth: dict[str, Annotations], track: str, threads: int | None) -> None:
     """Tune for one track and print a line."""
     began, worked = time.perf_counter(), time.process_time()
-    data = tuning.gather(tables, truth, track)
+    data = grid_search.gather(tables, truth, track)
     read = time.perf_counter() - began
     grid = Grid()
-    tuned = tuning.tune(data, grid, threads=threads)
+    tuned = grid_search.tune(data, grid, threads=threads)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     settings = len(grid.filters) * len(grid.weights) * len(data.tasks)
     frames = sum(data.frames(task)[0] for task in data.tasks)
@@ -89,7 +89,7 @@ def make(folder: Path, name: str, options: argparse.Namespace, seed: int) -> Ann
         box, scores,
     )  # fmt: skip
     with (folder / f"{name}.raw.npz").open("wb") as file:
-        archive.write(timeline, file)
+        raw_scores.write(timeline, file)
     told = {"source": {"kind": "video", "width": 100}, "recipe": Recipe.of(*MODELS).to_json()}
     (folder / f"{name}.json").write_text(json.dumps(told))
     return Annotations(

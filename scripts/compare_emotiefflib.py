@@ -36,9 +36,9 @@ def compare(model: str, pictures: Images, home: Path) -> list[dict[str, Any]]:
     """One row for each pair of engines."""
     import published
 
-    from hsemotion_cli.networks.model import NetworkModel
-    from hsemotion_cli.networks.model import softmax as probabilities
-    from hsemotion_cli.registry import card
+    from hsemotion_cli.models.network_model import NetworkModel
+    from hsemotion_cli.models.network_model import softmax as probabilities
+    from hsemotion_cli.models.registry import card
 
     cached = home / ".emotiefflib"
     cached.mkdir(exist_ok=True)
@@ -76,7 +76,7 @@ def save_theirs(model: str, path: Path) -> None:
     import published
     import torch
 
-    from hsemotion_cli.registry import card
+    from hsemotion_cli.models.registry import card
 
     net = published.network(card(model))
     if not model.startswith("mbf"):
@@ -99,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HOME"] = os.environ["USERPROFILE"] = folder  # where emotiefflib looks for its downloads
         os.environ["HSEMOTION_HOME"] = str(Path(folder) / "ours")
-        from hsemotion_cli.networks.architectures import import_timm
+        from hsemotion_cli.models.architectures import import_timm
 
         import_timm()  # before emotiefflib imports torchvision
         import published

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from hsemotion_cli.domain import Face, Image
-from hsemotion_cli.faces import FaceFinder, overlap
-from hsemotion_cli.pictures import read_picture
+from hsemotion_cli.faces.detector import FaceFinder, overlap
+from hsemotion_cli.media.images import read_picture
 
 EDGES = ((-0.1, 0.0, 0.1), (0.0, 0.1, 0.2, 0.3), (-0.1, 0.0, 0.1), (-0.1, 0.0, 0.1))
 """Left, top, right and bottom of a close crop, from those of the face, in its width or height: some of the face may be

@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 
 from hsemotion_cli.domain import Image
-from hsemotion_cli.faces import FaceFinder
-from hsemotion_cli.fast import FastFinder, closer
-from hsemotion_cli.marks import Map
-from hsemotion_cli.mesh import Candidate
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.video import VIDEO_SUFFIXES, open_source
+from hsemotion_cli.faces.blazeface_detector import FastFinder, closer
+from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.faces.keypoints import Map
+from hsemotion_cli.faces.mediapipe_onnx import Candidate
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import VIDEO_SUFFIXES, open_source
 
 SHARES = (0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)
 FRAMES = 12  # of each video, one a second or so

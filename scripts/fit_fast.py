@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from hsemotion_cli.domain import Image
-from hsemotion_cli.faces import FaceFinder, overlap
-from hsemotion_cli.fast import closer
-from hsemotion_cli.marks import FILE, Map, frame
-from hsemotion_cli.video import VIDEO_SUFFIXES, open_source
+from hsemotion_cli.faces.blazeface_detector import closer
+from hsemotion_cli.faces.detector import FaceFinder, overlap
+from hsemotion_cli.faces.keypoints import FILE, Map, frame
+from hsemotion_cli.media.video import VIDEO_SUFFIXES, open_source
 
 TARGET = Path(__file__).resolve().parent.parent / "hsemotion_cli" / "assets" / FILE
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]

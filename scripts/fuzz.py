@@ -53,22 +53,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hsemotion_cli import heads, registry
 from hsemotion_cli.abaw import lists, predictions, validation
 from hsemotion_cli.abaw.challenges import TRACKS
-from hsemotion_cli.annotate import Annotator, Settings
-from hsemotion_cli.audio import AudioFile
-from hsemotion_cli.batch import finding, places
+from hsemotion_cli.batch import discovery, output_paths
 from hsemotion_cli.commands import smooth
 from hsemotion_cli.errors import HsemotionError
+from hsemotion_cli.evaluation.ground_truth import read_compound, read_intensities, read_mtl, read_track
 from hsemotion_cli.formats import features, sidecar, table
-from hsemotion_cli.networks import checkpoints, engines, trained
-from hsemotion_cli.recipe import Recipe
-from hsemotion_cli.render import render
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.training import plan, samples
-from hsemotion_cli.truth import read_compound, read_intensities, read_mtl, read_track
-from hsemotion_cli.video import VideoFile, open_source
+from hsemotion_cli.media.audio import AudioFile
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import VideoFile, open_source
+from hsemotion_cli.models import checkpoints, engines, heads, model_file, registry
+from hsemotion_cli.overlay.video import render
+from hsemotion_cli.pipeline import Annotator, Settings
+from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.training import config, dataset
 
 MEMORY = 3 << 30
 """Bytes that a case may ask for beyond what the process has before it begins."""
@@ -201,7 +200,7 @@ def _draw_weights(folder: Path) -> None:
     (folder / "head.md").unlink()
     for suffix in ("safetensors", "graph"):
         shutil.copy(registry.ASSETS / f"mt-mobilefacenet.{suffix}", folder / f"network.{suffix}")
-    (folder / "network.onnx").write_bytes(trained.graph(folder / "network.safetensors") or b"")
+    (folder / "network.onnx").write_bytes(model_file.graph(folder / "network.safetensors") or b"")
     np.savez(folder / "packed.npz", images=np.zeros((2, 4, 4), np.uint8), votes=np.zeros((2, 8)))
     keys = {"frame": pa.array([0, 1]), "time": pa.array([0.0, 0.1]), "face_id": pa.array([0, 0])}
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float32)), 4)
@@ -597,7 +596,7 @@ def recipe(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
 def training_plan(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
     path = folder / "plan.toml"
     path.write_bytes(garble(corpus.texts["plan.toml"], chance))
-    return lambda: _called(lambda: plan.read(path))
+    return lambda: _called(lambda: config.read(path))
 
 
 def inputs(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
@@ -617,14 +616,14 @@ def inputs(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
     path.write_bytes(garble(corpus.texts["inputs.txt"], chance) + "\n".join(chance.choices(tricks, k=5)).encode())
 
     def run() -> str:
-        named = finding.read_list(path.read_bytes())
+        named = discovery.read_list(path.read_bytes())
         # Whatever else is on this machine is not searched.
         path.write_text(
             "\0".join(line for line in named if not os.path.isdir(line.partition("\0")[0])), errors="surrogateescape"
         )
-        found = finding.find([], [path], finding.Search(folder / "out"))
+        found = discovery.find([], [path], discovery.Search(folder / "out"))
         for line in named:
-            place = Path("/out", *places.safe(line))
+            place = Path("/out", *output_paths.safe(line))
             assert os.path.normpath(place).startswith("/out"), line
         assert all(not task.place.startswith("/") and ".." not in task.place.split("/") for task in found.tasks)
         return "fine"
@@ -640,13 +639,13 @@ def weights(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
         engines.start(card, backend="onnx", device="cpu", offline=True, path=path, threads=1)
 
     def own(path: Path) -> None:
-        trained.read_card(path)
-        trained.verify(path)
+        model_file.read_card(path)
+        model_file.verify(path)
         checkpoints.read(path)
 
     def told(path: Path) -> None:
         path.with_suffix(".safetensors").write_bytes(corpus.weights["network.safetensors"])
-        trained.graph(path.with_suffix(".safetensors"))
+        model_file.graph(path.with_suffix(".safetensors"))
 
     readers: dict[str, Callable[[Path], object]] = {
         "head.safetensors": heads.read,
@@ -656,7 +655,7 @@ def weights(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
         "zip.pt": checkpoints.read,
         "stream.pt": checkpoints.read,
         "clip.features.parquet": features.read,
-        "packed.npz": lambda path: samples.arrays(path, ("images", "votes"), "FER+"),
+        "packed.npz": lambda path: dataset.arrays(path, ("images", "votes"), "FER+"),
     }
     name = chance.choice([name for name in readers if name in corpus.weights])
     path = folder / name

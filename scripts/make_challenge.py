@@ -19,15 +19,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hsemotion_cli import registry
 from hsemotion_cli.abaw.challenges import TRACKS
-from hsemotion_cli.crops import aligned
 from hsemotion_cli.domain import Face, Image
-from hsemotion_cli.faces import FaceFinder
-from hsemotion_cli.geometry import GeometryModel
+from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS
+from hsemotion_cli.faces.crops import aligned
+from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.media.video import VideoFile
+from hsemotion_cli.models import registry
+from hsemotion_cli.models.blendshapes import GeometryModel
 from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
-from hsemotion_cli.truth import AFFWILD2_EXPRESSIONS
-from hsemotion_cli.video import VideoFile
 
 SAMPLES = Path(__file__).parent.parent / "sample_videos"
 FRAMES = 40

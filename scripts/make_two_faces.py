@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from hsemotion_cli.pictures import read_picture
+from hsemotion_cli.media.images import read_picture
 
 SAMPLES = Path(__file__).parent.parent / "sample_videos"
 WIDTH, HEIGHT, RATE, SECONDS = 640, 360, 25, 6

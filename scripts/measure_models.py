@@ -29,17 +29,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsemotion_cli import metrics, registry
-from hsemotion_cli.geometry import GeometryModel
-from hsemotion_cli.networks import trained
-from hsemotion_cli.networks.model import interpreted
-from hsemotion_cli.refine import mixed
+from hsemotion_cli.evaluation import metrics
+from hsemotion_cli.evaluation.calibration import choose_weight
+from hsemotion_cli.models import model_file, registry
+from hsemotion_cli.models.blendshapes import GeometryModel
+from hsemotion_cli.models.network_model import interpreted
+from hsemotion_cli.postprocess.refine import mixed
 from hsemotion_cli.tasks import BASIC_EXPRESSIONS
-from hsemotion_cli.training import finetune
+from hsemotion_cli.training import trainer
+from hsemotion_cli.training.augment import Viewer
 from hsemotion_cli.training.calibrate import class_shares
-from hsemotion_cli.training.samples import Samples, read
-from hsemotion_cli.training.views import Viewer
-from hsemotion_cli.tuning import choose_weight
+from hsemotion_cli.training.dataset import Samples, read
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "models" / "embedded.json"
@@ -120,7 +120,7 @@ def network(card: registry.ModelCard, samples: Samples, rows: NDArray[np.int64])
     spec = card.network
     assert spec is not None and card.path is not None
     viewer = Viewer(spec.size, spec.mean, spec.std, luminance=False)
-    raw = finetune.infer(trained.load(card, card.path), viewer, samples, rows)
+    raw = trainer.infer(model_file.load(card, card.path), viewer, samples, rows)
     found = {}
     for task, values in interpreted(raw, spec).items():
         if task != "action_units":
@@ -135,7 +135,7 @@ def across(path: Path, geometry_said: Tasks, samples: Samples) -> dict[str, Any]
     The weight is chosen on the training and calibration parts of that source, which are new to both models.
     """
     card = registry.add(path)
-    known = drawn_from(trained.read_card(path)[1]["plan"])
+    known = drawn_from(model_file.read_card(path)[1]["plan"])
     found: dict[str, Any] = {"trained_on": sorted(known), "checked_on": {}, "evened": {}}
     for source in sorted(set(np.unique(samples.source)) - known):
         said = network(card, samples, np.flatnonzero(samples.source == source))
@@ -157,7 +157,7 @@ def evened(
 ) -> dict[str, Any]:
     """Source -> accuracy and mean recall on some of its pictures, for each of ``EVENED`` instead of the plan's."""
     assert card.path is not None
-    plan = trained.read_card(card.path)[1]["plan"]
+    plan = model_file.read_card(card.path)[1]["plan"]
     rare = -np.log(class_shares(samples, samples.rows("train", drawn_from(plan))))
     found = {}
     for source in np.unique(samples.source[there]):

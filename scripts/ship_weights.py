@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hsemotion_cli.networks import trained
-from hsemotion_cli.registry import ASSETS
+from hsemotion_cli.models import model_file
+from hsemotion_cli.models.registry import ASSETS
 
 CARDS = Path(__file__).resolve().parent.parent / "docs" / "models"
 
@@ -21,17 +21,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     file: Path = parser.parse_args().file
-    trained.verify(file)
+    model_file.verify(file)
     target = ASSETS / file.name
-    told = trained.tell_graph(file)
+    told = model_file.tell_graph(file)
     target.write_bytes(file.read_bytes())
-    trained.told_graph_path(target).write_bytes(told)
+    model_file.told_graph_path(target).write_bytes(told)
     page = file.with_suffix(".md").read_text(encoding="utf-8")
     for picture in sorted(file.parent.glob("*.png")):
         page = page.replace(f"](<{picture.name}>)", f"](<{file.stem}-{picture.name}>)")
         (CARDS / f"{file.stem}-{picture.name}").write_bytes(picture.read_bytes())
     (CARDS / f"{file.stem}.md").write_text(page, encoding="utf-8")
-    sizes = {path.name: path.stat().st_size for path in (target, trained.told_graph_path(target))}
+    sizes = {path.name: path.stat().st_size for path in (target, model_file.told_graph_path(target))}
     print(", ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))
 
 

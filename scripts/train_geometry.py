@@ -32,13 +32,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hsemotion_cli.faces import BLENDSHAPES, FaceFinder
-from hsemotion_cli.geometry import FACS, ORDERS
-from hsemotion_cli.pictures import read_picture
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS
-from hsemotion_cli.training.sources import AFFECT
-from hsemotion_cli.video import VideoFile
+from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import VideoFile
+from hsemotion_cli.models.blendshapes import FACS, ORDERS
+from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, BLENDSHAPES
+from hsemotion_cli.training.dataset_readers import AFFECT
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "hsemotion_cli" / "assets" / "mp_blendshapes.safetensors"

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hsemotion_cli import outputs
-from hsemotion_cli.batch.records import Task
+from hsemotion_cli.batch.messages import Task
 from hsemotion_cli.errors import InputError, ModelUnavailable, OutputError
+from hsemotion_cli.runtime import atomic_files
 
 
 class Job:
@@ -35,7 +35,7 @@ class Job:
             raise ValueError("seven")
         elif kind == "memory":
             raise MemoryError
-        with outputs.whole(self.out / f"{task.place}.txt") as file:
+        with atomic_files.whole(self.out / f"{task.place}.txt") as file:
             file.write(b"half of ")
             file.flush()
             if kind == "hang" or (kind == "slow" and first):

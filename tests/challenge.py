@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hsemotion_cli.truth import Annotations
+from hsemotion_cli.evaluation.ground_truth import Annotations
 
 Painter = Callable[[np.random.Generator, int, np.ndarray, np.ndarray], np.ndarray]
 """(random, expression, valence and arousal, twelve units) -> (112, 112, 3) uint8 RGB."""

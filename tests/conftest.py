@@ -8,7 +8,7 @@ import clips
 import numpy as np
 import pytest
 
-from hsemotion_cli.pictures import read_picture
+from hsemotion_cli.media.images import read_picture
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from hsemotion_cli.training.samples import Samples, pack
+from hsemotion_cli.training.dataset import Samples, pack
 
 
 def make(pictures: Sequence[np.ndarray], classes: int = 8, **columns: object) -> Samples:

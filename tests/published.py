@@ -22,10 +22,10 @@ import torch
 from torch import nn
 
 from hsemotion_cli.domain import Image
-from hsemotion_cli.networks import architectures
-from hsemotion_cli.networks.cards import NetworkSpec
-from hsemotion_cli.networks.model import prepared
-from hsemotion_cli.registry import ModelCard, card
+from hsemotion_cli.models import architectures
+from hsemotion_cli.models.cards import NetworkSpec
+from hsemotion_cli.models.network_model import prepared
+from hsemotion_cli.models.registry import ModelCard, card
 
 
 def faces(count: int, seed: int = 0) -> list[Image]:

@@ -17,15 +17,14 @@ import pytest
 import sealed
 from typer.testing import CliRunner
 
-from hsemotion_cli import schema
-from hsemotion_cli.annotate import Annotator, Settings, Summary
 from hsemotion_cli.cli import app
-from hsemotion_cli.faces import FaceFinder
-from hsemotion_cli.formats import archive
-from hsemotion_cli.recipe import Recipe
-from hsemotion_cli.refine import refine
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.video import VideoFile
+from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.formats import raw_scores, schema
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import VideoFile
+from hsemotion_cli.pipeline import Annotator, Settings, Summary
+from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.postprocess.refine import refine
 
 
 def annotate(path: Path, out: Path, **options: object) -> Summary:
@@ -172,7 +171,7 @@ def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path
 
 def test_the_table_is_the_refined_archive(annotated: Path) -> None:
     content = json.loads((annotated / "smile.json").read_text())
-    affect = refine(archive.read(annotated / "smile.raw.npz"), Recipe.from_json(content["recipe"]))
+    affect = refine(raw_scores.read(annotated / "smile.raw.npz"), Recipe.from_json(content["recipe"]))
     table = pd.read_csv(annotated / "smile.csv")
     assert table["p_happiness"].to_numpy() == pytest.approx(affect.tasks["expression"][:, 4], abs=1e-6)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import importlib.util
 import subprocess
@@ -13,74 +14,34 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 
-# A file imports only from lines above its own.
-LAYERS = (
-    "errors domain tasks interrupts clock memory machine headers",
-    "flow outputs source scenes schema stamps truth metrics compound abaw.challenges",
-    "warp networks.cards networks.pickles networks.architectures",
-    "pictures canvas crops drawing heads networks.checkpoints networks.lean networks.vino networks.shared_bytes",
-    "networks.onnx_graphs networks.device_faces",
-    "video painter mesh networks.conversion",
-    "audio marks networks.trained",
-    "registry",
-    "faces recipe timeline networks.weights",
-    "fast mediapipe_tasks tracks smooth geometry inputs",
-    "between stride",
-    "networks.engines",
-    "networks.model networks.wav2vec",
-    "predict refine hearing",
-    "formats.table formats.archive formats.sidecar formats.features tuning",
-    "abaw.predictions abaw.lists abaw.tally abaw.audio abaw.grid",
-    "abaw.scores abaw.trials",
-    "abaw.submission abaw.validation abaw.emi abaw.tuning",
-    "abaw.answers abaw.surface",
-    "abaw.evaluation",
-    "training.markdown",
-    "training.features training.head_page training.losses training.widen",
-    "training.heads",
-    "training.samples training.start training.report",
-    "abaw.charts",
-    "training.views",
-    "training.plan",
-    "training.measure training.sources",
-    "training.finetune training.calibrate",
-    "training.complete",
-    "render",
-    "annotate",
-    "bench.clip bench.figures",
-    "bench.peer",
-    "bench.runs",
-    "bench.rounds",
-    "batch.records batch.shards",
-    "batch.places batch.order batch.locks batch.journal",
-    "batch.finding batch.resume batch.engine",
-    "batch.annotating batch.worker batch.crew",
-    "batch.process",
-    "batch.local batch.station",
-    "batch.cluster",
+# A folder, or a module at the top level, imports only from lines above its own; also inside functions.
+ORDER = (
+    "errors domain tasks",
+    "timeline runtime",
+    "media",
+    "overlay models reporting",
+    "faces postprocess",
+    "formats",
+    "evaluation",
+    "pipeline",
+    "training",
+    "abaw batch bench",
+    "commands",
     "cli",
-    "commands.console",
-    "commands.annotate commands.extract commands.smooth commands.render commands.train_heads",
-    "commands.batch_view commands.bench",
-    "commands.batch",
-    "commands.train_finetune",
-    "commands.evaluate commands.tune commands.submit",
-    "commands.models commands.schema commands.doctor",
+    "__main__",
 )
-LEVEL = {name: k for k, layer in enumerate(LAYERS) for name in layer.split()}
+LEVEL = {name: k for k, line in enumerate(ORDER) for name in line.split()}
 
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-def own_imports(path: Path, *, lazy: bool) -> set[str]:
-    """Modules of the package that a file imports; with ``lazy`` also those inside functions."""
-    tree = ast.parse(path.read_text())
-    nodes = ast.walk(tree) if lazy else iter(tree.body)
+def own_imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports, also inside functions."""
     here = module_name(path).split(".")
     found: set[str] = set()
-    for node in nodes:
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = here[: len(here) - node.level]
             target = [*base, *(node.module.split(".") if node.module else [])]
@@ -90,14 +51,24 @@ def own_imports(path: Path, *, lazy: bool) -> set[str]:
     return found - {""}
 
 
-def test_every_file_has_its_place_and_imports_only_from_above() -> None:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = module_name(path)
-        if path.name in {"__init__.py", "__main__.py"}:
-            continue
-        assert name in LEVEL, f"{name}: give it a line in LAYERS"
-        for other in own_imports(path, lazy=name != "cli"):
-            assert LEVEL[other] < LEVEL[name], f"{name} imports {other}, which is not above it"
+IMPORTS = {module_name(path): own_imports(path) for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"}
+
+
+@pytest.mark.parametrize("name", IMPORTS)
+def test_a_folder_imports_only_from_folders_below_it(name: str) -> None:
+    home = name.split(".")[0]
+    assert home in LEVEL, f"{home}: give it a line in ORDER"
+    for other in IMPORTS[name]:
+        above = other.split(".")[0]
+        assert above == home or LEVEL[above] < LEVEL[home], f"{name} imports {other}, which is not below it"
+
+
+def test_the_order_names_what_is_there() -> None:
+    assert {name.split(".")[0] for name in IMPORTS} == set(LEVEL)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graphlib.TopologicalSorter(IMPORTS).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["annotate", "--help"]])

@@ -14,11 +14,11 @@ torch = pytest.importorskip("torch", reason="the networks need torch")
 if importlib.util.find_spec("timm") is None:  # importing it here would fail beside a torch for the CPU only
     pytest.skip("the networks need timm", allow_module_level=True)
 
-import published  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import published
+from torch.nn import functional as F
 
-from hsemotion_cli.networks import architectures  # noqa: E402
-from hsemotion_cli.registry import MODELS, card  # noqa: E402
+from hsemotion_cli.models import architectures
+from hsemotion_cli.models.registry import MODELS, card
 
 State = Mapping[str, "torch.Tensor"]
 
@@ -230,7 +230,7 @@ def test_the_score_is_the_network_s_own_output() -> None:
 
 def test_timm_imports_beside_any_torchvision_in_a_fresh_process() -> None:
     code = (
-        "from hsemotion_cli.networks.architectures import import_timm\n"
+        "from hsemotion_cli.models.architectures import import_timm\n"
         "import_timm(); t = import_timm()\n"
         "import torchvision, torch\n"
         "print(t.create_model('tf_efficientnet_b0', num_classes=8).num_features)\n"

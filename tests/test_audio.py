@@ -26,30 +26,33 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch", reason="sound needs torch")
 pytest.importorskip("transformers", reason="sound needs transformers")
 
-import challenge  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
+import challenge
+from safetensors.torch import load_file, save_file
 
-from hsemotion_cli import heads, hearing  # noqa: E402
-from hsemotion_cli.abaw import predictions  # noqa: E402
-from hsemotion_cli.audio import RATE, AudioFile, Clock, nearest  # noqa: E402
-from hsemotion_cli.cli import app  # noqa: E402
-from hsemotion_cli.commands import annotate as annotate_command  # noqa: E402
-from hsemotion_cli.commands import extract as extract_command  # noqa: E402
-from hsemotion_cli.errors import HsemotionError, InputError, ModelUnavailable, UsageError  # noqa: E402
-from hsemotion_cli.formats import archive, features, sidecar  # noqa: E402
-from hsemotion_cli.formats.table import load  # noqa: E402
-from hsemotion_cli.heads import Base, Head, Part  # noqa: E402
-from hsemotion_cli.networks import wav2vec  # noqa: E402
-from hsemotion_cli.networks.architectures import mend_torchvision  # noqa: E402
-from hsemotion_cli.networks.wav2vec import Wav2Vec2  # noqa: E402
-from hsemotion_cli.recipe import Recipe  # noqa: E402
-from hsemotion_cli.tasks import EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS  # noqa: E402
-from hsemotion_cli.training import features as matching  # noqa: E402
-from hsemotion_cli.truth import AFFWILD2_EXPRESSIONS, read_tree  # noqa: E402
+from hsemotion_cli.abaw import predictions
+from hsemotion_cli.cli import app
+from hsemotion_cli.commands import annotate as annotate_command
+from hsemotion_cli.commands import extract as extract_command
+from hsemotion_cli.errors import HsemotionError, InputError, ModelUnavailable, UsageError
+from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, read_tree
+from hsemotion_cli.formats import features, raw_scores, sidecar
+from hsemotion_cli.formats.table import load
+from hsemotion_cli.media.audio import RATE, AudioFile, Clock, nearest
+from hsemotion_cli.models import (
+    audio,
+    heads,
+    wav2vec,
+)
+from hsemotion_cli.models.architectures import mend_torchvision
+from hsemotion_cli.models.heads import Base, Head, Part
+from hsemotion_cli.models.wav2vec import Wav2Vec2
+from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.tasks import EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS
+from hsemotion_cli.training import features as matching
 
 torch.set_num_threads(1)
 mend_torchvision()
-import transformers  # noqa: E402
+import transformers
 
 SIZE = 24
 
@@ -408,8 +411,8 @@ def test_memory_does_not_grow_with_the_recording(weights: Path, tmp_path: Path) 
     """Ten minutes of sound are 38 MB as samples; a pass over them takes no more than one over two minutes."""
     script = (
         "import resource, sys, torch\nfrom pathlib import Path\ntorch.set_num_threads(1)\n"
-        "from hsemotion_cli import memory\nmemory.settle()\n"
-        "from hsemotion_cli.audio import AudioFile\nfrom hsemotion_cli.networks.wav2vec import Wav2Vec2\n"
+        "from hsemotion_cli.runtime import malloc\nmalloc.settle()\n"
+        "from hsemotion_cli.media.audio import AudioFile\nfrom hsemotion_cli.models.wav2vec import Wav2Vec2\n"
         "model, sound = Wav2Vec2(sys.argv[1], block=20, context=2), AudioFile(Path(sys.argv[2]))\n"
         "count = sum(len(s.time) for s in model.states(sound, sound.survey()))\n"
         "print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
@@ -519,7 +522,7 @@ def test_a_name_that_cannot_be_fetched_is_one_sentence(hub: Path, no_network: li
 def test_no_report_of_use_leaves_the_machine(weights: Path) -> None:
     script = (
         "import sys, socket\nsocket.socket.connect = lambda *a: sys.exit('connected')\n"
-        "from hsemotion_cli.networks.wav2vec import Wav2Vec2\nWav2Vec2(sys.argv[1])\n"
+        "from hsemotion_cli.models.wav2vec import Wav2Vec2\nWav2Vec2(sys.argv[1])\n"
         "from huggingface_hub import constants\nassert constants.HF_HUB_DISABLE_TELEMETRY\n"
     )
     done = subprocess.run(
@@ -735,7 +738,7 @@ def test_an_expression_head_is_trained_on_sound(tmp_path: Path) -> None:
         out,
         *brisk,
     )
-    head = hearing.check(heads.read(out))
+    head = audio.check(heads.read(out))
     assert head.facts["validation"]["expression"]["accuracy"] > 0.8
     assert head.base == Base("wav2vec2", "ab", None, 12, 0)
 
@@ -825,7 +828,7 @@ def together(talk: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
 def test_annotate_blends_what_it_hears_with_what_it_sees(
     together: Path, talk: Path, weights: Path, tmp_path: Path
 ) -> None:
-    timeline = archive.read(together / "talk.raw.npz")
+    timeline = raw_scores.read(together / "talk.raw.npz")
     assert set(timeline.scores) == {"mp-blendshapes", "wav2vec2"}
     assert set(timeline.scores["wav2vec2"]) == {"expression"}
     said = timeline.scores["wav2vec2"]["expression"]
@@ -877,7 +880,7 @@ def test_the_sidecar_tells_of_head_and_weights_and_the_table_can_be_made_anew(
     assert model["head"]["sha256"] == sidecar.file_hash(together / "ear.safetensors")
     assert model["head"]["terms"] == "ours" and model["tasks"] == ["expression"]
     run("smooth", together / "talk.csv", "-o", tmp_path, "--blend", "expression=1", "-q")
-    seen = archive.read(together / "talk.raw.npz").scores["mp-blendshapes"]["expression"]
+    seen = raw_scores.read(together / "talk.raw.npz").scores["mp-blendshapes"]["expression"]
     neutral = load(tmp_path / "talk.csv")["p_neutral"].to_numpy(float)
     assert np.isfinite(neutral).all()
     source = predictions.load(together / "talk.raw.npz")
@@ -904,7 +907,7 @@ def test_the_part_that_is_analysed_does_not_change_what_is_heard(
     together: Path, talk: Path, weights: Path, tmp_path: Path
 ) -> None:
     assert annotate(talk, tmp_path, together / "ear.safetensors", weights, start="0.8", end="1.2", every=2) == 0
-    part, whole = archive.read(tmp_path / "talk.raw.npz"), archive.read(together / "talk.raw.npz")
+    part, whole = raw_scores.read(tmp_path / "talk.raw.npz"), raw_scores.read(together / "talk.raw.npz")
     rows = np.isin(whole.index[whole.row], part.index)
     assert rows.sum() == len(part.row) == 5
     np.testing.assert_array_equal(part.scores["wav2vec2"]["expression"], whole.scores["wav2vec2"]["expression"][rows])
@@ -946,7 +949,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
 def test_nothing_is_heard_of_a_timeline_without_faces() -> None:
     from hsemotion_cli.timeline import gather
 
-    heard_ = hearing.Heard(np.array([0.1]), np.ones((1, len(EXPRESSIONS)), np.float32))
+    heard_ = audio.Heard(np.array([0.1]), np.ones((1, len(EXPRESSIONS)), np.float32))
     assert heard_.beside(gather([])).scores["wav2vec2"]["expression"].shape == (0, len(EXPRESSIONS))
 
 

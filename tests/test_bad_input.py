@@ -278,7 +278,7 @@ def test_equal_names_get_names_of_their_own_or_are_refused(smile: Path, tmp_path
 
 def test_a_missing_model_file_is_exit_5(smile: Path, tmp_path: Path) -> None:
     script = (
-        "from hsemotion_cli.faces import FaceFinder\nFaceFinder.NETWORKS = {'gone.onnx': ''}\n"
+        "from hsemotion_cli.faces.detector import FaceFinder\nFaceFinder.NETWORKS = {'gone.onnx': ''}\n"
         "from hsemotion_cli.cli import main\nmain()\n"
     )
     command = [sys.executable, "-c", script, "annotate", str(smile), "-o", str(tmp_path)]
@@ -286,7 +286,9 @@ def test_a_missing_model_file_is_exit_5(smile: Path, tmp_path: Path) -> None:
 
 
 def test_a_bug_is_exit_1_and_shows_its_traceback_on_request(smile: Path, tmp_path: Path) -> None:
-    script = "from hsemotion_cli import tracks\ntracks.follow = None\nfrom hsemotion_cli.cli import main\nmain()\n"
+    script = (
+        "from hsemotion_cli.faces import tracking\ntracking.follow = None\nfrom hsemotion_cli.cli import main\nmain()\n"
+    )
     command = [sys.executable, "-c", script, "annotate", str(smile), "-o", str(tmp_path)]
     assert_fails(subprocess.run(command, capture_output=True, text=True), 1, "a bug: TypeError", "HSEMOTION_DEBUG=1")
     shown = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HSEMOTION_DEBUG": "1"})

@@ -17,18 +17,18 @@ import cv2
 import pytest
 from typer.testing import CliRunner, Result
 
-from hsemotion_cli.annotate import Annotator, Settings
-from hsemotion_cli.batch import journal
-from hsemotion_cli.batch.annotating import Job
+from hsemotion_cli.batch import jsonl
+from hsemotion_cli.batch.job import Job
 from hsemotion_cli.batch.locks import held
-from hsemotion_cli.batch.records import Task
+from hsemotion_cli.batch.messages import Task
 from hsemotion_cli.batch.resume import Stamp, Verdict, Wanted, judge, notes, settings_of
 from hsemotion_cli.batch.shards import Shard
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.formats import sidecar
-from hsemotion_cli.recipe import Recipe
-from hsemotion_cli.source import Sampling
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.pipeline import Annotator, Settings
+from hsemotion_cli.postprocess.recipe import Recipe
 
 ODD = os.fsdecode(b"b/odd \xff '\"\n\xf0\x9f\x98\x80.mp4")
 QUICK = ("--model", "mp-blendshapes", "--every", "3", "--workers", "1")
@@ -85,7 +85,7 @@ def test_every_video_has_the_table_that_annotate_makes(study: Path, done: tuple[
 
 def test_the_books_tell_all(study: Path, done: tuple[Path, Result]) -> None:
     out, result = done
-    told = {record["output"]: record for record in journal.read(out / "manifest.jsonl")}
+    told = {record["output"]: record for record in jsonl.read(out / "manifest.jsonl")}
     stem = ODD.removesuffix(".mp4")
     assert list(told) == ["cut", "text", "a/clip", "b/clip", stem], "in the order in which they were found"
     assert {place: record["state"] for place, record in told.items()} == {
@@ -95,7 +95,7 @@ def test_the_books_tell_all(study: Path, done: tuple[Path, Result]) -> None:
     assert (told["a/clip"]["frames"], told["b/clip"]["frames"]) == (2, 3)
     assert told["a/clip"]["coverage"] == 1.0
     assert told["a/clip"]["source"]["size"] == (study / "a/clip.mp4").stat().st_size
-    failed = {record["output"]: record for record in journal.read(out / "failures.jsonl")}
+    failed = {record["output"]: record for record in jsonl.read(out / "failures.jsonl")}
     assert {place: (r["error"], r["stage"], r["attempts"]) for place, r in failed.items()} == {
         "text": ("InputError", "read", 1), "cut": ("EndedEarly", "read", 1)
     }  # fmt: skip
@@ -112,10 +112,10 @@ def test_what_is_done_is_left_alone_and_what_is_wrong_stays_wrong(study: Path, d
     before = {path: path.stat().st_mtime_ns for path in out.rglob("[!.]*.*") if path.suffix != ".jsonl"}
     result = batch(study, "-o", out)
     assert result.exit_code == 3, result.output
-    told = {record["output"]: record["state"] for record in journal.read(out / "manifest.jsonl")}
+    told = {record["output"]: record["state"] for record in jsonl.read(out / "manifest.jsonl")}
     assert list(told.values()) == ["skipped", "failed", "skipped", "skipped", "skipped"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert {record["output"] for record in journal.read(out / "failures.jsonl")} == {"text", "cut"}
+    assert {record["output"] for record in jsonl.read(out / "failures.jsonl")} == {"text", "cut"}
     assert "done before" in result.stdout
 
 
@@ -150,7 +150,7 @@ def test_what_would_come_out_differently_is_done_again(study: Path, tmp_path: Pa
     assert batch(*arguments).exit_code == 0
     plain = tables(tmp_path)
     assert batch(*arguments, "--smooth", "box:1", "--format", "csv,jsonl").exit_code == 0
-    (record,) = journal.read(tmp_path / "manifest.jsonl")
+    (record,) = jsonl.read(tmp_path / "manifest.jsonl")
     assert record["state"] == "done"
     assert tables(tmp_path)["clip.csv"] != plain["clip.csv"]
     assert batch(*arguments).exit_code == 0
@@ -170,10 +170,10 @@ def test_shards_share_the_work_and_the_folder(study: Path, done: tuple[Path, Res
     processes = [subprocess.Popen([*command, "--shard", f"{k}/2"], stderr=subprocess.DEVNULL) for k in (1, 2)]
     codes = {process.wait() for process in processes}
     assert codes <= {0, 3, 4}
-    manifests = [list(journal.read(tmp_path / f"manifest.{k}of2.jsonl")) for k in (1, 2)]
+    manifests = [list(jsonl.read(tmp_path / f"manifest.{k}of2.jsonl")) for k in (1, 2)]
     places = [[record["output"] for record in records] for records in manifests]
     assert not set(places[0]) & set(places[1])
-    assert sorted([*places[0], *places[1]]) == sorted(r["output"] for r in journal.read(done[0] / "manifest.jsonl"))
+    assert sorted([*places[0], *places[1]]) == sorted(r["output"] for r in jsonl.read(done[0] / "manifest.jsonl"))
     assert all(Shard(k + 1, 2).has(place) for k in (0, 1) for place in places[k])
     assert tables(tmp_path) == tables(done[0])
 
@@ -305,7 +305,7 @@ def test_a_source_is_known_by_its_content_or_cheaply_by_size_and_time(
     os.utime(made.task.path, ns=(0, 5))
     assert made.judged().done, "only touched"
     source = {"size": Stamp.of(made.task.path).size, "mtime_ns": 5, "sha256": made.content["source"]["sha256"]}
-    journal.append(made.out / "manifest.3of7.jsonl", [{"path": made.task.path, "output": "clip", "source": source}])
+    jsonl.append(made.out / "manifest.3of7.jsonl", [{"path": made.task.path, "output": "clip", "source": source}])
     hashed: list[Path] = []
     read = sidecar.source_hash
     monkeypatch.setattr(sidecar, "source_hash", lambda s: (hashed.append(s.path), read(s))[1])
@@ -324,7 +324,7 @@ def test_a_folder_of_pictures_is_known_by_its_content(made: Made, tmp_path: Path
     folder.mkdir()
     for k in (1, 2):
         cv2.imwrite(str(folder / f"{k}.png"), clips.portrait(64, 64))
-    from hsemotion_cli.pictures import Pictures
+    from hsemotion_cli.media.images import Pictures
 
     known = sidecar.source_hash(Pictures(folder, 30))
     made.write(lambda c: c["source"].update(kind="pictures", clock="file numbers / 30", sha256=known))

@@ -18,14 +18,14 @@ import clips
 import cv2
 import pytest
 
-from hsemotion_cli.annotate import Annotator, Settings
-from hsemotion_cli.batch import journal
-from hsemotion_cli.batch.annotating import Job
-from hsemotion_cli.batch.local import LocalEngine
-from hsemotion_cli.batch.records import Outcome, Progress, Task
+from hsemotion_cli.batch import jsonl
+from hsemotion_cli.batch.job import Job
+from hsemotion_cli.batch.local_engine import LocalEngine
+from hsemotion_cli.batch.messages import Outcome, Progress, Task
 from hsemotion_cli.batch.worker import Setup
 from hsemotion_cli.errors import InputError, ModelUnavailable
-from hsemotion_cli.recipe import Recipe
+from hsemotion_cli.pipeline import Annotator, Settings
+from hsemotion_cli.postprocess.recipe import Recipe
 
 HSEMOTION = [sys.executable, "-m", "hsemotion_cli"]
 PATIENCE = 900.0
@@ -226,7 +226,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
     assert done.returncode == 0, done.stderr
     assert tables(tmp_path) == tables(undisturbed)
     assert parts(tmp_path) == []
-    records = list(journal.read(tmp_path / "manifest.jsonl"))
+    records = list(jsonl.read(tmp_path / "manifest.jsonl"))
     assert sorted(record["output"] for record in records) == ["a/clip", "b/clip", "b/two", "four", "three"]
     assert {record["state"] for record in records} <= {"done", "skipped"}
     assert (tmp_path / "failures.jsonl").read_text() == ""
@@ -273,7 +273,7 @@ def test_ctrl_c_is_exit_130_and_what_was_done_is_whole(study: Path, undisturbed:
     assert parts(tmp_path) == []
     for name, data in tables(tmp_path).items():
         assert data == tables(undisturbed)[name]
-    done = {record["output"] for record in journal.read(tmp_path / "manifest.jsonl") if record["state"] == "done"}
+    done = {record["output"] for record in jsonl.read(tmp_path / "manifest.jsonl") if record["state"] == "done"}
     assert {str(path.relative_to(tmp_path).with_suffix("")) for path in tmp_path.rglob("*.csv")} >= done
 
 
@@ -284,7 +284,7 @@ def went_on(study: Path, undisturbed: Path, out: Path) -> None:
     assert tables(out) == tables(undisturbed)
     assert parts(out) == []
     assert (out / "failures.jsonl").read_text() == ""
-    assert len(list(journal.read(out / "manifest.jsonl"))) == 5
+    assert len(list(jsonl.read(out / "manifest.jsonl"))) == 5
 
 
 def test_a_folder_that_may_not_be_written_any_more_fails_and_says_so(
@@ -342,7 +342,7 @@ def test_a_file_in_the_way_fails_one_video_and_is_tried_twice(study: Path, tmp_p
     (tmp_path / "b").write_text("in the way")
     done = subprocess.run(batch(study, tmp_path, "--workers", "1"), capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
-    failed = {record["output"]: record for record in journal.read(tmp_path / "failures.jsonl")}
+    failed = {record["output"]: record for record in jsonl.read(tmp_path / "failures.jsonl")}
     assert failed.keys() == {"b/clip", "b/two"}
     assert {(record["attempts"], record["error"]) for record in failed.values()} == {(2, "OutputError")}
     assert {path.name for path in tmp_path.glob("*.csv")} == {"three.csv", "four.csv"}

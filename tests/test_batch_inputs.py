@@ -15,16 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsemotion_cli import machine, outputs
-from hsemotion_cli.batch import journal, places
-from hsemotion_cli.batch.finding import Finding, Search, find, parse_suffixes, read_list
+from hsemotion_cli.batch import jsonl, output_paths
+from hsemotion_cli.batch.discovery import Finding, Search, find, parse_suffixes, read_list
 from hsemotion_cli.batch.locks import held
-from hsemotion_cli.batch.order import declared_seconds, longest_first
-from hsemotion_cli.batch.places import Spot, check_inside, choose, safe
-from hsemotion_cli.batch.records import Failure, Outcome, Task, printable
+from hsemotion_cli.batch.messages import Failure, Outcome, Task
+from hsemotion_cli.batch.output_paths import Spot, check_inside, choose, safe
+from hsemotion_cli.batch.scheduling import declared_seconds, longest_first
 from hsemotion_cli.batch.shards import Shard
 from hsemotion_cli.errors import InputError, OutputError, UsageError
-from hsemotion_cli.video import VideoFile
+from hsemotion_cli.media.video import VideoFile
+from hsemotion_cli.runtime import atomic_files, resources
+from hsemotion_cli.runtime.terminal import printable
 
 
 @pytest.fixture
@@ -195,8 +196,8 @@ def test_odd_names_are_found_and_come_back_from_the_manifest(here: Path) -> None
         Path(os.fsdecode(b"odd/" + name)).touch()
     tasks = found("odd").tasks
     assert sorted(os.fsencode(task.path) for task in tasks) == sorted(b"odd/" + name for name in ODD)
-    journal.append(Path("m.jsonl"), [Outcome(task, "done").manifest() for task in tasks])
-    read = [record["path"] for record in journal.read(Path("m.jsonl"))]
+    jsonl.append(Path("m.jsonl"), [Outcome(task, "done").manifest() for task in tasks])
+    read = [record["path"] for record in jsonl.read(Path("m.jsonl"))]
     assert read == [task.path for task in tasks]
     assert Path("m.jsonl").read_bytes().isascii()
     assert len(Path("m.jsonl").read_text().splitlines()) == len(ODD)
@@ -285,8 +286,8 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError), held(tmp_path / "out", Shard()):
         pass
     with pytest.raises(OutputError):
-        journal.append(tmp_path / "out" / "manifest.jsonl", [{"a": 1}])
-    journal.rewrite(tmp_path / "out" / "manifest.jsonl", [{"a": 1}])
+        jsonl.append(tmp_path / "out" / "manifest.jsonl", [{"a": 1}])
+    jsonl.rewrite(tmp_path / "out" / "manifest.jsonl", [{"a": 1}])
     assert (tmp_path / "precious").read_text() == "kept"
 
 
@@ -306,14 +307,14 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
 
 def test_a_journal_outlives_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    journal.append(path, [{"n": 1}])
+    jsonl.append(path, [{"n": 1}])
     with path.open("ab") as file:
         file.write(b'{"n": 2, "torn')
-    journal.append(path, [{"n": 3}, {"n": 4}])
-    assert [record["n"] for record in journal.read(path)] == [1, 3, 4]
-    journal.rewrite(path, [{"n": 5}])
+    jsonl.append(path, [{"n": 3}, {"n": 4}])
+    assert [record["n"] for record in jsonl.read(path)] == [1, 3, 4]
+    jsonl.rewrite(path, [{"n": 5}])
     assert path.read_text() == '{"n": 5}\n'
-    assert list(journal.read(tmp_path / "none.jsonl")) == []
+    assert list(jsonl.read(tmp_path / "none.jsonl")) == []
 
 
 def test_records_say_all_that_is_needed() -> None:
@@ -347,16 +348,16 @@ def test_the_longest_comes_first(tmp_path: Path) -> None:
 
 
 def test_the_machine_has_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1 <= machine.cores() <= (os.cpu_count() or 1)
-    assert machine.free_memory() is None or machine.free_memory() > 0  # type: ignore[operator]
-    monkeypatch.setattr(machine, "cores", lambda: 16)
-    monkeypatch.setattr(machine, "free_memory", lambda: 4.0)
-    assert [machine.usual_workers(gb) for gb in (0.1, 0.8, 100)] == [16, 4, 1]
+    assert 1 <= resources.cores() <= (os.cpu_count() or 1)
+    assert resources.free_memory() is None or resources.free_memory() > 0  # type: ignore[operator]
+    monkeypatch.setattr(resources, "cores", lambda: 16)
+    monkeypatch.setattr(resources, "free_memory", lambda: 4.0)
+    assert [resources.usual_workers(gb) for gb in (0.1, 0.8, 100)] == [16, 4, 1]
 
 
 def test_long_names_have_temporary_ones_of_their_own(tmp_path: Path) -> None:
     stem = "ü" * 110  # 220 bytes
-    with outputs.together() as opened:
+    with atomic_files.together() as opened:
         for kind in ("csv", "raw.npz", "json", "overlay.mp4"):
             with opened(tmp_path / f"{stem}.{kind}") as file:
                 file.write(kind.encode())
@@ -367,7 +368,7 @@ def test_long_names_have_temporary_ones_of_their_own(tmp_path: Path) -> None:
 
 def test_only_what_dead_processes_of_this_machine_left_is_removed(tmp_path: Path) -> None:
     dead = 2**22 + 5  # above the highest number that Linux gives
-    own, theirs = (outputs.temporary(tmp_path / name) for name in ("a.csv", "b.csv"))
+    own, theirs = (atomic_files.temporary(tmp_path / name) for name in ("a.csv", "b.csv"))
     host = own.name.removeprefix(".a.csv.").removesuffix(f".{os.getpid()}.part")
     assert re.fullmatch(r"[A-Za-z0-9-]+", host)
     gone = tmp_path / f".c.csv.{host}.{dead}.part"
@@ -376,13 +377,13 @@ def test_only_what_dead_processes_of_this_machine_left_is_removed(tmp_path: Path
     for path in (own, theirs, gone, *others):
         path.write_text("half")
     link.symlink_to(own)
-    assert outputs.remove_leftovers(tmp_path, before=0) == 0, "all are younger"
-    assert outputs.remove_leftovers(tmp_path, float("inf")) == 1
+    assert atomic_files.remove_leftovers(tmp_path, before=0) == 0, "all are younger"
+    assert atomic_files.remove_leftovers(tmp_path, float("inf")) == 1
     assert not gone.exists()
     assert all(path.exists() for path in (own, theirs, *others, link))
-    assert outputs.remove_leftovers(tmp_path, float("inf"), {os.getpid()}) == 2
+    assert atomic_files.remove_leftovers(tmp_path, float("inf"), {os.getpid()}) == 2
     assert not own.exists()
-    assert outputs.remove_leftovers(tmp_path / "none", float("inf")) == 0
+    assert atomic_files.remove_leftovers(tmp_path / "none", float("inf")) == 0
 
 
 def test_suffixes_that_make_no_sense() -> None:
@@ -395,4 +396,4 @@ def test_the_levels_of_a_place() -> None:
     spot = Spot("/data/x.mp4", ("x.mp4",), ("_abs", "data", "x.mp4"))
     assert [spot.at(level) for level in range(5)] == ["x", "x.mp4", "data/x", "data/x.mp4", "_abs/data/x.mp4"]
     assert re.fullmatch(r"_abs/data/x\.mp4-[0-9a-f]{16}", spot.at(5))
-    assert places.safe("a/../b/./c//d") == ("a", "_up", "b", "c", "d")
+    assert output_paths.safe("a/../b/./c//d") == ("a", "_up", "b", "c", "d")

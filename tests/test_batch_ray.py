@@ -19,12 +19,12 @@ import batch_jobs
 import clips
 import pytest
 
-from hsemotion_cli.batch import journal
-from hsemotion_cli.batch.crew import Crew
-from hsemotion_cli.batch.local import LocalEngine
-from hsemotion_cli.batch.records import Outcome, Progress, Task
-from hsemotion_cli.batch.station import Surroundings, look_around, missing, reports_usage
+from hsemotion_cli.batch import jsonl
+from hsemotion_cli.batch.local_engine import LocalEngine
+from hsemotion_cli.batch.messages import Outcome, Progress, Task
+from hsemotion_cli.batch.ray_actor import Surroundings, look_around, missing, reports_usage
 from hsemotion_cli.batch.worker import Setup
+from hsemotion_cli.batch.worker_pool import Crew
 from hsemotion_cli.errors import ModelUnavailable, UsageError
 
 # Nothing of what is started here may report anything; see docs/cluster.md.
@@ -34,7 +34,7 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (its name is so)
 pytest.importorskip("ray", reason="needs the [ray] extra")
 from ray.cluster_utils import Cluster
 
-from hsemotion_cli.batch.cluster import RayEngine
+from hsemotion_cli.batch.ray_engine import RayEngine
 
 HERE = Path(__file__).parent
 PATIENCE = 120.0
@@ -334,7 +334,7 @@ def tables(out: Path) -> dict[str, bytes]:
 def told(out: Path) -> list[dict[str, Any]]:
     """The manifest, without what may differ from run to run."""
     return [
-        {k: v for k, v in r.items() if k not in ("seconds", "attempts")} for r in journal.read(out / "manifest.jsonl")
+        {k: v for k, v in r.items() if k not in ("seconds", "attempts")} for r in jsonl.read(out / "manifest.jsonl")
     ]
 
 
@@ -386,12 +386,12 @@ def test_a_worker_and_then_a_node_is_lost_and_no_byte_differs(
     assert len(tables(tmp_path)) == 18
     assert told(tmp_path) == told(undisturbed)
     assert parts(tmp_path) == []
-    attempts = {r["output"]: r["attempts"] for r in journal.read(tmp_path / "manifest.jsonl")}
+    attempts = {r["output"]: r["attempts"] for r in jsonl.read(tmp_path / "manifest.jsonl")}
     assert sum(attempts.values()) >= len(attempts) + 2, "both were lost while they worked"
     assert attempts["text"] == 1
     assert json.loads(printed)["counts"] == {"done": 6, "skipped": 0, "failed": 1, "left": 0}
-    (failed,) = journal.read(tmp_path / "failures.jsonl")
-    assert [failed] == list(journal.read(undisturbed / "failures.jsonl"))
+    (failed,) = jsonl.read(tmp_path / "failures.jsonl")
+    assert [failed] == list(jsonl.read(undisturbed / "failures.jsonl"))
 
 
 def test_killed_it_leaves_no_worker_and_goes_on_where_it_was(

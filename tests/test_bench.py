@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hsemotion_cli.annotate import Annotator, Settings
-from hsemotion_cli.bench import clip
-from hsemotion_cli.bench.figures import Figures
-from hsemotion_cli.bench.rounds import Measured
-from hsemotion_cli.bench.runs import compare, variants
+from hsemotion_cli.bench import synthetic_clip
+from hsemotion_cli.bench.measure import compare, variants
+from hsemotion_cli.bench.records import Figures
+from hsemotion_cli.bench.runner import Measured
 from hsemotion_cli.cli import app
-from hsemotion_cli.formats import archive
-from hsemotion_cli.recipe import Recipe
+from hsemotion_cli.formats import raw_scores
+from hsemotion_cli.media.video import VideoFile
+from hsemotion_cli.pipeline import Annotator, Settings
+from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.timeline import Timeline
-from hsemotion_cli.video import VideoFile
 
 
 def bench(*arguments: object) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_the_drawn_clip_has_the_faces_that_were_asked_for() -> None:
 
 
 def test_the_drawn_clip_is_a_video(tmp_path: Path) -> None:
-    clip.write(tmp_path / "two.mp4", faces=2, height=240, seconds=11)
+    synthetic_clip.write(tmp_path / "two.mp4", faces=2, height=240, seconds=11)
     frames = list(VideoFile(tmp_path / "two.mp4").frames())
     assert len(frames) == 275 and frames[0].image.shape == (240, 426, 3)
     assert np.abs(frames[0].image.astype(int) - frames[250].image).mean() < 4  # from ten seconds on it repeats itself
@@ -77,7 +77,7 @@ def test_the_drawn_clip_is_a_video(tmp_path: Path) -> None:
 
 
 def test_a_long_clip_is_ten_seconds_over_and_over(tmp_path: Path) -> None:
-    clip.write(tmp_path / "long.mp4", height=120, seconds=34.2)
+    synthetic_clip.write(tmp_path / "long.mp4", height=120, seconds=34.2)
     frames = list(VideoFile(tmp_path / "long.mp4").frames())
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(855) / 25, atol=1e-9)
     for k in range(105, 605):
@@ -103,7 +103,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 def test_agreement_is_over_the_same_faces(smile: Path, tmp_path: Path) -> None:
     with Annotator(Settings(Recipe.of("mp-blendshapes"))) as annotator:
         annotator.annotate(smile, tmp_path / "one", "run")
-    whole = archive.read(tmp_path / "one" / "run.raw.npz")
+    whole = raw_scores.read(tmp_path / "one" / "run.raw.npz")
     scores = {task: values.copy() for task, values in whole.scores["mp-blendshapes"].items()}
     scores["expression"][:3, :8] = np.eye(8)[3]  # three of twelve say fear
     scores["valence_arousal"] += 0.25
@@ -114,7 +114,7 @@ def test_agreement_is_over_the_same_faces(smile: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     (tmp_path / "other").mkdir()
     with open(tmp_path / "other" / "run.raw.npz", "wb") as file:
-        archive.write(half, file)
+        raw_scores.write(half, file)
     found = compare(tmp_path / "other", tmp_path / "one")
     assert (found.faces, found.expression) == (0.5, 0.5)
     assert found.valence_arousal == pytest.approx(0.25, abs=1e-6)
@@ -132,14 +132,14 @@ def test_wrong_options_are_refused(smile: Path) -> None:
 
 def test_the_peer_runs_on_the_same_weights(smile: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from hsemotion_cli.networks.architectures import import_timm
+    from hsemotion_cli.models.architectures import import_timm
 
     import_timm()  # before anything else imports torchvision
     for package in ("emotiefflib", "facenet_pytorch", "requests"):
         pytest.importorskip(package)
     import published
 
-    from hsemotion_cli.registry import card
+    from hsemotion_cli.models.registry import card
 
     model = card("enet_b0_8_va_mtl")
     for suffix in (".onnx", ".pt"):

@@ -13,8 +13,8 @@ from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
-from hsemotion_cli.recipe import Recipe
-from hsemotion_cli.video import VideoFile
+from hsemotion_cli.media.video import VideoFile
+from hsemotion_cli.postprocess.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "abaw.md").read_text()

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from hsemotion_cli.errors import ModelUnavailable
-from hsemotion_cli.networks import checkpoints, pickles
-from hsemotion_cli.networks.pickles import DamagedCheckpoint, UnsafeCheckpoint
+from hsemotion_cli.models import checkpoints, safe_unpickler
+from hsemotion_cli.models.safe_unpickler import DamagedCheckpoint, UnsafeCheckpoint
 
 
 def archive(path: Path, pickled: bytes, storages: dict[str, bytes] | None = None, method: int = 0) -> Path:
@@ -380,7 +380,7 @@ def test_a_training_s_dictionary_gives_its_network_only(tmp_path: Path) -> None:
 def test_reading_needs_neither_torch_nor_pickle(tmp_path: Path) -> None:
     path = saved(torch.nn.Linear(2, 3), tmp_path / "a.pt")
     code = (
-        "import sys; from pathlib import Path; from hsemotion_cli.networks import checkpoints\n"
+        "import sys; from pathlib import Path; from hsemotion_cli.models import checkpoints\n"
         f"print(list(checkpoints.read(Path({str(path)!r})).tensors), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -391,6 +391,6 @@ def test_the_limit_of_instructions_is_far_above_what_networks_need(tmp_path: Pat
     deep = torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 1) for _ in range(300)))
     path = saved(deep, tmp_path / "a.pt")
     with zipfile.ZipFile(path) as made:
-        machine = pickles.Machine()
+        machine = safe_unpickler.Machine()
         machine.run(io.BytesIO(made.read("a/data.pkl")))
-    assert machine.spent * 5 < pickles.MAX_INSTRUCTIONS
+    assert machine.spent * 5 < safe_unpickler.MAX_INSTRUCTIONS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hsemotion_cli.compound import MEANS, PRIOR, compounds, divergence, frame_scores
+from hsemotion_cli.postprocess.compound import MEANS, PRIOR, compounds, divergence, frame_scores
 from hsemotion_cli.tasks import COMPOUNDS, EXPRESSIONS
 
 PAIRS = [(3, 6), (4, 6), (5, 6), (2, 6), (1, 6), (5, 3), (5, 1)]

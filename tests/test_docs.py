@@ -12,8 +12,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hsemotion_cli import __version__, schema
+from hsemotion_cli import __version__
 from hsemotion_cli.cli import app
+from hsemotion_cli.formats import schema
 
 ROOT = Path(__file__).parent.parent
 README = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/abaw.md"))

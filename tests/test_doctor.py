@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from hsemotion_cli import registry
 from hsemotion_cli.cli import app
 from hsemotion_cli.commands import doctor
+from hsemotion_cli.models import registry
 
 
 def results(code: int) -> dict[str, dict]:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hsemotion_cli import drawing, stamps
-from hsemotion_cli.drawing import PALETTE, area, lay_out, read_row, shared
-from hsemotion_cli.painter import Painter
+from hsemotion_cli.overlay import drawing, sprites
+from hsemotion_cli.overlay.drawing import PALETTE, area, lay_out, read_row, shared
+from hsemotion_cli.overlay.layout import Painter
 from hsemotion_cli.tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS
 
 SIZES = [(640, 360), (1280, 720), (1920, 1080), (3840, 2160), (608, 1080)]
@@ -127,14 +127,14 @@ def test_all_of_a_panel_lies_on_its_ground(
     panel = lay_out(face.sections, wide, painter.sizes)
     pasted: list[tuple[int, int, int, int]] = []
 
-    def note(_: Any, stamp: stamps.Stamp, x: int, y: int) -> None:
+    def note(_: Any, stamp: sprites.Stamp, x: int, y: int) -> None:
         # The part with ink: a line of text has room above and below it.
         rows, columns = np.nonzero(stamp.keep[..., 0] < 255)
         if len(rows):
             pasted.append((x + columns.min(), y + rows.min(), x + columns.max() + 1, y + rows.max() + 1))
 
     # Text is pasted where stamps are made.
-    for module in (drawing, stamps):
+    for module in (drawing, sprites):
         monkeypatch.setattr(module, "paste", note)
     drawing.draw_panel(grey(1, 1), face, drawing.Place("right", wide, panel, 0, 0), painter.sizes)
     ground, *rest = pasted
@@ -367,7 +367,7 @@ def test_a_picture_of_another_size_is_refused() -> None:
 def test_stamps_never_overflow() -> None:
     mask = np.linspace(0, 1, 1000)[None]
     for colour in ((255, 255, 255), (86, 180, 233), (1, 254, 128)):
-        stamp = stamps.make_stamp(mask, colour)
+        stamp = sprites.make_stamp(mask, colour)
         for level in (0, 128, 255):
             canvas = np.full((1, 1000, 3), level, np.uint8)
             drawing.paste(canvas, stamp, 0, 0)

@@ -20,16 +20,16 @@ from scipy import stats
 from sklearn import metrics as sklearn
 
 from hsemotion_cli.abaw import evaluation, scores
-from hsemotion_cli.abaw.answers import NAMES, Asked
+from hsemotion_cli.abaw.aligned import NAMES, Asked
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.abaw.evaluation import Report
 from hsemotion_cli.commands import evaluate as command
 from hsemotion_cli.errors import InputError, UsageError
-from hsemotion_cli.formats import archive
-from hsemotion_cli.recipe import Recipe
+from hsemotion_cli.evaluation.ground_truth import Annotations, recording
+from hsemotion_cli.formats import raw_scores
+from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, EXPRESSIONS
 from hsemotion_cli.timeline import Timeline
-from hsemotion_cli.truth import Annotations, recording
 
 MODEL = "some-network"
 UNITS = dict.fromkeys(ACTION_UNITS, 0.4)
@@ -104,7 +104,7 @@ def write(folder: Path, name: str, world: World, *, kind: str = "video", tasks: 
                  for task, found in values.items()}},
     )  # fmt: skip
     with (folder / f"{name}.raw.npz").open("wb") as file:
-        archive.write(timeline, file)
+        raw_scores.write(timeline, file)
     content = {"recipe": {"models": [MODEL], "thresholds": dict(world.thresholds), **(recipe or {})}}
     content["source"] = {"kind": kind, "width": world.width, "name": name}
     (folder / f"{name}.json").write_text(json.dumps(content))
@@ -822,7 +822,7 @@ def test_pictures(mtl: Set, compound: Any, tmp_path: Path, capsys: pytest.Captur
 def test_a_picture_shows_how_often_each_truth_met_each_answer(mtl: Set, tmp_path: Path) -> None:
     """What lies on the diagonal is drawn on the diagonal, for valence on the left and for arousal on the right."""
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
-    from hsemotion_cli.abaw import charts
+    from hsemotion_cli.abaw import report_plots
 
     place = np.arange(scores.BINS)
     counts = np.zeros((2, scores.BINS, scores.BINS), np.int64)
@@ -830,12 +830,12 @@ def test_a_picture_shows_how_often_each_truth_met_each_answer(mtl: Set, tmp_path
     columns = {name: scores.Score(0.5) for name in ("valence", "arousal")}
     found = scores.Agreement("ccc", scores.Score(0.5), columns, counts)
     report = replace(evaluate(mtl.tables, mtl.data.root, "va"), tasks={"valence_arousal": found})
-    charts.draw(report, path := tmp_path / "va.png")
+    report_plots.draw(report, path := tmp_path / "va.png")
     with Image.open(path) as image:
         blue, green, red = (np.asarray(image.convert("RGB"), int)[:, :, k] for k in (2, 1, 0))
     rows, columns_ = np.nonzero((blue > red + 60) & (blue > green + 30) & (red < 60))
-    bar = columns_ > 0.9 * charts.NUMBERS_SIZE[0]
-    left = columns_ < charts.NUMBERS_SIZE[0] * 0.45
+    bar = columns_ > 0.9 * report_plots.NUMBERS_SIZE[0]
+    left = columns_ < report_plots.NUMBERS_SIZE[0] * 0.45
     for half, sign in ((left, -1), (~left & ~bar, 1)):
         assert half.sum() > 1000
         assert np.sign(np.corrcoef(columns_[half], rows[half])[0, 1]) == sign  # rows of a picture count downwards

@@ -20,17 +20,18 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from hsemotion_cli import crops, faces, fast, mesh
+from hsemotion_cli import tasks
 from hsemotion_cli.cli import app
-from hsemotion_cli.crops import FIVE_POINTS
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import UsageError
-from hsemotion_cli.faces import FaceFinder, overlap, sight, tiles
-from hsemotion_cli.fast import FastFinder
-from hsemotion_cli.mediapipe_tasks import TaskFinder
-from hsemotion_cli.pictures import read_picture
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.video import open_source
+from hsemotion_cli.faces import blazeface_detector, crops, detector, mediapipe_onnx
+from hsemotion_cli.faces.blazeface_detector import FastFinder
+from hsemotion_cli.faces.crops import FIVE_POINTS
+from hsemotion_cli.faces.detector import FaceFinder, overlap, sight, tiles
+from hsemotion_cli.faces.mediapipe_detector import TaskFinder
+from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import open_source
 
 
 def pictures(videos: list[Path], name: str, start: float, end: float | None = None) -> list[np.ndarray]:
@@ -89,11 +90,11 @@ def test_what_shows_only_with_surroundings_must_be_large(
     shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = pictures(shared_videos, "face_then_no_face", 5.9, 6.3)
-    monkeypatch.setattr(faces, "_SURE", 2.0)  # tiles are not what this is about
+    monkeypatch.setattr(detector, "_SURE", 2.0)  # tiles are not what this is about
     with FastFinder() as finder:
         frames = [frame for frame in frames if not finder._seen(frame, finder.candidates(frame))]
         assert frames and not any(finder.find(frame) for frame in frames)
-        monkeypatch.setattr(faces, "_FILLS", 0.0)
+        monkeypatch.setattr(detector, "_FILLS", 0.0)
         assert any(finder.find(frame) for frame in frames)  # letters and clouds
 
 
@@ -102,7 +103,7 @@ def test_letters_and_clouds_are_no_small_faces(shared_videos: list[Path], monkey
     with FaceFinder() as finder, FastFinder() as fast:
         frames = [frame for frame in frames if not fast._seen(frame, fast.candidates(frame))]
         assert len(frames) > 10 and not any(each.find(frame) for frame in frames for each in (finder, fast))
-        monkeypatch.setattr(faces, "_SURE", 0.0)
+        monkeypatch.setattr(detector, "_SURE", 0.0)
         assert sum(bool(fast.find(frame)) for frame in frames) > 3
 
 
@@ -114,11 +115,11 @@ def test_the_fast_detector_takes_no_clouds_for_small_faces(
     def small(threshold: float = 0.5) -> int:
         with FastFinder(threshold=threshold) as finder:
             looked = [(frame, candidate) for frame in frames for candidate in finder.candidates(frame)]
-            return sum(c.share < faces.LARGE and finder.look(frame, c) is not None for frame, c in looked)
+            return sum(c.share < detector.LARGE and finder.look(frame, c) is not None for frame, c in looked)
 
     assert small() == 0
     assert small(0.4) > 2, "they were asked for"
-    monkeypatch.setattr(fast, "_TWICE", 0.0)
+    monkeypatch.setattr(blazeface_detector, "_TWICE", 0.0)
     assert small() > 2
 
 
@@ -150,7 +151,7 @@ def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(finder: Fac
 class Blind(FaceFinder):
     """Sees no landmarks in any candidate, as in a face behind a hand."""
 
-    def look(self, image: np.ndarray, candidate: mesh.Candidate) -> None:
+    def look(self, image: np.ndarray, candidate: mediapipe_onnx.Candidate) -> None:
         return None
 
 
@@ -161,7 +162,7 @@ def test_a_large_face_without_landmarks_counts_if_its_mirror_image_shows_it(
     (expected,) = finder.find(close)
     with Blind() as blind:
         (face,) = blind.find(close)
-        assert face.landmarks is None and face.blendshapes is None and face.score >= faces._PLAIN
+        assert face.landmarks is None and face.blendshapes is None and face.score >= detector._PLAIN
         assert expected.points is not None and face.points is not None
         assert np.hypot(*(face.points - expected.points).T).max() < 0.1 * expected.box[2]
         assert overlap(face.box, expected.box) > 0.5
@@ -170,7 +171,7 @@ def test_a_large_face_without_landmarks_counts_if_its_mirror_image_shows_it(
         assert overlap(left.box, face.box) > 0.7 and overlap(right.box, (face.box[0] + 120, *face.box[1:])) > 0.7
         detect, seen = blind.detect, []
 
-        def one_sided(image: np.ndarray) -> list[mesh.Candidate]:
+        def one_sided(image: np.ndarray) -> list[mediapipe_onnx.Candidate]:
             seen.append(image)  # the picture, the same with surroundings, and that in a mirror: there is no face in it
             return detect(image) if len(seen) < 3 else []
 
@@ -185,7 +186,7 @@ def test_the_edge_of_a_picture_is_nobody(
 ) -> None:
     frames = pictures(shared_videos, "no_face", 3.4, 3.8)
     assert not any(finder.find(frame) for frame in frames)
-    monkeypatch.setattr(faces, "_INSIDE", 0.0)
+    monkeypatch.setattr(detector, "_INSIDE", 0.0)
     assert any(finder.find(frame) for frame in frames)  # clouds, and the edge above them repeated
 
 
@@ -193,7 +194,7 @@ def test_the_edge_of_a_picture_is_nobody(
     st.tuples(*[st.floats(-50, 150)] * 2, *[st.floats(1, 200)] * 2), st.tuples(st.integers(1, 100), st.integers(1, 100))
 )
 def test_the_share_inside_is_that_of_the_overlap(box: tuple, size: tuple) -> None:
-    share = faces.inside(box, np.empty((*size, 3), np.uint8))
+    share = detector.inside(box, np.empty((*size, 3), np.uint8))
     picture = (0.0, 0.0, float(size[1]), float(size[0]))
     union = overlap(box, picture)  # of both areas: intersection / (a + b - intersection)
     areas = box[2] * box[3] + size[0] * size[1]
@@ -235,7 +236,7 @@ def test_a_smaller_face_is_found_where_nobody_is_nearer(finder: FaceFinder, astr
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_few_tiles_are_searched_for_smaller_faces(width: int, height: int) -> None:
-    least = faces.smaller(width, height)
+    least = detector.smaller(width, height)
     found = tiles(width, height, least)
     assert len(found) <= 12 or max(width, height) > 3 * min(width, height)
     assert all(side < max(width, height) for _, _, side in found)
@@ -265,7 +266,7 @@ def test_tiles_hold_every_face_of_the_smallest_size_whole(
     whole = [(0, 0, max(width, height)), *tiles(width, height, face)]
     holding = [t for t in whole if t[0] <= x and t[1] <= y and x + face <= t[0] + t[2] and y + face <= t[1] + t[2]]
     # ... in one in which it is large enough for the detector: sides are whole pixels, and may be larger by a little.
-    assert any(face + faces.REACH >= faces.REACH * side / (1 + faces._LARGER) for _, _, side in holding)
+    assert any(face + detector.REACH >= detector.REACH * side / (1 + detector._LARGER) for _, _, side in holding)
 
 
 def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> None:
@@ -277,7 +278,7 @@ def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> 
     assert np.isnan(face.score)
     assert face.crops["box"] is crop
     assert face.crops["aligned-112"] is crop
-    assert face.blendshapes[faces.BLENDSHAPES.index("mouthSmileLeft")] > 0.6
+    assert face.blendshapes[tasks.BLENDSHAPES.index("mouthSmileLeft")] > 0.6
 
 
 def test_of_a_given_crop_the_face_crop_is_cut_by_its_landmarks(finder: FaceFinder, astronaut: np.ndarray) -> None:
@@ -449,7 +450,7 @@ def test_impossible_detector_settings_are_refused(options: dict[str, float]) -> 
         FaceFinder(**options)
 
 
-@pytest.mark.parametrize("finder", ["faces.FaceFinder", "mediapipe_tasks.TaskFinder"])
+@pytest.mark.parametrize("finder", ["faces.detector.FaceFinder", "faces.mediapipe_detector.TaskFinder"])
 def test_nothing_of_the_runtimes_chatter_reaches_the_user(finder: str) -> None:
     module, _, kind = finder.partition(".")
     script = (

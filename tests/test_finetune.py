@@ -28,18 +28,19 @@ from scipy import special
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from safetensors.torch import save_file  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from hsemotion_cli import outputs  # noqa: E402
-from hsemotion_cli.errors import InputError, ModelUnavailable, OutputError, UsageError  # noqa: E402
-from hsemotion_cli.networks.architectures import DDAMFN, Network  # noqa: E402
-from hsemotion_cli.training import finetune, losses  # noqa: E402
-from hsemotion_cli.training.finetune import CHECKPOINT, LOG, Trainer, make_network  # noqa: E402
-from hsemotion_cli.training.measure import Figures  # noqa: E402
-from hsemotion_cli.training.plan import Loss, Optimiser, Plan, Source, Stage  # noqa: E402
-from hsemotion_cli.training.samples import Samples, join  # noqa: E402
-from hsemotion_cli.training.views import Augmentation  # noqa: E402
+from hsemotion_cli.errors import InputError, ModelUnavailable, OutputError, UsageError
+from hsemotion_cli.models.architectures import DDAMFN, Network
+from hsemotion_cli.runtime import atomic_files
+from hsemotion_cli.training import losses
+from hsemotion_cli.training import trainer as training
+from hsemotion_cli.training.augment import Augmentation
+from hsemotion_cli.training.config import Loss, Optimiser, Plan, Source, Stage
+from hsemotion_cli.training.dataset import Samples, join
+from hsemotion_cli.training.figures import Figures
+from hsemotion_cli.training.trainer import CHECKPOINT, LOG, Trainer, make_network
 
 SIZE = 24
 CLASSES = ("neutral", "anger", "fear")
@@ -178,7 +179,7 @@ def test_what_is_planted_is_learned_and_nothing_else(tmp_path: Path, meaning: bo
         assert max(found.valence_arousal.values()) < 0.4
         assert found.action_units["mean"] < 0.7
     network = run.result()
-    again = finetune.infer(network, run.viewer, run.samples, run.samples.rows("validation"))
+    again = training.infer(network, run.viewer, run.samples, run.samples.rows("validation"))
     np.testing.assert_allclose(again, run.predict(run.samples.rows("validation")), atol=1e-5)
 
 
@@ -250,7 +251,7 @@ def test_the_rate_rises_and_falls_in_every_stage(epochs: float, batch: int, rate
     plan = planned(Stage(1.0, batch=5), Stage(epochs, rate, batch))
     samples = telling(30, part="train")
     run = object.__new__(Trainer)
-    run.plan, run.draws = plan, [finetune._Draw(plan, stage, samples) for stage in plan.stages]
+    run.plan, run.draws = plan, [training._Draw(plan, stage, samples) for stage in plan.stages]
     run.ends = np.cumsum([draw.steps for draw in run.draws])
     steps, before = run.draws[1].steps, run.draws[0].steps
     assert steps == max(round(epochs * math.ceil(30 / batch)), 1)
@@ -268,7 +269,7 @@ def test_the_rate_rises_and_falls_in_every_stage(epochs: float, batch: int, rate
 
 def drawn(samples: Samples, stage: Stage, epochs: int = 1, **options: Any) -> np.ndarray:
     """(epochs, samples) how often each was drawn."""
-    draw = finetune._Draw(planned(stage, **options), stage, samples)
+    draw = training._Draw(planned(stage, **options), stage, samples)
     found = []
     for epoch in range(epochs):
         rows = [draw.rows(epoch * draw.epoch_steps + k) for k in range(draw.epoch_steps)]
@@ -281,12 +282,12 @@ def test_without_weights_everything_is_drawn_once() -> None:
     samples = telling(53)
     found = drawn(samples, Stage(1.0, batch=5), 3)
     np.testing.assert_array_equal(found, np.tile(samples.part == "train", (3, 1)))
-    draw = finetune._Draw(planned(), Stage(1.0, batch=10), samples)
+    draw = training._Draw(planned(), Stage(1.0, batch=10), samples)
     first, second = ([draw.rows(e * draw.epoch_steps + k).tolist() for k in range(3)] for e in (0, 1))
     assert first != second  # in another order
     # A step's pictures do not depend on which were asked for before.
-    assert finetune._Draw(planned(), Stage(1.0, batch=10), samples).rows(draw.epoch_steps + 1).tolist() == second[1]
-    assert finetune._Draw(planned(seed=1), Stage(1.0, batch=10), samples).rows(0).tolist() != first[0]
+    assert training._Draw(planned(), Stage(1.0, batch=10), samples).rows(draw.epoch_steps + 1).tolist() == second[1]
+    assert training._Draw(planned(seed=1), Stage(1.0, batch=10), samples).rows(0).tolist() != first[0]
 
 
 def test_a_last_batch_of_one_gets_company(tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ def named(*weights: float) -> tuple[Source, ...]:
 def test_sources_are_drawn_by_their_weights(weights: tuple[float, float], batch: int) -> None:
     samples = sourced(20, 30)
     stage = Stage(1.0, batch=batch)
-    draw = finetune._Draw(planned(stage, sources=named(*weights)), stage, samples)
+    draw = training._Draw(planned(stage, sources=named(*weights)), stage, samples)
     assert draw.count == max(round(20 * weights[0] + 30 * weights[1]), 2)
     found = drawn(samples, stage, 2, sources=named(*weights))
     spare = draw.count % batch == 1  # one more, for company
@@ -615,7 +616,7 @@ def test_measuring_leaves_a_run_as_it_was(tmp_path: Path) -> None:
     run.network.eval()
     with torch.no_grad():
         np.testing.assert_allclose(run.network(images)[0], own, atol=1e-5)
-    assert finetune.infer(run.network, run.viewer, run.samples, rows[:0]).shape == (0, run.network.outputs)
+    assert training.infer(run.network, run.viewer, run.samples, rows[:0]).shape == (0, run.network.outputs)
 
 
 def with_figures(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
@@ -644,7 +645,7 @@ def test_the_best_epoch_is_kept_if_wanted(
     assert not changed(averages[epoch], network.state_dict())
     # What is fitted and reported afterwards is of the network that is kept.
     rows = run.samples.rows("validation")
-    np.testing.assert_array_equal(run.predict(rows), finetune.infer(network, run.viewer, run.samples, rows))
+    np.testing.assert_array_equal(run.predict(rows), training.infer(network, run.viewer, run.samples, rows))
 
 
 def test_the_best_needs_something_to_tell_it_by(tmp_path: Path) -> None:
@@ -664,7 +665,7 @@ def test_pictures_and_labels_are_mixed_alike(alpha: float, seed: int, count: int
     lacking = own.clone()
     lacking[chance.random(count) < 0.4] = torch.nan
     images = own[:, :, None, None].repeat(1, 1, 2, 2)
-    found = finetune.mixed_up(finetune.Batch(images, {"a": own, "b": lacking}), alpha, np.random.default_rng(seed))
+    found = training.mixed_up(training.Batch(images, {"a": own, "b": lacking}), alpha, np.random.default_rng(seed))
     torch.testing.assert_close(found.images[:, :, 1, 0], found.labels["a"])
     apart = (found.labels["a"][:, None] - own[None]).norm(dim=2)
     between = (own[:, None] - own[None]).norm(dim=2)
@@ -776,7 +777,7 @@ def while_writing(name: str, count: int) -> Callable[[Trainer], Any]:
     """In the middle of the n-th writing of a file."""
 
     def arrange(run: Trainer) -> None:
-        left, plain = [count], finetune.whole
+        left, plain = [count], training.whole
 
         @contextlib.contextmanager
         def broken(path: Path) -> Iterator[IO[bytes]]:
@@ -788,7 +789,7 @@ def while_writing(name: str, count: int) -> Callable[[Trainer], Any]:
                     die()
                 yield file
 
-        finetune.whole = broken
+        training.whole = broken
 
     return arrange
 
@@ -808,7 +809,7 @@ def at_naming(name: str, count: int, *, before: bool) -> Callable[[Trainer], Any
             if now:
                 die()
 
-        outputs.os.replace = broken
+        atomic_files.os.replace = broken
 
     return arrange
 
@@ -932,7 +933,7 @@ def test_a_full_disk_is_told_and_spoils_nothing(tmp_path: Path, monkeypatch: pyt
             raise OSError(28, "No space left on device")
         plain(handle)
 
-    monkeypatch.setattr(outputs.os, "fsync", full)
+    monkeypatch.setattr(atomic_files.os, "fsync", full)
     with_figures(monkeypatch, [2.0])
     with pytest.raises(OutputError, match=name):
         run.run()
@@ -986,7 +987,7 @@ def test_a_start_has_its_share_in_what_is_kept(tmp_path: Path) -> None:
         if value.is_floating_point():
             torch.testing.assert_close(value, 0.25 * weights[name] + 0.75 * trained[name])
     rows = run.samples.rows("validation")
-    np.testing.assert_array_equal(run.predict(rows), finetune.infer(run.result(), run.viewer, run.samples, rows))
+    np.testing.assert_array_equal(run.predict(rows), training.infer(run.result(), run.viewer, run.samples, rows))
     weights.pop("fc.weight")
     save_file(weights, tmp_path / "a.safetensors")
     with pytest.raises(ModelUnavailable, match=r"a\.safetensors: it lacks 1 of .*\(fc\.weight, .*start_share"):

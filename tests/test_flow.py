@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsemotion_cli.clock import StageClock
-from hsemotion_cli.flow import Beside, InTurn
+from hsemotion_cli.runtime.executor import Beside, InTurn
+from hsemotion_cli.runtime.stage_timer import StageClock
 
 
 def helpers() -> list[threading.Thread]:
@@ -110,7 +110,7 @@ def test_leaving_early_stops_all_threads_and_closes_the_source() -> None:
 
 
 def test_a_thread_that_hangs_does_not_keep_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsemotion_cli.flow._PATIENCE", 0.1)
+    monkeypatch.setattr("hsemotion_cli.runtime.executor._PATIENCE", 0.1)
     free = threading.Event()
 
     def hang(item: int) -> int:

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit, softmax
 
-import hsemotion_cli.geometry as geometry
 from hsemotion_cli.domain import Face
 from hsemotion_cli.errors import ModelUnavailable
-from hsemotion_cli.faces import BLENDSHAPES, FaceFinder
-from hsemotion_cli.geometry import FACS, ORDERS, GeometryModel
-from hsemotion_cli.pictures import read_picture
-from hsemotion_cli.registry import card
-from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, EXPRESSIONS
+from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.models import blendshapes
+from hsemotion_cli.models.blendshapes import FACS, ORDERS, GeometryModel
+from hsemotion_cli.models.registry import card
+from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, BLENDSHAPES, EXPRESSIONS
 
 ROOT = Path(__file__).parent.parent
 CARD = card("mp-blendshapes")
@@ -205,7 +205,7 @@ def test_a_recomputation_from_the_file_with_scipy_agrees() -> None:
 def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A function (tensors to replace, metadata to replace) -> the model read from an altered weights file."""
     (tmp_path / "assets").mkdir()
-    monkeypatch.setattr(geometry, "files", lambda _: tmp_path)
+    monkeypatch.setattr(blendshapes, "files", lambda _: tmp_path)
 
     def build(tensors: dict[str, Any] | None = None, metadata: dict[str, str] | None = None) -> GeometryModel:
         whole = load_file(WEIGHTS) | {name: np.asarray(v, np.float32) for name, v in (tensors or {}).items()}
@@ -287,7 +287,7 @@ def test_a_file_with_unfit_numbers_is_refused(altered: Any, tensors: dict[str, A
 
 def test_a_changed_truncated_or_missing_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "assets").mkdir()
-    monkeypatch.setattr(geometry, "files", lambda _: tmp_path)
+    monkeypatch.setattr(blendshapes, "files", lambda _: tmp_path)
     copy = tmp_path / "assets" / str(CARD.file)
     with pytest.raises(ModelUnavailable, match=r"is missing .* reinstall"):
         GeometryModel(CARD)

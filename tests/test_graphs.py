@@ -11,17 +11,17 @@ import onnxruntime
 import pytest
 
 from hsemotion_cli.errors import ModelUnavailable
-from hsemotion_cli.networks import onnx_graphs, trained
-from hsemotion_cli.networks.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
-from hsemotion_cli.registry import ASSETS, card
+from hsemotion_cli.models import model_file, onnx_graphs
+from hsemotion_cli.models.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
+from hsemotion_cli.models.registry import ASSETS, card
 
 onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 NETWORK = card("mt-mobilefacenet").network
 assert NETWORK is not None
 SIZE = NETWORK.size
-SHIPPED = trained.graph(ASSETS / "mt-mobilefacenet.safetensors")
+SHIPPED = model_file.graph(ASSETS / "mt-mobilefacenet.safetensors")
 
 
 def kinds(model: bytes) -> Counter[str]:
@@ -137,8 +137,8 @@ def test_ddamfn_is_exported_lean_and_gives_what_it_gives(tmp_path: Path) -> None
     torch = pytest.importorskip("torch", reason="exporting needs torch")
     import published
 
-    from hsemotion_cli.networks.lean import lean
-    from hsemotion_cli.registry import card
+    from hsemotion_cli.models.registry import card
+    from hsemotion_cli.models.reparameterise import lean
 
     net, spec = published.network(card("ddamfn_affectnet8")), card("ddamfn_affectnet8").network
     images = published.batch(3, spec)

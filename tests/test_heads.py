@@ -18,22 +18,23 @@ from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-import challenge  # noqa: E402
-import published  # noqa: E402
-from sklearn import metrics as sklearn_metrics  # noqa: E402
+import challenge
+import published
+from sklearn import metrics as sklearn_metrics
 
-from hsemotion_cli import heads, registry, tuning  # noqa: E402
-from hsemotion_cli.cli import app  # noqa: E402
-from hsemotion_cli.domain import Face, Reading, Scores  # noqa: E402
-from hsemotion_cli.errors import ModelUnavailable, UsageError  # noqa: E402
-from hsemotion_cli.formats import archive, features  # noqa: E402
-from hsemotion_cli.heads import Base, Head, Part  # noqa: E402
-from hsemotion_cli.predict import HeadedModel, Running, load_all  # noqa: E402
-from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS  # noqa: E402
-from hsemotion_cli.training import features as matching  # noqa: E402
-from hsemotion_cli.training import head_page  # noqa: E402
-from hsemotion_cli.training import heads as training  # noqa: E402
-from hsemotion_cli.truth import AFFWILD2_EXPRESSIONS, Annotations  # noqa: E402
+from hsemotion_cli.cli import app
+from hsemotion_cli.domain import Face, Reading, Scores
+from hsemotion_cli.errors import ModelUnavailable, UsageError
+from hsemotion_cli.evaluation import calibration
+from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, Annotations
+from hsemotion_cli.formats import features, raw_scores
+from hsemotion_cli.models import heads, registry
+from hsemotion_cli.models.heads import Base, Head, Part
+from hsemotion_cli.models.predict import HeadedModel, Running, load_all
+from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS
+from hsemotion_cli.training import features as matching
+from hsemotion_cli.training import head_card
+from hsemotion_cli.training import head_trainer as training
 
 SIZE, OUTPUTS = 48, 10
 BASE = Base("enet_b0_8_va_mtl", "ab" * 32, "given", SIZE, OUTPUTS)
@@ -448,7 +449,7 @@ def test_thresholds_are_the_best_of_the_grid(seed: int) -> None:
     labels = (random.random((30, 12)) < 0.3).astype(np.float32)
     labels[:, 0] = 0
     p = np.round(random.random((30, 12)), 1)  # many ties, and values that lie on the grid
-    for unit, found in enumerate(tuning.choose_thresholds(labels, p)):
+    for unit, found in enumerate(calibration.choose_thresholds(labels, p)):
         tried = [
             sklearn_metrics.f1_score(labels[:, unit], p[:, unit] >= k / 10, zero_division=0.0) for k in range(1, 10)
         ]
@@ -461,7 +462,7 @@ def test_the_temperature_makes_the_labels_likeliest() -> None:
     honest = random.normal(0, 1.5, (4000, 8))
     labels = np.array([random.choice(8, p=row) for row in special.softmax(honest, axis=1)])
     for temperature in (0.4, 1.0, 3.0):
-        found = tuning.choose_temperature(honest * temperature, np.eye(8)[labels])
+        found = calibration.choose_temperature(honest * temperature, np.eye(8)[labels])
         assert found == pytest.approx(temperature, rel=0.06)
 
         def loss(t: np.ndarray, z: np.ndarray = honest * temperature) -> float:
@@ -930,7 +931,7 @@ def test_the_page_says_what_the_facts_say(data: tuple[Path, challenge.Challenge]
     for name, counts in zip(AFFWILD2_EXPRESSIONS, found["expression"]["confusion"], strict=True):
         assert f"| **{name}** | {' | '.join(map(str, counts))} |" in page
     assert "100 -> " not in page and f"{SIZE + OUTPUTS} -> 128 -> 12, sigmoid" in page
-    assert page == head_page.page(head)
+    assert page == head_card.page(head)
 
 
 def changed(path: Path, change: Any, tensors: Mapping[str, np.ndarray] | None = None) -> None:
@@ -1042,7 +1043,7 @@ def test_from_pictures_to_a_table_with_the_heads_scores(pictures: tuple[Path, li
         "tasks": list(TASKS),
         "terms": "test",
     }
-    raw = archive.read(tmp_path / f"{video}.raw.npz").scores[NETWORK]
+    raw = raw_scores.read(tmp_path / f"{video}.raw.npz").scores[NETWORK]
     assert set(raw) == set(TASKS)
 
 
@@ -1087,7 +1088,7 @@ def test_a_blend_of_two_has_the_head_on_its_base(pictures: tuple[Path, list[obje
     crops = folder / "cropped_aligned" / video
     both = ["--model", f"{model[1]},mp-blendshapes", "--crops", "-q", "--blend", "0.6"]
     run("annotate", crops, "-o", tmp_path, *both, "--head", folder / "head.safetensors")
-    raw = archive.read(tmp_path / f"{video}.raw.npz").scores
+    raw = raw_scores.read(tmp_path / f"{video}.raw.npz").scores
     columns, _ = features.read(folder / "features" / f"{video}{matching.SUFFIX}")
     expected = head(columns["embedding"], columns["outputs"])
     for task in TASKS:
@@ -1169,7 +1170,7 @@ def test_without_a_model_the_base_of_the_head_is_it(tmp_path: Path, smile: Path)
     heads.write(head, tmp_path / "h.safetensors", "")
     run("annotate", smile, "-o", tmp_path, "--head", tmp_path / "h.safetensors", "--every", 6, "-q")
     table = pd.read_csv(tmp_path / "smile.csv")
-    raw = archive.read(tmp_path / "smile.raw.npz").scores["mp-blendshapes"]
+    raw = raw_scores.read(tmp_path / "smile.raw.npz").scores["mp-blendshapes"]
     assert table["p_other"].notna().all() and table["valence"].notna().all()
     assert table["p_other"].to_numpy() == pytest.approx(raw["expression"][:, 8], abs=1e-6)
     # Thresholds were never fitted: 0.5, and not those of the model's own action units.

@@ -12,11 +12,11 @@ from scipy import special
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from torch import Tensor  # noqa: E402
-from torch.nn import functional  # noqa: E402
+from torch import Tensor
+from torch.nn import functional
 
-from hsemotion_cli import metrics  # noqa: E402
-from hsemotion_cli.training import losses  # noqa: E402
+from hsemotion_cli.evaluation import metrics
+from hsemotion_cli.training import losses
 
 CALM = settings(deadline=None, max_examples=60)
 SEEDS = st.integers(0, 2**32)

@@ -12,10 +12,10 @@ import pytest
 SCRIPT = """
 import resource, sys
 import numpy as np
-from hsemotion_cli import memory
+from hsemotion_cli.runtime import malloc
 how, megabytes = sys.argv[1], int(sys.argv[2])
 if how != "plain":
-    getattr(memory, how)()
+    getattr(malloc, how)()
 for k in range(30):
     if k == 10:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

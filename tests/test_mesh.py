@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsemotion_cli import faces, mediapipe_tasks, mesh
-from hsemotion_cli.faces import FaceFinder
-from hsemotion_cli.fast import FastFinder
-from hsemotion_cli.mediapipe_tasks import TaskFinder
-from hsemotion_cli.pictures import read_picture
-from hsemotion_cli.registry import ASSETS
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.video import open_source
+from hsemotion_cli.faces import detector, mediapipe_detector, mediapipe_onnx
+from hsemotion_cli.faces.blazeface_detector import FastFinder
+from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.faces.mediapipe_detector import TaskFinder
+from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import open_source
+from hsemotion_cli.models.registry import ASSETS
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -50,9 +50,9 @@ def pictures(samples: Path, astronaut: np.ndarray) -> list[np.ndarray]:
 
 
 def test_the_shipped_files_are_those_whose_origin_was_checked() -> None:
-    with mediapipe_tasks.bundle() as path:
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == mediapipe_tasks.BUNDLE_SHA256
-    for name, sha256 in mesh.NETWORKS.items():
+    with mediapipe_detector.bundle() as path:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == mediapipe_detector.BUNDLE_SHA256
+    for name, sha256 in mediapipe_onnx.NETWORKS.items():
         assert hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() == sha256
 
 
@@ -74,7 +74,7 @@ def test_the_graphs_are_what_the_script_makes_of_the_bundle(monkeypatch: pytest.
 def test_blazeface_sees_what_mediapipe_sees(tasks: TaskFinder, pictures: list[np.ndarray]) -> None:
     seen = 0
     for picture in pictures:
-        ours, theirs = mesh.detect(picture, 0.5), tasks.detect(picture)
+        ours, theirs = mediapipe_onnx.detect(picture, 0.5), tasks.detect(picture)
         assert len(ours) == len(theirs)
         for own, other in zip(ours, theirs, strict=True):
             # MediaPipe cuts off what is beyond whole pixels of boxes, and gives everything else as it is.
@@ -90,7 +90,7 @@ def test_blazeface_sees_what_mediapipe_sees(tasks: TaskFinder, pictures: list[np
 def test_the_threshold_is_mediapipes(threshold: float, pictures: list[np.ndarray]) -> None:
     with TaskFinder(threshold=threshold) as tasks:
         for picture in pictures[:12]:
-            ours = [c.score for c in mesh.detect(picture, threshold)]
+            ours = [c.score for c in mediapipe_onnx.detect(picture, threshold)]
             assert ours == pytest.approx([c.score for c in tasks.detect(picture)], abs=0.005)
 
 
@@ -117,7 +117,7 @@ def test_also_on_clips_of_other_people(tasks: TaskFinder, shared_videos: list[Pa
                 ours, theirs = finder.find(frame.image), tasks.find(frame.image)
                 assert len(ours) == len(theirs), path
                 for own, other in zip(ours, theirs, strict=True):
-                    assert faces.overlap(own.box, other.box) > 0.95
+                    assert detector.overlap(own.box, other.box) > 0.95
                     shapes.append(np.abs(own.blendshapes - other.blendshapes).max())
     assert len(shapes) > 30
     assert np.median(shapes) < 0.03
@@ -131,15 +131,15 @@ def test_without_anybody_who_reads_blendshapes_there_are_none(astronaut: np.ndar
 
 
 def test_a_picture_without_a_face_has_no_landmarks() -> None:
-    nothing = mesh.Candidate((100, 60, 90, 90), 0.9, np.array([(120, 90), (170, 90)] * 3, np.float32))
-    assert mesh.landmarks(clips.blank(), nothing) is None
+    nothing = mediapipe_onnx.Candidate((100, 60, 90, 90), 0.9, np.array([(120, 90), (170, 90)] * 3, np.float32))
+    assert mediapipe_onnx.landmarks(clips.blank(), nothing) is None
 
 
 def test_a_large_face_is_not_looked_at_twice_by_the_fast_detector(astronaut: np.ndarray) -> None:
     looks: list[tuple[int, ...]] = []
 
     class Counting(FastFinder):
-        def detect(self, image: np.ndarray) -> list[mesh.Candidate]:
+        def detect(self, image: np.ndarray) -> list[mediapipe_onnx.Candidate]:
             looks.append(image.shape)
             return super().detect(image)
 
@@ -169,11 +169,11 @@ def test_boxes_that_overlap_become_their_mean(data: st.DataObject) -> None:
         weights = sum(scores[k] for k in group)
         expected.append((scores[left[0]], sum(scores[k] * drawn[k] for k in group) / weights))
         left = [k for k in left if k not in group]
-    found = mesh._without_repeats(scores, drawn)
+    found = mediapipe_onnx._without_repeats(scores, drawn)
     assert [score for score, _ in found] == [score for score, _ in expected]
     for (_, ours), (_, theirs) in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs)
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    return faces.overlap((*(one[0] - one[1] / 2), *one[1]), (*(other[0] - other[1] / 2), *other[1]))
+    return detector.overlap((*(one[0] - one[1] / 2), *one[1]), (*(other[0] - other[1] / 2), *other[1]))

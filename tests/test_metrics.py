@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn import metrics as sklearn
 
-from hsemotion_cli import metrics
+from hsemotion_cli.evaluation import metrics
 
 VALUES = st.integers(-1000, 1000).map(lambda k: k / 1000)
 PAIRS = st.integers(2, 40).flatmap(lambda n: st.tuples(*[hnp.arrays(np.float64, n, elements=VALUES)] * 2))

@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from hsemotion_cli import registry
 from hsemotion_cli.cli import app
-from hsemotion_cli.formats import archive, features
-from hsemotion_cli.networks import weights
+from hsemotion_cli.formats import features, raw_scores
+from hsemotion_cli.models import registry, weights
 from hsemotion_cli.tasks import BASIC_EXPRESSIONS
 
 published = pytest.importorskip("published", reason="needs torch to write weight files")
@@ -97,7 +96,7 @@ def test_a_blend_takes_each_task_from_who_has_it(smile: Path, files: dict[str, P
         "--every",
         "4",
     )
-    raw = archive.read(tmp_path / "smile.raw.npz").scores
+    raw = raw_scores.read(tmp_path / "smile.raw.npz").scores
     table = pd.read_csv(tmp_path / "smile.csv")
     network, geometry = raw[NETWORK], raw["mp-blendshapes"]
     expected = 0.7 * network["expression"].astype(float) + 0.3 * geometry["expression"].astype(float)

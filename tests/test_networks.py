@@ -16,21 +16,16 @@ torch = pytest.importorskip("torch", reason="the networks need torch")
 if importlib.util.find_spec("timm") is None:  # importing it here would fail beside a torch for the CPU only
     pytest.skip("the networks need timm", allow_module_level=True)
 
-import published  # noqa: E402
+import published
 
-from hsemotion_cli.domain import Face  # noqa: E402
-from hsemotion_cli.errors import ModelUnavailable, UsageError  # noqa: E402
-from hsemotion_cli.networks import (  # noqa: E402
-    conversion,
-    engines,
-    onnx_graphs,
-    weights,
-)
-from hsemotion_cli.networks import model as networks  # noqa: E402
-from hsemotion_cli.networks.cards import NETWORKS  # noqa: E402
-from hsemotion_cli.networks.model import NetworkModel  # noqa: E402
-from hsemotion_cli.registry import MODELS, card  # noqa: E402
-from hsemotion_cli.tasks import BASIC_EXPRESSIONS, EXPRESSIONS  # noqa: E402
+from hsemotion_cli.domain import Face
+from hsemotion_cli.errors import ModelUnavailable, UsageError
+from hsemotion_cli.models import conversion, engines, onnx_graphs, weights
+from hsemotion_cli.models import network_model as networks
+from hsemotion_cli.models.cards import NETWORKS
+from hsemotion_cli.models.network_model import NetworkModel
+from hsemotion_cli.models.registry import MODELS, card
+from hsemotion_cli.tasks import BASIC_EXPRESSIONS, EXPRESSIONS
 
 SMALL = "mbf_va_mtl"
 """The network that is quickest to export and to run."""
@@ -97,7 +92,7 @@ def test_the_old_format_of_torch_is_converted_as_well(tmp_path: Path) -> None:
 
 
 def test_the_large_mobilefacenet_is_told_by_its_shapes(tmp_path: Path) -> None:
-    from hsemotion_cli.networks import architectures
+    from hsemotion_cli.models import architectures
 
     net = architectures.build("mobilefacenet_large", 10)
     published.save_module(net, card(SMALL), tmp_path / "a.pt")
@@ -145,7 +140,7 @@ def test_the_first_difference_is_named(change: object, message: str) -> None:
 
 def test_a_layer_built_otherwise_is_refused_although_its_shapes_fit(tmp_path: Path) -> None:
     """tf_efficientnet_b0 and efficientnet_b0 have the same names and shapes and are different functions."""
-    from hsemotion_cli.networks.architectures import import_timm
+    from hsemotion_cli.models.architectures import import_timm
 
     other = import_timm().create_model("efficientnet_b0", num_classes=8)
     torch.save(other, tmp_path / "a.pt")
@@ -213,7 +208,7 @@ def test_the_cards_agree_with_the_networks_tasks_and_sizes() -> None:
 
 
 def test_both_resize_rules_are_those_of_the_libraries_that_they_are_named_after() -> None:
-    from hsemotion_cli.networks.architectures import import_timm
+    from hsemotion_cli.models.architectures import import_timm
 
     import_timm()  # makes torchvision importable
     from PIL import Image
@@ -259,7 +254,7 @@ def test_a_published_graph_gives_scores_and_embeddings_without_torch_or_onnx(gra
         "import sys\n"
         "for name in ('torch', 'timm', 'torchvision', 'onnx'): sys.modules[name] = None\n"
         "import numpy as np; from pathlib import Path\n"
-        "from hsemotion_cli.networks.model import NetworkModel; from hsemotion_cli.registry import card\n"
+        "from hsemotion_cli.models.network_model import NetworkModel; from hsemotion_cli.models.registry import card\n"
         f"images = list(np.load({str(tmp_path / 'in.npz')!r}).values())\n"
         f"raw, embeddings = NetworkModel(card({SMALL!r}), path=Path({str(graph)!r})).infer(images)\n"
         f"np.savez({str(tmp_path / 'out.npz')!r}, raw=raw, embeddings=embeddings)\n"
@@ -425,7 +420,7 @@ def test_a_gpu_that_cannot_be_had_is_an_error(files: dict[str, Path], monkeypatc
 
 
 def test_the_device_resizes_and_normalises_as_pillow_does() -> None:
-    from hsemotion_cli.networks import device_faces
+    from hsemotion_cli.models import gpu_preprocess
 
     rng = np.random.default_rng(2)
     shapes = [(1, 1), (3, 900), (900, 3), (450, 449), (300, 100), (100, 300), (112, 300), (300, 112)]
@@ -435,32 +430,32 @@ def test_the_device_resizes_and_normalises_as_pillow_does() -> None:
         edges = [(2 * width - spec.size + more, width) for width in (230, 260) for more in (0, 1)]
         random = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in (*shapes, *edges, (spec.size, spec.size))]
         pictures = [*published.faces(12, seed=1), *random]
-        ours = device_faces.DeviceFaces(spec, "cpu")(pictures).numpy()
+        ours = gpu_preprocess.DeviceFaces(spec, "cpu")(pictures).numpy()
         np.testing.assert_array_equal(ours, networks.prepared(pictures, spec, "pil-bilinear"))
 
 
 def test_pictures_are_taken_in_parts_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsemotion_cli.networks import device_faces
+    from hsemotion_cli.models import gpu_preprocess
 
     pictures, spec = published.faces(9, seed=2), card(SMALL).network
-    together = device_faces.DeviceFaces(spec, "cpu")(pictures)
-    monkeypatch.setattr(device_faces, "PIXELS", 200_000)
-    assert list(device_faces._parts([])) == []
-    parts = list(device_faces._parts(pictures))
+    together = gpu_preprocess.DeviceFaces(spec, "cpu")(pictures)
+    monkeypatch.setattr(gpu_preprocess, "PIXELS", 200_000)
+    assert list(gpu_preprocess._parts([])) == []
+    parts = list(gpu_preprocess._parts(pictures))
     assert [picture.shape for part in parts for picture in part] == [picture.shape for picture in pictures]
     assert 2 < len(parts) < 9 or max(len(part) for part in parts) > 1
     for part in parts:
         padded = len(part) * max(p.shape[0] for p in part) * max(p.shape[1] for p in part)
         assert padded <= 200_000 or len(part) == 1
-    assert torch.equal(device_faces.DeviceFaces(spec, "cpu")(pictures), together)
+    assert torch.equal(gpu_preprocess.DeviceFaces(spec, "cpu")(pictures), together)
 
 
 def test_torch_takes_faces_that_are_on_its_device(files: dict[str, Path]) -> None:
-    from hsemotion_cli.networks import device_faces
+    from hsemotion_cli.models import gpu_preprocess
 
     model = NetworkModel(card(SMALL), "torch", "cpu", path=files[SMALL])
     images = published.faces(4, seed=3)
-    on_device = device_faces.DeviceFaces(model.spec, "cpu")(images)
+    on_device = gpu_preprocess.DeviceFaces(model.spec, "cpu")(images)
     for ours, from_numpy in zip(model.engine(on_device), model.engine(on_device.numpy()), strict=True):
         np.testing.assert_array_equal(ours, from_numpy)
     np.testing.assert_allclose(model.engine(on_device)[0], model.infer(images)[0], atol=1e-4)
@@ -513,7 +508,7 @@ def test_scores_and_embeddings_are_those_of_emotiefflib(
 ) -> None:
     if importlib.util.find_spec("emotiefflib") is None:
         pytest.skip("needs emotiefflib, the authors' library")
-    from hsemotion_cli.networks.architectures import import_timm
+    from hsemotion_cli.models.architectures import import_timm
 
     import_timm()  # makes torchvision importable
     from emotiefflib import facial_analysis

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hsemotion_cli import outputs
 from hsemotion_cli.errors import OutputError, UsageError
+from hsemotion_cli.runtime import atomic_files
 
 
 def test_files_that_belong_together_appear_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     sync, move = os.fsync, os.replace
-    monkeypatch.setattr(outputs.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
-    monkeypatch.setattr(outputs.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
-    with outputs.together() as opened:
+    monkeypatch.setattr(atomic_files.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
+    monkeypatch.setattr(atomic_files.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
+    with atomic_files.together() as opened:
         for name in ("a", "b"):
             with opened(tmp_path / name) as file:
                 file.write(name.encode())
@@ -31,7 +31,7 @@ def test_files_that_belong_together_appear_at_the_end(tmp_path: Path, monkeypatc
 def test_none_appears_when_one_fails(tmp_path: Path, error: BaseException) -> None:
     (tmp_path / "a").write_text("older")
     expected = OutputError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected) as raised, outputs.together() as opened:
+    with pytest.raises(expected) as raised, atomic_files.together() as opened:
         with opened(tmp_path / "a") as file:
             file.write(b"newer")
         with opened(tmp_path / "b") as file:
@@ -44,21 +44,21 @@ def test_none_appears_when_one_fails(tmp_path: Path, error: BaseException) -> No
 
 def test_a_name_of_any_length_has_a_temporary_one(tmp_path: Path) -> None:
     long = tmp_path / ("ü" * 120 + ".csv")  # 244 bytes, near the limit of most file systems
-    with outputs.whole(long) as file:
+    with atomic_files.whole(long) as file:
         file.write(b"x")
     assert long.read_bytes() == b"x"
 
 
 def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:
-    outputs.prepare_folder(tmp_path / "a" / "b")
+    atomic_files.prepare_folder(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="nothing can be written there"):
-        outputs.prepare_folder(tmp_path / "file" / "b")
+        atomic_files.prepare_folder(tmp_path / "file" / "b")
 
 
 def leftover(folder: Path, process: int) -> Path:
-    path = outputs.temporary(folder / "talk.csv")
+    path = atomic_files.temporary(folder / "talk.csv")
     path = path.with_name(path.name.replace(f".{os.getpid()}.part", f".{process}.part"))
     path.write_text("half")
     return path
@@ -70,7 +70,7 @@ def test_a_leftover_of_a_dead_process_that_nobody_reaped_is_removed(tmp_path: Pa
         while "State:\tZ" not in status.read_text():
             time.sleep(0.01)
         leftover(tmp_path, dead.pid)
-        assert outputs.remove_leftovers(tmp_path, time.time() + 1) == 1
+        assert atomic_files.remove_leftovers(tmp_path, time.time() + 1) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,9 +78,9 @@ def test_a_number_that_another_process_has_now_keeps_no_leftover(tmp_path: Path)
     other = subprocess.Popen(["sleep", "600"])
     try:
         path = leftover(tmp_path, other.pid)
-        assert outputs.remove_leftovers(tmp_path, time.time() + 1) == 0, "it may be its own"
+        assert atomic_files.remove_leftovers(tmp_path, time.time() + 1) == 0, "it may be its own"
         os.utime(path, (0, 0))  # long before that process began
-        assert outputs.remove_leftovers(tmp_path, time.time() + 1) == 1
+        assert atomic_files.remove_leftovers(tmp_path, time.time() + 1) == 1
     finally:
         other.kill()
         other.wait()

@@ -10,11 +10,11 @@ import pytest
 
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.tasks import TASKS
-from hsemotion_cli.training import plan as module
-from hsemotion_cli.training.measure import Figures
-from hsemotion_cli.training.plan import Loss, Optimiser, Plan, Source, Stage, check, read
-from hsemotion_cli.training.samples import Samples
-from hsemotion_cli.training.views import Augmentation, Viewer
+from hsemotion_cli.training import config as module
+from hsemotion_cli.training.augment import Augmentation, Viewer
+from hsemotion_cli.training.config import Loss, Optimiser, Plan, Source, Stage, check, read
+from hsemotion_cli.training.dataset import Samples
+from hsemotion_cli.training.figures import Figures
 
 SMALLEST = """
 name = "small"

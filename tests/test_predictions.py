@@ -16,10 +16,10 @@ from scipy.interpolate import interp1d
 
 from hsemotion_cli.abaw.challenges import TRACKS, track
 from hsemotion_cli.abaw.predictions import Predictions, affwild2, find, largest, load, on_side, predict
-from hsemotion_cli.compound import compounds
 from hsemotion_cli.errors import InputError, UsageError
-from hsemotion_cli.formats import archive
-from hsemotion_cli.recipe import Recipe, Smoothing
+from hsemotion_cli.formats import raw_scores
+from hsemotion_cli.postprocess.compound import compounds
+from hsemotion_cli.postprocess.recipe import Recipe, Smoothing
 from hsemotion_cli.tasks import EXPRESSIONS, TASKS
 from hsemotion_cli.timeline import Timeline
 
@@ -52,7 +52,7 @@ def annotated(folder: Path, name: str, content: Timeline, kind: str = "video", r
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.raw.npz"
     with path.open("wb") as file:
-        archive.write(content, file)
+        raw_scores.write(content, file)
     told = {"source": {"kind": kind, "width": 200}, "recipe": (recipe or Recipe.of(MODEL)).to_json()}
     (folder / f"{name}.json").write_text(json.dumps(told))
     return path

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
-from hsemotion_cli import outputs
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import InputError, OutputError
-from hsemotion_cli.pictures import Pictures
-from hsemotion_cli.render import even, fitted, hold, render
-from hsemotion_cli.video import VideoFile
+from hsemotion_cli.media.images import Pictures
+from hsemotion_cli.media.video import VideoFile
+from hsemotion_cli.overlay.video import even, fitted, hold, render
+from hsemotion_cli.runtime import atomic_files
 
 SIZE = (96, 64)  # width, height of generated clips
 VARIABLE = [0.0, 0.04, 0.2, 0.21, 0.5, 1.1, 1.14]
@@ -396,8 +396,8 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name(
 ) -> None:
     done: list[str] = []
     sync, move = os.fsync, os.replace
-    monkeypatch.setattr(outputs.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
-    monkeypatch.setattr(outputs.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
+    monkeypatch.setattr(atomic_files.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
+    monkeypatch.setattr(atomic_files.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
     render(smile, nobody(12), tmp_path / "out.mp4")
     assert done == ["sync", "move"]
 

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hsemotion_cli.errors import ModelUnavailable, OutputError
-from hsemotion_cli.networks.cards import HALF, IMAGENET, NetworkSpec, network_card
+from hsemotion_cli.models.cards import HALF, IMAGENET, NetworkSpec, network_card
 from hsemotion_cli.tasks import ACTION_UNITS
-from hsemotion_cli.training import measure, plan, report
+from hsemotion_cli.training import config, report
+from hsemotion_cli.training import figures as training_figures
 
 CLASSES = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
 
@@ -397,14 +398,14 @@ def test_no_display_no_global_state_and_no_settings_of_the_machine(tmp_path: Pat
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
-def the_plan(folder: Path = Path("/somewhere/secret"), **more: Any) -> plan.Plan:
+def the_plan(folder: Path = Path("/somewhere/secret"), **more: Any) -> config.Plan:
     sources = (
-        plan.Source("ferplus", folder / "ferplus.npz", "ferplus", units="blendshapes", terms="for research"),
-        plan.Source("folder", folder / "lab", "lab", weight=0.25, terms='"ours" | \\ all'),
+        config.Source("ferplus", folder / "ferplus.npz", "ferplus", units="blendshapes", terms="for research"),
+        config.Source("folder", folder / "lab", "lab", weight=0.25, terms='"ours" | \\ all'),
     )
-    stages = (plan.Stage(0.5, 1e-5, scope="head", sources=("lab",)), plan.Stage(3.0, 2e-3, 32, balance=0.3))
+    stages = (config.Stage(0.5, 1e-5, scope="head", sources=("lab",)), config.Stage(3.0, 2e-3, 32, balance=0.3))
     default = {"size": 48, "start": folder / "start.safetensors", "luminance": True, "paper_name": "A small one"}
-    return plan.Plan("small-net", "mobilefacenet_first", sources, stages, **{**default, **more})
+    return config.Plan("small-net", "mobilefacenet_first", sources, stages, **{**default, **more})
 
 
 def test_a_card_says_what_a_run_began_with() -> None:
@@ -427,9 +428,9 @@ def the_facts() -> dict[str, Any]:
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 7, 900)  # nobody shows contempt
     said = np.where(rng.random(900) < 0.6, truth, rng.integers(0, 8, 900))
-    found = measure.Figures(
+    found = training_figures.Figures(
         rows={"expression": 900, "valence_arousal": 1234, "action_units": 1100},
-        expression=measure.expression(truth, said, todo.classes),
+        expression=training_figures.expression(truth, said, todo.classes),
         valence_arousal={"valence": 0.61234, "arousal": -0.0002},
         action_units={unit: float(rng.random()) for unit in ACTION_UNITS} | {"mean": 0.45678},
     )
@@ -765,7 +766,7 @@ def test_the_plan_on_the_page_is_the_plan(tmp_path: Path) -> None:
     assert str(tmp_path) not in page  # nobody's folders
     (block,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "copy.toml").write_text(block, encoding="utf-8")
-    again = plan.read(tmp_path / "copy.toml")
+    again = config.read(tmp_path / "copy.toml")
     assert again == todo
     assert again.digest() == todo.digest()
 
@@ -803,7 +804,7 @@ def test_the_page_says_how_labels_were_made() -> None:
     assert "- lab: expression, valence and arousal, and action units: from its table of labels" in page
     assert "Expressions were trained on the shares of the classes." in page
 
-    facts["plan"] = replace(the_plan(), loss=plan.Loss(targets="majority")).to_json()
+    facts["plan"] = replace(the_plan(), loss=config.Loss(targets="majority")).to_json()
     assert "Expressions were trained on the class with the largest share alone." in report.card(facts)
 
     facts["plan"]["sources"][1]["units"] = "blendshapes"

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hsemotion_cli.errors import InputError, OutputError
-from hsemotion_cli.pictures import read_picture
-from hsemotion_cli.training import samples as module
-from hsemotion_cli.training.samples import PARTS, Samples, decoded, join, pack, read, write
+from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.training import dataset as module
+from hsemotion_cli.training.dataset import PARTS, Samples, decoded, join, pack, read, write
 
 NAMES = [field.name for field in fields(Samples)]
 CALM = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])

@@ -18,19 +18,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from hsemotion_cli import between, stride, tracks
-from hsemotion_cli.annotate import Annotator, Settings
 from hsemotion_cli.cli import app
 from hsemotion_cli.domain import Face, Frame, Reading, Scores, Sighting
 from hsemotion_cli.errors import UsageError
-from hsemotion_cli.faces import FaceFinder, overlap, sight
-from hsemotion_cli.fast import FastFinder
-from hsemotion_cli.formats import archive
-from hsemotion_cli.marks import Map
-from hsemotion_cli.recipe import Recipe
-from hsemotion_cli.source import Sampling
+from hsemotion_cli.faces import interpolation, tracking
+from hsemotion_cli.faces.blazeface_detector import FastFinder
+from hsemotion_cli.faces.detector import FaceFinder, overlap, sight
+from hsemotion_cli.faces.keypoints import Map
+from hsemotion_cli.formats import raw_scores
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import open_source
+from hsemotion_cli.models import frame_skipping
+from hsemotion_cli.pipeline import Annotator, Settings
+from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.timeline import Timeline
-from hsemotion_cli.video import open_source
 
 NETWORK = Recipe.of("mt-mobilefacenet")
 BOTH = Recipe.usual()
@@ -40,7 +41,7 @@ def annotated(path: Path, out: Path, in_turn: bool = False, **options: Any) -> T
     options.setdefault("recipe", BOTH)
     with Annotator(Settings(**options), in_turn) as annotator:
         annotator.annotate(path, out, path.stem)
-    return archive.read(out / f"{path.stem}.raw.npz")
+    return raw_scores.read(out / f"{path.stem}.raw.npz")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_the_fast_detector_finds_the_same_faces(
     for path in shared_videos:
         for frame in open_source(path).frames(Sampling(every=15)):
             ones, others = slow.find(frame.image), fast.find(frame.image)
-            same = tracks.pairs([face.box for face in ones], [face.box for face in others])
+            same = tracking.pairs([face.box for face in ones], [face.box for face in others])
             frames += 1
             agreed += len(same) == len(ones) == len(others)
             for i, j in same:
@@ -143,7 +144,7 @@ def test_the_fast_detector_serves_networks_only(smile: Path, tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     said = json.loads((tmp_path / "smile.json").read_text())
     assert [model["name"] for model in said["models"]] == ["mt-mobilefacenet"]
-    expression = archive.read(tmp_path / "smile.raw.npz").scores["mt-mobilefacenet"]["expression"]
+    expression = raw_scores.read(tmp_path / "smile.raw.npz").scores["mt-mobilefacenet"]["expression"]
     assert (np.nanargmax(expression, axis=1) == 4).all()  # happiness
 
 
@@ -154,7 +155,7 @@ def test_the_fast_detector_serves_networks_only(smile: Path, tmp_path: Path) -> 
 def test_ends_cuts_and_every_nth_frame_are_searched(cuts: list[bool], every: int) -> None:
     picture = np.zeros((1, 1, 3), np.uint8)
     frames = [Frame(k, k / 25, picture, cut) for k, cut in enumerate(cuts)]
-    plans = list(between.planned(frames, every))
+    plans = list(interpolation.planned(frames, every))
     assert [plan.frame.index for plan in plans] == list(range(len(cuts)))
     searched = [plan.searched for plan in plans]
     for k, cut in enumerate(cuts):
@@ -197,7 +198,7 @@ def test_faces_are_interpolated_by_time() -> None:
     picture = np.zeros((60, 90, 3), np.uint8)
     items = [Sighting(0, 0.0, (face,)), Frame(1, 0.1, picture), Frame(2, 0.4, picture), Sighting(3, 0.5, (other,))]
     with FaceFinder() as finder:
-        found = list(between.filled(iter(items), finder, ["box"]))
+        found = list(interpolation.filled(iter(items), finder, ["box"]))
     assert [one.index for one in found] == [0, 1, 2, 3]
     # By time, not by number: a fifth and four fifths of the way.
     assert [round(one.faces[0].box[0], 5) for one in found] == [0, 3, 12, 15]
@@ -237,7 +238,7 @@ def test_the_first_and_last_of_each_row_of_frames_are_looked_at(people: list[set
     seen = [
         Sighting(k, k / 10, tuple(replace(nobody, track=one) for one in sorted(here))) for k, here in enumerate(people)
     ]
-    looks = list(stride.marked(seen, step))
+    looks = list(frame_skipping.marked(seen, step))
     assert [one.sighting for one in looks] == seen
     for person in range(4):
         row = 0
@@ -255,7 +256,7 @@ def test_the_first_and_last_of_each_row_of_frames_are_looked_at(people: list[set
         values = np.array([[one.sighting.time if look else np.nan] for look in one.looked_at], np.float32)
         scores = {"m": Scores({"t": values.reshape(-1, 1)})}
         readings.append((Reading(one.sighting.index, one.sighting.time, one.sighting.faces, scores), one.looked_at))
-    for k, reading in enumerate(stride.filled(readings)):
+    for k, reading in enumerate(frame_skipping.filled(readings)):
         assert reading.index == k
         np.testing.assert_allclose(reading.scores["m"].tasks["t"], k / 10, rtol=1e-5)
 

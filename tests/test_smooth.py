@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from hsemotion_cli.errors import InputError, UsageError
-from hsemotion_cli.recipe import Recipe, Smoothing, from_sigma, parse_models, to_sigma
-from hsemotion_cli.refine import blend, refine
-from hsemotion_cli.smooth import nested, segments, smooth, smooth_run
+from hsemotion_cli.postprocess.recipe import Recipe, Smoothing, from_sigma, parse_models, to_sigma
+from hsemotion_cli.postprocess.refine import blend, refine
+from hsemotion_cli.postprocess.smoothing import nested, segments, smooth, smooth_run
 from hsemotion_cli.tasks import ACTION_UNITS, TASKS
 from hsemotion_cli.timeline import Timeline
 

@@ -18,17 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hsemotion_cli import registry
-from hsemotion_cli.crops import FIVE_POINTS
 from hsemotion_cli.domain import Face
 from hsemotion_cli.errors import InputError
-from hsemotion_cli.faces import FaceFinder
-from hsemotion_cli.geometry import GeometryModel
+from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, Annotations
+from hsemotion_cli.faces.crops import FIVE_POINTS
+from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.models import registry
+from hsemotion_cli.models.blendshapes import GeometryModel
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS
-from hsemotion_cli.training import sources
-from hsemotion_cli.training.plan import Loss, Plan, Source, Stage
-from hsemotion_cli.training.samples import Samples, write
-from hsemotion_cli.truth import AFFWILD2_EXPRESSIONS, Annotations
+from hsemotion_cli.training import dataset_readers
+from hsemotion_cli.training.config import Loss, Plan, Source, Stage
+from hsemotion_cli.training.dataset import Samples, write
 
 FACE = clips.PORTRAIT.read_bytes()
 
@@ -40,7 +40,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(pictures: list[bytes], workers: object, progress: object) -> tuple[np.ndarray, ...]:
         return tuple(np.full((len(pictures), *shape), np.nan, np.float32) for shape in ((5, 2), (4,), (52,)))
 
-    monkeypatch.setattr(sources, "look", look)
+    monkeypatch.setattr(dataset_readers, "look", look)
 
 
 def planned(*given: Source, **options: object) -> Plan:
@@ -49,7 +49,7 @@ def planned(*given: Source, **options: object) -> Plan:
 
 def fails(plan: Plan, *words: str) -> str:
     with pytest.raises(InputError) as raised:
-        sources.gather(plan, 1)
+        dataset_readers.gather(plan, 1)
     message = str(raised.value)
     assert message.startswith(str(plan.sources[0].path)), message
     assert "\n" not in message
@@ -92,11 +92,11 @@ CLASSES = ("neutral", "sadness", "happiness")
 @pytest.mark.usefixtures("unseen")
 def test_ferplus_is_shares_of_votes(tmp_path: Path) -> None:
     source = ferplus(tmp_path / "fer.npz")
-    found = sources.gather(planned(source, classes=CLASSES))
+    found = dataset_readers.gather(planned(source, classes=CLASSES))
     nan = np.nan
     expected = [[1 / 9, 0, 8 / 9], [0.3, 0.3, 0.4], [nan] * 3, [nan] * 3, [nan] * 3, [5 / 9, 4 / 9, 0]]
     np.testing.assert_allclose(found.expression, expected, rtol=1e-6)
-    affect = np.array([sources.AFFECT[name] for name in CLASSES])
+    affect = np.array([dataset_readers.AFFECT[name] for name in CLASSES])
     for row, shares in enumerate(expected):
         np.testing.assert_allclose(
             found.valence_arousal[row], sum(s * a for s, a in zip(shares, affect, strict=True)), rtol=1e-5
@@ -111,8 +111,8 @@ def test_ferplus_is_shares_of_votes(tmp_path: Path) -> None:
 
 
 def test_the_map_to_valence_and_arousal_has_all_expressions_in_range() -> None:
-    assert set(sources.AFFECT) == set(BASIC_EXPRESSIONS)
-    assert all(-1 <= value <= 1 for pair in sources.AFFECT.values() for value in pair)
+    assert set(dataset_readers.AFFECT) == set(BASIC_EXPRESSIONS)
+    assert all(-1 <= value <= 1 for pair in dataset_readers.AFFECT.values() for value in pair)
 
 
 @pytest.mark.usefixtures("unseen")
@@ -174,7 +174,7 @@ def test_a_folder_is_what_its_table_says(tmp_path: Path) -> None:
         "\r\n"
         f",1,0,,1.png, neutral ,calibration,,{units[2:]}\r\n"
     )
-    found = sources.gather(planned(folder(tmp_path / "set", text, encoding="utf-8-sig")))
+    found = dataset_readers.gather(planned(folder(tmp_path / "set", text, encoding="utf-8-sig")))
     assert [int(found.picture(row)[0, 0]) for row in range(3)] == [20, 0, 10]
     eye = np.eye(8)
     np.testing.assert_array_equal(found.expression, [eye[3], np.full(8, np.nan), eye[0]])
@@ -192,7 +192,7 @@ def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     source = folder(tmp_path, "image,label\n1.png,anger\n")
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1.png").write_bytes(labelled.png(np.full((4, 4), 99, np.uint8)))
-    found = sources.gather(planned(source))
+    found = dataset_readers.gather(planned(source))
     assert found.picture(0)[0, 0] == 99
     assert np.isnan(found.valence_arousal).all() and np.isnan(found.action_units).all()
 
@@ -234,7 +234,7 @@ def test_a_table_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     source = folder(tmp_path, HEAD)
     (tmp_path / "labels.csv").write_bytes("image,label\ngröße.png,fear\n".encode("latin-1"))
     fails(planned(source), "labels.csv: not a CSV table")
-    monkeypatch.setattr(sources, "_LARGEST_CSV", 10)
+    monkeypatch.setattr(dataset_readers, "_LARGEST_CSV", 10)
     fails(planned(source), "larger than")
     (tmp_path / "labels.csv").unlink()
     fails(planned(source), "labels.csv: cannot be read")
@@ -256,7 +256,7 @@ def test_people_are_held_out_whole(crowd: Source) -> None:
     parts = []
     for split in (0, 1, 2):
         source = replace(crowd, held_out=0.3, calibration=0.2)
-        found = sources.gather(planned(source, split=split))
+        found = dataset_readers.gather(planned(source, split=split))
         of = {name: set(found.part[found.subject == name]) for name in np.unique(found.subject)}
         assert all(len(there) == 1 for there in of.values())
         counts = {
@@ -265,7 +265,7 @@ def test_people_are_held_out_whole(crowd: Source) -> None:
         assert 20 < counts["validation"] < 54  # 36 expected of 120
         assert 5 < counts["calibration"] < 32  # 17
         # Another seed trains otherwise, and on the same people: a plan that goes on from here is measured fairly.
-        again = sources.gather(planned(source, split=split, seed=5))
+        again = dataset_readers.gather(planned(source, split=split, seed=5))
         assert again.part.tolist() == found.part.tolist()
         parts.append(tuple(found.part))
     assert len(set(parts)) == 3
@@ -273,8 +273,8 @@ def test_people_are_held_out_whole(crowd: Source) -> None:
 
 @pytest.mark.usefixtures("unseen")
 def test_nobody_is_held_out_where_none_is_wanted(crowd: Source) -> None:
-    assert set(sources.gather(planned(crowd)).part) == {"train"}
-    found = sources.gather(planned(replace(crowd, held_out=0.5)))
+    assert set(dataset_readers.gather(planned(crowd)).part) == {"train"}
+    found = dataset_readers.gather(planned(replace(crowd, held_out=0.5)))
     assert set(found.part) == {"train", "validation"}
 
 
@@ -284,7 +284,7 @@ def test_who_is_in_a_part_does_not_depend_on_the_order_of_rows(tmp_path: Path, c
     other = folder(tmp_path, "\n".join([rows[0], *rows[:0:-1], ""]))
     for split in (0, 5):
         one, two = (
-            sources.gather(planned(replace(source, held_out=0.3, calibration=0.2), split=split))
+            dataset_readers.gather(planned(replace(source, held_out=0.3, calibration=0.2), split=split))
             for source in (crowd, other)
         )
         assert one.part.tolist() == two.part.tolist()[::-1]
@@ -296,10 +296,10 @@ def test_no_person_is_in_two_parts(people: int, each: int, held_out: float, cali
     names = np.array([f"p{k % people}" for k in range(people * each)] + [""] * 3)
     source = Source("folder", Path("x"), held_out=held_out, calibration=calibration)
     named = np.where(names == "", [f"{k}.png" for k in range(len(names))], names)
-    part = sources._held_out(named, source, seed)
+    part = dataset_readers._held_out(named, source, seed)
     empty = np.zeros((len(names), 1), np.float32)
-    labels = sources._Labels([], empty, empty, empty, np.ones(len(names), bool), names, part)
-    found = sources._with_calibration(labels, source, seed)
+    labels = dataset_readers._Labels([], empty, empty, empty, np.ones(len(names), bool), names, part)
+    found = dataset_readers._with_calibration(labels, source, seed)
     assert all(len(set(found[names == name])) == 1 for name in set(names) - {""})
     assert (found[part == "validation"] == "validation").all()
     assert held_out or "validation" not in found
@@ -309,7 +309,7 @@ def test_no_person_is_in_two_parts(people: int, each: int, held_out: float, cali
 @pytest.mark.usefixtures("unseen")
 def test_pictures_of_unknown_people_are_held_out_by_themselves(tmp_path: Path) -> None:
     source = replace(many(tmp_path, 1, 1, 300), held_out=0.5, calibration=0.3)
-    found = sources.gather(planned(source))
+    found = dataset_readers.gather(planned(source))
     nameless = found.subject == ""
     # The same picture, listed often, is validation everywhere or nowhere.
     for grey in (0, 10, 20):
@@ -321,7 +321,7 @@ def test_pictures_of_unknown_people_are_held_out_by_themselves(tmp_path: Path) -
 def test_a_calibration_part_of_its_own_is_the_only_one(tmp_path: Path) -> None:
     rows = [f"0.png,{'calibration' if k == 0 else 'train'}" for k in range(50)]
     source = replace(folder(tmp_path, "\n".join(["image,split", *rows, ""])), calibration=0.5, held_out=0.5)
-    assert sources.gather(planned(source)).part.tolist() == ["calibration"] + ["train"] * 49
+    assert dataset_readers.gather(planned(source)).part.tolist() == ["calibration"] + ["train"] * 49
 
 
 # --- Aff-Wild2 --------------------------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def check_wild(found: Samples, data: challenge.Challenge, classes: tuple[str, ..
 )
 def test_a_list_of_affwild2_is_what_it_says(tmp_path: Path, classes: tuple[str, ...]) -> None:
     data = challenge.make_mtl(tmp_path / "mtl", videos=3, frames=12, validation=1, lost=3)
-    found = sources.gather(planned(Source("affwild2", data.root, "wild", calibration=0.0), classes=classes))
+    found = dataset_readers.gather(planned(Source("affwild2", data.root, "wild", calibration=0.0), classes=classes))
     check_wild(found, data, classes)
     assert len(data.lost) == 3
 
@@ -372,7 +372,7 @@ def test_tracks_of_affwild2_are_what_they_say(tmp_path: Path) -> None:
     (tmp_path / "tracks" / "cropped_aligned").rename(tmp_path / "tracks" / "faces")
     data = replace(data, pictures=tmp_path / "tracks" / "faces")
     source = Source("affwild2", data.root, "wild", crops="faces", calibration=0.0)
-    check_wild(sources.gather(planned(source, classes=AFFWILD2_EXPRESSIONS)), data, AFFWILD2_EXPRESSIONS)
+    check_wild(dataset_readers.gather(planned(source, classes=AFFWILD2_EXPRESSIONS)), data, AFFWILD2_EXPRESSIONS)
     fails(planned(replace(source, crops="cropped_aligned"), classes=AFFWILD2_EXPRESSIONS), "no labelled picture")
 
 
@@ -380,7 +380,7 @@ def test_tracks_of_affwild2_are_what_they_say(tmp_path: Path) -> None:
 def test_videos_of_affwild2_are_set_aside_whole(tmp_path: Path) -> None:
     data = challenge.make_mtl(tmp_path / "mtl", videos=8, frames=6, validation=2)
     source = Source("affwild2", data.root, "wild", calibration=0.5)
-    found = sources.gather(planned(source, classes=AFFWILD2_EXPRESSIONS))
+    found = dataset_readers.gather(planned(source, classes=AFFWILD2_EXPRESSIONS))
     assert set(found.part) == {"train", "calibration", "validation"}
     for name in np.unique(found.subject):
         assert len(set(found.part[found.subject == name])) == 1
@@ -410,14 +410,14 @@ def packed(path: Path, names: list[str], **columns: object) -> Source:
 
 def test_a_packed_file_keeps_its_parts(tmp_path: Path) -> None:
     source = packed(tmp_path / "all.npz", ["a", "b", "a", "b"])
-    found = sources.gather(planned(source, classes=CLASSES))
+    found = dataset_readers.gather(planned(source, classes=CLASSES))
     assert found.part.tolist() == ["train", "calibration", "validation", "train"]
     assert found.source.tolist() == ["packed"] * 4  # the name by which stages call them
 
 
 def test_sources_in_a_packed_file_are_taken_by_name(tmp_path: Path) -> None:
     source = packed(tmp_path / "all.npz", ["a", "b", "a", "b"])
-    found = sources.gather(planned(replace(source, name="b"), replace(source, name="a"), classes=CLASSES))
+    found = dataset_readers.gather(planned(replace(source, name="b"), replace(source, name="a"), classes=CLASSES))
     assert found.source.tolist() == ["b", "b", "a", "a"]
     assert [int(found.picture(row)[0, 0]) for row in range(4)] == [1, 3, 0, 2]
     assert found.expression.argmax(axis=1).tolist() == [1, 0, 0, 2]
@@ -434,8 +434,8 @@ def test_a_packed_file_gives_action_units_as_wanted(tmp_path: Path) -> None:
     shapes[1] = np.nan
     labels = np.full((3, 12), 0.5, np.float32)
     source = packed(tmp_path / "all.npz", ["a"] * 3, blendshapes=shapes, action_units=labels)
-    np.testing.assert_array_equal(sources.gather(planned(source, classes=CLASSES)).action_units, labels)
-    found = sources.gather(planned(replace(source, units="blendshapes"), classes=CLASSES))
+    np.testing.assert_array_equal(dataset_readers.gather(planned(source, classes=CLASSES)).action_units, labels)
+    found = dataset_readers.gather(planned(replace(source, units="blendshapes"), classes=CLASSES))
     np.testing.assert_array_equal(found.action_units, geometry(shapes))
 
 
@@ -469,7 +469,7 @@ def test_faces_are_where_they_are_and_give_the_action_units_of_geometry(tmp_path
     told: list[tuple[str, int, int]] = []
     more = packed(tmp_path / "more.npz", ["x"])
     plan = planned(replace(source, units="blendshapes"), more, classes=CLASSES)
-    found = sources.gather(plan, 1, lambda *news: told.append(news))
+    found = dataset_readers.gather(plan, 1, lambda *news: told.append(news))
     assert told == [("web", 4, 4)]
     with FaceFinder() as finder:
         face = finder.find_in_crop(picture)
@@ -505,5 +505,5 @@ def test_a_table_made_by_python_is_read(tmp_path: Path, unseen: None) -> None:
         writer.writerow(["image", "label", "subject"])
         writer.writerow(["a, b.png", "fear", 'Ann "Q", jr.'])
     (tmp_path / "a, b.png").write_bytes(labelled.png(np.zeros((3, 3), np.uint8)))
-    found = sources.gather(planned(Source("folder", tmp_path, "web", held_out=0.0, calibration=0.0)))
+    found = dataset_readers.gather(planned(Source("folder", tmp_path, "web", held_out=0.0, calibration=0.0)))
     assert found.subject.tolist() == ['Ann "Q", jr.']

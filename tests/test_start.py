@@ -16,20 +16,22 @@ from conftest import SHARED
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from safetensors.torch import save_file  # noqa: E402
-from sklearn.metrics import roc_auc_score  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
+from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional
 
-from hsemotion_cli import registry  # noqa: E402
-from hsemotion_cli.domain import Frame  # noqa: E402
-from hsemotion_cli.errors import ModelUnavailable  # noqa: E402
-from hsemotion_cli.faces import FaceFinder, sight  # noqa: E402
-from hsemotion_cli.networks import trained  # noqa: E402
-from hsemotion_cli.networks.architectures import DDAMFN, FirstMobileFaceNet, MobileFaceNet  # noqa: E402
-from hsemotion_cli.pictures import read_picture  # noqa: E402
-from hsemotion_cli.training.start import origin, read_tensorflow, start_from  # noqa: E402
-from hsemotion_cli.training.widen import widen  # noqa: E402
+from hsemotion_cli.domain import Frame
+from hsemotion_cli.errors import ModelUnavailable
+from hsemotion_cli.faces.detector import FaceFinder, sight
+from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.models import (
+    model_file,
+    registry,
+)
+from hsemotion_cli.models.architectures import DDAMFN, FirstMobileFaceNet, MobileFaceNet
+from hsemotion_cli.training.net2net import widen
+from hsemotion_cli.training.pretrained import origin, read_tensorflow, start_from
 
 EMBEDDING = "MobileFaceNet/Logits/Conv/BatchNorm/FusedBatchNorm"
 
@@ -586,7 +588,7 @@ def test_the_origin_of_a_start_goes_back_to_the_first_file(tmp_path: Path) -> No
     assert origin(plain) == {"file": "a.safetensors", "sha256": hashlib.sha256(plain.read_bytes()).hexdigest()}
     shipped = registry.card("mt-mobilefacenet").path
     assert shipped is not None
-    found, facts = origin(shipped), trained.read_card(shipped)[1]
+    found, facts = origin(shipped), model_file.read_card(shipped)[1]
     assert found["sha256"] == hashlib.sha256(shipped.read_bytes()).hexdigest()
     assert (found["plan_sha256"], found["commit"]) == (facts["plan_sha256"], facts["commit"])
     assert found["start"] == facts["start"] and found["start"]["file"] == "mt-mobilefacenet.safetensors"

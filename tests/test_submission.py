@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scipy.interpolate import interp1d
 from scipy.special import rel_entr
 
-from hsemotion_cli import heads
 from hsemotion_cli.abaw import emi, lists, validation
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.abaw.lists import FrameList
@@ -23,15 +22,16 @@ from hsemotion_cli.abaw.predictions import find
 from hsemotion_cli.abaw.submission import Override, Settings, answer, gather, write, write_per_video
 from hsemotion_cli.abaw.validation import Problem, read, validate
 from hsemotion_cli.commands import submit
-from hsemotion_cli.compound import PRIOR
 from hsemotion_cli.domain import Face, Reading, Scores
 from hsemotion_cli.errors import HsemotionError, InputError, OutputError, UsageError
-from hsemotion_cli.formats import archive, features
-from hsemotion_cli.heads import Base, Head, Part
-from hsemotion_cli.recipe import Recipe, Smoothing
+from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS
+from hsemotion_cli.formats import features, raw_scores
+from hsemotion_cli.models import heads
+from hsemotion_cli.models.heads import Base, Head, Part
+from hsemotion_cli.postprocess.compound import PRIOR
+from hsemotion_cli.postprocess.recipe import Recipe, Smoothing
 from hsemotion_cli.tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, EXPRESSIONS
 from hsemotion_cli.timeline import Timeline
-from hsemotion_cli.truth import AFFWILD2_EXPRESSIONS
 
 FIRST, SECOND = "mp-blendshapes", "mt-mobilefacenet"
 ORDER = [EXPRESSIONS.index(name) for name in AFFWILD2_EXPRESSIONS]
@@ -64,7 +64,7 @@ def table(
     box = np.tile([10.0, 10, 50, 50], (n, 1)) if boxes is None else boxes
     line = Timeline(index, index / 25, row, ids, np.ones(n, np.float32), box.astype(np.float32), models)
     with (folder / f"{name}.raw.npz").open("wb") as file:
-        archive.write(line, file)
+        raw_scores.write(line, file)
     content = {"source": {"kind": kind, "width": 200}, "recipe": (recipe or Recipe.of(*models)).to_json()}
     (folder / f"{name}.json").write_text(json.dumps(content | dict(told or {})))
     return models

@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_smooth import scores, timeline
 
-from hsemotion_cli import schema
-from hsemotion_cli.compound import compounds
 from hsemotion_cli.errors import InputError, UsageError
-from hsemotion_cli.formats import archive, table
-from hsemotion_cli.outputs import whole
-from hsemotion_cli.recipe import Recipe
-from hsemotion_cli.refine import Affect, refine
+from hsemotion_cli.formats import raw_scores, schema, table
+from hsemotion_cli.postprocess.compound import compounds
+from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.postprocess.refine import Affect, refine
+from hsemotion_cli.runtime.atomic_files import whole
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, COMPOUNDS, EXPRESSIONS
 from hsemotion_cli.timeline import Timeline
 
@@ -169,9 +168,9 @@ def test_raw_scores_survive_the_archive_exactly(tmp_path: Path) -> None:
     line, _ = example()
     for name in ("a.raw.npz", "b.raw.npz"):
         with whole(tmp_path / name) as file:
-            archive.write(line, file)
+            raw_scores.write(line, file)
     assert (tmp_path / "a.raw.npz").read_bytes() == (tmp_path / "b.raw.npz").read_bytes()
-    back = archive.read(tmp_path / "a.raw.npz")
+    back = raw_scores.read(tmp_path / "a.raw.npz")
     for name in ("index", "time", "row", "face_id", "det_score", "box"):
         assert np.array_equal(getattr(back, name), getattr(line, name), equal_nan=name == "det_score")
         assert getattr(back, name).dtype == getattr(line, name).dtype
@@ -185,7 +184,7 @@ def test_an_archive_of_version_1_has_eight_classes_and_the_ninth_is_unknown(tmp_
     old = {f"scores/m/{task}": values for task, values in line.scores["m"].items()}
     old["scores/m/expression"] = old["scores/m/expression"][:, :8]
     np.savez_compressed(tmp_path / "old.raw.npz", **columns, **old)
-    back = archive.read(tmp_path / "old.raw.npz").scores["m"]["expression"]
+    back = raw_scores.read(tmp_path / "old.raw.npz").scores["m"]["expression"]
     assert back.dtype == np.float32
     assert np.array_equal(back[:, :8], old["scores/m/expression"], equal_nan=True)
     assert np.isnan(back[:, 8]).all()
@@ -207,14 +206,14 @@ def test_a_table_of_version_1_is_read_with_an_empty_column(tmp_path: Path) -> No
 
 def test_a_damaged_archive_or_a_pickle_is_refused(tmp_path: Path) -> None:
     with whole(tmp_path / "x.raw.npz") as file:
-        archive.write(example()[0], file)
+        raw_scores.write(example()[0], file)
     data = (tmp_path / "x.raw.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(data[: len(data) // 2])
     np.savez(tmp_path / "pickle.npz", index=np.array([{"a": 1}], dtype=object))
     np.savez(tmp_path / "other.npz", a=np.arange(3))
     for name in ("cut.npz", "pickle.npz", "other.npz", "none.npz"):
         with pytest.raises(InputError, match=name):
-            archive.read(tmp_path / name)
+            raw_scores.read(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn import metrics as sklearn
 
-from hsemotion_cli import metrics
-from hsemotion_cli.abaw import scores, tally
-from hsemotion_cli.abaw.tally import Classes, Hits, Moments, draws, interval
+from hsemotion_cli.abaw import bootstrap, scores
+from hsemotion_cli.abaw.bootstrap import Classes, Hits, Moments, draws, interval
+from hsemotion_cli.evaluation import metrics
 
 UNHURRIED = settings(deadline=None, max_examples=40)
 CLASSES = 5
@@ -196,7 +196,7 @@ def test_many_collections_are_worked_through_in_blocks(monkeypatch: pytest.Monke
     made = Moments.of([(random.random((4, 2)), random.random((4, 2))) for _ in range(9)], 2)
     often = draws([str(k) for k in range(9)], 57, 0)
     at_once = made.pooled(often)
-    monkeypatch.setattr(tally, "_BLOCK", 100)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 100)
     in_blocks = made.pooled(often)
     np.testing.assert_allclose(at_once.ccc, in_blocks.ccc, rtol=0, atol=1e-12)
     assert len(in_blocks.rows) == 57

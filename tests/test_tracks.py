@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from hsemotion_cli.domain import Face, Sighting
 from hsemotion_cli.errors import UsageError
-from hsemotion_cli.pictures import Pictures
-from hsemotion_cli.scenes import CutDetector
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.tracks import affinity, follow, keep_largest, one_person, pairs, parse_faces
-from hsemotion_cli.video import VideoFile
+from hsemotion_cli.faces.tracking import affinity, follow, keep_largest, one_person, pairs, parse_faces
+from hsemotion_cli.media.images import Pictures
+from hsemotion_cli.media.scene_cuts import CutDetector
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import VideoFile
 
 Box = tuple[float, float, float, float]
 

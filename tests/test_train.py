@@ -16,13 +16,13 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
-from hsemotion_cli import registry, tuning
 from hsemotion_cli.cli import app
-from hsemotion_cli.networks import architectures, trained
+from hsemotion_cli.evaluation import calibration
+from hsemotion_cli.models import architectures, model_file, registry
 from hsemotion_cli.tasks import ACTION_UNITS
 from hsemotion_cli.training import calibrate
-from hsemotion_cli.training.plan import Loss, Plan, Source, Stage
-from hsemotion_cli.training.views import LUMA
+from hsemotion_cli.training.augment import LUMA
+from hsemotion_cli.training.config import Loss, Plan, Source, Stage
 
 ASSETS = Path(__file__).parent.parent / "hsemotion_cli" / "assets"
 
@@ -73,8 +73,8 @@ def test_thresholds_are_the_first_of_the_best_by_another_library() -> None:
     assert found.thresholds is not None
     p = 1 / (1 + np.exp(-raw[:, 10:]))
     for k, name in enumerate(ACTION_UNITS):
-        scores = [f1_score(units[:, k] >= 0.5, p[:, k] >= t) for t in tuning.THRESHOLDS]
-        assert found.thresholds[name] == tuning.THRESHOLDS[int(np.argmax(scores))]
+        scores = [f1_score(units[:, k] >= 0.5, p[:, k] >= t) for t in calibration.THRESHOLDS]
+        assert found.thresholds[name] == calibration.THRESHOLDS[int(np.argmax(scores))]
 
 
 def test_nothing_is_fitted_without_labels() -> None:
@@ -219,7 +219,7 @@ def test_a_plan_that_cannot_work_is_refused_before_anything_is_looked_at(folder:
 def test_the_networks_of_the_package_are_what_their_cards_say() -> None:
     for name in registry.SHIPPED:
         card = registry.card(name.removesuffix(".safetensors"))
-        assert card.path is not None and trained.graph(card.path)
+        assert card.path is not None and model_file.graph(card.path)
         assert (ASSETS.parent.parent / "docs" / "models" / f"{card.name}.md").is_file()
         assert card.licence == "Apache-2.0"
     sizes = [path.stat().st_size for path in ASSETS.iterdir() if path.suffix not in (".jpg", ".json")]

@@ -27,18 +27,26 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch", reason="needs torch to make networks")
 published = pytest.importorskip("published", reason="needs torch and timm to make networks")
 
-import clips  # noqa: E402
+import clips
 
-from hsemotion_cli import registry  # noqa: E402
-from hsemotion_cli.cli import app  # noqa: E402
-from hsemotion_cli.errors import HsemotionError, ModelUnavailable, OutputError, UsageError  # noqa: E402
-from hsemotion_cli.formats import archive  # noqa: E402
-from hsemotion_cli.networks import architectures, conversion, engines, onnx_graphs, shared_bytes, trained, weights  # noqa: E402
-from hsemotion_cli.networks import model as networks  # noqa: E402
-from hsemotion_cli.networks.cards import HALF, IMAGENET, ModelCard, NetworkSpec, network_card  # noqa: E402
-from hsemotion_cli.networks.model import NetworkModel  # noqa: E402
-from hsemotion_cli.recipe import Recipe, parse_models  # noqa: E402
-from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS  # noqa: E402
+from hsemotion_cli.cli import app
+from hsemotion_cli.errors import HsemotionError, ModelUnavailable, OutputError, UsageError
+from hsemotion_cli.formats import raw_scores
+from hsemotion_cli.models import (
+    architectures,
+    conversion,
+    delta,
+    engines,
+    model_file,
+    onnx_graphs,
+    registry,
+    weights,
+)
+from hsemotion_cli.models import network_model as networks
+from hsemotion_cli.models.cards import HALF, IMAGENET, ModelCard, NetworkSpec, network_card
+from hsemotion_cli.models.network_model import NetworkModel
+from hsemotion_cli.postprocess.recipe import Recipe, parse_models
+from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
 
 torch.set_num_threads(1)
 
@@ -104,7 +112,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the network of these tests and the right graph beside it."""
     folder = tmp_path_factory.mktemp("shelf")
     sha256 = engines.export_half(network(), spec_of(), folder / "tiny.onnx")
-    trained.write(folder / "tiny.safetensors", network(), card_of(spec_of()), {**FACTS, "onnx_sha256": sha256})
+    model_file.write(folder / "tiny.safetensors", network(), card_of(spec_of()), {**FACTS, "onnx_sha256": sha256})
     return folder
 
 
@@ -203,12 +211,12 @@ def test_every_architecture_goes_into_a_file_and_comes_back(
     torch.manual_seed(1)
     net = architectures.build(architecture, spec.outputs).train()
     path = tmp_path / "new" / "tiny.safetensors"
-    trained.write(path, net, card_of(spec), FACTS, half)
+    model_file.write(path, net, card_of(spec), FACTS, half)
     assert net.training, "writing changes nothing about the network"
-    card, facts = trained.read_card(path)
+    card, facts = model_file.read_card(path)
     assert card == replace(card_of(spec), path=path)
     assert facts == FACTS
-    loaded = trained.load(card, path)
+    loaded = model_file.load(card, path)
     original = net.state_dict()
     assert list(loaded.state_dict()) == list(original)
     assert not loaded.training
@@ -226,7 +234,7 @@ def test_every_architecture_goes_into_a_file_and_comes_back(
 def test_a_graph_looks_at_both_sides_as_well(tmp_path: Path) -> None:
     card = registry.card("mt-mobilefacenet")
     assert card.path and card.network
-    net = trained.load(card, card.path)
+    net = model_file.load(card, card.path)
     images = published.batch(3, card.network, 1).numpy()
     found = {}
     for net.mirrored in (False, True):
@@ -242,8 +250,8 @@ def test_a_graph_looks_at_both_sides_as_well(tmp_path: Path) -> None:
 
 
 def test_the_same_network_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:
-    card, facts = trained.read_card(file)
-    trained.write(tmp_path / "again.safetensors", trained.load(card, file), card, facts)
+    card, facts = model_file.read_card(file)
+    model_file.write(tmp_path / "again.safetensors", model_file.load(card, file), card, facts)
     assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
 
 
@@ -268,7 +276,8 @@ def test_half_precision_costs_next_to_nothing(file: Path) -> None:
     images = published.batch(8, spec, seed=5)
     with torch.inference_mode():
         exact, short = (
-            networks.interpreted(net(images)[0].numpy(), spec) for net in (network(), trained.load(card_of(spec), file))
+            networks.interpreted(net(images)[0].numpy(), spec)
+            for net in (network(), model_file.load(card_of(spec), file))
         )
     assert exact["expression"][:, [0, 4, 6]].std(axis=0).min() > 0.05, "a test that sees nothing"
     for task, values in exact.items():
@@ -280,15 +289,15 @@ def test_what_float16_cannot_hold_stays_float32(tmp_path: Path) -> None:
     net = network()
     with torch.no_grad():
         net.fc.weight[0, 0] = 1e6
-    trained.write(tmp_path / "a.safetensors", net, card_of(spec_of()), {})
-    loaded = trained.load(card_of(spec_of()), tmp_path / "a.safetensors")
+    model_file.write(tmp_path / "a.safetensors", net, card_of(spec_of()), {})
+    loaded = model_file.load(card_of(spec_of()), tmp_path / "a.safetensors")
     assert torch.equal(loaded.fc.weight, net.fc.weight)
-    assert torch.equal(trained.rounded(net).fc.weight, net.fc.weight)
+    assert torch.equal(model_file.rounded(net).fc.weight, net.fc.weight)
 
 
 def test_reading_a_card_takes_neither_torch_nor_safetensors(file: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from hsemotion_cli import registry\n"
+        "import sys; from pathlib import Path; from hsemotion_cli.models import registry\n"
         f"card = registry.add(Path({str(file)!r}))\n"
         "assert registry.card(card.name).network.outputs == 8\n"
         "print(*sorted({'torch', 'safetensors', 'onnxruntime', 'cv2', 'timm'} & set(sys.modules)))\n"
@@ -332,7 +341,7 @@ def test_what_could_not_be_read_again_is_not_written(
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"before")
     with pytest.raises(error, match=message):
-        trained.write(path, net, card_of(spec_of(**spec), **card), facts)
+        model_file.write(path, net, card_of(spec_of(**spec), **card), facts)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -340,7 +349,7 @@ def test_what_could_not_be_read_again_is_not_written(
 def test_a_place_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"file/a\.safetensors: could not be written"):
-        trained.write(tmp_path / "file" / "a.safetensors", network(), card_of(spec_of()), {})
+        model_file.write(tmp_path / "file" / "a.safetensors", network(), card_of(spec_of()), {})
 
 
 # --- malformed files --------------------------------------------------------------------------------------------
@@ -468,7 +477,12 @@ MALFORMED: dict[str, tuple[Callable[[dict, bytes], bytes], str]] = {
 def test_a_malformed_file_is_refused_with_a_sentence(fault: str, file: Path) -> None:
     make, message = MALFORMED[fault]
     file.write_bytes(make(*parts(file)))
-    for read in (trained.read_card, trained.verify, registry.add, lambda path: trained.load(card_of(spec_of()), path)):
+    for read in (
+        model_file.read_card,
+        model_file.verify,
+        registry.add,
+        lambda path: model_file.load(card_of(spec_of()), path),
+    ):
         with pytest.raises(ModelUnavailable, match=message) as caught:
             read(file)
         assert str(caught.value).startswith(f"{file}: ")
@@ -481,17 +495,17 @@ def test_a_malformed_file_is_refused_with_a_sentence(fault: str, file: Path) -> 
 def test_files_that_are_not_there_are_refused_too(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.safetensors"):
         with pytest.raises(ModelUnavailable, match="there is no such file"):
-            trained.read_card(path)
+            model_file.read_card(path)
     assert "there is no such file" in run("annotate", "clip.mp4", "--model", tmp_path / "none.safetensors", code=5)
 
 
 def test_the_unchanged_parts_make_the_unchanged_file(file: Path) -> None:
     """The faults above are what is refused, not the way in which the files are made."""
-    before = trained.read_card(file)
+    before = model_file.read_card(file)
     file.write_bytes(said(lambda c: None)(*parts(file)))
-    assert trained.read_card(file) == before
-    assert trained.verify(file)
-    trained.load(before[0], file)
+    assert model_file.read_card(file) == before
+    assert model_file.verify(file)
+    model_file.load(before[0], file)
 
 
 @settings(max_examples=150, deadline=None)
@@ -504,7 +518,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(shelf: Path, data: st.DataObjec
     path = shelf / "flipped.safetensors"
     path.write_bytes(content)
     with pytest.raises(ModelUnavailable):
-        trained.verify(path)
+        model_file.verify(path)
 
 
 def test_weights_of_another_network_are_refused(file: Path) -> None:
@@ -515,15 +529,15 @@ def test_weights_of_another_network_are_refused(file: Path) -> None:
     header["__metadata__"]["hsemotion"] = json.dumps(content)
     file.write_bytes(make(header, data))
     with pytest.raises(ModelUnavailable, match=r"mobilefacenet: it has no weights named fc\.bias"):
-        trained.load(card_of(spec_of()), file)
+        model_file.load(card_of(spec_of()), file)
 
 
 def test_a_file_that_became_another_network_is_noticed(file: Path) -> None:
-    card, _ = trained.read_card(file)
+    card, _ = model_file.read_card(file)
     other = spec_of(classes=("fear", "neutral", "surprise"))
-    trained.write(file, network(), card_of(other), {})
+    model_file.write(file, network(), card_of(other), {})
     with pytest.raises(ModelUnavailable, match="it is another network than when its card was read"):
-        trained.load(card, file)
+        model_file.load(card, file)
 
 
 # --- the graph beside it ----------------------------------------------------------------------------------------
@@ -533,11 +547,11 @@ def test_the_graph_is_half_as_large_and_says_what_the_file_says(shelf: Path, tmp
     onnx_graphs.export(network(), 112, tmp_path / "full.onnx")
     size = (shelf / "tiny.onnx").stat().st_size
     assert size < 0.55 * (tmp_path / "full.onnx").stat().st_size
-    card, facts = trained.read_card(shelf / "tiny.safetensors")
+    card, facts = model_file.read_card(shelf / "tiny.safetensors")
     assert weights.checksums(shelf / "tiny.onnx")[0] == facts["onnx_sha256"]
     images = published.batch(6, spec_of(), seed=9)
     with torch.inference_mode():
-        scores, embeddings = trained.load(card, shelf / "tiny.safetensors")(images)
+        scores, embeddings = model_file.load(card, shelf / "tiny.safetensors")(images)
     model = NetworkModel(card)
     assert model.engine.backend == "onnx"
     found = model.engine(images.numpy())
@@ -563,9 +577,9 @@ def test_other_architectures_have_such_graphs_as_well(
     spec = spec_of(architecture, size, columns)
     path = tmp_path / "tiny.safetensors"
     sha256 = engines.export_half(network(spec), spec, tmp_path / "tiny.onnx")
-    trained.write(path, network(spec), card_of(spec), {"onnx_sha256": sha256})
+    model_file.write(path, network(spec), card_of(spec), {"onnx_sha256": sha256})
     images = published.faces(2)
-    raw = {backend: NetworkModel(trained.read_card(path)[0], backend, "cpu").infer(images)[0] for backend in
+    raw = {backend: NetworkModel(model_file.read_card(path)[0], backend, "cpu").infer(images)[0] for backend in
            ("onnx", "torch")}  # fmt: skip
     assert raw["onnx"].std() > 0.1
     np.testing.assert_allclose(raw["onnx"], raw["torch"], atol=2e-4)
@@ -579,14 +593,14 @@ def test_the_right_graph_needs_no_torch(shelf: Path, tmp_path: Path) -> None:
         "import sys\n"
         "for name in ('torch', 'timm', 'torchvision', 'onnx'): sys.modules[name] = None\n"
         "import numpy as np; from pathlib import Path\n"
-        "from hsemotion_cli.networks.model import NetworkModel; from hsemotion_cli import registry\n"
+        "from hsemotion_cli.models.network_model import NetworkModel; from hsemotion_cli.models import registry\n"
         f"images = list(np.load({str(tmp_path / 'in.npz')!r}).values())\n"
         f"raw, _ = NetworkModel(registry.add(Path({str(path)!r}))).infer(images)\n"
         f"np.save({str(tmp_path / 'out.npy')!r}, raw)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    expected = NetworkModel(trained.read_card(path)[0], "torch", "cpu").infer(images)[0]
+    expected = NetworkModel(model_file.read_card(path)[0], "torch", "cpu").infer(images)[0]
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-4)
 
 
@@ -598,9 +612,9 @@ def test_a_wrong_graph_is_not_used(beside: str, shelf: Path, file: Path, home: P
         content = bytearray((shelf / "tiny.onnx").read_bytes())
         content[len(content) // 2] ^= 1
         file.with_suffix(".onnx").write_bytes(content)
-    assert trained.graph(file) is None
+    assert model_file.graph(file) is None
     images = published.faces(3, seed=2)
-    card, _ = trained.read_card(file)
+    card, _ = model_file.read_card(file)
     expected = NetworkModel(card, "torch", "cpu").infer(images)[0]
     assert not list(home.rglob("*.onnx"))
     model = NetworkModel(card)
@@ -616,13 +630,13 @@ def test_a_file_told_by_another_is_the_same_again(pieces: list[bytes | int], dat
     other = b"head" + b"".join(tensors)
     ends = 4 + np.cumsum([0, *map(len, tensors)])
     whole = b"".join(tensors[piece] if isinstance(piece, int) else piece for piece in pieces)
-    content = shared_bytes.told(whole, other, list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)))
-    assert shared_bytes.restored(content, other) == whole
+    content = delta.told(whole, other, list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)))
+    assert delta.restored(content, other) == whole
     if used := {piece for piece in pieces if isinstance(piece, int)}:
         assert not any(tensors[k] in content for k in used if pieces.count(k) == 1)
     cut = data.draw(st.integers(0, len(content) - 1))
     with pytest.raises(ValueError):
-        shared_bytes.restored(content[:cut], other)
+        delta.restored(content[:cut], other)
 
 
 @pytest.mark.parametrize(
@@ -630,30 +644,30 @@ def test_a_file_told_by_another_is_the_same_again(pieces: list[bytes | int], dat
 )
 def test_what_tells_no_file_is_refused(parts: str) -> None:
     with pytest.raises(ValueError):
-        shared_bytes.restored(struct.pack("<Q", len(parts)) + parts.encode(), b"0123456789")
+        delta.restored(struct.pack("<Q", len(parts)) + parts.encode(), b"0123456789")
 
 
 def test_what_would_unpack_to_far_more_than_it_is_is_refused() -> None:
     parts = json.dumps([[0, 10**6]] * 10**5).encode()
     with pytest.raises(ValueError, match="more than there is"):
-        shared_bytes.restored(struct.pack("<Q", len(parts)) + parts, bytes(10**6))
+        delta.restored(struct.pack("<Q", len(parts)) + parts, bytes(10**6))
 
 
 def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path) -> None:
-    told = trained.told_graph_path(file)
-    told.write_bytes(trained.tell_graph(shelf / "tiny.safetensors"))
+    told = model_file.told_graph_path(file)
+    told.write_bytes(model_file.tell_graph(shelf / "tiny.safetensors"))
     assert told.stat().st_size < 0.1 * (shelf / "tiny.onnx").stat().st_size
-    assert trained.graph(file) == (shelf / "tiny.onnx").read_bytes()
-    assert NetworkModel(trained.read_card(file)[0]).engine.backend == "onnx"
+    assert model_file.graph(file) == (shelf / "tiny.onnx").read_bytes()
+    assert NetworkModel(model_file.read_card(file)[0]).engine.backend == "onnx"
     assert not list(home.rglob("*.onnx"))
     run("models", "add", file)
-    assert trained.graph_path(trained.place("tiny")).read_bytes() == (shelf / "tiny.onnx").read_bytes()
+    assert model_file.graph_path(model_file.place("tiny")).read_bytes() == (shelf / "tiny.onnx").read_bytes()
     content = bytearray(told.read_bytes())
     content[-1] ^= 1
     told.write_bytes(content)
-    assert trained.graph(file) is None
+    assert model_file.graph(file) is None
     with pytest.raises(ModelUnavailable, match=r"tiny\.onnx is not there, or not the graph of"):
-        trained.tell_graph(file)
+        model_file.tell_graph(file)
 
 
 def test_an_export_into_the_cache_is_made_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -661,7 +675,7 @@ def test_an_export_into_the_cache_is_made_once(file: Path, monkeypatch: pytest.M
     original = onnx_graphs.export
     monkeypatch.setattr(onnx_graphs, "export", lambda *a: (made.append(1), original(*a)))
     for _ in range(2):
-        NetworkModel(trained.read_card(file)[0])
+        NetworkModel(model_file.read_card(file)[0])
     assert len(made) == 1
 
 
@@ -700,7 +714,7 @@ def test_a_user_s_weights_take_the_place_of_the_trained_ones(file: Path, tmp_pat
     other = network(seed=4)
     torch.save(other.state_dict(), tmp_path / "other.pth")
     images = published.faces(2)
-    card, _ = trained.read_card(file)
+    card, _ = model_file.read_card(file)
     found = NetworkModel(card, "torch", "cpu", path=tmp_path / "other.pth").infer(images)[0]
     with torch.inference_mode():
         expected = other(torch.from_numpy(networks.prepared(images, card.network, "pil-bilinear")))[0]
@@ -725,7 +739,7 @@ def test_a_trained_file_is_known_by_its_own_name(file: Path) -> None:
 
 def test_the_last_file_of_a_name_counts(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "tiny.safetensors"
-    trained.write(other, network(), replace(card_of(spec_of()), licence="another"), {})
+    model_file.write(other, network(), replace(card_of(spec_of()), licence="another"), {})
     registry.add(file)
     assert registry.add(other) == registry.card("tiny")
     assert registry.card("tiny").licence == "another"
@@ -733,7 +747,7 @@ def test_the_last_file_of_a_name_counts(file: Path, tmp_path: Path) -> None:
 
 def test_a_name_of_the_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    trained.write(path, network(), card_of(spec_of(), name="mbf_va_mtl"), {})
+    model_file.write(path, network(), card_of(spec_of(), name="mbf_va_mtl"), {})
     with pytest.raises(UsageError, match="its name, mbf_va_mtl, is that of a model of the program"):
         registry.add(path)
     assert registry.card("mbf_va_mtl").path is None
@@ -804,7 +818,7 @@ def test_an_added_network_is_there_in_every_command(smile: Path, shelf: Path, ho
         assert checked == {"file": str(place), "ok": True, "sha256": weights.checksums(place)[0]}
     assert "there is nothing to fetch: its weights are in" in run("models", "download", "tiny", code=2)
     run("annotate", smile, "-o", tmp_path, "--model", "tiny,mp-blendshapes", "--every", "6", "-q")
-    assert archive.read(tmp_path / "smile.raw.npz").scores["tiny"]["action_units"].shape == (2, 12)
+    assert raw_scores.read(tmp_path / "smile.raw.npz").scores["tiny"]["action_units"].shape == (2, 12)
     removed = run("models", "remove", "tiny")
     assert removed.split() == ["removed", str(place), "removed", str(place.with_suffix(".onnx"))]
     assert "unknown model 'tiny'" in run("models", "info", "tiny", code=2)
@@ -832,15 +846,15 @@ def test_a_wrong_graph_is_not_added(file: Path, home: Path) -> None:
 def test_adding_replaces_nothing_and_takes_nothing_damaged(file: Path, tmp_path: Path, home: Path) -> None:
     run("models", "add", file)
     other = tmp_path / "other.safetensors"
-    trained.write(other, network(seed=2), card_of(spec_of()), {})
+    model_file.write(other, network(seed=2), card_of(spec_of()), {})
     told = run("models", "add", other, code=2)
     assert "is another network; first take it away: hsemotion models remove tiny" in told
-    assert trained.place("tiny").read_bytes() == file.read_bytes()
+    assert model_file.place("tiny").read_bytes() == file.read_bytes()
     content = bytearray(other.read_bytes())
     content[-1] ^= 1
     other.write_bytes(content)
     assert "it is damaged" in run("models", "add", other, code=5)
-    trained.write(other, network(), card_of(spec_of(), name="ddamfnet_8"), {})
+    model_file.write(other, network(), card_of(spec_of(), name="ddamfnet_8"), {})
     assert "is that of a model of the program" in run("models", "add", other, code=2)
     assert "there is no such file" in run("models", "add", tmp_path / "none.safetensors", code=5)
     assert [path.name for path in (home / "models").iterdir()] == ["tiny.safetensors"]
@@ -852,7 +866,7 @@ def test_a_trained_file_may_be_part_of_the_program(
     run("models", "add", file)
     registry.forget("tiny")
     path = shelf / "tiny.safetensors"
-    monkeypatch.setitem(registry.MODELS, "tiny", trained.read_card(path)[0])
+    monkeypatch.setitem(registry.MODELS, "tiny", model_file.read_card(path)[0])
     monkeypatch.setattr(registry, "ASSETS", shelf)
     assert registry.card("tiny").path == path, "it comes before one of its name in the cache"
     assert parse_models(str(path)) == (("tiny",), {})
@@ -869,7 +883,7 @@ def test_a_trained_file_may_be_part_of_the_program(
 def test_a_damaged_file_in_the_cache_hurts_only_itself(file: Path) -> None:
     run("models", "add", file)
     registry.forget("tiny")
-    place = trained.place("tiny")
+    place = model_file.place("tiny")
     content = bytearray(place.read_bytes())
     content[-1] ^= 1
     place.write_bytes(content)
@@ -889,8 +903,8 @@ def test_a_damaged_file_in_the_cache_hurts_only_itself(file: Path) -> None:
 def test_a_file_in_the_cache_under_another_name_is_not_that_network(file: Path) -> None:
     run("models", "add", file)
     registry.forget("tiny")
-    other = trained.place("huge")
-    os.rename(trained.place("tiny"), other)
+    other = model_file.place("huge")
+    os.rename(model_file.place("tiny"), other)
     assert f"{other}: it holds tiny" in run("models", "info", "huge", code=5)
     assert "it holds tiny" in run("models", "verify", code=5)
     assert set(registry.known()) == set(registry.MODELS)
@@ -905,7 +919,7 @@ def test_a_wrong_graph_in_the_cache_is_told_by_verify(shelf: Path, home: Path) -
 def test_what_a_file_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     strange = {"[red]figures[/red]": "\x1b[31m[bold]high\x07", "list": [{"a": 1}]}
-    trained.write(path, network(), card_of(spec_of(), paper_name="[blink]Tiny[/blink]"), strange)
+    model_file.write(path, network(), card_of(spec_of(), paper_name="[blink]Tiny[/blink]"), strange)
     run("models", "add", path)
     listed, told = run("models", "list"), run("models", "info", "tiny")
     assert "[blink]Tiny[/blink]" in listed
@@ -920,9 +934,9 @@ def test_what_a_file_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
 
 
 def test_annotating_with_a_file_gives_what_the_network_says(smile: Path, shelf: Path, tmp_path: Path) -> None:
-    from hsemotion_cli import crops
-    from hsemotion_cli.faces import FaceFinder
-    from hsemotion_cli.video import VideoFile
+    from hsemotion_cli.faces import crops
+    from hsemotion_cli.faces.detector import FaceFinder
+    from hsemotion_cli.media.video import VideoFile
 
     path = shelf / "tiny.safetensors"
     for backend in ("onnx", "torch"):
@@ -963,7 +977,7 @@ def test_annotating_with_a_file_gives_what_the_network_says(smile: Path, shelf: 
 def test_networks_of_one_task_leave_the_others_empty(outputs: dict, smile: Path, tmp_path: Path) -> None:
     spec = spec_of(**outputs)
     path = tmp_path / "tiny.safetensors"
-    trained.write(path, network(spec), card_of(spec), {})
+    model_file.write(path, network(spec), card_of(spec), {})
     run("annotate", smile, "-o", tmp_path, "--model", path, "--every", "6", "--backend", "torch", "-q")
     table = pd.read_csv(tmp_path / "smile.csv")
     assert len(table) == 2
@@ -990,7 +1004,7 @@ def test_given_crops_are_cut_anew_for_a_network_of_face_crops(shelf: Path, tmp_p
     one, two, nobody = table[columns].to_numpy()
     assert two == pytest.approx(one, abs=0.15), "the place of the crop hardly matters"
     # What is no face is shown to the network as it is, and it says what it says.
-    card, _ = trained.read_card(path)
+    card, _ = model_file.read_card(path)
     whole = cv2.resize(clips.blank(90, 90), (112, 112), interpolation=cv2.INTER_LINEAR)
     raw, _ = NetworkModel(card).infer([whole])
     assert nobody[2:4] == pytest.approx(np.clip(raw[0, 3:5], -1, 1), abs=1e-5)
@@ -1008,7 +1022,7 @@ def test_a_table_outlives_the_network_that_made_it(smile: Path, file: Path, tmp_
     assert (tmp_path / "same" / "smile.csv").read_bytes() == before
     changes = ["--smooth", "box:7f", "--blend", "1", "--threshold", "AU12=0.9"]
     run("smooth", out / "smile.csv", "-o", tmp_path / "later", *changes, "-q")
-    raw = archive.read(out / "smile.raw.npz").scores["tiny"]["valence_arousal"].astype(float)
+    raw = raw_scores.read(out / "smile.raw.npz").scores["tiny"]["valence_arousal"].astype(float)
     later = pd.read_csv(tmp_path / "later" / "smile.csv")
     smoothed = [raw[max(k - 1, 0) : k + 2].mean(axis=0) for k in range(len(raw))]
     assert later[["valence", "arousal"]].to_numpy() == pytest.approx(np.array(smoothed), abs=1e-6)

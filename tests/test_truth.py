@@ -17,11 +17,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hsemotion_cli import truth
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.errors import InputError
-from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
-from hsemotion_cli.truth import (
+from hsemotion_cli.evaluation import ground_truth
+from hsemotion_cli.evaluation.ground_truth import (
     AFFWILD2_EXPRESSIONS,
     Annotations,
     clip_key,
@@ -33,6 +32,7 @@ from hsemotion_cli.truth import (
     read_track,
     read_tree,
 )
+from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
 
 MTL = "image,valence,arousal,expression,aus"
 UNITS = "0,0,0,1,1,1,1,0,0,0,1,0"
@@ -162,7 +162,7 @@ def test_what_editors_do_to_a_list_does_not_matter(mtl: challenge.Challenge, cha
 
 
 def test_a_good_list_is_not_gone_through_cell_by_cell(mtl: challenge.Challenge) -> None:
-    with mock.patch.object(truth, "_number", side_effect=AssertionError):
+    with mock.patch.object(annotations, "_number", side_effect=AssertionError):
         same(read_mtl(mtl.root / "training_set_annotations.txt"), mtl.train)
 
 
@@ -287,7 +287,7 @@ def test_the_quick_and_the_careful_way_agree(tmp_path_factory: pytest.TempPathFa
         return repr((part.frames.tolist(), part.valence_arousal.tolist()))
 
     quick = outcome()
-    with mock.patch.object(truth, "_parse_at_once", return_value=None):
+    with mock.patch.object(annotations, "_parse_at_once", return_value=None):
         assert outcome() == quick
 
 
@@ -297,7 +297,7 @@ def test_tracks_are_read_as_they_were_meant(tracks: challenge.Challenge) -> None
     same(read_tree(tracks.root, "validation"), tracks.validation)
     assert {len(part.frames) for part in everything.values()} == {20, 21}
     assert {"4-30-1280x720_left", "4-30-1280x720_right"} < set(everything)
-    for track in truth.TRACKS:
+    for track in ground_truth.TRACKS:
         folder = find_track(tracks.root, track, "train")
         found = read_track(folder, track)
         assert list(found) == sorted(path.stem for path in folder.iterdir())
@@ -309,7 +309,7 @@ def test_tracks_are_read_as_they_were_meant(tracks: challenge.Challenge) -> None
                 "va": np.isfinite(part.valence_arousal).any(),
                 "au": np.isfinite(part.action_units).any(),
             }
-            assert known == {name: name == track for name in truth.TRACKS}
+            assert known == {name: name == track for name in ground_truth.TRACKS}
 
 
 def test_tracks_by_hand(tmp_path: Path) -> None:
@@ -485,7 +485,7 @@ def test_a_list_of_clips_is_read_by_its_header(tmp_path: Path) -> None:
 
 def test_two_people_share_a_recording() -> None:
     names = ["video10_left", "video10_right", "video10", "left_right", "a_left_b", "_leftover"]
-    assert [truth.recording(name) for name in names] == ["video10"] * 3 + ["left", "a_left_b", "_leftover"]
+    assert [ground_truth.recording(name) for name in names] == ["video10"] * 3 + ["left", "a_left_b", "_leftover"]
 
 
 def test_arrays_that_do_not_belong_together_are_refused() -> None:
@@ -496,7 +496,7 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
 @pytest.mark.parametrize("paint", [challenge.plain, challenge.telling])
 def test_the_synthetic_pictures_are_those_of_the_lists(tmp_path: Path, paint: challenge.Painter) -> None:
     made = challenge.make_mtl(tmp_path, videos=3, frames=8, validation=1, lost=2, seed=1, paint=paint)
-    assert [truth.recording(name) for name in made.train] == ["1-30-1280x720", "2-30-1280x720", "2-30-1280x720"]
+    assert [ground_truth.recording(name) for name in made.train] == ["1-30-1280x720", "2-30-1280x720", "2-30-1280x720"]
     for name, part in (made.train | made.validation).items():
         numbers = {int(path.stem) for path in (made.pictures / name).iterdir()}
         gone = {number for video, number in made.lost if video == name}

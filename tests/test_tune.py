@@ -18,21 +18,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from hsemotion_cli import metrics
-from hsemotion_cli.abaw import surface, tuning
-from hsemotion_cli.abaw.grid import Grid
+from hsemotion_cli.abaw import grid_plots, grid_search
+from hsemotion_cli.abaw.grid_search import SPARSE_GAP, gather, tune
+from hsemotion_cli.abaw.objectives import MEASURES
 from hsemotion_cli.abaw.predictions import affwild2, find, load, predict
-from hsemotion_cli.abaw.trials import MEASURES
-from hsemotion_cli.abaw.tuning import SPARSE_GAP, gather, tune
+from hsemotion_cli.abaw.search_space import Grid
 from hsemotion_cli.commands.tune import run
 from hsemotion_cli.errors import InputError, ModelUnavailable, OutputError, UsageError
-from hsemotion_cli.formats import archive
-from hsemotion_cli.recipe import Recipe, Smoothing
-from hsemotion_cli.smooth import smooth
+from hsemotion_cli.evaluation import metrics
+from hsemotion_cli.evaluation.calibration import THRESHOLDS
+from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, Annotations
+from hsemotion_cli.formats import raw_scores
+from hsemotion_cli.postprocess.recipe import Recipe, Smoothing
+from hsemotion_cli.postprocess.smoothing import smooth
 from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
 from hsemotion_cli.timeline import Timeline
-from hsemotion_cli.truth import AFFWILD2_EXPRESSIONS, Annotations
-from hsemotion_cli.tuning import THRESHOLDS
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ONE, TWO = "mt-mobilefacenet", "mp-blendshapes"
@@ -73,7 +73,7 @@ def write(folder: Path, name: str, timeline: Timeline, kind: str = "video", mode
     """The files that annotate leaves, without the table."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.raw.npz").open("wb") as file:
-        archive.write(timeline, file)
+        raw_scores.write(timeline, file)
     recipe = Recipe.of(*(models or timeline.scores or [ONE]))
     told = {"source": {"kind": kind, "width": 200}, "recipe": recipe.to_json()}
     (folder / f"{name}.json").write_text(json.dumps(told))
@@ -330,7 +330,7 @@ def test_the_recipe_gives_exactly_what_is_reported(
         assert recipe.blend[task] == found["weight"]
         assert found["in_sample"] > found["untuned"] + 0.02, "much noise on slow labels: smoothing must help"
     assert told["score"]["in_sample"] == pytest.approx(sum(one["in_sample"] for one in told["tasks"].values()))
-    assert set(told["tasks"]) == set(tuning.challenges.track(track).tasks)
+    assert set(told["tasks"]) == set(grid_search.challenges.track(track).tasks)
     if track in ("au", "mtl"):
         assert recipe.thresholds == told["tasks"]["action_units"]["thresholds"]
     else:
@@ -348,7 +348,7 @@ def test_the_surface_is_that_of_each_setting_tried_by_itself(
     outcome = tune(data, grid, threads=2).tasks[task]
     assert outcome.surface.shape == (len(grid.filters), 4) and outcome.weights == (0.0, 0.3, 0.5, 1.0)
     for (j, filter_), (k, weight) in product(enumerate(grid.filters), enumerate(outcome.weights)):
-        choice = tuning.Choice(filter_, weight, {})
+        choice = grid_search.Choice(filter_, weight, {})
         true, out = values_of(folder, truth, data.recipe({task: choice}), task)
         if task == "action_units":
             each = [f1_score(true, out >= t, average=None, zero_division=0) for t in THRESHOLDS]
@@ -705,16 +705,16 @@ def test_the_surface_is_printed_and_drawn(
     data = gather(find([folder]), truth, "mtl")
     found = tune(data, Grid.of(*(options[name] for name in ("sigmas", "deltas", "seconds"))), folds=3)
     for outcome in found.tasks.values():
-        for panel in surface.panels(found.grid, outcome):
+        for panel in grid_plots.panels(found.grid, outcome):
             for score, best in zip(panel.scores.ravel(), panel.best.ravel(), strict=True):
                 assert f"{score:.4f}{'*' if best else ' '}" in text
-        marked = np.concatenate([panel.scores[panel.best] for panel in surface.panels(found.grid, outcome)])
+        marked = np.concatenate([panel.scores[panel.best] for panel in grid_plots.panels(found.grid, outcome)])
         assert len(marked) and np.allclose(marked, outcome.surface.max(), atol=1e-12), "the best of all is marked"
         assert f"{outcome.crossed:.4f}" in text and f"{outcome.untuned:.4f}" in text
     head = (tmp_path / "s.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n" and min(struct.unpack(">II", head[16:])) > 400
     again = tmp_path / "again.png"
-    surface.draw(found, again, "mtl, 6 videos")
+    grid_plots.draw(found, again, "mtl, 6 videos")
     assert again.read_bytes() == (tmp_path / "s.png").read_bytes()
 
 

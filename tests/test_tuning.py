@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from hsemotion_cli import registry
-from hsemotion_cli.recipe import Recipe
-from hsemotion_cli.refine import blend, mixed
+from hsemotion_cli.evaluation.calibration import WEIGHTS, choose_weight
+from hsemotion_cli.models import registry
+from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.postprocess.refine import blend, mixed
 from hsemotion_cli.timeline import Timeline
-from hsemotion_cli.tuning import WEIGHTS, choose_weight
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)

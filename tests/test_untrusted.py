@@ -18,21 +18,21 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from hsemotion_cli import heads, outputs, schema
 from hsemotion_cli.abaw import lists
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.cli import app
-from hsemotion_cli.compound import COMPOUNDS
 from hsemotion_cli.errors import InputError, ModelUnavailable
-from hsemotion_cli.formats import archive, sidecar
-from hsemotion_cli.headers import declared_size
-from hsemotion_cli.networks import engines
-from hsemotion_cli.pictures import Pictures, read_picture
-from hsemotion_cli.source import MAX_PIXELS, fits
+from hsemotion_cli.formats import raw_scores, schema, sidecar
+from hsemotion_cli.media.image_size import declared_size
+from hsemotion_cli.media.images import Pictures, read_picture
+from hsemotion_cli.media.source import MAX_PIXELS, fits
+from hsemotion_cli.media.video import VideoFile, open_source
+from hsemotion_cli.models import engines, heads
+from hsemotion_cli.postprocess.compound import COMPOUNDS
+from hsemotion_cli.runtime import atomic_files
 from hsemotion_cli.tasks import EXPRESSIONS
-from hsemotion_cli.training import plan, samples, sources
-from hsemotion_cli.training.head_page import page
-from hsemotion_cli.video import VideoFile, open_source
+from hsemotion_cli.training import config, dataset, dataset_readers
+from hsemotion_cli.training.head_card import page
 
 
 def invoke(*arguments: object) -> Result:
@@ -88,7 +88,7 @@ def test_a_picture_that_declares_too_much_is_refused_before_it_is_decoded(
     for source in (path, tmp_path):
         with pytest.raises(InputError, match=rf"1\.{suffix}: its pictures are declared as \d+ x \d+ pixels"):
             Pictures(source, 30)
-    assert samples.decoded(np.frombuffer(data, np.uint8)) is None
+    assert dataset.decoded(np.frombuffer(data, np.uint8)) is None
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpeg"])
@@ -146,9 +146,9 @@ def test_raw_scores_that_declare_too_much_are_refused(tmp_path: Path, bomb: str)
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("index.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.encode())
     with pytest.raises(InputError, match=r"would unpack to|declares more than it holds"):
-        archive.read(path)
+        raw_scores.read(path)
     with pytest.raises(InputError, match=r"would unpack to|declares more than it holds"):
-        samples.arrays(path, ["index"], "FER+")
+        dataset.arrays(path, ["index"], "FER+")
 
 
 def test_a_sidecar_nested_without_end_is_refused(tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_a_table_of_labels_names_only_what_lies_beside_it(tmp_path: Path, name: 
     (folder / "labels.csv").write_text(f"image,label\n{name},neutral\n")
     text = f'name = "n"\narchitecture = "mobilefacenet"\n[[source]]\nkind = "folder"\npath = "{folder}"\n'
     (tmp_path / "plan.toml").write_text(text + "[[stage]]\nepochs = 1\n")
-    made = plan.read(tmp_path / "plan.toml")
+    made = config.read(tmp_path / "plan.toml")
     with pytest.raises(InputError, match=r"labels\.csv, line 2: the image .* does not lie in"):
-        sources._folder(made.sources[0], made)
+        dataset_readers._folder(made.sources[0], made)
 
 
 @pytest.mark.parametrize("where", ["initializer", "attribute"])
@@ -218,7 +218,7 @@ def test_a_link_in_the_output_is_replaced_and_not_written_through(smile: Path, t
     out.mkdir()
     for name in ("smile.csv", "smile.json", "smile.raw.npz"):
         (out / name).symlink_to(tmp_path / "precious.txt")
-        outputs.temporary(out / name).symlink_to(tmp_path / "precious.txt")
+        atomic_files.temporary(out / name).symlink_to(tmp_path / "precious.txt")
     done = invoke("annotate", smile, "-o", out, "--every", "6", "--model", "mp-blendshapes")
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "precious.txt").read_text() == "mine"

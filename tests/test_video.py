@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsemotion_cli.errors import InputError, UsageError
-from hsemotion_cli.pictures import Pictures, numbered_pictures
-from hsemotion_cli.source import Sampling
-from hsemotion_cli.video import VideoFile, open_source
+from hsemotion_cli.media.images import Pictures, numbered_pictures
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import VideoFile, open_source
 
 
 def times_of(path: Path) -> list[float]:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsemotion_cli import crops
-from hsemotion_cli.networks.cards import HALF, IMAGENET, NetworkSpec
-from hsemotion_cli.networks.model import prepared
-from hsemotion_cli.training import views
-from hsemotion_cli.training.samples import Samples
-from hsemotion_cli.training.views import Augmentation, Viewer
+from hsemotion_cli.faces import crops
+from hsemotion_cli.models.cards import HALF, IMAGENET, NetworkSpec
+from hsemotion_cli.models.network_model import prepared
+from hsemotion_cli.training import augment
+from hsemotion_cli.training.augment import Augmentation, Viewer
+from hsemotion_cli.training.dataset import Samples
 
 CALM = settings(deadline=None, max_examples=40)
 SEEDS = st.integers(0, 2**32)
@@ -102,13 +102,13 @@ def test_luminance_is_grey() -> None:
     random = np.random.default_rng(1)
     picture = random.integers(0, 256, (160, 160, 3), np.uint8)
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    assert abs(grey - picture @ np.array(views.LUMA)).max() < 1
+    assert abs(grey - picture @ np.array(augment.LUMA)).max() < 1
     found = viewer(luminance=True).exact(sample(picture, inside()), 0)
     np.testing.assert_array_equal(found, viewer().exact(sample(grey, inside()), 0))
     np.testing.assert_array_equal(found, fed(crops.face(grey, inside(), 48), 48))
     assert (found[0] == found[1]).all() and (found[0] == found[2]).all()
     # A network into which luminance is folded sees the colour crop's own, up to rounding.
-    own = np.tensordot(shown(viewer().exact(sample(picture, inside()), 0)), np.array(views.LUMA), 1)
+    own = np.tensordot(shown(viewer().exact(sample(picture, inside()), 0)), np.array(augment.LUMA), 1)
     assert abs(own - shown(found)[..., 0]).max() < 2
 
 
@@ -194,7 +194,7 @@ def test_a_face_is_turned_and_scaled_about_the_middle_of_its_view(data: st.DataO
     how = replace(OFF, rotation=data.draw(st.floats(0, 180)), scale=data.draw(st.floats(1, 3)), flip=0.5)
     moved = replace(how, shift=data.draw(st.floats(0, 0.5)))
     seed = data.draw(SEEDS)
-    found = views._jittered(base, size, how, np.random.default_rng(seed))
+    found = augment._jittered(base, size, how, np.random.default_rng(seed))
     middle = np.full(2, (size - 1) / 2)
     place = np.linalg.solve(base[:, :2], middle - base[:, 2])  # in the picture
     np.testing.assert_allclose(found[:, :2] @ place + found[:, 2], middle, atol=1e-6 * size)
@@ -206,7 +206,7 @@ def test_a_face_is_turned_and_scaled_about_the_middle_of_its_view(data: st.DataO
     assert 1 / how.scale - 1e-9 <= factor <= how.scale + 1e-9
     assert abs(math.degrees(math.atan2(change[1, 0], change[0, 0]))) <= how.rotation + 1e-6
     np.testing.assert_allclose(change @ change.T, factor**2 * np.eye(2), atol=1e-9)
-    shifted = views._jittered(base, size, moved, np.random.default_rng(seed))
+    shifted = augment._jittered(base, size, moved, np.random.default_rng(seed))
     np.testing.assert_allclose(shifted[:, :2], found[:, :2])
     assert (abs(shifted[:, 2] - found[:, 2]) <= moved.shift * size + 1e-9).all()
 
@@ -214,7 +214,7 @@ def test_a_face_is_turned_and_scaled_about_the_middle_of_its_view(data: st.DataO
 def test_turning_reaches_its_bounds_and_goes_both_ways() -> None:
     base = np.array([[1.0, 0, 0], [0, 1, 0]])
     how = replace(OFF, rotation=20.0, scale=1.5, shift=0.1)
-    found = np.array([views._jittered(base, 100, how, np.random.default_rng(k)) for k in range(300)])
+    found = np.array([augment._jittered(base, 100, how, np.random.default_rng(k)) for k in range(300)])
     angles = np.degrees(np.arctan2(found[:, 1, 0], found[:, 0, 0]))
     factors = np.hypot(found[:, 0, 0], found[:, 1, 0])
     middles = found @ (49.5, 49.5, 1) - 49.5

@@ -14,16 +14,16 @@ import pytest
 import sealed
 
 from hsemotion_cli.errors import ModelUnavailable, UsageError
-from hsemotion_cli.networks import engines, trained, vino
-from hsemotion_cli.networks.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
-from hsemotion_cli.networks.model import NetworkModel
-from hsemotion_cli.registry import ASSETS, card
+from hsemotion_cli.models import engines, model_file, openvino
+from hsemotion_cli.models.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
+from hsemotion_cli.models.network_model import NetworkModel
+from hsemotion_cli.models.registry import ASSETS, card
 
 NAME = "mt-mobilefacenet"
 NETWORK = card(NAME).network
 assert NETWORK is not None
 SIZE = NETWORK.size
-GRAPH = trained.graph(ASSETS / f"{NAME}.safetensors")
+GRAPH = model_file.graph(ASSETS / f"{NAME}.safetensors")
 
 
 def faces(count: int) -> list[np.ndarray]:
@@ -56,7 +56,7 @@ class TestInstalled:
     @pytest.fixture(autouse=True)
     def installed(self) -> None:
         try:
-            vino.import_openvino()
+            openvino.import_openvino()
         except ModelUnavailable as error:
             pytest.skip(str(error))
 
@@ -70,12 +70,12 @@ class TestInstalled:
         assert reference.infer(images)[0].std(0).mean() > 0.1, "a test that sees nothing: the outputs hardly vary"
 
     def test_it_computes_in_float32_also_where_the_cpu_has_less(self) -> None:
-        engine = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE)
+        engine = openvino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE)
         assert str(engine._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
 
     def test_an_answer_depends_neither_on_the_batch_nor_on_threads(self) -> None:
         images = np.random.default_rng(0).normal(size=(8, 3, SIZE, SIZE)).astype(np.float32)
-        engine = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE, threads=1)
+        engine = openvino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE, threads=1)
         together = engine(images)
         for k in range(8):
             for ours, rows in zip(engine(images[k : k + 1]), together, strict=True):
@@ -94,11 +94,11 @@ class TestInstalled:
             worker.join()
         assert not wrong
         for threads in (None, 2):
-            other = vino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE, threads=threads)
+            other = openvino.OpenVinoEngine(GRAPH, SCORES_AND_EMBEDDINGS, SIZE, threads=threads)
             np.testing.assert_allclose(other(images)[0], together[0], atol=1e-5)
 
     def test_bfloat16_only_on_request_and_only_where_the_cpu_has_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        core = vino.import_openvino().Core()
+        core = openvino.import_openvino().Core()
         images = faces(6)
         if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             reduced, exact = (NetworkModel(card(NAME), "openvino", precision=p) for p in ("bf16", "fp32"))
@@ -111,7 +111,7 @@ class TestInstalled:
             def get_property(self, device: str, name: str) -> list[str]:
                 return ["FP32", "INT8"]
 
-        monkeypatch.setattr(vino.import_openvino(), "Core", Older)
+        monkeypatch.setattr(openvino.import_openvino(), "Core", Older)
         with pytest.raises(ModelUnavailable, match=r"^--precision bf16: this CPU has no bfloat16"):
             NetworkModel(card(NAME), "openvino", precision="bf16")
 
@@ -120,18 +120,18 @@ class TestInstalled:
             NetworkModel(card(NAME), "openvino", precision="fp16")
 
     def test_it_is_not_trusted_where_it_differs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Off(vino.OpenVinoEngine):
+        class Off(openvino.OpenVinoEngine):
             def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 scores, embeddings = super().__call__(images)
                 return scores + np.linspace(0, 0.1, scores.shape[1], dtype=np.float32), embeddings
 
-        monkeypatch.setattr(vino, "OpenVinoEngine", Off)
+        monkeypatch.setattr(openvino, "OpenVinoEngine", Off)
         with pytest.raises(ModelUnavailable, match=r"OpenVINO differs from ONNX Runtime by \S+ in a probability"):
             NetworkModel(card(NAME), "openvino")
 
     def test_what_it_cannot_read_is_said(self) -> None:
         with pytest.raises(ModelUnavailable, match=r"^OpenVINO cannot use it .*; use --backend onnx"):
-            vino.OpenVinoEngine(GRAPH[: len(GRAPH) // 2], SCORES_AND_EMBEDDINGS, SIZE)
+            openvino.OpenVinoEngine(GRAPH[: len(GRAPH) // 2], SCORES_AND_EMBEDDINGS, SIZE)
 
     def test_both_runtimes_read_a_graph_with_its_embeddings_declared(self, tmp_path: Path) -> None:
         """As the authors publish them: the second output is added to the serialised graph."""
@@ -161,7 +161,7 @@ class TestInstalled:
 
     def test_its_reporter_is_never_imported(self) -> None:
         code = (
-            "import sys; from hsemotion_cli.networks import vino; vino.import_openvino()\n"
+            "import sys; from hsemotion_cli.models import vino; vino.import_openvino()\n"
             "import openvino.tools.ovc.telemetry_utils\n"
             "print([n for n, m in sys.modules.items() if n.startswith('openvino_telemetry') and m is not None])"
         )

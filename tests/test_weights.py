@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hsemotion_cli.errors import ModelUnavailable, OutputError
-from hsemotion_cli.networks import weights
-from hsemotion_cli.networks.cards import WeightFile
-from hsemotion_cli.registry import card
+from hsemotion_cli.models import weights
+from hsemotion_cli.models.cards import WeightFile
+from hsemotion_cli.models.registry import card
 
 CONTENT = bytes(range(256)) * 2000
 

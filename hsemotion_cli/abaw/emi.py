@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
+from ..evaluation.ground_truth import clip_key
 from ..formats import features
-from ..heads import CLIP_TASK, Head, read
+from ..models.heads import CLIP_TASK, Head, read
 from ..tasks import EMOTIONAL_MIMICRY
-from ..truth import clip_key
 from .lists import FrameList, few
 
 Floats = NDArray[np.float64]

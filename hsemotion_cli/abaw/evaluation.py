@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
+from ..evaluation.ground_truth import Annotations, Compounds, read_compound, read_for, read_intensities, recording
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
-from ..truth import Annotations, Compounds, read_compound, read_for, read_intensities, recording
 from . import scores
-from .answers import BASIC, CLIPS, NAMES, Answers, Asked, Told, answering
+from .aligned import BASIC, CLIPS, NAMES, Answers, Asked, Told, answering
+from .bootstrap import Classes, Floats, Hits, Moments, Pair, draws
 from .lists import few
 from .scores import Frames, Score, TaskScores, plain
-from .tally import Classes, Floats, Hits, Moments, Pair, draws
 
 Progress = Callable[[int, int, str], None]
 """Told how many videos are done, of how many, and which."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..truth import clip_key
+from ..evaluation.ground_truth import clip_key
 from .challenges import TRACKS, Track
 
 Ints = NDArray[np.int64]

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compound import frame_scores
 from ..errors import InputError
-from ..formats import archive, sidecar
-from ..recipe import Recipe
-from ..refine import refine
+from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS, recording
+from ..formats import raw_scores, sidecar
+from ..postprocess.compound import frame_scores
+from ..postprocess.recipe import Recipe
+from ..postprocess.refine import refine
 from ..tasks import EXPRESSIONS, TASKS
 from ..timeline import Timeline
-from ..truth import AFFWILD2_EXPRESSIONS, recording
 
 Floats = NDArray[np.float64]
 
@@ -162,7 +162,7 @@ def load(path: Path) -> Source:
     name = path.name.removesuffix(RAW)
     beside = path.with_name(f"{name}.json")
     content = sidecar.read(beside)
-    timeline = archive.read(path)
+    timeline = raw_scores.read(path)
     kind, width = _described(path, content)
     return Source(name, path, timeline, sidecar.recipe(content, beside), int(kind == "video"), width)
 

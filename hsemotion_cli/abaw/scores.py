@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .tally import Classes, Floats, Hits, Moments, interval
+from .bootstrap import Classes, Floats, Hits, Moments, interval
 
 HALF = 0.5
 """Threshold by which action units are compared in the papers, beside those that were chosen."""

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compound import MEANS
 from ..errors import InputError, UsageError
 from ..formats import sidecar
-from ..outputs import together, whole
-from ..recipe import Recipe
+from ..postprocess.compound import MEANS
+from ..postprocess.recipe import Recipe
+from ..runtime.atomic_files import together, whole
 from ..tasks import ACTION_UNITS
 from .challenges import FIELDS, Track
 from .lists import FrameList, few

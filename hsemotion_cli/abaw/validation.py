@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..truth import clip_key
+from ..evaluation.ground_truth import clip_key
 from .challenges import UNIT_NAMES, Track
 from .lists import FrameList, Lines, header_of, is_picture, parse, per_video_header, read_lines, shortened
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from .records import Outcome, Progress, Task
+from .messages import Outcome, Progress, Task
 
 Report = Callable[[Progress | None], None]
 """Told of progress as it comes, and at least every second or so that all is still running (None)."""

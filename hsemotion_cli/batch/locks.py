@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UsageError
-from ..outputs import guarded
+from ..runtime.atomic_files import guarded
 from .shards import Shard
 
 try:

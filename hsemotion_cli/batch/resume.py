@@ -13,10 +13,10 @@ from typing import Any
 
 from ..errors import HsemotionError
 from ..formats import sidecar
-from ..pictures import numbered_pictures
-from . import journal
-from .places import check_inside
-from .records import Task
+from ..media.images import numbered_pictures
+from . import jsonl
+from .messages import Task
+from .output_paths import check_inside
 
 _LARGEST_SIDECAR = 1 << 24  # bytes
 _ALWAYS = ("version", "numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime")
@@ -153,7 +153,7 @@ def notes(out: Path) -> dict[str, dict[str, Any]]:
     """Place -> the last line about it in the manifests of a folder, whatever shard wrote it."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(out.glob("manifest*.jsonl")):
-        found.update((str(record.get("output")), record) for record in journal.read(path))
+        found.update((str(record.get("output")), record) for record in jsonl.read(path))
     return found
 
 

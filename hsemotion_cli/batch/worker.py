@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .. import memory
 from ..errors import HsemotionError, InputError, ModelUnavailable, OutputError, UsageError
-from .records import Task
+from ..runtime import malloc
+from .messages import Task
 
 _EVERY = 0.5  # seconds between two messages about progress
 _PR_SET_PDEATHSIG = 1
@@ -90,7 +90,7 @@ def _work(setup: Setup, connection: Connection, tasks: queue.SimpleQueue[Task]) 
     def send(kind: str, **content: Any) -> None:
         connection.send_bytes(json.dumps({"kind": kind, **content}).encode())
 
-    memory.settle()
+    malloc.settle()
     with contextlib.ExitStack() as stack:
         try:
             module, _, name = setup.opener.partition(":")

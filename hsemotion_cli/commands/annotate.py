@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import heads, hearing, registry
-from ..annotate import Annotator, Settings, Summary
-from ..cli import say
 from ..errors import HsemotionError, LowCoverage, OutputError, UsageError, exit_code_of
+from ..faces.tracking import parse_faces
 from ..formats.table import parse_formats
-from ..inputs import find_jobs, parse_time
-from ..outputs import prepare_folder
-from ..predict import Running
-from ..recipe import Recipe, parse_models
-from ..source import Sampling
+from ..media.discovery import find_jobs, parse_time
+from ..media.source import Sampling
+from ..models import audio, heads, registry
+from ..models.predict import Running
+from ..pipeline import Annotator, Settings, Summary
+from ..postprocess.recipe import Recipe, parse_models, with_sound
+from ..runtime.atomic_files import prepare_folder
+from ..runtime.terminal import say
 from ..tasks import ACTION_UNITS
-from ..tracks import parse_faces
 from .console import fetching, print_summaries, progress
 
 
@@ -86,7 +86,7 @@ def chosen_settings(
     base, given = chosen_models(model, recipe, given_heads, detector)
     listening = _listening(audio_head, audio_weights)
     if listening is not None:
-        base = hearing.with_sound(base)
+        base = with_sound(base)
     settings = Settings(
         recipe=base.changed(
             blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds
@@ -115,7 +115,7 @@ def chosen_settings(
 def _listening(head: Path | None, weights: str | None) -> heads.Head | None:
     """The head that listens."""
     if head is not None:
-        return hearing.check(heads.per_face(head))
+        return audio.check(heads.per_face(head))
     if weights is not None:
         raise UsageError(f"--audio-weights {weights}: give the head on them with --audio-head.")
     return None

@@ -14,22 +14,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .. import machine
-from ..annotate import Settings
-from ..batch import journal
-from ..batch.annotating import OPENER, Order
+from ..batch import jsonl
+from ..batch.discovery import Finding, Search, find, parse_suffixes
 from ..batch.engine import Engine
-from ..batch.finding import Finding, Search, find, parse_suffixes
-from ..batch.local import LocalEngine
+from ..batch.job import OPENER, Order
+from ..batch.local_engine import LocalEngine
 from ..batch.locks import held
-from ..batch.order import longest_first
-from ..batch.records import Failure, Outcome, Task, printable
+from ..batch.messages import Failure, Outcome, Task
 from ..batch.resume import Stamp, Verdict, Wanted, judge, notes
+from ..batch.scheduling import longest_first
 from ..batch.shards import Shard
 from ..batch.worker import Setup
-from ..cli import say
 from ..errors import HsemotionError, InputError, OutputError, UsageError
-from ..outputs import prepare_folder, remove_leftovers
+from ..pipeline import Settings
+from ..runtime import resources
+from ..runtime.atomic_files import prepare_folder, remove_leftovers
+from ..runtime.terminal import printable, say
 from .annotate import chosen_settings
 from .batch_view import print_counts, viewing
 from .console import counting, fetching, print_line
@@ -65,7 +65,7 @@ def run(
     inputs: Sequence[str], out: Path, *, lists: Sequence[Path] = (), recursive: bool = True,
     extensions: str | None = None, dry_run: bool = False, overwrite: bool = False, fail_fast: bool = False,
     retries: int = 1, timeout: float | None = None, workers: int | None = None, shard: str | None = None,
-    memory: float = machine.USUAL_MEMORY, quiet: bool = False, as_json: bool = False, threads: int | None = None,
+    memory: float = resources.USUAL_MEMORY, quiet: bool = False, as_json: bool = False, threads: int | None = None,
     engine: str = "local", address: str | None = None, gpus: float | None = None, **annotating: Any,
 ) -> int:  # fmt: skip
     """Annotate everything that is not done yet; returns the exit code.
@@ -96,8 +96,8 @@ def run(
         used = gpus if gpus is not None else float(device.startswith("cuda"))
         hands = _ray(order, threads or 1, address=address, workers=workers, gpus=used, memory=memory, **limits)
     else:
-        count = min(workers or machine.usual_workers(memory), max(len(tasks), 1))
-        cores = threads or max(machine.cores() // count, 1)
+        count = min(workers or resources.usual_workers(memory), max(len(tasks), 1))
+        cores = threads or max(resources.cores() // count, 1)
         order = _order(settings, out, cores)
         hands = LocalEngine(Setup(OPENER, order, cores), out, workers=count, **limits)
     with _stoppable():
@@ -113,7 +113,7 @@ def _order(settings: Settings, out: Path, threads: int) -> Order:
 
 def _ray(order: Order, threads: int, *, address: str | None, **options: Any) -> Engine:
     try:
-        from ..batch.cluster import RayEngine
+        from ..batch.ray_engine import RayEngine
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--engine ray: {error}; pip install 'hsemotion-cli[ray]', on every machine of the cluster."
@@ -167,8 +167,8 @@ class _Books:
 
     def begin(self, plan: Plan) -> None:
         with self._tolerant():
-            journal.append(self.manifest, [outcome.manifest() for outcome in plan.skipped])
-            journal.rewrite(self.failures, self._failed([*plan.skipped, *plan.faults]))
+            jsonl.append(self.manifest, [outcome.manifest() for outcome in plan.skipped])
+            jsonl.rewrite(self.failures, self._failed([*plan.skipped, *plan.faults]))
         for fault in plan.faults:
             say(printable(fault.failure.sentence if fault.failure else ""))
 
@@ -176,16 +176,16 @@ class _Books:
         outcome = dataclasses.replace(outcome, facts={**outcome.facts, "settings": self._settings})
         self.done.append(outcome)
         with self._tolerant():
-            journal.append(self.manifest, [outcome.manifest()])
-            journal.append(self.failures, self._failed([outcome]))
+            jsonl.append(self.manifest, [outcome.manifest()])
+            jsonl.append(self.failures, self._failed([outcome]))
 
     def end(self, plan: Plan) -> list[Outcome]:
         """Write both anew, in the order of the inputs; returns what is in the manifest."""
         found = {outcome.task: outcome for outcome in (*plan.skipped, *self.done)}
         settled = [*(found[task] for task in plan.tasks if task in found), *plan.faults]
         with self._tolerant():
-            journal.rewrite(self.manifest, [outcome.manifest() for outcome in settled])
-            journal.rewrite(self.failures, self._failed(settled))
+            jsonl.rewrite(self.manifest, [outcome.manifest() for outcome in settled])
+            jsonl.rewrite(self.failures, self._failed(settled))
         return settled
 
     @staticmethod

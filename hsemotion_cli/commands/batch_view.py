@@ -12,7 +12,8 @@ from rich.progress import Progress as Bars
 from rich.progress import TaskID
 from rich.table import Table
 
-from ..batch.records import Outcome, Progress, printable
+from ..batch.messages import Outcome, Progress
+from ..runtime.terminal import printable
 from .console import bars, stdout
 
 _EVERY = 10.0

@@ -17,17 +17,17 @@ from typing import Any
 
 from rich.table import Table
 
-from .. import machine, registry
-from ..annotate import Settings
-from ..bench import clip
-from ..bench.figures import Figures, Order
-from ..bench.rounds import Measured, measure
-from ..bench.runs import Agreement, compare, variants
+from ..bench import synthetic_clip
+from ..bench.measure import Agreement, compare, variants
+from ..bench.records import Figures, Order
+from ..bench.runner import Measured, measure
 from ..errors import InputError, ModelUnavailable, UsageError
 from ..formats import sidecar
-from ..networks import weights
-from ..predict import Running
-from ..video import Source, open_source
+from ..media.video import Source, open_source
+from ..models import registry, weights
+from ..models.predict import Running
+from ..pipeline import Settings
+from ..runtime import resources
 from .annotate import chosen_models
 from .console import counting, stdout
 
@@ -56,7 +56,7 @@ def run(
         folder = Path(name)
         drawn = folder / "drawn.mp4"
         if video is None:
-            clip.write(drawn, people, height // 2 * 2, seconds)
+            synthetic_clip.write(drawn, people, height // 2 * 2, seconds)
         source = open_source(video or drawn)
         orders = _chosen(variants(settings, source.path), only)
         if peer:
@@ -65,7 +65,7 @@ def run(
             if order.kind == "annotate":
                 orders[key] = replace(order, keep=folder / str(k))
         measured = _measured(orders, repeat, quiet or as_json)
-        cores = threads or machine.cores()
+        cores = threads or resources.cores()
         reference = orders[FIRST].keep if FIRST in orders else None
         agreement = {
             key: compare(order.keep, reference)
@@ -200,7 +200,7 @@ def _scaling(settings: Settings, folder: Path, minutes: float, quiet: bool) -> l
     found = []
     for what, people, height, seconds in _sizes(minutes):
         path = folder / "scaled.mp4"
-        clip.write(path, people, height, seconds)
+        synthetic_clip.write(path, people, height, seconds)
         # Three and more faces of a picture are too small for a look at the whole of it.
         small = height // (5 * math.isqrt(people - 1) + 5) if people > 2 else None
         chosen = replace(settings, min_face=settings.min_face or small)

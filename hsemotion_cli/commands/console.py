@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ..annotate import Progress as Report
-    from ..annotate import Summary
-from ..batch.records import printable
+    from ..pipeline import Progress as Report
+    from ..pipeline import Summary
+from ..runtime.terminal import printable
 
 _EVERY = 10.0
 """Seconds between two progress lines where there is no terminal."""

@@ -94,21 +94,23 @@ def _has(codec: str, mode: Literal["r", "w"]) -> bool:
 
 
 def _models() -> str:
-    from .. import mesh
-    from ..mediapipe_tasks import BUNDLE, BUNDLE_SHA256
-    from ..networks import trained
-    from ..registry import ASSETS, MODELS, SHIPPED
+    from ..faces import mediapipe_onnx
+    from ..faces.mediapipe_detector import BUNDLE, BUNDLE_SHA256
+    from ..models import model_file
+    from ..models.registry import ASSETS, MODELS, SHIPPED
 
     wanted = (
-        {BUNDLE: BUNDLE_SHA256} | mesh.NETWORKS | {c.file: c.sha256 for c in MODELS.values() if c.file and c.sha256}
+        {BUNDLE: BUNDLE_SHA256}
+        | mediapipe_onnx.NETWORKS
+        | {c.file: c.sha256 for c in MODELS.values() if c.file and c.sha256}
     )
     for name, sha256 in wanted.items():
         data = files("hsemotion_cli").joinpath("assets", name).read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
             _fail(f"{name} is damaged: reinstall hsemotion.")
     for name in SHIPPED:
-        trained.verify(ASSETS / name)
-        if trained.graph(ASSETS / name) is None:
+        model_file.verify(ASSETS / name)
+        if model_file.graph(ASSETS / name) is None:
             _fail(f"the graph of {name} is missing or damaged: reinstall hsemotion.")
     return f"{len(wanted) + 2 * len(SHIPPED)} files match their SHA-256"
 
@@ -118,7 +120,7 @@ def _torch() -> str:
         torch = importlib.import_module("torch")
     except ModuleNotFoundError:
         return "not installed; needed only for GPUs, training and converting checkpoints"
-    from ..networks.architectures import import_timm
+    from ..models.architectures import import_timm
 
     timm = import_timm()
     cuda = "available" if torch.cuda.is_available() else "not available"
@@ -126,9 +128,9 @@ def _torch() -> str:
 
 
 def _end_to_end() -> str:
-    from ..annotate import Annotator, Settings
-    from ..recipe import Recipe
-    from ..video import VideoFile
+    from ..media.video import VideoFile
+    from ..pipeline import Annotator, Settings
+    from ..postprocess.recipe import Recipe
 
     with tempfile.TemporaryDirectory(prefix="hsemotion-doctor-") as folder:
         clip = Path(folder) / "clip.mp4"
@@ -154,7 +156,7 @@ def _draw_clip(path: Path) -> None:
     import cv2
     import numpy as np
 
-    from ..pictures import read_picture
+    from ..media.images import read_picture
 
     with as_file(files("hsemotion_cli").joinpath("assets", "doctor_face.jpg")) as face:
         portrait = read_picture(face)

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..abaw.answers import Asked
+from ..abaw.aligned import Asked
 from ..abaw.challenges import track as track_of
 from ..abaw.evaluation import Report, evaluate
 from ..abaw.lists import few
 from ..abaw.scores import Agreement, ClassRow, ClassScores, Frames, Score, TaskScores, UnitScores
-from ..batch.records import printable
 from ..errors import UsageError
-from ..recipe import Recipe
+from ..postprocess.recipe import Recipe
+from ..runtime.terminal import printable
 from .console import counting, print_line, stdout
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def run(
     elif not quiet:
         _print(report)
     if picture is not None:
-        from ..abaw import charts
+        from ..abaw import report_plots
 
-        charts.draw(report, picture)
+        report_plots.draw(report, picture)
         if not (quiet or as_json):
             print_line(str(picture))
 

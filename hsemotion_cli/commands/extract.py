@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..annotate import Annotator, Progress, Settings
-from ..audio import RATE, AudioFile
-from ..cli import say
-from ..clock import StageClock
 from ..domain import Reading
 from ..errors import HsemotionError, InputError, UsageError, exit_code_of
+from ..faces.tracking import parse_faces
 from ..formats import features, sidecar
-from ..inputs import Job, find_jobs
-from ..networks.wav2vec import Wav2Vec2
-from ..outputs import prepare_folder, whole
-from ..predict import Running
-from ..recipe import Recipe, parse_models
-from ..registry import SOUND
-from ..source import Sampling
-from ..tracks import parse_faces
-from ..video import Source, VideoFile, open_source
+from ..media.audio import RATE, AudioFile
+from ..media.discovery import Job, find_jobs
+from ..media.source import Sampling
+from ..media.video import Source, VideoFile, open_source
+from ..models.predict import Running
+from ..models.registry import SOUND
+from ..models.wav2vec import Wav2Vec2
+from ..pipeline import Annotator, Progress, Settings
+from ..postprocess.recipe import Recipe, parse_models
+from ..runtime.atomic_files import prepare_folder, whole
+from ..runtime.stage_timer import StageClock
+from ..runtime.terminal import say
 from .console import fetching, print_line, progress
 
 

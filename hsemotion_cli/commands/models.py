@@ -13,12 +13,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
-from .. import registry
-from ..cli import say
 from ..errors import HsemotionError, ModelUnavailable, OutputError, UsageError
-from ..networks import trained, weights
-from ..outputs import guarded, together
-from ..registry import ModelCard, card
+from ..models import model_file, registry, weights
+from ..models.registry import ModelCard, card
+from ..runtime.atomic_files import guarded, together
+from ..runtime.terminal import say
 from .console import print_line, stderr, stdout
 
 
@@ -46,7 +45,7 @@ def info(name: str, *, as_json: bool) -> None:
     """Print everything that is known of a model; of a trained one also the facts that its file holds."""
     entry: dict[str, Any] = asdict(card(name))
     if path := entry["path"]:
-        entry |= {"path": str(path), "facts": trained.read_card(path)[1]}
+        entry |= {"path": str(path), "facts": model_file.read_card(path)[1]}
     if as_json:
         print(json.dumps(entry, indent=2))
         return
@@ -60,19 +59,19 @@ def info(name: str, *, as_json: bool) -> None:
 
 def add(file: Path, *, as_json: bool) -> None:
     """Copy a trained file, with the graph beside it, into the cache, where every command finds it by its name."""
-    trained.verify(file)
+    model_file.verify(file)
     entry = registry.add(file)
     if entry.name in registry.MODELS:
         raise UsageError(f"{file}: {entry.name} is part of the program; there is nothing to add.")
-    target = trained.place(entry.name)
+    target = model_file.place(entry.name)
     content = file.read_bytes()
     if target.is_file() and target.read_bytes() != content:
         raise UsageError(f"{target} is another network; first take it away: hsemotion models remove {entry.name}.")
     copies = {target: content}
-    if graph := trained.graph(file):
-        copies[trained.graph_path(target)] = graph
-    elif trained.graph_path(file).is_file():
-        say(f"{trained.graph_path(file)} is not the graph of {file.name}; it is left out.")
+    if graph := model_file.graph(file):
+        copies[model_file.graph_path(target)] = graph
+    elif model_file.graph_path(file).is_file():
+        say(f"{model_file.graph_path(file)} is not the graph of {file.name}; it is left out.")
     with guarded(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with together() as opened:
@@ -143,7 +142,7 @@ def path(name: str | None, *, as_json: bool) -> None:
     if name is None:
         places = [weights.home()]
     elif file := card(name).path:
-        beside = (trained.graph_path(file), trained.told_graph_path(file)) if trained.graph(file) else ()
+        beside = (model_file.graph_path(file), model_file.told_graph_path(file)) if model_file.graph(file) else ()
         places = [file, *(graph for graph in beside if graph.is_file())]
     else:
         places = [weights.place(file) for file in weights.published(card(name))]
@@ -172,7 +171,7 @@ def _removed(name: str) -> list[Path]:
     if not kept:
         return weights.remove(card(name))
     # Not by its card, which cannot be read if the file is damaged.
-    gone = [*kept, trained.graph_path(kept[0]), *sorted(weights.derived("").glob(f"{name}.*"))]
+    gone = [*kept, model_file.graph_path(kept[0]), *sorted(weights.derived("").glob(f"{name}.*"))]
     gone = [file for file in gone if file.is_file()]
     for file in gone:
         try:
@@ -185,11 +184,11 @@ def _removed(name: str) -> list[Path]:
 
 def _verify_trained(file: Path) -> str:
     """SHA-256 of a trained file that is what its header says, as is the graph beside it."""
-    sha256 = trained.verify(file)
-    if file == trained.place(file.stem):
+    sha256 = model_file.verify(file)
+    if file == model_file.place(file.stem):
         registry.kept_card(file)
-    graph = trained.graph_path(file)
-    if graph.is_file() and trained.graph(file) is None:
+    graph = model_file.graph_path(file)
+    if graph.is_file() and model_file.graph(file) is None:
         raise ModelUnavailable(f"{graph} is not the graph of {file.name}; remove it, or add the network anew.")
     return sha256
 
@@ -211,7 +210,7 @@ def _state(entry: ModelCard) -> str:
     if entry.network is None or (entry.path and entry.path.parent == registry.ASSETS):
         return "in the package"
     if entry.path:
-        return "in the cache" if entry.path == trained.place(entry.name) else str(entry.path)
+        return "in the cache" if entry.path == model_file.place(entry.name) else str(entry.path)
     files = weights.published(entry)
     if not files:
         return "bring your own"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..formats.table import read_frames
-from ..outputs import prepare_folder
-from ..render import render
-from ..video import open_source
+from ..media.video import open_source
+from ..overlay.video import render
+from ..runtime.atomic_files import prepare_folder
 from .console import print_line, progress
 
 

@@ -7,7 +7,7 @@ import json
 
 from rich.table import Table
 
-from ..schema import COLUMNS, SCHEMA_VERSION
+from ..formats.schema import COLUMNS, SCHEMA_VERSION
 from .console import stdout
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..annotate import write_results
 from ..errors import InputError
-from ..formats import archive, sidecar
+from ..formats import raw_scores, sidecar
+from ..formats.schema import SCHEMA_VERSION
 from ..formats.table import parse_formats
-from ..outputs import prepare_folder
-from ..recipe import Recipe
-from ..refine import refine
-from ..schema import SCHEMA_VERSION
+from ..pipeline import write_results
+from ..postprocess.recipe import Recipe
+from ..postprocess.refine import refine
+from ..runtime.atomic_files import prepare_folder
 from .console import print_line
 
 
@@ -24,7 +24,7 @@ def run(
     wanted = parse_formats(formats)
     beside = table.with_name(f"{name}.json")
     content = sidecar.read(beside)
-    timeline = archive.read(table.with_name(f"{name}.raw.npz"))
+    timeline = raw_scores.read(table.with_name(f"{name}.raw.npz"))
     before = Recipe.read(recipe) if recipe else sidecar.recipe(content, beside)
     after = before.changed(blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds)
     try:

@@ -17,13 +17,13 @@ from ..abaw.challenges import track as track_of
 from ..abaw.lists import FrameList, few
 from ..abaw.predictions import RAW, find
 from ..abaw.submission import Part
-from ..compound import MEANS, divergence
 from ..errors import OutputError, UsageError
-from ..inputs import find_jobs
-from ..outputs import prepare_folder
-from ..recipe import Recipe
+from ..media.discovery import find_jobs
+from ..media.video import VIDEO_SUFFIXES
+from ..postprocess.compound import MEANS, divergence
+from ..postprocess.recipe import Recipe
+from ..runtime.atomic_files import prepare_folder
 from ..tasks import COMPOUNDS
-from ..video import VIDEO_SUFFIXES
 from .console import counting, print_line, progress, stdout
 
 LAYOUTS = ("file", "per-video")
@@ -126,7 +126,7 @@ def _annotated(
     if not videos:
         return tables
     folder = out.with_name(f"{out.name}.tables")
-    from ..annotate import Annotator, Settings  # a quarter of a second that validating need not wait
+    from ..pipeline import Annotator, Settings  # a quarter of a second that validating need not wait
 
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(folder)

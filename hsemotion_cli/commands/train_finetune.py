@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import memory
 from ..errors import ModelUnavailable, UsageError
-from ..outputs import prepare_folder
+from ..runtime import malloc
+from ..runtime.atomic_files import prepare_folder
 from .console import counting, print_line, stdout
 
 if TYPE_CHECKING:
-    from ..training.plan import Plan
-    from ..training.samples import Samples
+    from ..training.config import Plan
+    from ..training.dataset import Samples
 
 
 def run(
@@ -27,30 +27,31 @@ def run(
     try:
         import torch
 
-        from ..training import complete, finetune, plan
-        from ..training.samples import read
+        from ..training import config, export
+        from ..training import trainer as training
+        from ..training.dataset import read
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[train]'.") from error
-    from ..networks.engines import resolve_device
+    from ..models.engines import resolve_device
 
     quiet = quiet or as_json
-    todo = plan.read(path)
+    todo = config.read(path)
     folder = out or Path("runs") / todo.name
     device = resolve_device(device, "torch")
     packed = None if samples is None else read(samples)
     prepare_folder(folder)
-    memory.hoard()
+    malloc.hoard()
     if threads:
         torch.set_num_threads(threads)
-    network = finetune.make_network(todo)
+    network = training.make_network(todo)
     if packed is None:
         packed = _samples(todo, folder, workers, quiet)
-    trainer = finetune.Trainer(todo, network, packed, folder, device)
+    trainer = training.Trainer(todo, network, packed, folder, device)
     if trainer.step and not quiet:
         _say(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
     with counting(todo.name, "steps", quiet) as report:
         trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
-    facts = complete.complete(trainer, folder, _say)
+    facts = export.complete(trainer, folder, _say)
     if as_json:
         print(json.dumps({"folder": str(folder), "facts": facts}))
     elif not quiet:
@@ -59,32 +60,32 @@ def run(
 
 def run_pack(path: Path, out: Path, *, workers: int | None, quiet: bool) -> None:
     """Look at all pictures of a plan's sources and put them into one file."""
-    from ..training import plan, samples
+    from ..training import config, dataset
 
-    todo = plan.read(path)
+    todo = config.read(path)
     if out.suffix != ".npz":
         raise UsageError(f"-o {out}: packed samples are an .npz file; call it {out.stem or 'samples'}.npz.")
     prepare_folder(out.parent)
     found = _gathered(todo, workers, quiet)
-    samples.write(out, found)
+    dataset.write(out, found)
     if not quiet:
         print_line(f"{out}: {len(found):,} pictures, {out.stat().st_size / 1e6:.1f} MB")
 
 
 def _samples(plan: Plan, folder: Path, workers: int | None, quiet: bool) -> Samples:
     """The packed file of an earlier start of this run, or one that is made now."""
-    from ..training import samples
+    from ..training import dataset
 
     where = [str(source.path.resolve()) for source in plan.sources]
     key = json.dumps([where, plan.to_json()["sources"], plan.classes, plan.seed])
     packed = folder / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
     if not packed.exists():
-        samples.write(packed, _gathered(plan, workers, quiet))
-    return samples.read(packed)
+        dataset.write(packed, _gathered(plan, workers, quiet))
+    return dataset.read(packed)
 
 
 def _gathered(plan: Plan, workers: int | None, quiet: bool) -> Samples:
-    from ..training.sources import gather
+    from ..training.dataset_readers import gather
 
     with counting("looking for faces", "pictures", quiet) as report:
         return gather(plan, workers, lambda name, done, total: report(done, total, name))

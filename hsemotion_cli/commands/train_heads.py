@@ -11,18 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import __version__, heads
+from .. import __version__
 from ..errors import InputError, ModelUnavailable, UsageError
+from ..evaluation.ground_truth import Annotations, clip_key, read_intensities, read_mtl, read_tree
 from ..formats.sidecar import libraries
-from ..heads import CLIP_TASK, KINDS, Head
-from ..outputs import prepare_folder
+from ..models import heads
+from ..models.heads import CLIP_TASK, KINDS, Head
+from ..runtime.atomic_files import prepare_folder
 from ..tasks import TASKS
-from ..truth import Annotations, clip_key, read_intensities, read_mtl, read_tree
 from .console import print_line, stdout
 
 if TYPE_CHECKING:
     from ..training.features import Clips, Rows
-    from ..training.heads import Plan
+    from ..training.head_trainer import Plan
 
 T = TypeVar("T")
 
@@ -41,8 +42,8 @@ def run(
         raise UsageError(f"-o {out}: a head is a .safetensors file; call it {out.stem or 'head'}.safetensors.")
     try:
         from ..training import features as matching
-        from ..training import head_page
-        from ..training import heads as training
+        from ..training import head_card
+        from ..training import head_trainer as training
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[torch]'.") from error
     plans = _plans(kind, tasks, epochs, batch, rate, hidden, source)
@@ -62,7 +63,7 @@ def run(
         "versions": {"hsemotion": __version__, **libraries()},
     }
     head = Head(out.stem, "", kind, base, parts, facts)
-    digest = heads.write(head, out, head_page.page(head))
+    digest = heads.write(head, out, head_card.page(head))
     if as_json:
         print(json.dumps({"head": str(out), "page": str(out.with_suffix(".md")), "sha256": digest, "facts": facts}))
     elif not quiet:
@@ -75,7 +76,7 @@ def _plans(
     kind: str, tasks: str | None, epochs: str | None, batch: str | None, rate: float, hidden: int, source: str
 ) -> dict[str, Plan]:
     """The papers' plans of the wanted tasks, with what the options change."""
-    from ..training.heads import PLANS, mimicry_with_hidden
+    from ..training.head_trainer import PLANS, mimicry_with_hidden
 
     if kind not in KINDS:
         raise UsageError(f"--kind {kind}: choose from {', '.join(KINDS)}.")

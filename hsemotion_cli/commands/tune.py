@@ -11,15 +11,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .. import __version__, canvas
-from ..abaw import challenges, predictions, surface, tuning
-from ..abaw.grid import Grid
-from ..abaw.trials import MEASURES
-from ..abaw.tuning import Data, Outcome, Tuned
+from .. import __version__
+from ..abaw import challenges, grid_plots, grid_search, predictions
+from ..abaw.grid_search import Data, Outcome, Tuned
+from ..abaw.objectives import MEASURES
+from ..abaw.search_space import Grid
 from ..errors import UsageError
-from ..outputs import prepare_folder, whole
-from ..recipe import Recipe
-from ..truth import PARTS, read_for
+from ..evaluation.ground_truth import PARTS, read_for
+from ..postprocess.recipe import Recipe
+from ..reporting import plotting
+from ..runtime.atomic_files import prepare_folder, whole
 from .console import counting, print_line, stdout
 
 _SUFFIXES = (".toml", ".json")
@@ -35,9 +36,11 @@ def run(
         raise UsageError(f"-o {out}: a recipe is a .toml or .json file; call it {out.stem or 'recipe'}.toml.")
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError(f"--surface {picture}: the picture is a .png file.")
-    if track not in tuning.TRACKS:
+    if track not in grid_search.TRACKS:
         challenges.track(track)
-        raise UsageError(f"--track {track}: there is no truth to tune it by; choose from {', '.join(tuning.TRACKS)}.")
+        raise UsageError(
+            f"--track {track}: there is no truth to tune it by; choose from {', '.join(grid_search.TRACKS)}."
+        )
     if part not in PARTS:
         raise UsageError(f"--part {part}: choose from {', '.join(PARTS)}.")
     grid = Grid.of(sigmas, deltas, seconds, weights)
@@ -45,18 +48,18 @@ def run(
     for path in (out, *([picture] if picture else [])):
         prepare_folder(path.parent)
     if picture is not None:
-        canvas.check(picture)
+        plotting.check(picture)
     known = read_for(truth, track, part)
-    data = tuning.gather(predictions.find(tables), known, track, models=models, max_gap=max_gap)
+    data = grid_search.gather(predictions.find(tables), known, track, models=models, max_gap=max_gap)
     if weights is not None and len(data.models) < 2:
         raise UsageError(f"--weights {weights}: there are raw scores of one model only, {data.models[0]}.")
     with counting("tune", "steps", quiet or as_json) as report:
-        tuned = tuning.tune(data, grid, folds=folds, threads=threads, progress=report)
+        tuned = grid_search.tune(data, grid, folds=folds, threads=threads, progress=report)
     facts = describe(tuned, truth)
     with whole(out) as file:
         file.write(recipe_text(tuned, facts, out.suffix.lower()).encode())
     if picture is not None:
-        surface.draw(tuned, picture, f"{track}, {_counted(data)}")
+        grid_plots.draw(tuned, picture, f"{track}, {_counted(data)}")
     if as_json:
         files = {"recipe": str(out)} | ({"surface": str(picture)} if picture else {})
         print(json.dumps({**facts, **_surfaces(tuned), "recipe": tuned.recipe.to_json(), "files": files}))
@@ -216,7 +219,7 @@ def _often(found: Counter[str]) -> str:
 def _print_surface(console: Console, tuned: Tuned, task: str, outcome: Outcome) -> None:
     """Scores of all filters at the chosen weight, and of all weights with the chosen filter."""
     at = f", weight {outcome.choice.weight:g}" if len(outcome.weights) > 1 else ""
-    for panel in surface.panels(tuned.grid, outcome):
+    for panel in grid_plots.panels(tuned.grid, outcome):
         block = panel.block
         table = Table(title=f"{task}: {block.title}{at}", title_justify="left", header_style="bold")
         table.add_column(f"{block.down} \\ {block.across}" if block.down else "")
@@ -227,7 +230,7 @@ def _print_surface(console: Console, tuned: Tuned, task: str, outcome: Outcome) 
             table.add_row(name, *cells)
         console.print(table)
     if len(outcome.weights) > 1:
-        scores = zip(outcome.weights, surface.over_weights(tuned.grid, outcome), strict=True)
+        scores = zip(outcome.weights, grid_plots.over_weights(tuned.grid, outcome), strict=True)
         told = ", ".join(f"{weight:g} {score:.4f}" for weight, score in scores)
         print_line(f"{task}, weights with {outcome.choice.smoothing}: {told}")
 

@@ -14,12 +14,12 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import InputError, UsageError, shortened
-from ..predict import Recogniser
-from ..recipe import Recipe
-from ..schema import SCHEMA_VERSION
-from ..source import DecodeReport
+from ..media.source import DecodeReport
+from ..media.video import Source
+from ..models.predict import Recogniser
+from ..postprocess.recipe import Recipe
 from ..timeline import Timeline
-from ..video import Source
+from .schema import SCHEMA_VERSION
 
 _LIBRARIES = ("numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime", "openvino", "torch", "timm")
 

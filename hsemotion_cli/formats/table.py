@@ -15,11 +15,11 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compound import compounds
 from ..errors import InputError, UsageError
-from ..refine import Affect
-from ..schema import ADDED, COLUMNS, NAMES
+from ..postprocess.compound import compounds
+from ..postprocess.refine import Affect
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL
+from .schema import ADDED, COLUMNS, NAMES
 
 if TYPE_CHECKING:
     import pandas

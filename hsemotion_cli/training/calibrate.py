@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import nn
 
-from ..networks.architectures import Network
+from ..evaluation.calibration import choose_temperature, choose_thresholds
+from ..models.architectures import Network
 from ..tasks import ACTION_UNITS
-from ..tuning import choose_temperature, choose_thresholds
-from .measure import columns
-from .plan import Plan
-from .samples import Samples
-from .views import LUMA
+from .augment import LUMA
+from .config import Plan
+from .dataset import Samples
+from .figures import columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio import nearest
 from ..errors import InputError, UsageError
+from ..evaluation.ground_truth import Annotations, clip_key, recording
 from ..formats import features
-from ..heads import Base, statistics
-from ..truth import Annotations, clip_key, recording
+from ..media.audio import nearest
+from ..models.heads import Base, statistics
 
 SUFFIX = ".features.parquet"
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import canvas
-from .markdown import flat as _flat
-from .markdown import text as _text
+from ..reporting import plotting
+from ..reporting.markdown import flat as _flat
+from ..reporting.markdown import text as _text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     names = list(dict.fromkeys(key for row in log for key in row))
     columns = {name: [_number(row.get(name)) for row in log] for name in names}
     parts = [part for part in _PARTS if any(name.startswith(f"{part}_") for name in names)]
-    with canvas.picture(path, inches(CURVES_SIZE), DPI) as figure:
+    with plotting.picture(path, inches(CURVES_SIZE), DPI) as figure:
         figure.suptitle(textwrap.fill(title, 70), fontsize=14, parse_math=False)
         losses, figures, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.1))
         for name in names:
@@ -117,7 +117,7 @@ def confusion(figures: Mapping[str, Any], classes: Sequence[str], path: Path, ti
     below = ", ".join(f"{text} {value:.3f}" for text, value in known if math.isfinite(value))
     totals = [sum(row) for row in counts]
     shares = [[n / total if total else math.nan for n in row] for row, total in zip(counts, totals, strict=True)]
-    with canvas.picture(path, inches(CONFUSION_SIZE), DPI) as figure:
+    with plotting.picture(path, inches(CONFUSION_SIZE), DPI) as figure:
         figure.suptitle(textwrap.fill(title, 64), fontsize=14, parse_math=False)
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")

@@ -1,0 +1,128 @@
+"""The scores of all settings, as tables to print and as one picture. Matplotlib is loaded when something is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reporting import plotting
+from .grid_search import Outcome, Tuned
+from .objectives import MEASURES, Floats
+from .search_space import Block, Grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import Rectangle
+
+DPI = 100
+_GREY = "#6a6d70"
+_BEST = "#d62728"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """The scores of the filters of one block at the chosen weight.
+
+    Attributes:
+        block: what is in rows and columns.
+        scores: (rows, columns).
+        best: (rows, columns) bool, where the chosen filter is; nowhere if it is in another block.
+    """
+
+    block: Block
+    scores: Floats
+    best: NDArray[np.bool_]
+
+
+def panels(grid: Grid, outcome: Outcome) -> list[Panel]:
+    """The surface of one task, block by block."""
+    scores = outcome.surface[:, outcome.weights.index(outcome.choice.weight)]
+    chosen = grid.filters.index(outcome.choice.smoothing)
+    found = []
+    for block in grid.blocks:
+        members = np.array(block.members)
+        found.append(Panel(block, scores[members], members == chosen))
+    return found
+
+
+def over_weights(grid: Grid, outcome: Outcome) -> Floats:
+    """(weights,) scores with the chosen filter."""
+    return outcome.surface[grid.filters.index(outcome.choice.smoothing)]
+
+
+def draw(tuned: Tuned, path: Path, title: str) -> None:
+    """Draw the scores of all filters at the chosen weight, and those of all weights with the chosen filter.
+
+    Args:
+        path: the PNG file to write, whole or not at all.
+        title: above the picture.
+
+    Raises:
+        ModelUnavailable: matplotlib is missing.
+        OutputError: the file cannot be written.
+    """
+    blocks = tuned.grid.blocks
+    weights = any(len(one.weights) > 1 for one in tuned.tasks.values())
+    widths = [0.7 * len(block.columns) + 1.8 for block in blocks] + ([4.2] if weights else [])
+    tallest = max(len(block.rows) for block in blocks)
+    size = max(sum(widths), 6.5), len(tuned.tasks) * max(0.34 * tallest + 1.2, 3.0) + 0.6
+    with plotting.picture(path, size, DPI, margin=0.1) as figure:
+        figure.suptitle(title, fontsize=13, parse_math=False)
+        places = figure.subplots(len(tuned.tasks), len(widths), squeeze=False, width_ratios=widths)
+        for line, (task, outcome) in zip(places, tuned.tasks.items(), strict=True):
+            called = f"{task.replace('_', ' ')}: {MEASURES[task].name}"
+            low, high = float(outcome.surface.min()), float(outcome.surface.max())
+            for axes, panel in zip(line, panels(tuned.grid, outcome), strict=False):
+                _heat(axes, panel, low, high)
+                at = f", weight {outcome.choice.weight:g}" if len(outcome.weights) > 1 else ""
+                axes.set_title(f"{called}\n{panel.block.title}{at}", fontsize=10)
+            if weights:
+                _curve(line[-1], tuned, outcome)
+
+
+def _heat(axes: Axes, panel: Panel, low: float, high: float) -> None:
+    """One field for each filter, with its score in it; the chosen one is framed."""
+    axes.imshow(panel.scores, cmap="viridis", vmin=low, vmax=max(high, low + 1e-9), aspect="auto")
+    for i, j in np.ndindex(*panel.scores.shape):
+        score = panel.scores[i, j]
+        dark = score < (low + high) / 2
+        axes.text(j, i, f"{score:.3f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    # No smoothing is the same in all columns: one frame around them all.
+    for i, j in np.argwhere(panel.best)[: 1 if panel.best[0].any() else None]:
+        length = panel.best[0].sum() if not i else 1
+        axes.add_patch(_frame(j, i, length))
+    axes.set_xticks(range(len(panel.block.columns)), panel.block.columns, parse_math=False)
+    axes.set_yticks(range(len(panel.block.rows)), panel.block.rows, parse_math=False)
+    axes.set_xlabel(panel.block.across)
+    axes.set_ylabel(panel.block.down)
+    axes.tick_params(length=0, labelsize=9)
+    for edge in axes.spines.values():
+        edge.set_visible(False)
+
+
+def _frame(column: int, row: int, length: int) -> Rectangle:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.48, row - 0.46), length - 0.04, 0.92, fill=False, edgecolor=_BEST, linewidth=2.5)
+
+
+def _curve(axes: Axes, tuned: Tuned, outcome: Outcome) -> None:
+    """The score over the weight of the first model."""
+    if len(outcome.weights) < 2:
+        axes.axis("off")
+        return
+    scores = over_weights(tuned.grid, outcome)
+    axes.plot(outcome.weights, scores, "-o", color="#1f77b4", markersize=4, linewidth=1.6)
+    best = outcome.weights.index(outcome.choice.weight)
+    axes.plot(outcome.weights[best], scores[best], "o", color=_BEST, markersize=9, fillstyle="none", markeredgewidth=2)
+    axes.set_title(f"with {outcome.choice.smoothing}", fontsize=10, parse_math=False)
+    axes.set_xlabel(f"weight of {tuned.data.models[0]}", parse_math=False)
+    axes.set_ylabel("score")
+    axes.grid(alpha=0.3)
+    axes.tick_params(labelsize=9, colors=_GREY)
+    for edge in ("top", "right"):
+        axes.spines[edge].set_visible(False)

@@ -1,0 +1,214 @@
+"""How well each of many settings does, kept as sums over frames, so that any collection of videos can be scored.
+
+A measure of a task turns scores and truth of some frames into sums for each weight of a blend. These add up over
+videos. From sums it tells the score; for action units also the thresholds that do best, which leave sums of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..evaluation.calibration import THRESHOLDS
+from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS
+from ..tasks import ACTION_UNITS, VALENCE_AROUSAL
+
+Floats = NDArray[np.float64]
+
+_CLASSES = len(AFFWILD2_EXPRESSIONS)
+_BELOW = 1e-9
+"""Variances that are nothing but rounding: values are in [-1, 1]."""
+
+
+class Measure(Protocol):
+    """What is asked of the measure of a task.
+
+    Attributes:
+        name: what its score is called.
+        shape: of the sums of one setting.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    def sums(self, first: Floats, second: Floats, weights: Sequence[float], truth: NDArray) -> Floats:
+        """Sums over frames, for each weight.
+
+        Args:
+            first, second: (columns, n) scores of two models, or twice of the same.
+            weights: (w,) of the first.
+            truth: (n,) class numbers, or (columns, n).
+
+        Returns:
+            (w, *shape)
+        """
+        ...
+
+    def thresholds(self, sums: Floats) -> NDArray[np.int64]:
+        """(..., units) the thresholds that do best, by their place in ``tuning.THRESHOLDS``; (..., 0) where none are.
+
+        Args:
+            sums: (..., *shape)
+        """
+        ...
+
+    def settled(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
+        """What the sums of a setting come to with these thresholds; that adds up too.
+
+        Args:
+            sums: shape
+            thresholds: (units,)
+        """
+        ...
+
+    def score(self, settled: Floats) -> float:
+        """The challenges' score of what ``settled`` gives."""
+        ...
+
+    def best(self, sums: Floats) -> Floats:
+        """(...,) score of each setting, with the thresholds that do best.
+
+        Args:
+            sums: (..., *shape)
+        """
+        ...
+
+
+class _Plain:
+    """A measure without thresholds."""
+
+    def thresholds(self, sums: Floats) -> NDArray[np.int64]:
+        return np.empty((0,), np.int64)
+
+    def settled(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
+        return sums
+
+    def score(self, settled: Floats) -> float:
+        return float(self.best(settled))
+
+    def best(self, sums: Floats) -> Floats:
+        raise NotImplementedError
+
+
+class Classes(_Plain):
+    """Macro F1 over Aff-Wild2's 8 expressions; the sums are counts, truth in rows."""
+
+    name = "macro F1"
+    shape: tuple[int, ...] = (_CLASSES, _CLASSES)
+
+    def sums(self, first: Floats, second: Floats, weights: Sequence[float], truth: NDArray) -> Floats:
+        found = np.empty((len(weights), *self.shape))
+        base = truth.astype(np.int64) * _CLASSES
+        for k, weight in enumerate(weights):
+            said = _blended(first, second, weight)
+            # The first of the largest, as argmax has it; that is slow along so short an axis.
+            highest, label = said[0].copy(), base.copy()
+            for column in range(1, _CLASSES):
+                higher = said[column] > highest
+                np.copyto(highest, said[column], where=higher)
+                np.copyto(label, base + column, where=higher)
+            found[k] = np.bincount(label, minlength=_CLASSES**2).reshape(self.shape)
+        return found
+
+    def best(self, sums: Floats) -> Floats:
+        hits = np.einsum("...kk->...k", sums)
+        return _quotient(2 * hits, sums.sum(axis=-1) + sums.sum(axis=-2)).mean(axis=-1)
+
+
+class Concordance(_Plain):
+    """Mean of the CCC of valence and that of arousal.
+
+    The sums are, for each of the two: frames, truth, said, both squared, and their product.
+    """
+
+    name = "mean CCC"
+    shape: tuple[int, ...] = (6, len(VALENCE_AROUSAL))
+
+    def sums(self, first: Floats, second: Floats, weights: Sequence[float], truth: NDArray) -> Floats:
+        y, a, b = np.asarray(truth, np.float64), first, second
+        w = np.asarray(weights)[:, None]
+        v = 1 - w
+        found = np.empty((len(weights), *self.shape))
+        # What is said is w a + v b, so one pass over the frames tells the sums for all weights.
+        found[:, 0], found[:, 1], found[:, 3] = y.shape[1], y.sum(axis=1), (y * y).sum(axis=1)
+        found[:, 2] = w * a.sum(axis=1) + v * b.sum(axis=1)
+        squares = w * w * (a * a).sum(axis=1), 2 * w * v * (a * b).sum(axis=1), v * v * (b * b).sum(axis=1)
+        found[:, 4] = squares[0] + squares[1] + squares[2]
+        found[:, 5] = w * (a * y).sum(axis=1) + v * (b * y).sum(axis=1)
+        return found
+
+    def best(self, sums: Floats) -> Floats:
+        n = np.maximum(sums[..., :1, :], 1)
+        means = sums / n
+        x, y = means[..., 2, :], means[..., 1, :]
+        variance_x, variance_y = means[..., 4, :] - x * x, means[..., 3, :] - y * y
+        flat = (variance_x < _BELOW) | (variance_y < _BELOW)
+        covariance = np.where(flat, 0.0, means[..., 5, :] - x * y)
+        return _quotient(2 * covariance, variance_x + variance_y + (x - y) ** 2).mean(axis=-1)
+
+
+class Units:
+    """Mean F1 of the 12 action units.
+
+    The sums count, for each unit, absent and present in truth (in this order), how many thresholds of the grid the
+    probability reaches.
+    """
+
+    name = "mean F1"
+    shape: tuple[int, ...] = (len(ACTION_UNITS), 2, len(THRESHOLDS) + 1)
+
+    def sums(self, first: Floats, second: Floats, weights: Sequence[float], truth: NDArray) -> Floats:
+        units, _, bins = self.shape
+        found = np.empty((len(weights), *self.shape))
+        base = ((np.arange(units)[:, None] * 2 + truth) * bins).astype(np.int64)
+        for k, weight in enumerate(weights):
+            said = _blended(first, second, weight)
+            reached = np.zeros(said.shape, np.int8)
+            for threshold in THRESHOLDS:
+                reached += said >= threshold  # nan reaches none: who does not know a unit never says it is there
+            found[k] = np.bincount((base + reached).ravel(), minlength=units * 2 * bins).reshape(self.shape)
+        return found
+
+    def thresholds(self, sums: Floats) -> NDArray[np.int64]:
+        return np.argmax(_f1(*self._said(sums)), axis=-1)  # the first of the largest
+
+    def settled(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
+        hits, said, there = self._said(sums)
+        at = thresholds[:, None]
+        return np.stack([np.take_along_axis(hits, at, 1)[:, 0], np.take_along_axis(said, at, 1)[:, 0], there[:, 0]])
+
+    def score(self, settled: Floats) -> float:
+        return float(_f1(*settled).mean())
+
+    def best(self, sums: Floats) -> Floats:
+        return _f1(*self._said(sums)).max(axis=-1).mean(axis=-1)
+
+    @staticmethod
+    def _said(sums: Floats) -> tuple[Floats, Floats, Floats]:
+        """(..., units, thresholds) rightly said to be there, and said at all; (..., units, 1) there."""
+        reaching = np.cumsum(sums[..., ::-1], axis=-1)[..., -2::-1]
+        return reaching[..., 1, :], reaching.sum(axis=-2), sums[..., 1, :].sum(axis=-1)[..., None]
+
+
+MEASURES: Mapping[str, Measure] = {
+    "expression": Classes(),
+    "valence_arousal": Concordance(),
+    "action_units": Units(),
+}
+"""Task -> its measure."""
+
+
+def _blended(first: Floats, second: Floats, weight: float) -> Floats:
+    return first if first is second else weight * first + (1 - weight) * second
+
+
+def _f1(hits: Floats, said: Floats, there: Floats) -> Floats:
+    return _quotient(2 * hits, said + there)
+
+
+def _quotient(above: Floats, below: Floats) -> Floats:
+    zero = below == 0
+    return np.where(zero, 0.0, above / np.where(zero, 1.0, below))

@@ -1,0 +1,156 @@
+"""A report of ``evaluate`` -> one picture: who was taken for whom, what was followed, which action units were found.
+
+It needs matplotlib, which is loaded when it is drawn, and no display.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..reporting import plotting
+from ..runtime.atomic_files import whole
+from ..training import report as drawing
+from .aligned import CLIPS
+from .evaluation import Report
+from .scores import Agreement, ClassScores, Score, TaskScores, UnitScores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NUMBERS_SIZE = (1080, 560)
+"""Pixels of the picture of valence and arousal, width and height."""
+
+BARS_SIZE = (1080, 640)
+"""Pixels of a picture of bars."""
+
+_COLOUR, _MARK, _GREY = "#5AA5D0", "#D55E00", "#777777"
+_TITLES = {
+    "expression": "Expressions",
+    "compound": "Compound expressions",
+    "valence_arousal": "Valence and arousal",
+    "action_units": "Action units",
+    CLIPS: "Emotional mimicry",
+}
+
+
+def draw(report: Report, path: Path) -> None:
+    """Draw each task of a report, one below the other.
+
+    Args:
+        path: the PNG file to write, whole or not at all.
+
+    Raises:
+        ModelUnavailable: matplotlib is missing.
+        OutputError: the file cannot be written.
+    """
+    if len(report.tasks) == 1:
+        for task, found in report.tasks.items():
+            _draw(report, task, found, path)
+        return
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        panels = []
+        for task, found in report.tasks.items():
+            _draw(report, task, found, part := Path(folder) / f"{task}.png")
+            with Image.open(part) as image:
+                panels.append(image.convert("RGB"))
+    size = max(panel.width for panel in panels), sum(panel.height for panel in panels)
+    stack, top = Image.new("RGB", size, "white"), 0
+    for panel in panels:
+        stack.paste(panel, (0, top))
+        top += panel.height
+    with whole(path) as file:
+        stack.save(file, "PNG")
+
+
+def _draw(report: Report, task: str, found: TaskScores, path: Path) -> None:
+    count = report.frames[task].scored if task in report.frames else report.clips
+    title = f"{_TITLES[task]} of {count:,} {'frames' if task in report.frames else 'clips'}"
+    if isinstance(found, ClassScores):
+        figures = {"confusion": found.confusion, "accuracy": found.accuracy.value}
+        names = [name.replace("_", " ") for name in found.classes]
+        drawing.confusion(figures, names, path, f"{title}: macro F1 {_said(found.score)}")
+    elif isinstance(found, UnitScores):
+        rows = {name: row.f1 for name, row in found.units.items()}
+        half = {name: row.half.value for name, row in found.units.items() if row.half is not None}
+        _bars(rows, half, "F1", f"{title}: mean F1 {_said(found.score)}", path)
+    elif found.density is None:
+        columns = {name.replace("_", " "): score for name, score in found.columns.items()}
+        _bars(columns, {}, "Pearson's r", f"{title}: mean r {_said(found.score)}", path)
+    else:
+        _densities(found, f"{title}: mean CCC {_said(found.score)}", path)
+
+
+def _bars(rows: Mapping[str, Score], half: Mapping[str, float], label: str, title: str, path: Path) -> None:
+    """A bar for each score, with its interval; and a mark for what it would be at the threshold 0.5."""
+    values = [score.value for score in rows.values()]
+    places = list(range(len(rows)))
+    with plotting.picture(path, drawing.inches(BARS_SIZE), drawing.DPI) as figure:
+        figure.suptitle(title, fontsize=14, parse_math=False)
+        axes = figure.subplots()
+        axes.bar(places, values, 0.7, color=_COLOUR)
+        tops = [max(score.value, score.high or 0, half.get(name, 0)) for name, score in rows.items()]
+        known = [(k, score) for k, score in zip(places, rows.values(), strict=True) if score.low is not None]
+        if known:
+            ends = [(score.low, score.high) for _, score in known]
+            lows, highs = zip(*ends, strict=True)
+            axes.vlines([k for k, _ in known], lows, highs, color="#222222", linewidth=1.6, label="95 % interval")
+        if half:
+            axes.plot(
+                places, [half[name] for name in rows], linestyle="none", marker="_", markersize=26, markeredgewidth=2.5,
+                color=_MARK, label="at threshold 0.5",
+            )  # fmt: skip
+        for k, value, top in zip(places, values, tops, strict=True):
+            axes.text(k, max(top, 0) + 0.015, f"{value:z.3f}", ha="center", va="bottom", fontsize=9, color="#222222")
+        axes.set_xticks(places, list(rows), parse_math=False)
+        axes.set_ylabel(label)
+        axes.set_ylim(min([0, *values, *(score.low or 0 for score in rows.values())]), max(1, *tops) + 0.06)
+        axes.axhline(0, color=_GREY, linewidth=0.8)
+        _furnish(axes)
+        if known or half:
+            figure.legend(loc="outside lower center", ncols=2, frameon=False)
+
+
+def _densities(found: Agreement, title: str, path: Path) -> None:
+    """How often each truth met each prediction, for each column."""
+    from matplotlib.colors import LogNorm
+
+    assert found.density is not None
+    top = max(int(found.density.max()), 2)
+    with plotting.picture(path, drawing.inches(NUMBERS_SIZE), drawing.DPI) as figure:
+        figure.suptitle(title, fontsize=14, parse_math=False)
+        panels = figure.subplots(1, len(found.columns))
+        for axes, counts, (name, score) in zip(panels, found.density, found.columns.items(), strict=True):
+            shown = counts.T.astype(float)
+            shown[shown == 0] = float("nan")
+            image = axes.imshow(
+                shown, origin="lower", extent=(-1, 1, -1, 1), cmap="Blues", norm=LogNorm(0.5, top), aspect="equal"
+            )
+            axes.plot([-1, 1], [-1, 1], color=_MARK, linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.set_title(f"{name}: CCC {_said(score)}", fontsize=11)
+            axes.set_xlabel("what is true")
+            axes.set_ylabel("what was said")
+            axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+            axes.set_yticks([-1, -0.5, 0, 0.5, 1])
+            axes.grid(color="#dddddd", linewidth=0.6)
+            axes.set_axisbelow(True)
+        bar = figure.colorbar(image, ax=list(panels), shrink=0.7, aspect=30, format=lambda count, _: f"{count:,.10g}")
+        bar.set_label("frames in a field")
+        bar.outline.set_visible(False)
+
+
+def _furnish(axes: Axes) -> None:
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", length=0)
+    for edge in ("top", "right", "bottom"):
+        axes.spines[edge].set_visible(False)
+
+
+def _said(score: Score) -> str:
+    ends = "" if score.low is None or score.high is None else f" ({score.low:z.3f} to {score.high:z.3f})"
+    return f"{score.value:z.3f}{ends}"

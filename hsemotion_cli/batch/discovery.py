@@ -1,0 +1,262 @@
+"""What the user named -> tasks: files, folders, patterns, lists; in the same order every time."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import HsemotionError, InputError, UsageError
+from ..media.images import PICTURE_SUFFIXES
+from ..media.video import VIDEO_SUFFIXES
+from . import output_paths
+from .messages import Task
+from .output_paths import Spot, safe
+
+_LARGEST_LIST = 1 << 28  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How folders are searched.
+
+    Attributes:
+        out: the output folder, whose results are no inputs.
+        recursive: also in folders below folders.
+        suffixes: of the files that count, lower case with the dot.
+        crops: look for folders of numbered pictures instead.
+    """
+
+    out: Path
+    recursive: bool = True
+    suffixes: frozenset[str] = VIDEO_SUFFIXES
+    crops: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found.
+
+    Attributes:
+        tasks: each source once, in order.
+        ignored: path and reason of what looks like a source and is none.
+        faults: path and error of what was named and cannot be used.
+    """
+
+    tasks: list[Task]
+    ignored: list[tuple[str, str]]
+    faults: list[tuple[str, HsemotionError]]
+
+
+@dataclass(slots=True)
+class _Found:
+    spots: list[Spot] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+    faults: list[tuple[str, HsemotionError]] = field(default_factory=list)
+
+
+def parse_suffixes(text: str | None) -> frozenset[str]:
+    """Read ``--extensions mp4,mov``; None stands for all that are known.
+
+    Raises:
+        UsageError: nothing in it, or no suffix.
+    """
+    if text is None:
+        return VIDEO_SUFFIXES
+    names = [part.strip().removeprefix("*").removeprefix(".").lower() for part in text.split(",")]
+    if not all(re.fullmatch(r"\w+", name) for name in names):
+        raise UsageError(f"--extensions {text}: write them as mp4,mov.")
+    return frozenset(f".{name}" for name in names)
+
+
+def find(inputs: Sequence[str], lists: Sequence[Path], search: Search) -> Finding:
+    """Everything that the arguments and the lists name.
+
+    An argument is a file, a folder, a pattern (where no file has that very name), ``@LIST``, or ``-`` for a list on
+    standard input. The lines of a list are files and folders, and nothing else.
+
+    Raises:
+        UsageError: a list cannot be read.
+    """
+    found = _Found()
+    for text in inputs:
+        if text == "-":
+            _add_list(read_list(sys.stdin.buffer.read(_LARGEST_LIST)), search, found)
+        elif text.startswith("@"):
+            _add_list(_list_file(Path(text[1:])), search, found)
+        elif not os.path.lexists(text) and glob.has_magic(text):
+            _add_pattern(text, search, found)
+        else:
+            _add(text, (), search, found)
+    for path in lists:
+        _add_list(_list_file(path), search, found)
+    unique: dict[str, Spot] = {}
+    for spot in found.spots:
+        if unique.setdefault(os.path.abspath(spot.path), spot) is not spot:
+            found.ignored.append((spot.path, "named twice"))
+    spots = list(unique.values())
+    tasks = [Task(spot.path, place) for spot, place in zip(spots, output_paths.choose(spots), strict=True)]
+    return Finding(tasks, found.ignored, found.faults)
+
+
+def read_list(data: bytes) -> list[str]:
+    """The paths in a list: one a line, or separated by NUL if there is any; empty lines mean nothing.
+
+    Byte order marks of UTF-8 and UTF-16, and carriage returns before line feeds, are what Windows leaves in such
+    files. Spaces belong to names.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    parts = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(part) for part in parts if part]
+
+
+def _list_file(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            return read_list(file.read(_LARGEST_LIST))
+    except OSError as error:
+        raise UsageError(f"{path}: the list cannot be read ({error.strerror}).") from error
+
+
+def _add_list(lines: Iterable[str], search: Search, found: _Found) -> None:
+    for line in lines:
+        _add(line, safe(line), search, found)
+
+
+def _add_pattern(text: str, search: Search, found: _Found) -> None:
+    matches = sorted(glob.glob(text, recursive=True), key=_natural)
+    fixed = text[: re.search(r"[*?[]", text).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    before = len(found.spots) + len(found.faults)
+    # "**" names folders as well as what is in them; one is searched only where nothing in it is named.
+    above = {folder for path in matches for folder in _parents(path)}
+    for path in matches:
+        behind = safe(path[len(fixed) :])[1 if path[len(fixed) :].startswith("/") else 0 :]
+        if os.path.isdir(path):
+            if path.rstrip("/") not in above and not _is_out(path, search):
+                _walk(path, behind, search, found)
+        elif not (reason := _unfit(path, search)):
+            found.spots.append(Spot(path, behind, safe(path)))
+        elif _has_suffix(path, search):
+            found.ignored.append((path, reason))
+    if before == len(found.spots) + len(found.faults):
+        found.faults.append((text, InputError(f"{text}: nothing to annotate is called so.")))
+
+
+def _parents(path: str) -> Iterator[str]:
+    while (path := os.path.dirname(path.rstrip("/"))) not in ("", "/"):
+        yield path
+
+
+def _add(path: str, short: tuple[str, ...], search: Search, found: _Found) -> None:
+    """A file or folder that was named, with the beginning of its short places."""
+    if os.path.isdir(path):
+        before = len(found.spots) + len(found.faults)
+        _walk(path, short, search, found)
+        if before == len(found.spots) + len(found.faults):
+            wanted = "folder of numbered pictures" if search.crops else "video or numbered picture (00001.jpg, ...)"
+            found.faults.append((path, InputError(f"{path}: no {wanted} in this folder.")))
+        return
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or str(error)
+        found.faults.append((path, InputError(f"{path}: cannot be used ({told}).")))
+        return
+    full = safe(path) or ("_",)
+    if not stat.S_ISREG(mode):
+        # Opening a pipe or a device might wait for ever.
+        found.faults.append((path, InputError(f"{path}: neither a file nor a folder.")))
+    else:
+        found.spots.append(Spot(path, short or full[-1:], full))
+
+
+def _walk(root: str, short: tuple[str, ...], search: Search, found: _Found) -> None:
+    """Everything below a folder; links to folders are followed, but never in a circle."""
+    waiting: list[tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]] = [(root, (), ())]
+    named = safe(root)
+    while waiting:
+        folder, parts, above = waiting.pop()
+        try:
+            status = os.stat(folder)
+            entries = sorted(os.scandir(folder), key=lambda entry: _natural(entry.name))
+        except OSError as error:
+            found.faults.append((folder, InputError(f"{folder}: this folder cannot be read ({error.strerror}).")))
+            continue
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            found.ignored.append((folder, "a link back to a folder above it"))
+            continue
+        if any(map(_is_numbered_picture, entries)):
+            name = parts or (os.path.basename(os.path.realpath(root)) or "_",)
+            found.spots.append(Spot(folder, (*short, *parts) or safe(name[-1]), (*named, *parts) or name, folder=True))
+            found.ignored += [(e.path, "beside numbered pictures") for e in entries if _has_suffix(e.name, search)]
+        elif not search.crops:
+            for path in _files(entries, search, found):
+                inside = (*parts, *safe(os.path.basename(path)))
+                found.spots.append(Spot(path, (*short, *inside), (*named, *inside)))
+        if search.recursive or (search.crops and not parts):
+            below = [e for e in entries if _is_folder(e) and not e.name.startswith(".") and not _is_out(e.path, search)]
+            waiting += [(e.path, (*parts, *safe(e.name)), (*above, here)) for e in reversed(below)]
+
+
+def _files(entries: Sequence[os.DirEntry[str]], search: Search, found: _Found) -> Iterator[str]:
+    for entry in entries:
+        if not _has_suffix(entry.name, search) or _is_folder(entry):
+            continue
+        if reason := _unfit(entry.path, search):
+            found.ignored.append((entry.path, reason))
+        else:
+            yield entry.path
+
+
+def _has_suffix(name: str, search: Search) -> bool:
+    return os.path.splitext(name)[1].lower() in search.suffixes
+
+
+def _unfit(path: str, search: Search) -> str:
+    """Why a file that was not named by itself is no source, or ""."""
+    name = os.path.basename(path)
+    if not _has_suffix(name, search):
+        return "not one of --extensions"
+    if name.startswith("."):
+        return "hidden"  # such as the ._ files that macOS leaves on other systems' disks
+    if not os.path.isfile(path):
+        return "a broken link" if os.path.islink(path) else "no regular file"
+    if name.endswith(".overlay.mp4") and os.path.isfile(path.removesuffix(".overlay.mp4") + ".json"):
+        return "an overlay, the result of another video"
+    return ""
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads round in a circle, or to where nobody may look
+        return False
+
+
+def _is_out(path: str, search: Search) -> bool:
+    try:
+        return os.path.samefile(path, search.out)
+    except OSError:
+        return False
+
+
+def _is_numbered_picture(entry: os.DirEntry[str]) -> bool:
+    stem, suffix = os.path.splitext(entry.name)
+    return suffix.lower() in PICTURE_SUFFIXES and stem.isascii() and stem.isdigit() and os.path.isfile(entry.path)
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    """Sort key by which clip2 comes before clip10."""
+    return [
+        (0, int(part)) if part.isascii() and part.isdigit() else (1, part)
+        for part in re.split(r"([0-9]{1,4000})", name)
+        if part
+    ]

@@ -1,0 +1,142 @@
+"""What a worker does with a task: annotate it. Everything else about workers knows nothing of videos."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import HsemotionError, InputError, OutputError, UsageError
+from ..formats import sidecar
+from ..formats.schema import SCHEMA_VERSION
+from ..models import model_file, registry
+from ..pipeline import Annotator, Progress, Settings
+from ..runtime.atomic_files import prepare_folder
+from .messages import Task
+from .output_paths import check_inside
+from .resume import Stamp, Wanted, settings_of
+
+OPENER = "hsemotion_cli.batch.job:opened"
+"""The dotted name by which workers find ``opened``."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """What every worker is told when it starts.
+
+    Attributes:
+        settings: of annotating.
+        out: the output folder.
+    """
+
+    settings: Settings
+    out: Path
+
+    def wanted(self, made: dict[str, Any]) -> Wanted:
+        """What results are asked for, once a worker has said with what it makes them."""
+        settings = self.settings
+        return Wanted(made, f"file numbers / {settings.image_fps:g}", settings.formats, settings.overlay)
+
+
+class Job:
+    """Annotates one task after the other with models that are loaded once."""
+
+    def __init__(self, annotator: Annotator, out: Path) -> None:
+        self._annotator, self._out = annotator, out
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that results depend on, as ``resume.settings_of`` reads it from their sidecars."""
+        chosen = self._annotator.settings
+        models = list(self._annotator.models.values())
+        if self._annotator.listener is not None:
+            models.append(self._annotator.listener)  # type: ignore[arg-type]
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "tool": {"version": __version__, **sidecar.libraries()},
+            "recipe": chosen.recipe.to_json(),
+            "models": [
+                {"name": m.card.name, **m.provenance, "crop": m.card.crop, "tasks": list(m.card.tasks)} for m in models
+            ],
+            **self._annotator.conditions,
+        }
+        return settings_of(content)
+
+    def __call__(self, task: Task, report: Progress) -> dict[str, Any]:
+        """Annotate one source; returns the facts of its ``Outcome``.
+
+        Raises:
+            InputError: it cannot be used, or is not yet complete.
+            UsageError: its place lies outside of the output folder.
+            OutputError: a result cannot be written.
+        """
+        folder = task.folder(self._out)
+        kinds = (*self._annotator.settings.formats, "raw.npz", "overlay.mp4", "json")
+        check_inside(self._out, folder, [f"{task.name}.{kind}" for kind in kinds])
+        before = _stamp(task)
+        try:
+            prepare_folder(folder)
+        except UsageError as error:  # it could be written to when the batch began, and perhaps can be again
+            raise OutputError(str(error)) from error
+        place = folder / f"{task.name}.json"
+        earlier = _written(place)
+        try:
+            summary = self._annotator.annotate(Path(task.path), folder, task.name, report)
+        except HsemotionError:
+            if _changed(task, before) and _written(place) != earlier:
+                place.unlink(missing_ok=True)  # the overlay failed, but the table had been written already
+            raise
+        if _changed(task, before):
+            place.unlink(missing_ok=True)  # without it nobody takes the table for one of the whole video
+            raise InputError(f"{task.path}: it was changed while it was read; run again when it is complete.")
+        return {
+            "frames": summary.frames["analysed"],
+            "coverage": summary.coverage,
+            "faces": summary.faces,
+            "problem": summary.problem,
+            "size": before.size,
+            "mtime_ns": before.mtime_ns,
+            "sha256": sidecar.read(place)["source"]["sha256"],
+        }
+
+
+@contextlib.contextmanager
+def opened(order: Order, progress: Any) -> Iterator[Job]:
+    """Load everything that is needed; ``progress`` is told how far a download of weights is.
+
+    Raises:
+        ModelUnavailable, UsageError: as ``Annotator``.
+    """
+    settings = order.settings
+    for path in settings.running.files.values():
+        if model_file.describes_itself(path):
+            registry.add(path)
+    settings = dataclasses.replace(settings, running=dataclasses.replace(settings.running, progress=progress))
+    with Annotator(settings) as annotator:
+        yield Job(annotator, order.out)
+
+
+def _written(place: Path) -> int | None:
+    """When a file was written, in nanoseconds; None if there is none."""
+    try:
+        return place.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _changed(task: Task, before: Stamp) -> bool:
+    """Whether a source is not what it was, or is no more."""
+    try:
+        return Stamp.of(task.path) != before
+    except (OSError, InputError):
+        return True
+
+
+def _stamp(task: Task) -> Stamp:
+    try:
+        return Stamp.of(task.path)
+    except OSError as error:
+        raise InputError(f"{task.path}: cannot be used ({error.strerror}).") from error

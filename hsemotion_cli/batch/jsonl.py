@@ -1,0 +1,63 @@
+"""Files of one JSON object a line that grow while work goes on, and are written anew, whole, when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..runtime.atomic_files import guarded, whole
+
+
+def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines, and return when they are on the disk.
+
+    Raises:
+        OutputError: they cannot be written, or the file is a link.
+    """
+    data = b"".join(map(_line, records))
+    if not data:
+        return
+    with guarded(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            size = os.fstat(handle).st_size
+            if size and os.pread(handle, 1, size - 1) != b"\n":  # the last one was cut off
+                data = b"\n" + data
+            while data:
+                data = data[os.write(handle, data) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def rewrite(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Replace the file by these lines.
+
+    Raises:
+        OutputError: that cannot be done; what was there is still there.
+    """
+    with whole(path) as file:
+        file.writelines(map(_line, records))
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects in a file; lines that are cut off or damaged are passed over, and a missing file has none."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    content = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(content, dict):
+                    yield content
+    except OSError:
+        return
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    # ASCII alone: bytes of a name that are no UTF-8 come back from \udcXX as they were.
+    return (json.dumps(record, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")

@@ -1,0 +1,400 @@
+"""The engine that uses a Ray cluster: one actor is one worker, on whatever machine has room for it.
+
+Only paths and small records travel. All machines see the sources and the output folder at the same places; that, and
+that they have the same versions, is checked before the first video. Nothing of Ray's own fault handling is used: what
+is tried again, and when, is decided as for the workers of one machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ..errors import OutputError, UsageError
+from ..runtime import resources
+from ..runtime.atomic_files import guarded, remove_leftovers, temporary
+from .engine import Report
+from .messages import Outcome, Task
+from .ray_actor import Station, Surroundings, look_around, missing, reports_usage, versions
+from .worker import Setup
+from .worker_pool import GRACE, Crew, Fetching, Worker
+from .worker_process import KILLED
+
+_ANSWER = 5.0  # seconds in which a machine that works answers, beyond what it was given to do
+_LOOK = 120.0  # seconds in which a machine must have looked around; it starts a process for that
+_PATIENCE = 10.0  # seconds without any worker after which a word is said
+_COUNT = 10.0  # seconds between two looks at how many workers the cluster holds
+_SILENT = 4  # such looks in vain after which the head is given up, before Ray ends this process without a word
+_SAMPLES = 100  # sources that every machine must see
+_HEAD = "node:__internal_head__"
+
+
+class RayEngine(Crew):
+    """Workers on the machines of a Ray cluster.
+
+    Args:
+        setup: what workers are told; its ``threads`` are also the CPUs that Ray reserves for each.
+        address: of the cluster; "auto" for the one that runs on this machine, "local" for one that is started here and
+            ends with the engine.
+        workers: at most so many; None for as many as the cluster has room for, also when machines join later.
+        gpus: that each worker uses; may be a fraction.
+        memory: GB that each worker takes.
+        tell: is given sentences that the user should read.
+        out, timeout, retries, fetching: as ``Crew``.
+
+    Raises:
+        UsageError: on entering: there is no such cluster, it has no room, its machines do not share the output folder,
+            or have not the same versions. When it runs: a machine does not see the sources.
+        OutputError: when it runs: the head of the cluster is gone.
+        HsemotionError: on entering, whatever the first worker met with when it loaded its models.
+    """
+
+    def __init__(
+        self, setup: Setup, out: Path, *, address: str = "auto", workers: int | None = None, gpus: float = 0.0,
+        memory: float = resources.USUAL_MEMORY, timeout: float | None = None, retries: int = 1,
+        fetching: Fetching | None = None, tell: Callable[[str], None] = lambda sentence: None,
+    ) -> None:  # fmt: skip
+        out = Path(os.path.abspath(out))
+        super().__init__(out, workers=workers or 1, timeout=timeout, retries=retries, fetching=fetching)
+        self._setup, self._address, self._fixed, self._tell = setup, address, workers is not None, tell
+        self._needs = {"CPU": float(setup.threads), "GPU": gpus, "memory": memory * 1e9}
+        self._token = temporary(out / secrets.token_hex(8))
+        own = {name: value for name, value in os.environ.items() if name.startswith("HSEMOTION_")}
+        self._surroundings = Surroundings(out, self._token.name, os.getcwd(), own)
+        self._wrecks: list[_Remote] = []
+        self._nodes: list[str] = []
+        self._head = ""
+        self._counted = self._well = 0.0
+        self._silent = 0
+
+    def __enter__(self) -> RayEngine:
+        try:
+            self._head = _connect(self._address)
+            with guarded(self._token):
+                self._token.touch()
+            found = self._look()
+            # The commanding machine runs no network: of libraries it may have others.
+            here = {"host": socket.gethostname(), "versions": versions()}
+            _must_be_alike([here, *found], ("version", "python"))
+            self._actor = ray.remote(Station)
+            self._told = ray.put(self._setup)
+            self._well = time.monotonic()
+            self._first()
+            _must_be_alike(found, self.settings.get("tool", {}))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._dismiss()
+        for worker in self._wrecks:  # once more, now that they have surely ended
+            worker.clean(self._out)
+        self._token.unlink(missing_ok=True)
+        ray.shutdown()
+
+    def run(self, tasks: Sequence[Task], report: Report) -> Iterator[Outcome]:
+        """See ``Engine``."""
+        self._check_sources(tasks)
+        yield from super().run(tasks, report)
+
+    def _look(self) -> list[dict[str, Any]]:
+        """Have every machine that may get a worker look around; returns what they say."""
+        self._nodes = [node["NodeID"] for node in _alive() if self._fits(node["Resources"])]
+        if not self._nodes:
+            raise UsageError(
+                f"no machine of the cluster has {self._said_needs()} for a worker; it has {_said_resources()}. Change "
+                "--threads, --gpus-per-worker or --memory, or what ray start was given."
+            )
+        self._count_room()
+        found = _everywhere(self._nodes, look_around, self._surroundings)
+        for said in found:
+            if said["refused"]:
+                raise UsageError(said["refused"])
+        if self._address != "local":
+            self._look_at_head()
+        return found
+
+    def _look_at_head(self) -> None:
+        heads = [node["NodeID"] for node in _alive() if _HEAD in node["Resources"]]
+        try:
+            reports = any(_everywhere(heads, reports_usage))
+        except UsageError:  # a head that runs no workers may lack hsemotion
+            return
+        if reports:
+            self._tell(
+                "whoever started this Ray cluster lets it report its usage over the network (versions, sizes and "
+                "counts); it is switched off where its head starts, see docs/cluster.md."
+            )
+
+    def _check_sources(self, tasks: Sequence[Task]) -> None:
+        every = max(len(tasks) // _SAMPLES, 1)
+        here = [task.path for task in tasks[::every] if os.path.exists(task.path)]
+        for lacks in _everywhere(self._nodes, missing, self._surroundings.folder, here):
+            if lacks["paths"]:
+                raise UsageError(
+                    f"{lacks['paths'][0]}: {lacks['host']} does not see it; mount the sources at the same place "
+                    "everywhere, and give them by paths that mean the same there."
+                )
+
+    def _hire(self) -> _Remote:
+        options = {"num_cpus": self._needs["CPU"], "num_gpus": self._needs["GPU"], "memory": self._needs["memory"]}
+        # No restarts of Ray's own: an actor that comes back would have to be checked again. Two calls at once: one
+        # says what the worker says, the other may stop it.
+        actor = self._actor.options(
+            **options, max_restarts=0, max_task_retries=0, max_concurrency=2, scheduling_strategy="SPREAD"
+        ).remote(self._told, self._surroundings)
+        return _Remote(actor, self._wrecks)
+
+    def _wait(self, seconds: float) -> None:
+        streams = {worker.stream: worker for worker in self._crew if worker.stream is not None}
+        if streams:
+            ready, _ = ray.wait(list(streams), num_returns=1, timeout=seconds, fetch_local=False)
+            more, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0, fetch_local=False)
+            for stream in {*ready, *more}:
+                streams[stream].news = True
+        else:
+            time.sleep(min(seconds, 0.05))
+        if any(worker.host for worker in self._crew):
+            self._well = time.monotonic()
+        elif time.monotonic() - self._well > _PATIENCE:
+            self._tell(f"waiting until the cluster has {self._said_needs()} to spare for a worker.")
+            self._well = float("inf")
+
+    def _staff(self, waiting: deque[Task]) -> Iterator[Outcome]:
+        if time.monotonic() - self._counted > _COUNT:
+            self._count_room()
+        yield from super()._staff(waiting)
+
+    def _count_room(self) -> None:
+        self._counted = time.monotonic()
+        try:
+            _knock(self._head)
+        except OSError as error:
+            self._silent += 1
+            if self._silent >= _SILENT:
+                raise OutputError(
+                    f"the head of the cluster at {self._head} is gone ({error}); what was done is whole. Run the same "
+                    "again when the cluster is up."
+                ) from error
+            return
+        self._silent = 0
+        if not self._fixed:
+            self.workers = max(sum(self._fits(node["Resources"]) for node in _alive()), 1)
+
+    def _fits(self, machine: Mapping[str, float]) -> int:
+        """How many workers a machine with these resources holds."""
+        return min(int(machine.get(name, 0.0) / need + 1e-6) for name, need in self._needs.items() if need)
+
+    def _said_needs(self) -> str:
+        gpus = f", {self._needs['GPU']:g} GPUs" if self._needs["GPU"] else ""
+        return f"{self._needs['CPU']:g} CPUs{gpus} and {self._needs['memory'] / 1e9:g} GB"
+
+
+class _Remote(Worker):
+    """One worker, wherever it is."""
+
+    def __init__(self, actor: Any, wrecks: list[_Remote]) -> None:
+        super().__init__()
+        self.host, self.news = "", False
+        self.stream: Any = None
+        self._actor, self._wrecks = actor, wrecks
+        self._node = self._machine = self._words = ""
+        self._process = 0
+        self._ending: Any = None
+        self._gone = False
+        self._listen(actor.start)
+
+    def _listen(self, method: Any, *arguments: Any) -> None:
+        self.stream = method.options(num_returns="streaming").remote(*arguments)
+
+    def send(self, task: Task) -> None:
+        self._listen(self._actor.do, task.path, task.place)
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        while self.news and not self.ended:
+            try:
+                message = ray.get(next(self.stream))
+            except StopIteration:
+                self.stream, self.news = None, False
+            except RayError as error:
+                self._dies(error)
+            else:
+                if message["kind"] == "hello":
+                    self.host, self._node = message["host"], message["node"]
+                    self._machine, self._process = message["machine"], message["process"]
+                elif message["kind"] == "ended":
+                    self.ended, self._words = True, message["words"]
+                else:
+                    yield message
+                # Ask only for what is there: more would mean to wait for it.
+                self.news = bool(ray.wait([self.stream], timeout=0, fetch_local=False)[0])
+
+    def _dies(self, error: RayError) -> None:
+        """Note how it ended: with its machine, by itself, or before it was there."""
+        self.ended = self._gone = True
+        self._wrecks.append(self)
+        self.lost = bool(self._node) and self._node not in {node["NodeID"] for node in _alive()}
+        if self.lost:
+            self._words = f"{self.host}, which worked on it, was lost"
+        else:
+            self._words = KILLED if self.host else _last_line(error)
+
+    def stop(self, *, gently: bool) -> None:
+        self.ended = True
+        if self.host and not self._gone:
+            self._ending = self._actor.stop.remote(GRACE if gently else 0.0)
+
+    def end(self, grace: float) -> None:
+        if not self._gone:
+            if self._ending is None:
+                self.stop(gently=grace > 0)
+            if self._ending is not None:
+                ray.wait([self._ending], timeout=grace + _ANSWER)
+            ray.kill(self._actor)
+        self.ended = self._gone = True
+
+    def last_words(self) -> str:
+        self.end(GRACE)
+        return self._words or KILLED
+
+    def forget_words(self) -> None:
+        pass  # its station does
+
+    def clean(self, out: Path) -> None:
+        """What its station has not removed itself, perhaps because it went as well."""
+        if self.folder is not None and self._process:
+            remove_leftovers(out.joinpath(self.folder), float("inf"), {self._process}, self._machine)
+
+
+def _connect(address: str) -> str:
+    """Join a cluster, or start one; returns the address of its head.
+
+    Raises:
+        UsageError: there is none, or it cannot be joined from here.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # for a cluster that is started here; see docs/cluster.md
+    _check_address(address)
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"num_cpus": resources.cores(), "include_dashboard": False}
+        # Without a token for this cluster Ray would put one into the home folder, which later clusters would ask for.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        # Ray has its processes everywhere look for modules in the working folder of this one, before all others: a
+        # folder of data is none of code.
+        with contextlib.chdir("/"):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        # What the machines of the cluster say of processes that died would be printed to where results go.
+        ray._private.worker._worker_logs_enabled = False
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = "" if address in ("auto", "local") else f" {address}"
+        said = " ".join(str(error).split()).removesuffix(".")
+        raise UsageError(
+            f"--engine ray: the cluster{where} cannot be used ({said}); see docs/cluster.md for how to start one, and "
+            "export RAY_AUTH_MODE=token if it asks for a token."
+        ) from error
+    finally:
+        for number, handler in before.items():  # Ray puts its own in their place
+            signal.signal(number, handler)
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def _check_address(address: str) -> None:
+    """Say at once where nobody answers; Ray tries for minutes, and then ends the process."""
+    if "://" in address:
+        raise UsageError(
+            f"--address {address}: give HOST:PORT as ray start --address takes it, on a machine of the cluster."
+        )
+    if address in ("auto", "local"):
+        return
+    if not address.rpartition(":")[2].isdigit():
+        raise UsageError(f"--address {address}: give HOST:PORT, auto or local.")
+    try:
+        _knock(address)
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"--address {address}: nobody answers there ({error}); is the head of the cluster up?"
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError if nobody answers at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _everywhere(nodes: Sequence[str], function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Call a function on machines of the cluster, whether they are busy or not; those lost meanwhile say nothing.
+
+    Raises:
+        UsageError: one of them cannot.
+    """
+    calls = []
+    for node in nodes:
+        where = NodeAffinitySchedulingStrategy(node, soft=False)
+        calls.append(
+            ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=where).remote(*arguments)
+        )
+    hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()}
+    found = []
+    for node, call in zip(nodes, calls, strict=True):
+        try:
+            found.append(ray.get(call, timeout=_LOOK))
+        except (RayError, RuntimeError, ImportError) as error:
+            if node not in {other["NodeID"] for other in _alive()}:
+                continue
+            raise UsageError(
+                f"{hosts[node]} cannot work for hsemotion ({_last_line(error)}); install the same version of "
+                "hsemotion-cli[ray] on every machine."
+            ) from error
+    return found
+
+
+def _must_be_alike(found: Sequence[Mapping[str, Any]], names: Sequence[str] | Mapping[str, Any]) -> None:
+    """Raises UsageError if some machines have other versions than others."""
+    for name in names:
+        by_version: dict[str, list[str]] = {}
+        for said in found:
+            by_version.setdefault(said["versions"].get(name, "missing"), []).append(said["host"])
+        if len(by_version) > 1:
+            what = {"version": "hsemotion", "python": "Python"}.get(name, name)
+            told = ", ".join(
+                f"{version} on {' and '.join(dict.fromkeys(by_version[version]))}" for version in by_version
+            )
+            raise UsageError(f"the machines have not the same versions: {what} is {told}. Make them alike.")
+
+
+def _said_resources() -> str:
+    told = []
+    for node in _alive():
+        have = node["Resources"]
+        gpus = f", {have['GPU']:g} GPUs" if have.get("GPU") else ""
+        memory = have.get("memory", 0.0) / 1e9
+        told.append(f"{node['NodeManagerHostname']} {have.get('CPU', 0.0):g} CPUs{gpus} and {memory:.3g} GB")
+    return ", ".join(told)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

@@ -1,0 +1,74 @@
+"""The longest video first, so that the last worker is not left alone with it."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from .messages import Task
+
+_USUAL = 250_000.0  # bytes per second, where no file of the batch says how long it is
+_CONTAINERS = (".mp4", ".mov", ".m4v", ".3gp")
+_MOST_BOXES = 200
+
+
+def longest_first(tasks: Sequence[Task], sizes: Mapping[str, int]) -> list[Task]:
+    """Tasks by falling declared duration; where none is known it is guessed from the size. Ties keep their order.
+
+    Args:
+        sizes: path -> bytes.
+    """
+    declared = {task.path: declared_seconds(task.path) for task in tasks}
+    rates = [sizes.get(path, 0) / seconds for path, seconds in declared.items() if seconds]
+    rate = max(statistics.median(rates), 1.0) if rates else _USUAL
+    return sorted(tasks, key=lambda task: -(declared[task.path] or sizes.get(task.path, 0) / rate))
+
+
+def declared_seconds(path: str) -> float | None:
+    """The duration that an MP4 or QuickTime file declares in its movie header; None where that is not found.
+
+    Read here, and by no media library: the process that watches over the others opens no container. The header is
+    described in ISO/IEC 14496-12, 8.2.2.
+    """
+    if os.path.splitext(path)[1].lower() not in _CONTAINERS:
+        return None
+    try:
+        with open(path, "rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            movie = _box(file, 0, end, b"moov")
+            header = _box(file, *movie, b"mvhd") if movie else None
+            if header is None:
+                return None
+            file.seek(header[0])
+            data = file.read(32)
+    except OSError:
+        return None
+    wide = data[:1] == b"\1"
+    first = 20 if wide else 12
+    scale, length = (
+        int.from_bytes(part) for part in (data[first : first + 4], data[first + 4 : first + (12 if wide else 8)])
+    )
+    known = scale and 0 < length < (1 << 63) - 1 and length != 0xFFFFFFFF
+    return length / scale if known else None
+
+
+def _box(file: IO[bytes], start: int, end: int, kind: bytes) -> tuple[int, int] | None:
+    """Where the content of the first box of a kind begins and ends."""
+    for _ in range(_MOST_BOXES):
+        if start + 8 > end:
+            return None
+        file.seek(start)
+        head = file.read(16)
+        size, content = int.from_bytes(head[:4]), start + 8
+        if size == 1:
+            size, content = int.from_bytes(head[8:16]), start + 16
+        elif size == 0:
+            size = end - start
+        if size < content - start:
+            return None
+        if head[4:8] == kind:
+            return content, min(start + size, end)
+        start += size
+    return None

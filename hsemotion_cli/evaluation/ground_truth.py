@@ -1,0 +1,465 @@
+"""Annotations as the ABAW challenges hand them out -> what is known of each frame, or of each clip.
+
+Of Aff-Wild2 and s-Aff-Wild2 two kinds: a list of the multi-task challenge, one row for every annotated picture of all
+videos; and trees of the 3rd to 8th edition, a folder for each track and part, a file for each video, a line for each
+frame. Besides, lists of compound expressions, a row for each frame, and of intensities, a row for each clip. Everything
+in them is checked, since a shifted or missing line would go unseen and spoil every number that is computed later.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
+
+AFFWILD2_EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
+"""Aff-Wild2's classes by its own numbers, which are not those of ``tasks.EXPRESSIONS``; match them by name."""
+
+TRACKS = ("expr", "va", "au")
+PARTS = ("train", "validation")
+
+_UNITS = tuple(f"AU{int(name[2:])}" for name in ACTION_UNITS)
+_FOLDERS = {
+    "expr": ("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge"),
+    "va": ("VA_Estimation_Challenge",),
+    "au": ("AU_Detection_Challenge",),
+}
+_SETS = {"train": "Train_Set", "validation": "Validation_Set"}
+_LISTS = {
+    "train": ("training_set_annotations.txt", "train_set.txt"),
+    "validation": ("validation_set_annotations.txt", "validation_set.txt"),
+}
+_HEADERS = {"expr": AFFWILD2_EXPRESSIONS, "va": VALENCE_AROUSAL, "au": _UNITS}
+_MTL_HEADER = "image,valence,arousal,expression,aus"
+_COMPOUND_HEADER = ",".join(["image_location", *(name.title() for name in COMPOUNDS)])
+_PICTURE = re.compile(r"(?!\.{1,2}/)([^/\\]+)/([0-9]{1,12})\.(?:jpe?g|png)", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annotations:
+    """What is known of the annotated frames of one video; a frame may be without truth for any task, or for all.
+
+    Attributes:
+        video: its name, with the ``_left`` or ``_right`` of a video of two people.
+        frames: (n,) int64, increasing, from 1 as in ``00001.jpg``; numbers may be missing in between.
+        expression: (n,) int64, index in ``AFFWILD2_EXPRESSIONS``; -1 where it is not known.
+        valence_arousal: (n, 2) float32 in [-1, 1]; both nan where one is not known.
+        action_units: (n, 12) float32, 0 or 1, in the order of ``tasks.ACTION_UNITS``; all nan where one is not known.
+    """
+
+    video: str
+    frames: NDArray[np.int64]
+    expression: NDArray[np.int64]
+    valence_arousal: NDArray[np.float32]
+    action_units: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        n = len(self.frames)
+        shapes = self.expression.shape, self.valence_arousal.shape, self.action_units.shape
+        if shapes != ((n,), (n, 2), (n, 12)):
+            raise ValueError(f"{self.video}: expected shapes ({n},), ({n}, 2), ({n}, 12), got {shapes}")
+
+    def __repr__(self) -> str:
+        return f"Annotations({self.video!r}, {len(self.frames)} frames)"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compounds:
+    """The compound expressions of one video.
+
+    Attributes:
+        video: its name.
+        frames: (n,) int64, increasing, from 1 as in ``00001.jpg``; numbers may be missing in between.
+        compound: (n,) int64, index in ``tasks.COMPOUNDS``; -1 where it is not known.
+    """
+
+    video: str
+    frames: NDArray[np.int64]
+    compound: NDArray[np.int64]
+
+
+def recording(name: str) -> str:
+    """The video that a name of annotations belongs to: without ``_left`` or ``_right``."""
+    return re.sub("_(left|right)$", "", name)
+
+
+def read_tree(root: Path, part: str) -> dict[str, Annotations]:
+    """All annotations of one part of a data set, video by video, sorted by name.
+
+    They are looked for in ``root`` itself and then in the folders in it. In the first of the two places with any, a
+    list of the multi-task challenge is taken if there is one, else the tracks that are there; what these say of the
+    same frame of the same video is put together.
+
+    Args:
+        part: of ``PARTS``.
+
+    Raises:
+        InputError: neither is there, there are several of a kind, or as ``read_mtl`` and ``read_track``.
+    """
+    for places in _places(root):
+        if listed := _only(places, _LISTS[part]):
+            return read_mtl(listed)
+        folders = {track: _only(places, _relative(track, part)) for track in TRACKS}
+        if any(folders.values()):
+            return _read_tracks({track: folder for track, folder in folders.items() if folder})
+    tracks = ", ".join(_relative(track, part)[0] for track in TRACKS)
+    raise InputError(
+        f"{root}: no annotations for {part} in this folder or the folders in it; "
+        f"expected {_LISTS[part][0]}, or some of {tracks}."
+    )
+
+
+def read_for(path: Path, track: str, part: str) -> dict[str, Annotations]:
+    """The annotations of one track, wherever they are, video by video, sorted by name; others are not even opened.
+
+    Args:
+        path: a list of the multi-task challenge, the root of a data set as for ``read_tree``, or the folder of one
+            track and part, as for ``read_track``.
+        track: of ``TRACKS``, or "mtl", which has all tasks.
+        part: of ``PARTS``; which one of a data set. A list or the folder of one part is what it is.
+
+    Raises:
+        InputError: nothing of the kind is there, or as ``read_tree``, ``read_mtl`` and ``read_track``.
+    """
+    if not path.is_dir():
+        return read_mtl(path)
+    for places in _places(path):
+        if listed := _only(places, _LISTS[part]):
+            return read_mtl(listed)
+        if track not in TRACKS and any(_only(places, _relative(one, part)) for one in TRACKS):
+            return read_tree(path, part)
+        if track in TRACKS and (folder := _only(places, _relative(track, part))):
+            return read_track(folder, track)
+    if track in TRACKS and any(file.suffix == ".txt" for file in path.iterdir()):
+        return read_track(path, track)
+    wanted = [_LISTS[part][0], *(_relative(one, part)[0] for one in TRACKS if track in (one, "mtl"))]
+    raise InputError(
+        f"{path}: no annotations of {track} for {part} in this folder or the folders in it; "
+        f"expected {' or '.join(wanted)}{', or a .txt file for each video' if track in TRACKS else ''}."
+    )
+
+
+def find_track(root: Path, track: str, part: str) -> Path:
+    """The folder of one track and part in a tree of the 3rd to 8th edition, in ``root`` or a folder in it.
+
+    Args:
+        track: of ``TRACKS``.
+        part: of ``PARTS``.
+
+    Raises:
+        InputError: it is not there, or there are several.
+    """
+    wanted = _relative(track, part)
+    for places in _places(root):
+        if folder := _only(places, wanted):
+            return folder
+    raise InputError(f"{root}: no {' or '.join(wanted)} in this folder or the folders in it.")
+
+
+def read_track(folder: Path, track: str) -> dict[str, Annotations]:
+    """The annotations of one track: a file for each video, whose line i (the header is line 0) is frame i.
+
+    Args:
+        track: of ``TRACKS``; the other tasks are unknown in the result.
+
+    Returns:
+        video -> annotations with frames 1 to n, sorted by name.
+
+    Raises:
+        InputError: no files there; or a file that cannot be read, is empty, has the wrong header or number of fields,
+            or something that is not a number, or not one that the track has.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".txt" and path.name[0] != ".")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); expected a folder of annotations.") from error
+    if not paths:
+        raise InputError(f"{folder}: no .txt file in this folder; expected one for each video.")
+    fields, header = _TRACK_FIELDS[track], _HEADERS[track]
+    found = {}
+    for path in paths:
+        rows = _rows(path, lambda names: tuple(names) == tuple(map(str.lower, header)), ",".join(header))
+        values = _values(path, rows, fields)
+        blank = np.full((len(rows), len(_FIELDS)), _UNKNOWN)
+        blank[:, [_FIELDS.index(field) for field in fields]] = values
+        found[path.stem] = _annotations(path.stem, np.arange(1, len(rows) + 1), blank)
+    return {name: found[name] for name in sorted(found)}
+
+
+def read_mtl(path: Path) -> dict[str, Annotations]:
+    """A list of the multi-task challenge (s-Aff-Wild2), ``training_set_annotations.txt`` or the like.
+
+    Its rows, in any order, are ``video/NNNNN.jpg,valence,arousal,expression,AU1,...,AU26``. All are kept, also those
+    without truth for any task.
+
+    Returns:
+        video -> annotations of the frames that the list has, sorted by name.
+
+    Raises:
+        InputError: the file cannot be read, is empty, has the wrong header or number of fields, something that is not
+            a number, or not one that its column has, a picture whose name is no such name, or the same picture twice.
+    """
+    rows = _rows(path, _is_mtl_header, _MTL_HEADER)
+    values = _values(path, rows, _FIELDS, before=1)
+    return {name: _annotations(name, frames, values[k]) for name, frames, k in _by_video(path, rows)}
+
+
+def read_compound(path: Path) -> dict[str, Compounds]:
+    """A list of compound expressions: rows ``video/NNNNN.jpg,LABEL`` in any order, under the challenge's header.
+
+    LABEL is 0 to 6, in the order of ``tasks.COMPOUNDS``, or -1 where it is not known.
+
+    Returns:
+        video -> the frames that the list has, sorted by name.
+
+    Raises:
+        InputError: as ``read_mtl``.
+    """
+    header = _COMPOUND_HEADER.lower().split(",")
+    rows = _rows(path, lambda names: names == header, _COMPOUND_HEADER)
+    values = _values(path, rows, _COMPOUND_FIELDS, before=1)[:, 0].astype(np.int64)
+    return {name: Compounds(name, frames, values[k]) for name, frames, k in _by_video(path, rows)}
+
+
+def clip_key(name: str) -> str:
+    """What a clip is matched by: its number where it is one (00012 and 12 are the same), else its name."""
+    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
+
+
+def read_intensities(path: Path) -> dict[str, tuple[float, ...]]:
+    """``train_split.csv`` of the emotional mimicry challenge: ``Filename`` and six numbers in [0, 1].
+
+    Returns:
+        ``clip_key`` -> intensities in the order of ``tasks.EMOTIONAL_MIMICRY``, whatever that of the file is.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, has a number that is none or out of range, or a clip twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a list of clips ({error}).") from error
+    header = [name.strip().lower().replace(" ", "_") for name in lines[0]] if lines else []
+    missing = [name for name in ("filename", *EMOTIONAL_MIMICRY) if name not in header]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}; expected Filename and {', '.join(EMOTIONAL_MIMICRY)}.")
+    where = {name: header.index(name) for name in ("filename", *EMOTIONAL_MIMICRY)}
+    found: dict[str, tuple[float, ...]] = {}
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            key = clip_key(line[where["filename"]].strip())
+            values = tuple(float(line[where[name]]) for name in EMOTIONAL_MIMICRY)
+        except (IndexError, ValueError):
+            raise InputError(f"{path}, line {number}: expected a name and six numbers.") from None
+        if not all(0 <= value <= 1 for value in values):
+            raise InputError(f"{path}, line {number}: an intensity is not between 0 and 1.")
+        if key in found:
+            raise InputError(f"{path}, line {number}: {line[where['filename']]} is there already.")
+        found[key] = values
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A column: numbers from low to high (all of them, or whole ones), or the mark of what is not known."""
+
+    name: str
+    low: float
+    high: float
+    whole: bool
+    unknown: float
+
+    @property
+    def expected(self) -> str:
+        if self.whole:
+            return f"a whole number from {self.low:g} to {self.high:g}"
+        return f"a number from {self.low:g} to {self.high:g}, or {self.unknown:g}"
+
+
+_VA_FIELDS = tuple(_Field(name, -1, 1, False, -5) for name in VALENCE_AROUSAL)
+_EXPR_FIELDS = (_Field("expression", -1, len(AFFWILD2_EXPRESSIONS) - 1, True, -1),)
+_AU_FIELDS = tuple(_Field(name, -1, 1, True, -1) for name in _UNITS)
+_COMPOUND_FIELDS = (_Field("the label", -1, len(COMPOUNDS) - 1, True, -1),)
+_FIELDS = _VA_FIELDS + _EXPR_FIELDS + _AU_FIELDS
+_UNKNOWN = np.array([field.unknown for field in _FIELDS], np.float64)
+_TRACK_FIELDS = {"expr": _EXPR_FIELDS, "va": _VA_FIELDS, "au": _AU_FIELDS}
+
+
+def _by_video(path: Path, rows: list[str]) -> list[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+    """Name, numbers of its frames, increasing, and their rows, of each video of a list of pictures; sorted by name."""
+    pictures = [row.partition(",")[0].strip() for row in rows]
+    codes: dict[str, int] = {}
+    code, frame = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    for k, picture in enumerate(pictures):
+        match = _PICTURE.fullmatch(picture)
+        if not match or not int(match[2]):
+            _fail(path, k + 2, f"the picture is {_short(picture)!r}, expected video/NNNNN.jpg with a number from 1")
+        code[k], frame[k] = codes.setdefault(match[1], len(codes)), int(match[2])
+    order = np.lexsort((frame, code))
+    twice = np.flatnonzero((np.diff(code[order]) == 0) & (np.diff(frame[order]) == 0))
+    if len(twice):
+        first, second = sorted(order[twice[0] : twice[0] + 2])
+        _fail(path, second + 2, f"{pictures[second]} is there already in line {first + 2}, expected it once")
+    groups = np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
+    return [(name, frame[groups[k]], groups[k]) for name, k in sorted(codes.items())]
+
+
+def _annotations(video: str, frames: NDArray[np.int64], values: NDArray[np.float64]) -> Annotations:
+    """Make annotations of the 15 columns as they are in a list, with their marks of what is not known."""
+    valence_arousal, action_units = values[:, :2].astype(np.float32), values[:, 3:].astype(np.float32)
+    valence_arousal[(values[:, :2] == _UNKNOWN[:2]).any(axis=1)] = np.nan
+    action_units[(values[:, 3:] == _UNKNOWN[3:]).any(axis=1)] = np.nan
+    return Annotations(video, frames, values[:, 2].astype(np.int64), valence_arousal, action_units)
+
+
+def _read_tracks(folders: dict[str, Path]) -> dict[str, Annotations]:
+    merged: dict[str, Annotations] = {}
+    for track, folder in folders.items():
+        for name, found in read_track(folder, track).items():
+            merged[name] = _merge(merged[name], found) if name in merged else found
+    return {name: merged[name] for name in sorted(merged)}
+
+
+def _merge(one: Annotations, other: Annotations) -> Annotations:
+    """All that two tracks know of a video, whose frames both count from 1; one may go on longer than the other."""
+    frames = max(one.frames, other.frames, key=len)
+    expression = np.full(len(frames), -1, np.int64)
+    valence_arousal, action_units = (np.full((len(frames), c), np.nan, np.float32) for c in (2, 12))
+    for part in (one, other):
+        for target, values, known in (
+            (expression, part.expression, part.expression >= 0),
+            (valence_arousal, part.valence_arousal, ~np.isnan(part.valence_arousal[:, 0])),
+            (action_units, part.action_units, ~np.isnan(part.action_units[:, 0])),
+        ):
+            target[: len(known)][known] = values[known]
+    return Annotations(one.video, frames, expression, valence_arousal, action_units)
+
+
+def _places(root: Path) -> tuple[list[Path], list[Path]]:
+    """Where to look first, and where next."""
+    try:
+        return [root], sorted(entry for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    except OSError as error:
+        raise InputError(f"{root}: cannot be read ({error.strerror}); expected the folder of a data set.") from error
+
+
+def _relative(track: str, part: str) -> list[str]:
+    return [f"{folder}/{_SETS[part]}" for folder in _FOLDERS[track]]
+
+
+def _only(places: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """The one of these names that is in one of the places, if any."""
+    # os.path.exists takes what may not be looked into for not there; Path.exists would raise.
+    found = [place / name for place in places for name in names if os.path.exists(place / name)]
+    if len(found) > 1:
+        raise InputError(f"{found[0]} and {found[1]} are both there, and only one can be meant; move one away.")
+    return found[0] if found else None
+
+
+def _rows(path: Path, is_header: Callable[[list[str]], bool], header: str) -> list[str]:
+    """The lines below the header, of which there must be one."""
+    try:
+        text = path.read_text("utf-8-sig")  # also turns CRLF into LF
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8; expected annotations that begin with {header}.") from error
+    lines = text.rstrip().split("\n")
+    if lines == [""]:
+        raise InputError(f"{path}: the file is empty; expected the header {header} and a row for each frame.")
+    # A comma at the end and zeros before the number of a unit make no difference.
+    names = [re.sub("^au0+", "au", name.strip().lower()) for name in lines[0].rstrip(", ").split(",")]
+    if not is_header(names):
+        _fail(path, 1, f"the header is {_short(lines[0])!r}, expected {header}")
+    if len(lines) == 1:
+        raise InputError(f"{path}: there is nothing below the header; expected a row for each frame.")
+    return lines[1:]
+
+
+def _is_mtl_header(names: list[str]) -> bool:
+    """Whether the names of columns that are ours come in our order; editions differ in how they name the others."""
+    order = [field.name.lower() for field in _FIELDS]
+    return [name for name in names if name in order] in (order[:3], order)
+
+
+def _values(path: Path, rows: list[str], fields: Sequence[_Field], before: int = 0) -> NDArray[np.float64]:
+    """The numbers of all rows, (n, fields), each one that its field may have.
+
+    Args:
+        before: fields of a row, 0 or 1, that come before those.
+    """
+    values = _parse_at_once([row.partition(",")[2] for row in rows] if before else rows, len(fields))
+    if values is not None and _allowed(values, fields).all():
+        return values
+    # Something is wrong: go through it cell by cell to say what comes first.
+    cells = [row.split(",") if row.strip() else [] for row in rows]
+    fit = [len(found) == before + len(fields) for found in cells]
+    good = fit.index(False) if False in fit else len(rows)
+    values = np.array([[_number(cell) for cell in found[before:]] for found in cells[:good]]).reshape(-1, len(fields))
+    wrong = np.argwhere(~_allowed(values, fields))
+    if len(wrong):
+        k, j = wrong[0]
+        found = _short(cells[k][before + j])
+        _fail(path, k + 2, f"{fields[j].name} is {found!r}, expected {fields[j].expected}")
+    if good < len(rows):
+        _fail(path, good + 2, f"found {len(cells[good])} fields, expected {before + len(fields)}")
+    return values
+
+
+def _parse_at_once(rows: list[str], columns: int) -> NDArray[np.float64] | None:
+    """All numbers through pandas, which is quick but does not say what is wrong where; None if something may be."""
+    import pandas as pd
+
+    text = "\n".join(rows)
+    # pandas cuts off a row that is too long without a word, but then another is too short, or the sum is wrong.
+    if text.count(",") != len(rows) * (columns - 1):
+        return None
+    # It also takes True for 1; with nothing but the signs of numbers, it and float agree.
+    if text.encode().translate(None, b"0123456789.+-eE, \t\n"):
+        return None
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            header=None,
+            names=list(range(columns)),
+            usecols=list(range(columns)),
+            dtype=np.float64,
+            quoting=csv.QUOTE_NONE,
+        )
+    except ValueError:
+        return None
+    return frame.to_numpy() if frame.shape == (len(rows), columns) else None
+
+
+def _number(text: str) -> float:
+    """What a cell holds, nan if that is no number."""
+    return float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
+
+
+def _allowed(values: NDArray[np.float64], fields: Sequence[_Field]) -> NDArray[np.bool_]:
+    low, high, unknown = (np.array([getattr(field, name) for field in fields]) for name in ("low", "high", "unknown"))
+    whole = np.array([field.whole for field in fields])
+    inside = (low <= values) & (values <= high) & (~whole | (values == np.rint(values)))
+    return inside | (values == unknown)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fail(path: Path, line: int, what: str) -> NoReturn:
+    raise InputError(f"{path}, line {line}: {what}.")

@@ -1,0 +1,111 @@
+"""Faces of frames that were not searched, from those of the frames around them.
+
+Both ends of a gap are known, since nothing here is live. A face that is there at both ends lies between them where a
+straight line says; where somebody came or went, the frames of the gap are searched after all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..domain import Face, Frame, Sighting
+from ..errors import UsageError
+from .detector import FaceFinder, sight, with_crops
+from .tracking import pairs
+
+LONGEST = 15
+"""Frames of a gap at most: all of them are kept until its end is known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A frame, and whether its faces are to be searched for."""
+
+    frame: Frame
+    searched: bool
+
+
+def check(every: int) -> None:
+    """Raise UsageError unless so many frames may lie between two searches."""
+    if not 1 <= every <= LONGEST:
+        raise UsageError(f"--detect-every {every}: give a number of frames from 1 to {LONGEST}.")
+
+
+def planned(frames: Iterable[Frame], every: int) -> Iterator[Plan]:
+    """Choose which frames are searched: each ``every``-th, the last one, and those on both sides of a cut."""
+    waiting: Frame | None = None
+    position = 0  # since the last search
+    for frame in frames:
+        if waiting is not None:
+            search = position % every == 0 or frame.cut or waiting.cut
+            yield Plan(waiting, search)
+            position = 1 if search else position + 1
+        waiting = frame
+    if waiting is not None:
+        yield Plan(waiting, True)
+
+
+def filled(found: Iterable[Sighting | Frame], finder: FaceFinder, recipes: Sequence[str]) -> Iterator[Sighting]:
+    """Put sightings in the place of frames that were not searched.
+
+    Args:
+        found: in order; the first and the last are sightings.
+        finder: for gaps in which somebody comes or goes.
+        recipes: of the crops.
+    """
+    before: Sighting | None = None
+    gap: list[Frame] = []
+    for item in found:
+        if isinstance(item, Frame):
+            gap.append(item)
+            continue
+        if gap:
+            assert before is not None  # the first frame is searched
+            yield from _inside(before, gap, item, finder, recipes)
+            gap = []
+        yield item
+        before = item
+
+
+def _inside(
+    before: Sighting, gap: list[Frame], after: Sighting, finder: FaceFinder, recipes: Sequence[str]
+) -> Iterator[Sighting]:
+    same = pairs([face.box for face in before.faces], [face.box for face in after.faces])
+    if not len(same) == len(before.faces) == len(after.faces):
+        for frame in gap:
+            yield sight(frame, finder, recipes)
+        return
+    for frame in gap:
+        share = _share(before, frame, after)
+        faces = [_mean(before.faces[i], after.faces[j], share) for i, j in same]
+        yield Sighting(frame.index, frame.time, tuple(with_crops(face, frame.image, recipes) for face in faces))
+
+
+def _share(before: Sighting, frame: Frame, after: Sighting) -> float:
+    """How far along a frame lies, in [0, 1], by time; by number where time stands still, as in broken files."""
+    if before.time <= frame.time <= after.time and before.time < after.time:
+        return (frame.time - before.time) / (after.time - before.time)
+    return (frame.index - before.index) / (after.index - before.index)
+
+
+def _mean(one: Face, other: Face, share: float) -> Face:
+    """What lies between two faces of a person; ``share`` of the way to the second."""
+
+    def between(a: object, b: object) -> np.ndarray | None:
+        if a is None or b is None:
+            return None
+        return (np.asarray(a) * (1 - share) + np.asarray(b) * share).astype(np.float32)
+
+    x, y, width, height = np.asarray(one.box) * (1 - share) + np.asarray(other.box) * share
+    return replace(
+        one,
+        box=(float(x), float(y), float(width), float(height)),
+        score=one.score * (1 - share) + other.score * share,
+        points=between(one.points, other.points),
+        landmarks=between(one.landmarks, other.landmarks),
+        blendshapes=between(one.blendshapes, other.blendshapes),
+        crops={},
+    )

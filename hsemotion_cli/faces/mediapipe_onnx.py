@@ -1,0 +1,249 @@
+"""MediaPipe's three face networks in ONNX Runtime: what is a face, its 478 landmarks, its 52 blendshapes.
+
+The same networks with the same weights as in MediaPipe's tasks (``scripts/convert_landmarker.py`` makes the graphs from
+its bundle) and the same steps around them, told from its sources at github.com/google-ai-edge/mediapipe, folder
+mediapipe/tasks/cc/vision, files face_detector/face_detector_graph.cc, face_landmarker/face_landmarks_detector_graph.cc
+and face_landmarker/face_blendshapes_graph.cc. ``tests/test_mesh.py`` compares both. What is gained is time: a task
+copies the picture, hands it from thread to thread, and makes hundreds of Python objects of each face, all while other
+stages wait for the interpreter.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..domain import Image
+from ..errors import ModelUnavailable
+from ..models import onnx_graphs
+from . import affine
+
+Floats = NDArray[np.float32]
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels; may reach over the picture's edge."""
+
+BLAZEFACE, LANDMARKS, SHAPES = "blazeface.onnx", "landmarks.onnx", "blendshapes.onnx"
+
+NETWORKS: dict[str, str] = {
+    BLAZEFACE: "5fc4df4a6b69c2cd275185966752cf711b845ed4d3fdc00b67e2a637d0972558",
+    LANDMARKS: "48616c21f88bddfdca1baab1807910454cbb54c1f0ab18762cdc1f7f4915d17f",
+    SHAPES: "b2efb61f965e798668228cd24fd735a77e868ea3051ad101c98f85af624b9f92",
+}
+"""File among the assets -> its SHA-256."""
+
+_DETECTOR_SIZE, _LANDMARK_SIZE = 128, 256
+
+_SAME_FACE = 0.3
+"""Overlap from which two boxes are of one face: the tasks' min_suppression_threshold."""
+
+_PRESENCE = 0.5
+"""Probability from which the landmarks are those of a face: the tasks' min_face_presence_confidence."""
+
+_REGION = 1.5
+"""Sides of what the landmark network is shown, in sides of the box that BlazeFace draws."""
+
+_SEEN_BY_BLENDSHAPES = (
+    "0 1 4-8 10 13 14 17 21 33 37 39 40 46 52-55 58 61 63 65-67 70 78 80-82 84 87 88 91 93 95 103 105 107 109 127 132 "
+    "133 136 144-146 148-150 152-155 157-163 168 172 173 176 178 181 185 191 195 197 234 246 249 251 263 267 269 270 "
+    "276 282-285 288 291 293 295-297 300 308 310-312 314 317 318 321 323 324 332 334 336 338 356 361 362 365 373-375 "
+    "377-382 384-390 397 398 400 402 405 409 415 454 466 468-477"
+)
+"""The 146 landmarks that blendshapes are read from: kLandmarksSubsetIdxs of face_blendshapes_graph.cc."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """What BlazeFace takes for a face.
+
+    Attributes:
+        box: of the face without forehead and ears, about a square.
+        score: in [0, 1].
+        marks: (6, 2) pixels: the eye that is left in the picture, the other eye, tip of the nose, middle of the mouth,
+            the ear that is left in the picture, the other ear.
+        share: its width, as a share of the longer side of what was looked at: the larger, the more exact it is.
+    """
+
+    box: Box
+    score: float
+    marks: Floats
+    share: float = 0.0
+
+    def moved(self, left: float, top: float) -> Candidate:
+        """The same in a picture of which the one that was looked at is the part that begins at (left, top)."""
+        x, y, width, height = self.box
+        marks = self.marks + np.array((left, top), np.float32)
+        return replace(self, box=(x + left, y + top, width, height), marks=marks)
+
+    def in_whole_pixels(self) -> Candidate:
+        """The same with the rest of its box cut off, as MediaPipe's detector gives boxes."""
+        x, y, width, height = (float(int(side)) for side in self.box)
+        return replace(self, box=(x, y, width, height))
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes x, y, width, height, in [0, 1]."""
+    shared = intersection(one, other)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared) if shared else 0.0
+
+
+def intersection(one: Box, other: Box) -> float:
+    """Area that two boxes share, in square pixels."""
+    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    return across * down if across > 0 and down > 0 else 0.0
+
+
+def detect(image: Image, threshold: float, margin: int = 0) -> list[Candidate]:
+    """What BlazeFace (short range) takes for faces in a picture, highest score first.
+
+    Args:
+        image: uint8 RGB.
+        threshold: score from which a face counts, in (0, 1).
+        margin: pixels of surroundings to each side, the picture's edge repeated; without, it is black around a picture
+            that is no square, as MediaPipe has it.
+    """
+    height, width = image.shape[:2]
+    side = max(height, width) + 2 * margin
+    left, top = (width - side) / 2, (height - side) / 2
+    border = cv2.BORDER_REPLICATE if margin else cv2.BORDER_CONSTANT
+    shown = _seen(image, (width / 2, height / 2), (side, side), 0.0, _DETECTOR_SIZE, border)
+    shown /= np.float32(127.5)
+    shown -= np.float32(1)
+    raw, logits = _run(BLAZEFACE, shown)
+    # As a probability only where it is one: far below the threshold exp() would overflow.
+    likely = np.flatnonzero(logits[0, :, 0] >= math.log(threshold / (1 - threshold)))
+    scores = 1 / (1 + np.exp(-logits[0, likely, 0].astype(np.float64)))
+    drawn = raw[0, likely].astype(np.float64).reshape(-1, 8, 2) / _DETECTOR_SIZE
+    drawn[:, 0] += _anchors()[likely]
+    drawn[:, 2:] += _anchors()[likely][:, None]
+    sound = (drawn[:, 1] > 0).all(axis=1)
+    found = []
+    for score, places in _without_repeats(scores[sound], drawn[sound]):
+        (x, y), (across, down) = places[:2].tolist()
+        box = (x - across / 2) * side + left, (y - down / 2) * side + top, across * side, down * side
+        marks = (places[2:] * side + (left, top)).astype(np.float32)
+        found.append(Candidate(box, score, marks, across))
+    return found
+
+
+def landmarks(image: Image, face: Candidate) -> Floats | None:
+    """The landmarks of a face that was detected.
+
+    Args:
+        image: uint8 RGB; what is beyond its edge is seen as its edge repeated.
+
+    Returns:
+        (478, 2) pixels, of which the last ten are the irises; None where the network sees no face.
+    """
+    x, y, width, height = face.box
+    centre, size = (x + width / 2, y + height / 2), (width * _REGION, height * _REGION)
+    across, down = (face.marks[1] - face.marks[0]).astype(np.float64)
+    turn = math.atan2(down, across)
+    shown = _seen(image, centre, size, turn, _LANDMARK_SIZE, cv2.BORDER_REPLICATE)
+    shown /= np.float32(255)
+    raw, presence = _run(LANDMARKS, shown)
+    if float(presence.ravel()[0]) < math.log(_PRESENCE / (1 - _PRESENCE)):
+        return None
+    points = raw.reshape(478, 3)[:, :2].astype(np.float64) / _LANDMARK_SIZE - 0.5
+    rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    return (points @ rotation * size + centre).astype(np.float32)
+
+
+def blendshapes(points: Floats) -> Floats:
+    """(478, 2) landmarks -> (52,) blendshapes in [0, 1], in the order of ``tasks.BLENDSHAPES``."""
+    (found,) = _run(SHAPES, points[None, _blendshape_points()])
+    return found.ravel()
+
+
+def load(names: Iterable[str]) -> None:
+    """Load networks, so that no later call does.
+
+    Raises:
+        ModelUnavailable: one is missing from the installation or cannot be used.
+    """
+    for name in names:
+        _session(name)
+
+
+def _seen(
+    image: Image, centre: tuple[float, float], size: tuple[float, float], turn: float, pixels: int, border: int
+) -> Floats:
+    """(1, 3, pixels, pixels) from 0 to 255: a rectangle of a picture, turned by so many radians about its centre.
+
+    Corner goes to corner and values between pixels are interpolated, as MediaPipe does it; nothing is averaged.
+    """
+    (width, height), cos, sin = size, math.cos(turn), math.sin(turn)
+    left = centre[0] - (cos * width - sin * height) / 2
+    top = centre[1] - (sin * width + cos * height) / 2
+    matrix = np.array(
+        [(cos * width / pixels, -sin * height / pixels, left), (sin * width / pixels, cos * height / pixels, top)]
+    )
+    seen = np.empty((1, 3, pixels, pixels), np.float32)
+    for k, plane in enumerate(cv2.split(affine.square(image, matrix, pixels, border))):  # faster than a transposed copy
+        seen[0, k] = plane
+    return seen
+
+
+def _without_repeats(scores: NDArray[np.float64], points: NDArray[np.float64]) -> list[tuple[float, NDArray]]:
+    """One of each group of boxes that overlap: the mean of the group by score, with the best of its scores.
+
+    Args:
+        scores: (n,).
+        points: (n, 8, 2) centre, size and six marks.
+    """
+    boxes = np.concatenate([points[:, 0] - points[:, 1] / 2, points[:, 1]], axis=1).tolist()
+    left, found = np.argsort(-scores, kind="stable").tolist(), []
+    while left:
+        best, *others = left
+        same = [best, *(k for k in others if overlap(boxes[best], boxes[k]) > _SAME_FACE)]
+        weights = scores[same]
+        mean = weights / weights.sum() @ points[same].reshape(len(same), -1)
+        found.append((float(scores[best]), mean.reshape(8, 2)))
+        left = [k for k in left if k not in same]
+    return found
+
+
+@functools.cache
+def _anchors() -> NDArray[np.float64]:
+    """(896, 2) in [0, 1]: centres of BlazeFace's anchors, two in each of 16 x 16 cells and six in each of 8 x 8."""
+    found = []
+    for cells, each in ((16, 2), (8, 6)):
+        grid = (np.arange(cells) + 0.5) / cells
+        rows, columns = np.meshgrid(grid, grid, indexing="ij")
+        found.append(np.repeat(np.stack([columns.ravel(), rows.ravel()], axis=1), each, axis=0))
+    return np.concatenate(found)
+
+
+@functools.cache
+def _blendshape_points() -> NDArray[np.int64]:
+    """(146,) numbers of landmarks."""
+    numbers: list[int] = []
+    for part in _SEEN_BY_BLENDSHAPES.split():
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return np.array(numbers)
+
+
+def _run(name: str, given: Floats) -> list[Floats]:
+    return _session(name).run(None, {"input": given})
+
+
+@functools.cache
+def _session(name: str) -> Any:
+    """One for all threads: each that calls it computes by itself."""
+    resource = files("hsemotion_cli").joinpath("assets", name)
+    if not resource.is_file():
+        raise ModelUnavailable(f"{name} is missing from the installation; reinstall hsemotion.")
+    try:
+        return onnx_graphs.session(resource.read_bytes(), threads=1)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"{name}: {error} Reinstall hsemotion.") from error

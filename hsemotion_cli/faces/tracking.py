@@ -1,0 +1,138 @@
+"""Sighting -> Sighting: the same person keeps the same id through a clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..domain import Sighting
+from ..errors import UsageError
+from .detector import Box, overlap
+
+_FORGET = 1.0
+"""Seconds after which a face that is not seen any more is given up; at least three frame distances."""
+
+_LEAST_OVERLAP = 0.2
+_LARGEST_STEP = 0.8  # distance of centres over mean size, for faces too quick to overlap
+_LARGEST_GROWTH = 1.6  # of size, for the same
+
+
+@dataclass(slots=True)
+class _Track:
+    """A person being followed: where the face was last, how it moves (pixels per second), when it was seen."""
+
+    id: int
+    box: Box
+    velocity: tuple[float, float]
+    time: float
+
+    def expected(self, time: float) -> Box:
+        # Motion is trusted for a quarter of a second: a face that vanished does not fly on.
+        ahead = min(time - self.time, 0.25)
+        x, y, w, h = self.box
+        return x + self.velocity[0] * ahead, y + self.velocity[1] * ahead, w, h
+
+
+def follow(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
+    """Give every face a track id.
+
+    Faces are matched to tracks by the assignment that maximises the total overlap with where each track is
+    expected (Kuhn-Munkres), so two faces never share an id in a frame. A cut ends all tracks. Ids count from 0
+    in order of first sight, in one frame from left to right, and are never used again.
+    """
+    tracks: list[_Track] = []
+    next_id = 0
+    last = -math.inf
+    for sighting in sightings:
+        step = sighting.time - last if last > -math.inf else 0.0
+        last = sighting.time
+        tracks = [] if sighting.cut else [t for t in tracks if last - t.time <= max(_FORGET, 3 * step)]
+        seen = sorted(sighting.faces, key=lambda face: face.box)
+        same = pairs([track.expected(sighting.time) for track in tracks], [face.box for face in seen])
+        matched = {face: tracks[track] for track, face in same}
+        faces = []
+        for k, face in enumerate(seen):
+            track = matched.get(k)
+            if track is None:
+                track = _Track(next_id, face.box, (0.0, 0.0), sighting.time)
+                tracks.append(track)
+                next_id += 1
+            else:
+                _move(track, face.box, sighting.time)
+            faces.append(replace(face, track=track.id))
+        yield replace(sighting, faces=tuple(faces))
+
+
+def one_person(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
+    """Give every face the id 0: for crops, which all show the same person."""
+    for sighting in sightings:
+        yield replace(sighting, faces=tuple(replace(face, track=0) for face in sighting.faces))
+
+
+def keep_largest(sightings: Iterable[Sighting], count: int) -> Iterator[Sighting]:
+    """Keep the ``count`` faces of the largest area in each frame, in the order of their ids."""
+    for sighting in sightings:
+        ranked = sorted(sighting.faces, key=lambda face: (-face.box[2] * face.box[3], face.track))
+        yield replace(sighting, faces=tuple(sorted(ranked[:count], key=lambda face: face.track or 0)))
+
+
+def parse_faces(text: str) -> int | None:
+    """``--faces``: "all" -> None, "largest" -> 1, a number -> that many.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if text == "all":
+        return None
+    if text == "largest":
+        return 1
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--faces {text}: choose all, largest, or a number of faces from 1.")
+
+
+def pairs(ones: Sequence[Box], others: Sequence[Box]) -> list[tuple[int, int]]:
+    """Which box of one frame continues which of an earlier one, by the assignment with the largest total overlap.
+
+    Returns:
+        (number in ``ones``, number in ``others``), each at most once; none that lie too far apart.
+    """
+    if not ones or not others:
+        return []
+    values: NDArray[np.float64] = np.array([[affinity(one, other) for other in others] for one in ones])
+    near = values > 0
+    if (near.sum(axis=0) <= 1).all() and (near.sum(axis=1) <= 1).all():
+        rows, columns = np.nonzero(near)  # nobody has a choice, as in most pictures
+    else:
+        # Not before it is needed: it takes longer to load than some clips to annotate.
+        from scipy.optimize import linear_sum_assignment
+
+        rows, columns = linear_sum_assignment(values, maximize=True)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if near[r, c]]
+
+
+def affinity(expected: Box, box: Box) -> float:
+    """How well a face continues a track, in [0, 1]: the overlap, or a little for a quick move at the same size."""
+    shared = overlap(expected, box)
+    if shared >= _LEAST_OVERLAP:
+        return shared
+    size, other = math.sqrt(expected[2] * expected[3]), math.sqrt(box[2] * box[3])
+    dx = expected[0] + expected[2] / 2 - box[0] - box[2] / 2
+    dy = expected[1] + expected[3] / 2 - box[1] - box[3] / 2
+    step = math.hypot(dx, dy) / ((size + other) / 2)
+    if step > _LARGEST_STEP or max(size, other) > _LARGEST_GROWTH * min(size, other):
+        return 0.0
+    return _LEAST_OVERLAP * (1 - step / _LARGEST_STEP) + 1e-6
+
+
+def _move(track: _Track, box: Box, time: float) -> None:
+    elapsed = time - track.time
+    if elapsed > 0:
+        moved = [(box[k] + box[k + 2] / 2 - track.box[k] - track.box[k + 2] / 2) / elapsed for k in (0, 1)]
+        # Half old, half new: one jittery box must not throw the expectation off.
+        track.velocity = tuple((old + new) / 2 for old, new in zip(track.velocity, moved, strict=True))  # type: ignore[assignment]
+    track.box, track.time = box, time

@@ -1,0 +1,120 @@
+"""The columns of the table, in order: name, type, unit, range, meaning. The same columns, always, for every video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS
+
+SCHEMA_VERSION = 2
+
+ADDED = ("p_other",)
+"""Columns that tables of earlier versions do not have; they are read as empty."""
+
+_ACTION_UNIT_NAMES = dict(
+    zip(
+        ACTION_UNITS,
+        (
+            "inner brow raiser",
+            "outer brow raiser",
+            "brow lowerer",
+            "cheek raiser",
+            "lid tightener",
+            "upper lip raiser",
+            "lip corner puller",
+            "lip corner depressor",
+            "lip tightener",
+            "lip pressor",
+            "lips part",
+            "jaw drop",
+        ),
+        strict=True,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table.
+
+    Attributes:
+        name: as in the header.
+        type: "integer", "number" or "text".
+        unit: "s", "px", "probability", ... or "" for none.
+        range: the values that occur, in words.
+        meaning: what it says, and when it is empty.
+        decimals: digits after the point to which a number is rounded.
+    """
+
+    name: str
+    type: str
+    unit: str
+    range: str
+    meaning: str
+    decimals: int = 6
+
+
+def _number(name: str, unit: str, range_: str, meaning: str, decimals: int = 6) -> Column:
+    return Column(name, "number", unit, range_, meaning, decimals)
+
+
+def _integer(name: str, range_: str, meaning: str) -> Column:
+    return Column(name, "integer", "", range_, meaning)
+
+
+COLUMNS: tuple[Column, ...] = (
+    _integer(
+        "frame", "0, 1, ...", "Ordinal of the decoded frame, from 0; for numbered pictures the number in the file name."
+    ),
+    _number("time", "s", "any", "Presentation time stamp of the frame as the container gives it."),
+    _integer(
+        "face_id",
+        "0, 1, ...",
+        "The same person keeps the same id through a clip until lost or cut away; never re-used. Empty: no face.",
+    ),
+    _integer("face_detected", "0 or 1", "1 if the face was seen in this very frame (with --crops: given)."),
+    _integer(
+        "interpolated", "0 or 1", "1 if the row bridges a short gap between two sightings of the face (--interpolate)."
+    ),
+    _number("det_score", "", "0 to 1", "Confidence of the face detector. Empty if interpolated, or with --crops.", 4),
+    _number(
+        "x", "px", "any", "Left edge of the face's box in the displayed picture (rotation and pixel aspect applied).", 2
+    ),
+    _number("y", "px", "any", "Top edge of the box.", 2),
+    _number("w", "px", "above 0", "Width of the box, which is drawn around the face's landmarks.", 2),
+    _number("h", "px", "above 0", "Height of the box.", 2),
+    Column(
+        "expression",
+        "text",
+        "",
+        ", ".join(EXPRESSIONS),
+        "The expression of the highest probability; no model knows all.",
+    ),
+    _number("expression_score", "probability", "0 to 1", "Probability of that expression."),
+    *(
+        _number(f"p_{name}", "probability", "0 to 1", f"Probability of {name}; those that are there sum to 1.")
+        for name in EXPRESSIONS
+    ),
+    _number("valence", "", "-1 to 1", "Unpleasant (-1) to pleasant (1)."),
+    _number("arousal", "", "-1 to 1", "Calm (-1) to excited (1)."),
+    *(
+        _number(f"{au}_p", "probability", "0 to 1", f"{au}, {_ACTION_UNIT_NAMES[au]}: probability that it is present.")
+        for au in ACTION_UNITS
+    ),
+    *(
+        _integer(f"{au}_c", "0 or 1", f"{au} is present: its probability reaches the recipe's threshold.")
+        for au in ACTION_UNITS
+    ),
+    Column("compound", "text", "", ", ".join(COMPOUNDS), "The compound expression of the highest score."),
+    *(
+        _number(
+            f"p_{name}",
+            "",
+            "0 to 0.5",
+            f"Score of {name.replace('_', ' ')}: the mean of p_{one} and p_{other}; the seven do not sum to 1.",
+        )
+        for name, (one, other) in COMPOUNDS.items()
+    ),
+)
+
+NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)

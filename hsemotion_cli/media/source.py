@@ -1,0 +1,152 @@
+"""What every source of frames has: what is asked of it, what it says of itself, what happened while it was read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, UsageError
+
+MAX_SIDE = 32_766
+"""Pixels of the longer side of a picture; OpenCV's warps take no more."""
+
+MAX_PIXELS = 1 << 27
+"""Of a picture, 400 MB as RGB: enough for video of 15360 x 8640. A file of a few bytes can declare any number."""
+
+
+def fits(width: int, height: int) -> bool:
+    """Whether a picture of so many pixels can be worked on."""
+    return width > 0 and height > 0 and max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raise InputError for a picture that is too large to be worked on, or has no pixels.
+
+    Args:
+        path: to be named.
+        width, height: in pixels, as they are declared or displayed.
+    """
+    if not fits(width, height):
+        raise InputError(
+            f"{path}: its pictures are declared as {width} x {height} pixels; from 1 to {MAX_SIDE:,} on a side and "
+            f"{MAX_PIXELS / 1e6:.0f} million in all can be worked on, so scale it down first, if it is no fake."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which decoded frames are analysed; all of them unless said otherwise.
+
+    Attributes:
+        start: first time in seconds on the container's clock (inclusive), or None.
+        end: last time in seconds (exclusive), or None.
+        fps: at most this many frames per second, the first at or after each tick, or None.
+        every: each n-th decoded frame, by ordinal.
+    """
+
+    start: float | None = None
+    end: float | None = None
+    fps: float | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UsageError(f"--every {self.every} is not a step: give 1 or more.")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise UsageError(f"--fps {self.fps} is not a rate: give a number above 0.")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise UsageError(f"--end {self.end:g} is not after --start {self.start:g}.")
+
+    def chooser(self) -> Callable[[int, float], bool]:
+        """A predicate (ordinal, seconds) -> analyse this frame? It must see the frames in order."""
+        next_tick = -math.inf
+
+        def choose(index: int, time: float) -> bool:
+            nonlocal next_tick
+            if (self.start is not None and time < self.start) or index % self.every:
+                return False
+            if self.fps is not None:
+                # Half a microsecond absorbs the rounding of time stamps that lie on the ticks.
+                if time < next_tick - 5e-7:
+                    return False
+                base = time if next_tick == -math.inf else next_tick
+                steps = math.floor((time - base) * self.fps + 1e-6) + 1
+                next_tick = base + steps / self.fps
+            return True
+
+        return choose
+
+
+@dataclass(slots=True)
+class DecodeReport:
+    """What happened while a source was read; complete once its frames have run out.
+
+    Attributes:
+        decoded: frames decoded, analysed or not.
+        failures: packets or pictures that could not be decoded.
+        failed_at: times in seconds (or file numbers) of the first of them, at most 20.
+        corrupt: decoded frames that the decoder itself marks as damaged.
+        ended_early: a sentence if the source ended before the end that it declares, else "".
+        guessed_times: frames without any time stamp, timed by the average frame rate.
+        shortest_step, longest_step: seconds between neighbouring decoded frames; nan before the second.
+    """
+
+    decoded: int = 0
+    failures: int = 0
+    failed_at: list[float] = field(default_factory=list)
+    corrupt: int = 0
+    ended_early: str = ""
+    guessed_times: int = 0
+    shortest_step: float = math.nan
+    longest_step: float = math.nan
+
+    @property
+    def variable_rate(self) -> bool:
+        """Whether frame distances differ by more than the millisecond to which some containers round."""
+        return self.longest_step - self.shortest_step > 0.0021
+
+    def step(self, seconds: float) -> None:
+        # fmin and fmax let the first number win over nan
+        self.shortest_step = float(np.fmin(self.shortest_step, seconds))
+        self.longest_step = float(np.fmax(self.longest_step, seconds))
+
+    def fail(self, where: float) -> None:
+        self.failures += 1
+        if len(self.failed_at) < 20:
+            self.failed_at.append(round(where, 6))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source says of itself before it is read.
+
+    Attributes:
+        kind: "video", "pictures" or "picture".
+        width, height: pixels of the displayed picture (rotation and pixel aspect applied).
+        fps: average frames per second, or None.
+        frames: declared number of frames, or None.
+        duration: declared seconds, or None.
+        start: time stamp of the first frame in seconds, or None.
+        rotation: degrees counter-clockwise by which the stored picture is turned for display.
+        pixel_aspect: width of a stored pixel over its height.
+        codec: name, or the suffix for pictures.
+        audio: codec of the first audio stream, or None.
+        clock: where time stamps come from: "container" or "file numbers / RATE".
+    """
+
+    kind: str
+    width: int
+    height: int
+    fps: float | None
+    frames: int | None
+    duration: float | None
+    start: float | None
+    rotation: int
+    pixel_aspect: float
+    codec: str
+    audio: str | None
+    clock: str

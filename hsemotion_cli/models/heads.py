@@ -1,0 +1,305 @@
+"""The head FILE: dense layers on what a network says of a face, read, written and applied with numpy alone.
+
+One safetensors file of float32 tensors, ``TASK.K.weight`` (out, in) and ``TASK.K.bias`` (out,), whose header holds
+under ``hsemotion`` all that is needed to apply them, and all that is known of how they were trained, as JSON. What is
+good for people lies beside it as a Markdown page. ``training.heads`` makes such files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ..errors import ModelUnavailable, UsageError
+from ..runtime.atomic_files import together
+from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, TASKS
+
+Floats = NDArray[np.float64]
+
+FORMAT = 1
+KINDS = ("unitask", "mtl", "emi")
+INPUTS = ("features", "scores", "both")
+CLIP_TASK = "emotional_mimicry"
+"""The one task that is about a clip as a whole; its input is ``statistics`` of the clip's faces."""
+
+_COLUMNS = {**TASKS, CLIP_TASK: EMOTIONAL_MIMICRY}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The model that a head stands on.
+
+    Attributes:
+        model: its name in the registry.
+        sha256: of the weight file with which the features were made, or None where that is not known.
+        crop: how the faces were cut out that the head was trained on: a crop recipe, "given" for the crops of a data
+            set, or None where the model needs no picture.
+        embedding_size: columns of its embeddings.
+        outputs: columns of its last layer, before any soft-max; 0 if it has none.
+    """
+
+    model: str
+    sha256: str | None
+    crop: str | None
+    embedding_size: int
+    outputs: int
+
+    def width(self, source: str) -> int:
+        """How many numbers of one face an input of ``INPUTS`` has."""
+        sizes = {"features": self.embedding_size, "scores": self.outputs}
+        return sizes[source] if source in sizes else sum(sizes.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What gives one task: dense layers with a relu between them, and an activation at the end.
+
+    Attributes:
+        source: of ``INPUTS``; "both" is embedding and outputs, one after the other.
+        activation: "softmax", "tanh" or "sigmoid".
+        classes: names of what comes out, in its order.
+        layers: weight (out, in) and bias (out,) of each layer; float64, though every number is a float32.
+    """
+
+    source: str
+    activation: str
+    classes: tuple[str, ...]
+    layers: tuple[tuple[Floats, Floats], ...]
+
+    def logits(self, x: Floats) -> Floats:
+        """(in,) -> (out,) before the activation."""
+        for k, (weight, bias) in enumerate(self.layers):
+            x = weight @ (np.maximum(x, 0) if k else x) + bias
+        return x
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A head that can be applied.
+
+    Attributes:
+        name: of its file, without the suffix.
+        sha256: of its file.
+        kind: of ``KINDS``.
+        base: what it stands on.
+        parts: task -> what gives it; the tasks are keys of ``tasks.TASKS``, or ``CLIP_TASK`` alone.
+        facts: how it was trained and what came of it; "thresholds" and "temperature" in it are applied.
+    """
+
+    name: str
+    sha256: str
+    kind: str
+    base: Base
+    parts: Mapping[str, Part]
+    facts: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Head({self.name}, {self.kind} on {self.base.model}: {', '.join(self.parts)})"
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Action unit -> probability from which it counts as present; empty for a head without action units."""
+        return dict(self.facts.get("thresholds") or {}) if "action_units" in self.parts else {}
+
+    @property
+    def temperature(self) -> float:
+        """What expression logits are divided by before the soft-max."""
+        return float(self.facts.get("temperature") or 1.0)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a sidecar says of it."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "kind": self.kind,
+            "tasks": list(self.parts),
+            "terms": self.facts.get("terms", ""),
+        }
+
+    def __call__(self, embeddings: NDArray[np.floating], outputs: NDArray[np.floating] | None) -> dict[str, NDArray]:
+        """Scores of n faces by task, in the columns of ``tasks.TASKS``; a class that the head lacks is nan.
+
+        Args:
+            embeddings: (n, d); the row of a face of which nothing is known is nan, and so are its scores.
+            outputs: (n, k), or None if the base has none.
+
+        Raises:
+            ValueError: the head is about clips, or the columns are not the base's.
+        """
+        if CLIP_TASK in self.parts:
+            raise ValueError(f"{self.name} tells of clips, not of faces")
+        scores = {task: np.full((len(embeddings), len(TASKS[task])), np.nan, np.float32) for task in self.parts}
+        for task, part in self.parts.items():
+            rows = self._inputs(part, embeddings, outputs)
+            columns = [TASKS[task].index(name) for name in part.classes]
+            # Row by row: a product of whole matrices may add in another order for another number of rows, and the
+            # batch must never show in a result.
+            for row in np.flatnonzero(~np.isnan(rows).any(axis=1)):
+                scores[task][row, columns] = self._activated(part, part.logits(rows[row].astype(np.float64)))
+        return scores
+
+    def clip(self, embeddings: NDArray[np.floating], outputs: NDArray[np.floating] | None) -> Floats:
+        """(6,) intensities in [0, 1] of a clip in the order of ``tasks.EMOTIONAL_MIMICRY``, from all its faces.
+
+        Args:
+            embeddings: (n, d), n > 0.
+            outputs: (n, k), or None if the base has none.
+
+        Raises:
+            ValueError: the head is about faces, or the columns are not the base's.
+        """
+        if CLIP_TASK not in self.parts:
+            raise ValueError(f"{self.name} tells of faces, not of clips")
+        part = self.parts[CLIP_TASK]
+        return self._activated(part, part.logits(statistics(self._inputs(part, embeddings, outputs))))
+
+    def _inputs(self, part: Part, embeddings: NDArray, outputs: NDArray | None) -> NDArray:
+        widths = {"features": embeddings.shape[1], "scores": 0 if outputs is None else outputs.shape[1]}
+        if widths != {"features": self.base.embedding_size, "scores": self.base.outputs}:
+            raise ValueError(f"{self.name}: expected {self.base}, got {widths}")
+        return chosen(part.source, embeddings, outputs)
+
+    def _activated(self, part: Part, z: Floats) -> Floats:
+        if part.activation == "softmax":
+            powers = np.exp((z - z.max()) / self.temperature)
+            return powers / powers.sum()
+        # The sigmoid is a tanh moved to [0, 1], which never overflows.
+        return np.tanh(z) if part.activation == "tanh" else 0.5 + 0.5 * np.tanh(0.5 * z)
+
+
+def chosen(source: str, embeddings: NDArray, outputs: NDArray | None) -> NDArray:
+    """The columns that an input of ``INPUTS`` stands for, as (n, c)."""
+    if source == "features" or outputs is None:
+        return embeddings
+    return outputs if source == "scores" else np.concatenate([embeddings, outputs], axis=1)
+
+
+def statistics(rows: NDArray[np.floating]) -> Floats:
+    """(n, c) of the faces of a clip -> (4 c,) mean, standard deviation (over n), minimum, maximum."""
+    rows = rows.astype(np.float64)
+    return np.concatenate([rows.mean(axis=0), rows.std(axis=0), rows.min(axis=0), rows.max(axis=0)])
+
+
+def write(head: Head, path: Path, page: str) -> str:
+    """Write a head and the page about it (the same name with ``.md``), both or none.
+
+    Args:
+        head: its name and checksum do not matter, they come from the file.
+
+    Returns:
+        SHA-256 of the file.
+
+    Raises:
+        OutputError: one of them cannot be written.
+    """
+    tensors = {
+        f"{task}.{k}.{name}": np.ascontiguousarray(value, np.float32)
+        for task, part in head.parts.items()
+        for k, layer in enumerate(part.layers)
+        for name, value in zip(("weight", "bias"), layer, strict=True)
+    }
+    wiring = {
+        "kind": head.kind,
+        "tasks": list(head.parts),
+        "classes": {task: list(part.classes) for task, part in head.parts.items()},
+        "base": asdict(head.base),
+        "parts": {
+            task: {"source": part.source, "activation": part.activation, "layers": len(part.layers)}
+            for task, part in head.parts.items()
+        },
+    }
+    content = {"format": FORMAT, "kind": "head", "head": wiring, "facts": dict(head.facts)}
+    data = save(tensors, {"hsemotion": json.dumps(content, allow_nan=False)})
+    with together() as opened:
+        with opened(path) as file:
+            file.write(data)
+        with opened(path.with_suffix(".md")) as file:
+            file.write(page.encode(errors="replace"))  # what the shell passed on may not be text
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(path: Path) -> Head:
+    """A head from its file.
+
+    Raises:
+        ModelUnavailable: it is missing, no head, of a later format, or damaged.
+    """
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            content = json.loads((file.metadata() or {}).get("hsemotion", "{}"))
+        return _head(path.stem, digest, content, tensors)
+    except FileNotFoundError as error:
+        raise ModelUnavailable(f"{path}: there is no such file.") from error
+    except OSError as error:
+        raise ModelUnavailable(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelUnavailable(f"{path}: not a head made by train heads ({error}).") from error
+
+
+def _head(name: str, digest: str, content: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Head:
+    """Put a head together and check that all of it fits; raises ValueError and the like where it does not."""
+    if content.get("kind") != "head":
+        raise ValueError(f"it is {content['kind']!r}" if "kind" in content else "its header says nothing of a head")
+    if content["format"] != FORMAT:
+        raise ValueError(f"its format is {content['format']}, and this version knows {FORMAT}; update hsemotion")
+    wiring, facts = content["head"], dict(content["facts"])
+    base = Base(**{field.name: wiring["base"][field.name] for field in fields(Base)})
+    parts = {task: _part(task, wiring, base, tensors) for task in wiring["tasks"]}
+    names = {f"{t}.{k}.{n}" for t, part in parts.items() for k in range(len(part.layers)) for n in ("weight", "bias")}
+    if set(tensors) != names:
+        raise ValueError(f"tensors {sorted(set(tensors) ^ names)} are missing or too many")
+    if wiring["kind"] not in KINDS or not parts or ((CLIP_TASK in parts) != (wiring["kind"] == "emi")):
+        raise ValueError(f"kind {wiring['kind']!r} with {', '.join(parts) or 'no task'}")
+    head = Head(name, digest, wiring["kind"], base, parts, facts)
+    if not 0 < head.temperature < np.inf:
+        raise ValueError(f"temperature {head.temperature}")
+    for unit, threshold in head.thresholds.items():
+        if unit not in ACTION_UNITS or not 0 <= float(threshold) <= 1:
+            raise ValueError(f"threshold {unit}={threshold}")
+    return head
+
+
+def _part(task: str, wiring: Mapping[str, Any], base: Base, tensors: Mapping[str, NDArray]) -> Part:
+    told, classes = wiring["parts"][task], tuple(wiring["classes"][task])
+    if not classes or len(set(classes)) != len(classes) or not set(classes) <= set(_COLUMNS[task]):
+        raise ValueError(f"classes {', '.join(classes)} for {task}")
+    if told["source"] not in INPUTS or told["activation"] not in ("softmax", "tanh", "sigmoid"):
+        raise ValueError(f"{task} from {told['source']} by {told['activation']}")
+    layers = []
+    width = base.width(told["source"]) * (4 if task == CLIP_TASK else 1)
+    for k in range(told["layers"]):
+        weight, bias = tensors[f"{task}.{k}.weight"], tensors[f"{task}.{k}.bias"]
+        if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
+            raise ValueError(f"{task}: layer {k} of {weight.shape} and {bias.shape} after {width} columns")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ValueError(f"{task}: a number is not finite")
+        layers.append((weight.astype(np.float64), bias.astype(np.float64)))
+        width = len(bias)
+    if width != len(classes) or not layers:
+        raise ValueError(f"{task}: {width} columns for {len(classes)} classes")
+    return Part(told["source"], told["activation"], classes, tuple(layers))
+
+
+def per_face(path: Path) -> Head:
+    """A head that ``annotate`` can use.
+
+    Raises:
+        ModelUnavailable: as ``read``.
+        UsageError: it tells of clips.
+    """
+    head = read(path)
+    if CLIP_TASK in head.parts:
+        raise UsageError(f"--head {path}: it tells of whole clips, and a table has a row for each face.")
+    return head

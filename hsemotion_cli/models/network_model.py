@@ -1,0 +1,185 @@
+"""The recogniser of the network family: faces with their crops in, named scores and embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image as PIL
+
+from ..domain import Face, Image, Scores
+from ..errors import UsageError
+from ..tasks import ACTION_UNITS, EXPRESSIONS
+from . import engines, weights
+from .cards import NetworkSpec
+from .conversion import spec_of
+from .engines import Floats, sigmoid, softmax
+from .registry import ModelCard
+
+RESIZE_RULES = ("pil-bilinear", "cv2-bilinear")
+
+
+def resized(image: Image, size: int, rule: str) -> Image:
+    """A face at the size of a network's input, whatever its own, without regard to its proportions.
+
+    Args:
+        image: (height, width, 3) uint8 RGB.
+        rule: "pil-bilinear" averages over the pixels that fall into one when it shrinks (Pillow's bilinear
+            filter, what torchvision's Resize does to a picture: all these networks were trained with it);
+            "cv2-bilinear" looks at four pixels only (OpenCV's default, used by emotiefflib's onnx engine).
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
+    if rule == "pil-bilinear":
+        return np.asarray(PIL.fromarray(image).resize((size, size), PIL.Resampling.BILINEAR))
+    if rule == "cv2-bilinear":
+        return np.asarray(cv2.resize(image, (size, size)), np.uint8)
+    raise UsageError(f"unknown resize rule {rule!r}: choose from {', '.join(RESIZE_RULES)}.")
+
+
+def prepared(images: Sequence[Image], spec: NetworkSpec, rule: str) -> Floats:
+    """Faces of any size -> (n, 3, size, size) float32, normalised as the network expects it."""
+    batch = np.empty((len(images), 3, spec.size, spec.size), np.float32)
+    # The steps and their order are torchvision's, so that not even the last bit of an input differs from it; done once
+    # for each of the 256 values instead of for each pixel.
+    values = np.arange(256, dtype=np.float32) / np.float32(255)
+    tables = [(values - np.float32(mean)) / np.float32(std) for mean, std in zip(spec.mean, spec.std, strict=True)]
+    for row, image in zip(batch, images, strict=True):
+        planes = cv2.split(resized(image, spec.size, rule))
+        for channel, (plane, table) in enumerate(zip(planes, tables, strict=True)):
+            row[channel] = cv2.LUT(plane, table)
+    return batch
+
+
+def interpreted(raw: Floats, spec: NetworkSpec) -> dict[str, Floats]:
+    """Raw outputs -> scores by task, columns in the order of ``tasks.TASKS``.
+
+    The soft-max is over the expression outputs only. A class that the network does not know (contempt, for those
+    with seven) is nan: it has no opinion on it; and so is an action unit. Valence and arousal are linear outputs
+    trained on labels in [-1, 1] and may leave that range a little; they are clipped to it, since nothing beyond it
+    has a meaning.
+
+    Args:
+        raw: (n, outputs).
+
+    Returns:
+        task -> (n, columns of the task), for the tasks that the network has.
+    """
+    scores = {}
+    count = len(spec.classes)
+    if spec.classes:
+        scores["expression"] = _placed(softmax(raw[:, :count]), spec.classes, EXPRESSIONS)
+    if spec.valence_arousal:
+        scores["valence_arousal"] = np.clip(raw[:, count : count + 2], -1, 1)
+    if spec.action_units:
+        first = spec.outputs - len(spec.action_units)
+        scores["action_units"] = _placed(sigmoid(raw[:, first:]), spec.action_units, ACTION_UNITS)
+    return scores
+
+
+def _placed(values: Floats, own: Sequence[str], all_of_them: Sequence[str]) -> Floats:
+    """Columns in a network's own order -> columns in our order, nan for those that it lacks."""
+    placed = np.full((len(values), len(all_of_them)), np.nan, np.float32)
+    placed[:, [all_of_them.index(name) for name in own]] = values
+    return placed
+
+
+class NetworkModel:
+    """A network of HSEmotion, DDAMFN, or one that was trained here.
+
+    The answer does not depend on the backend: all resize by the rule of the training, unless told otherwise.
+    On the CPU a face gets bit for bit the same scores whatever faces come with it; on a GPU up to rounding.
+    It may be called from several threads at once.
+
+    Args:
+        card: of the family "network".
+        backend: "auto", "onnx", "openvino" or "torch".
+        device: "auto", "cpu", "cuda" or "cuda:N"; what cannot be had is an error.
+        offline: never touch the network.
+        path: a weight file of the user's, instead of the published one.
+        precision: "fp32", or "bf16" or "fp16" for torch's autocast, or "bf16" for OpenVINO.
+        threads: CPU threads; None leaves it to the backend.
+        resize: a rule of ``RESIZE_RULES`` instead of the training's ("cv2-bilinear" repeats emotiefflib's onnx
+            engine).
+        progress: is told how far a download is.
+
+    Attributes:
+        card: as given.
+        provenance: name and SHA-256 of the weight file, backend, device, precision and resize rule.
+        batch: faces that are worth giving it at once; more are taken in parts of so many.
+
+    Raises:
+        UsageError: the options do not go together.
+        ModelUnavailable: weights, device or packages cannot be had, or are not what they should be.
+        OutputError: the cache cannot be written.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        backend: str = "auto",
+        device: str = "auto",
+        offline: bool = False,
+        path: Path | None = None,
+        precision: str = "fp32",
+        threads: int | None = None,
+        resize: str | None = None,
+        progress: weights.Progress | None = None,
+    ) -> None:
+        self.card = card
+        self.spec = spec_of(card)
+        self.resize = resize or self.spec.resize["torch"]
+        if self.resize not in RESIZE_RULES:
+            raise UsageError(f"unknown resize rule {self.resize!r}: choose from {', '.join(RESIZE_RULES)}.")
+        self.engine, source = engines.start(card, backend, device, precision, offline, path, threads, progress)
+        self.batch = self.engine.batch
+        self._prepared = self._preparing()
+        self.provenance = {
+            "file": source.name,
+            "sha256": weights.checksums(source)[0],
+            "backend": self.engine.backend,
+            "device": self.engine.device,
+            "precision": precision,
+            "resize": self.resize,
+        }
+
+    def __repr__(self) -> str:
+        return f"NetworkModel({self.card.name}, {self.engine.backend} on {self.engine.device})"
+
+    def _preparing(self) -> Callable[[Sequence[Image]], Any]:
+        """What makes faces ready for the engine: on a GPU where that gives the same, else on the CPU."""
+        if self.engine.device.startswith("cuda") and self.resize == "pil-bilinear":
+            from .gpu_preprocess import DeviceFaces
+
+            return DeviceFaces(self.spec, self.engine.device)
+        return partial(prepared, spec=self.spec, rule=self.resize)
+
+    def __call__(self, faces: Sequence[Face]) -> Scores:
+        """Score faces; one without the crop that the network needs gets a row of nan."""
+        crop = self.card.crop
+        pictures = [face.crops.get(crop) if crop else None for face in faces]
+        seen = np.array([picture is not None for picture in pictures], bool)
+        raw, embeddings = self.infer([picture for picture in pictures if picture is not None])
+        return Scores(interpreted(raw, self.spec), embeddings, raw).spread(seen)
+
+    def infer(self, images: Sequence[Image]) -> tuple[Floats, Floats]:
+        """Raw outputs of the network, as its authors' code gives them.
+
+        Args:
+            images: uint8 RGB faces of any size.
+
+        Returns:
+            (n, outputs) logits of the classes, then valence and arousal, then logits of the action units, each if
+            it has them; (n, d) embeddings.
+        """
+        raw = np.empty((len(images), self.spec.outputs), np.float32)
+        embeddings = np.empty((len(images), self.spec.embedding_size), np.float32)
+        for start in range(0, len(images), self.batch):
+            part = slice(start, start + self.batch)
+            raw[part], embeddings[part] = self.engine(self._prepared(images[part]))
+        return raw, embeddings

@@ -1,0 +1,339 @@
+"""Where weights live and how they arrive: a ``WeightFile`` in, a verified local file out.
+
+The cache is ``HSEMOTION_HOME``, or the platform's cache directory. A file arrives under a temporary name, is
+verified, and takes its place in one step; it is whole or it is not there. Its checksum is that of the authors'
+repository (a git blob id) at first, and the SHA-256 noted beside it from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import json
+import os
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from ..errors import ModelUnavailable, OutputError
+from .cards import WeightFile
+from .model_file import home
+from .registry import MODELS, ModelCard
+
+ATTEMPTS = 4
+BACKOFF = 0.5
+"""Seconds before the second attempt; doubled before each further one."""
+
+TIMEOUT = 30.0
+"""Seconds without a byte after which an attempt counts as failed."""
+
+CHUNK = 1 << 16
+LARGEST = 1 << 30
+"""Bytes; a server that sends more is not sending one of our files."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are there and, where the server tells, the bytes that there will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """State of one published file in the cache.
+
+    Attributes:
+        model: its model.
+        file: what was published.
+        path: where it is, or would be.
+        size: in bytes, or None if it is not there.
+        sha256: as noted when it was verified, or None.
+    """
+
+    model: str
+    file: WeightFile
+    path: Path
+    size: int | None
+    sha256: str | None
+
+
+def offline_wanted() -> bool:
+    """Whether ``HSEMOTION_OFFLINE`` is set to anything but nothing, 0, false or no."""
+    return os.environ.get("HSEMOTION_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def place(file: WeightFile) -> Path:
+    """Where a published file is kept."""
+    return home() / "weights" / file.name
+
+
+def derived(name: str) -> Path:
+    """Where a file that was made from weights (converted, exported) is kept."""
+    return home() / "converted" / name
+
+
+def ensure(file: WeightFile, offline: bool = False, progress: Progress | None = None) -> Path:
+    """The local, verified copy of a published file, fetched if need be.
+
+    Args:
+        offline: never touch the network; so does ``HSEMOTION_OFFLINE``.
+
+    Raises:
+        ModelUnavailable: it is not there and may not or cannot be fetched, or is not what it should be.
+        OutputError: it cannot be written.
+    """
+    path = place(file)
+    if path.exists():
+        verify(file, path)
+        return path
+    if offline or offline_wanted():
+        raise ModelUnavailable(
+            f"{file.name} is not in the cache and the network is not to be used: fetch it from {file.url} "
+            f"elsewhere and put it at {path}."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path):
+            if not path.exists():  # another process may have fetched it while this one waited
+                _fetch(file, path, progress)
+    except OSError as error:
+        raise OutputError(_unwritable(path, error)) from error
+    return path
+
+
+def verify(file: WeightFile, path: Path | None = None) -> str:
+    """Check a local copy against the noted SHA-256, else against what is published; note the SHA-256.
+
+    Returns:
+        its SHA-256, hexadecimal.
+
+    Raises:
+        ModelUnavailable: it is missing, cannot be read, or differs.
+    """
+    path = path or place(file)
+    try:
+        sha256, blob = checksums(path)
+    except FileNotFoundError:
+        raise ModelUnavailable(f"{path} is not there: fetch it with 'hsemotion models download'.") from None
+    except OSError as error:
+        raise ModelUnavailable(f"{path} cannot be read ({error.strerror or error}).") from error
+    _compare(file, path, sha256, blob, _noted(path))
+    with contextlib.suppress(OSError):  # a cache that may only be read serves as well without the note
+        _note(file, path, sha256, blob)
+    return sha256
+
+
+def checksums(path: Path) -> tuple[str, str]:
+    """SHA-256 and git blob id of a file, hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    sha256, blob = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
+    with open(path, "rb") as stream:
+        blob.update(b"blob %d\0" % os.fstat(stream.fileno()).st_size)
+        while chunk := stream.read(1 << 20):
+            sha256.update(chunk)
+            blob.update(chunk)
+    return sha256.hexdigest(), blob.hexdigest()
+
+
+def cached() -> list[Cached]:
+    """Every published file of every model, with its state in the cache; nothing is read but names and notes."""
+    rows = []
+    for card in MODELS.values():
+        for file in published(card):
+            path = place(file)
+            size = path.stat().st_size if path.is_file() else None
+            rows.append(Cached(card.name, file, path, size, _noted(path) if size is not None else None))
+    return rows
+
+
+def published(card: ModelCard) -> tuple[WeightFile, ...]:
+    """The published files of a model; none for one whose weights come with the package or from the user."""
+    return card.network.files if card.network else ()
+
+
+def stamp(path: Path, **facts: Any) -> None:
+    """Note the SHA-256 of a file that was made here, with whatever else is worth keeping about it.
+
+    Raises:
+        OSError: the note cannot be written.
+    """
+    content = {"sha256": checksums(path)[0], **facts}
+    partial = Path(f"{path}.json.part")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, f"{path}.json")
+
+
+def intact(path: Path) -> bool:
+    """Whether a file that was made here is there, with the SHA-256 that ``stamp`` noted."""
+    try:
+        return path.is_file() and checksums(path)[0] == _noted(path)
+    except OSError:
+        return False
+
+
+def remove(card: ModelCard) -> list[Path]:
+    """Remove everything of a model from the cache, also what was made from it.
+
+    Returns:
+        the files that were there and no longer are.
+
+    Raises:
+        OutputError: one of them cannot be removed.
+    """
+    paths = [place(file) for file in published(card)]
+    paths += [Path(f"{path}{suffix}") for path in list(paths) for suffix in (".json", ".part", ".lock")]
+    # A model's name may begin another's: what was made from it has a checksum between two full stops.
+    paths += sorted(derived("").glob(f"{card.name}.*"))
+    gone = []
+    for path in paths:
+        try:
+            path.unlink()
+            gone.append(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OutputError(f"{path} cannot be removed ({error.strerror or error}).") from error
+    return gone
+
+
+# --- fetching -------------------------------------------------------------------------------------------------
+
+
+def _fetch(file: WeightFile, path: Path, progress: Progress | None) -> None:
+    """Fetch, verify, put in place. A part that is left over is continued, and thrown away if it does not fit."""
+    part = Path(f"{path}.part")
+    resumed = part.exists() and part.stat().st_size > 0
+    for fresh in (False, True):
+        if fresh:
+            part.unlink(missing_ok=True)
+        _download(file, part, progress)
+        sha256, blob = checksums(part)
+        try:
+            _compare(file, part, sha256, blob, None)
+        except ModelUnavailable:
+            if resumed and not fresh:  # the part may have been of another version of the file
+                continue
+            part.unlink()
+            raise
+        break
+    with open(part, "rb+") as stream:
+        os.fsync(stream.fileno())
+    os.replace(part, path)
+    _note(file, path, sha256, blob)
+
+
+def _download(file: WeightFile, part: Path, progress: Progress | None) -> None:
+    """Fetch into ``part``, continuing what is there, with several attempts.
+
+    Raises:
+        ModelUnavailable: the server has no such file, or no attempt got to the end.
+        OSError: the part cannot be written.
+    """
+    if urlsplit(file.url).scheme not in ("https", "http"):
+        raise ModelUnavailable(f"{file.name}: {file.url} is not an address on the web.")
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(BACKOFF * 2 ** (attempt - 1))
+        try:
+            _attempt(file, part, progress)
+            return
+        except urllib.error.HTTPError as error:
+            problem: Exception = error
+            error.close()
+            if error.code == 416:  # nothing after what is there already: begin again
+                part.unlink(missing_ok=True)
+            elif error.code < 500 and error.code not in (408, 425, 429):
+                advice = "the file has moved" if error.code in (404, 410) else "the server refuses it"
+                raise ModelUnavailable(
+                    f"{file.name} cannot be fetched: {advice} (HTTP {error.code} from {file.url}); "
+                    f"put a copy at {place(file)} if you have one."
+                ) from error
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+            problem = error
+    reason = getattr(problem, "reason", None) or problem
+    raise ModelUnavailable(
+        f"{file.name} cannot be fetched: {urlsplit(file.url).hostname} does not answer as it should after {ATTEMPTS} "
+        f"attempts ({reason}); try again, or put a copy from {file.url} at {place(file)}."
+    ) from problem
+
+
+def _attempt(file: WeightFile, part: Path, progress: Progress | None) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(file.url, headers={"User-Agent": "hsemotion-cli"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        begin = str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
+        if not (answer.status == 206 and begin):
+            have = 0  # the server sends all of it, whatever was asked
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length and length.isdigit() else None
+        with open(part, "ab" if have else "wb") as stream:
+            _copy(answer, stream, have, total, progress)
+
+
+def _copy(answer: Any, stream: IO[bytes], have: int, total: int | None, progress: Progress | None) -> None:
+    while chunk := answer.read(CHUNK):
+        stream.write(chunk)
+        have += len(chunk)
+        if have > LARGEST:
+            raise ModelUnavailable(f"{answer.url} sends more than {LARGEST:,} bytes, which no file of ours has.")
+        if progress:
+            progress(have, total)
+    if total is not None and have < total:
+        raise http.client.IncompleteRead(b"", total - have)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Only one process fetches a file at a time; the others wait for it and then find it there."""
+    with open(f"{path}.lock", "wb") as stream:
+        try:
+            import fcntl
+        except ImportError:  # not on Windows: there two processes fetch twice, and os.replace still keeps it whole
+            yield
+            return
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"{path}: the disk is full; free some space or set HSEMOTION_HOME to another disk."
+    return f"{error.filename or path}: cannot be written ({error.strerror or error}); set HSEMOTION_HOME elsewhere."
+
+
+# --- checksums ------------------------------------------------------------------------------------------------
+
+
+def _compare(file: WeightFile, path: Path, sha256: str, blob: str, noted: str | None) -> None:
+    """Compare with the best that is known: the published SHA-256, the noted one, the published git blob id."""
+    for kind, expected, got in (("SHA-256", file.sha256 or noted, sha256), ("git blob id", file.git_blob, blob)):
+        if expected is not None and expected != got:
+            raise ModelUnavailable(
+                f"{path} is damaged or not the file that it should be: its {kind} is {got}, expected {expected}; "
+                f"remove it and fetch it again from {file.url}."
+            )
+
+
+def _noted(path: Path) -> str | None:
+    """The SHA-256 that was noted beside a file when it was first verified."""
+    try:
+        with open(f"{path}.json", encoding="utf-8") as stream:
+            noted = json.load(stream).get("sha256")
+    except (OSError, ValueError, AttributeError):
+        return None  # no note, or not one of ours: the published checksum decides
+    return noted if isinstance(noted, str) else None
+
+
+def _note(file: WeightFile, path: Path, sha256: str, blob: str) -> None:
+    if _noted(path) != sha256:
+        stamp(path, git_blob=blob, bytes=path.stat().st_size, url=file.url)

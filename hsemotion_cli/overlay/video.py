@@ -1,0 +1,435 @@
+"""A video and the table rows of its frames -> an mp4 with the rows drawn in, in the source's own timing and sound.
+
+The file grows under a temporary name beside its place and is moved there whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.codec.context import Flags
+from av.video.reformatter import ColorRange, Colorspace
+
+from ..domain import Frame, Image
+from ..errors import InputError, OutputError
+from ..media.video import Source, VideoFile, open_source
+from ..runtime.atomic_files import guarded, replacing
+from ..runtime.executor import Beside
+from ..runtime.stage_timer import StageClock
+from .drawing import Row
+from .layout import Painter
+
+CLOCK = 90_000
+"""Ticks per second of the written video: every usual frame rate is a whole number of them, or nearly so."""
+
+COPIED = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
+"""Audio codecs that an mp4 carries, so that their packets are copied; any other sound becomes AAC."""
+
+_AAC_RATES = frozenset((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000))
+
+# The clock of the whole file as well: on the usual one of a millisecond a late start would be rounded.
+_MUXER = {"movflags": "+faststart", "movie_timescale": str(CLOCK)}
+
+# Seconds that sound may lie behind the picture in a file before the search for the rest of it is given up.
+_PATIENCE = 10.0
+
+Rows = Iterable[tuple[int, Sequence[Row]]]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderReport:
+    """What was written.
+
+    Attributes:
+        frames: pictures written.
+        duration: seconds from the first picture to the end of the last one.
+        shift: seconds by which picture and sound were both moved towards zero.
+        audio: a sentence part: "none", "copied (aac)" or "pcm_s16le turned into AAC, which mp4 can carry".
+    """
+
+    frames: int
+    duration: float
+    shift: float
+    audio: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One picture to be written.
+
+    Attributes:
+        frame: as it was read.
+        faces: rows of the last analysed frame, which may be this one; None before the first one.
+        duration: seconds until the next frame of the source.
+        first, last: whether the source has no frame before it, or behind it.
+    """
+
+    frame: Frame
+    faces: Sequence[Row] | None
+    duration: float
+    first: bool
+    last: bool
+
+
+def render(
+    source: Path | Source, rows: Rows, out: Path, *, progress: Callable[[int], None] | None = None
+) -> RenderReport:
+    """Draw table rows into a video.
+
+    Only the frames from the first to the last analysed one are written; frames between two analysed ones show the
+    rows of the one before.
+
+    Args:
+        source: a video, a picture, or a folder of numbered pictures; opened already if its pictures have a rate of
+            their own.
+        rows: (frame number, rows of its faces) of every analysed frame, in the order of the frames.
+        out: the mp4 file.
+        progress: receives the number of pictures written so far.
+
+    Raises:
+        OutputError: the file could not be written; what had been there is still there.
+        InputError: the rows do not belong to this video, or it cannot be read.
+    """
+    reader = open_source(source) if isinstance(source, Path) else source
+    _refuse(out, reader.path)
+    with replacing(out) as part:
+        return _write(reader, rows, part, out, progress)
+
+
+def hold(frames: Iterable[Frame], rows: Rows, path: Path) -> Iterator[Shown]:
+    """Join frames and rows: one item for each frame up to the last analysed one, lazily.
+
+    Args:
+        path: of the source, for messages.
+
+    Raises:
+        InputError: no rows at all, rows out of order, or rows of a frame that the source does not have.
+    """
+    table = iter(rows)
+    coming = next(table, None)
+    if coming is None:
+        raise InputError(f"{path}: nothing to draw, its table has no analysed frame.")
+    faces: Sequence[Row] | None = None
+    step = 1.0
+    for first, frame, after in _with_next(frames):
+        step = after.time - frame.time if after else step
+        if coming and frame.index > coming[0]:
+            raise InputError(_stranger(coming[0], path))
+        if coming and frame.index == coming[0]:
+            faces, coming = coming[1], next(table, None)
+            if coming and coming[0] <= frame.index:
+                raise InputError(
+                    f"{path}: in its table frame {coming[0]} follows frame {frame.index}; sort it by frame."
+                )
+        yield Shown(frame, faces, max(step, 0.0), first, after is None)
+        if not coming:
+            return
+    raise InputError(_stranger(coming[0], path))
+
+
+def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[bool, Frame, Frame | None]]:
+    """(is it the first?, frame, the one behind it or None)."""
+    walk = iter(frames)
+    frame = next(walk, None)
+    first = True
+    while frame is not None:
+        after = next(walk, None)
+        yield first, frame, after
+        frame, first = after, False
+
+
+def _stranger(index: int, path: Path) -> str:
+    return f"{path}: has no frame {index}, which the table mentions; give the video that the table was made from."
+
+
+def _refuse(out: Path, source: Path) -> None:
+    """Say now what would fail only after the work is done."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise OutputError(f"{out}: is the source itself; choose another name for the overlay.")
+    if out.is_dir():
+        raise OutputError(f"{out}: is a folder; give the name of a file.")
+
+
+def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable[[int], None] | None) -> RenderReport:
+    with ExitStack() as stack:
+        sound: Sound | None = None
+        if isinstance(reader, VideoFile) and reader.info.audio:
+            original = stack.enter_context(reader.container())
+            sound = Sound(original.streams.audio[0])
+        film = Film(part, out, sound)
+        stack.callback(film.abandon)
+        # Frames are read ahead, so each takes along the sound that was met before it: the file then does not depend
+        # on how far ahead.
+        met: deque[Any] = deque()
+        frames = reader.frames(on_audio=met.append if sound else None)
+        items = ((shown, _drained(met)) for shown in hold(frames, rows, reader.path))
+        flow = stack.enter_context(Beside(StageClock()))
+        for (shown, heard), picture in flow.map("draw", items, [lambda item: (item, film.drawn(item[0]))], room=2):
+            if sound:
+                sound.offer(heard)
+            if picture is None:
+                if sound:
+                    sound.forget(shown.frame.time)
+                continue
+            film.add(shown, picture)
+            if progress:
+                progress(film.frames)
+        if sound:
+            _hear_on(frames, met, sound, film.end)
+        film.close(shown.last)
+    return RenderReport(film.frames, film.end - film.start, float(film.shift), sound.told if sound else "none")
+
+
+def _drained(packets: deque[Any]) -> list[Any]:
+    """All that is in a queue, which is empty then."""
+    return [packets.popleft() for _ in range(len(packets))]
+
+
+def _hear_on(frames: Iterator[Frame], met: deque[Any], sound: Sound, end: float) -> None:
+    """Read on until the sound has come as far as the picture: in a file it may lie behind it."""
+    sound.offer(_drained(met))
+    for frame in frames:
+        sound.offer(_drained(met))
+        if sound.heard >= end or frame.time > end + _PATIENCE:
+            return
+    sound.offer(_drained(met))
+
+
+class Film:
+    """The mp4 file while it is written: pictures one by one, and sound as far as the pictures have come.
+
+    Args:
+        part: the file that is written to.
+        out: the name to be used in messages.
+        sound: the source's sound, or None.
+    """
+
+    def __init__(self, part: Path, out: Path, sound: Sound | None) -> None:
+        self.out = out
+        self.sound = sound
+        self.frames = 0
+        self.start = self.end = 0.0  # seconds on the source's clock
+        self.shift = Fraction(0)
+        self._painters: dict[tuple[int, int], Painter] = {}
+        self._size: tuple[int, int] | None = None  # width, height of the first picture
+        self._tick = -1
+        self._container: Any = self._guarded(lambda: av.open(f"file:{part}", "w", format="mp4", options=_MUXER))
+
+    def drawn(self, shown: Shown) -> Any:
+        """The picture with its faces, as the encoder takes it; None before the first analysed frame."""
+        if shown.faces is None:
+            return None
+        image = shown.frame.image
+        height, width = image.shape[:2]
+        painter = self._painters.setdefault((width, height), Painter(width, height))
+        image = painter.draw(image, shown.faces)
+        if self._size is None:
+            self._size = (width, height)
+        picture = av.VideoFrame.from_ndarray(even(fitted(image, *self._size)), format="rgb24")
+        return picture.reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+        )
+
+    def add(self, shown: Shown, picture: Any) -> None:
+        """Write one picture of ``drawn``, and the sound that belongs before it."""
+        if not self.frames:
+            self._begin(shown, picture)
+        # A time stamp that is not later than the one before it would end the file; broken sources have them.
+        self._tick = max(self._tick + 1, round((Fraction(shown.frame.time) - self.shift) * CLOCK))
+        picture.pts, picture.time_base = self._tick, Fraction(1, CLOCK)
+        picture.duration = max(1, round(shown.duration * CLOCK))
+        self._guarded(lambda: self._container.mux(self._video.encode(picture)))
+        self.frames += 1
+        self.end = shown.frame.time + shown.duration
+        self._mux_sound(shown.frame.time)
+
+    def close(self, whole: bool) -> None:
+        """Write what is left and end the file; ``whole`` keeps sound that lasts longer than the last picture."""
+        self._guarded(lambda: self._container.mux(self._video.encode(None)))
+        self._mux_sound(math.inf if whole else self.end)
+        sound = self.sound
+        if sound:
+            self._guarded(lambda: self._container.mux(sound.rest()))
+        self._guarded(self._container.close)
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever state it is in; after ``close`` it does nothing."""
+        with suppress(Exception):
+            self._container.close()
+
+    def _begin(self, shown: Shown, picture: Any) -> None:
+        """Set up the streams, and move picture and sound together so that the earlier of them begins at zero."""
+        self.start = shown.frame.time
+        begin = Fraction(shown.frame.time)
+        if self.sound:
+            if not shown.first:
+                self.sound.forget(shown.frame.time)
+            elif self.sound.starts is not None:
+                # An encoder's run-in has negative times, which players cut off: it is no reason to move anything.
+                begin = min(begin, max(self.sound.starts, Fraction(0)))
+        self.shift = begin
+        self._guarded(lambda: self._open_streams(shown, picture))
+
+    def _open_streams(self, shown: Shown, picture: Any) -> None:
+        rate = Fraction(1 / shown.duration if shown.duration > 0 else 25).limit_denominator(1001)
+        video: Any = self._container.add_stream("libx264", rate=max(rate, Fraction(1)))
+        video.width, video.height = picture.width, picture.height
+        video.pix_fmt = "yuv420p"
+        # Without B-frames decoding order is display order: an mp4 then holds any times, and durations, exactly.
+        video.options = {"preset": "veryfast", "crf": "20", "bf": "0"}
+        video.time_base = video.codec_context.time_base = Fraction(1, CLOCK)
+        context = video.codec_context
+        context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709 in all three lists
+        context.color_range = ColorRange.MPEG
+        context.flags |= Flags.frame_duration  # how long the last picture lasts is told by nothing else
+        self._video = video
+        if self.sound:
+            self.sound.enter(self._container, self.shift)
+
+    def _mux_sound(self, until: float) -> None:
+        sound = self.sound
+        if sound:
+            self._guarded(lambda: [self._container.mux(packet) for packet in sound.packets(until)])
+
+    def _guarded(self, work: Callable[[], Any]) -> Any:
+        """Do something with the output; whatever goes wrong there is an OutputError."""
+        with guarded(self.out):
+            try:
+                return work()
+            except (av.error.FFmpegError, ValueError) as error:
+                raise OSError(str(getattr(error, "strerror", error))) from error
+
+
+class Sound:
+    """The first audio stream of the source on its way into the new file, packet by packet.
+
+    Args:
+        template: that stream, of a container of its own that stays open.
+
+    Attributes:
+        starts: declared time of its first packet in seconds, or None.
+        heard: time in seconds to which packets have come.
+        told: for the report, what becomes of it.
+    """
+
+    def __init__(self, template: Any) -> None:
+        self.template = template
+        self.starts = Fraction(template.start_time) * template.time_base if template.start_time is not None else None
+        self.heard = -math.inf
+        codec = template.codec_context.codec.canonical_name  # "mp3", whichever decoder reads it
+        self.copied = codec in COPIED
+        self.told = f"copied ({codec})" if self.copied else f"{codec} turned into AAC, which mp4 can carry"
+        self._waiting: deque[Any] = deque()
+        self._floor = self._last = -math.inf
+        self._shift = Fraction(0)
+        self._stream: Any = None
+
+    def offer(self, packets: Iterable[Any]) -> None:
+        """Take packets as they are met in the source; they wait until the picture has come as far."""
+        for packet in packets:
+            time = float(_seconds(packet))
+            self.heard = max(self.heard, time)
+            if time >= self._floor:
+                self._waiting.append(packet)
+
+    def enter(self, container: Any, shift: Fraction) -> None:
+        """Add a stream for it to the new file, whose times lie ``shift`` seconds earlier."""
+        self._shift = shift
+        if self.copied:
+            self._stream = container.add_stream_from_template(self.template)
+            self._rate = self.template.codec_context.sample_rate or 48000
+            return
+        context = self.template.codec_context
+        self._rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
+        layout = "mono" if context.layout.nb_channels == 1 else "stereo"
+        self._stream = container.add_stream("aac", rate=self._rate, layout=layout)
+        self._stream.bit_rate = 96_000 * (1 if layout == "mono" else 2)
+        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=self._rate)
+
+    def forget(self, before: float) -> None:
+        """Drop what begins before a time in seconds, also what is yet to come: it belongs to no picture."""
+        self._floor = before
+        while self._waiting and _seconds(self._waiting[0]) < before:
+            self._waiting.popleft()
+
+    def packets(self, until: float) -> Iterator[Any]:
+        """Packets for the new file, of the sound that begins before ``until`` (seconds of the source)."""
+        while self._waiting and _seconds(self._waiting[0]) < until:
+            packet = self._waiting.popleft()
+            yield from self._copy(packet) if self.copied else self._encode(packet)
+
+    def rest(self) -> list[Any]:
+        """What an encoder still holds at the end."""
+        if self.copied or self._stream is None:
+            return []
+        return [p for frame in self._resampler.resample(None) for p in self._stream.encode(frame)] + list(
+            self._stream.encode(None)
+        )
+
+    def _copy(self, packet: Any) -> list[Any]:
+        """The packet itself with new times; none if its decoding time does not grow, which no mp4 can hold."""
+        unit, shift = packet.time_base, self._shift
+        shown, decoded, lasting = packet.pts, packet.dts, packet.duration
+        shown = decoded if shown is None else shown
+        packet.pts, packet.dts = (round((stamp * unit - shift) * self._rate) for stamp in (shown, decoded))
+        packet.duration = round((lasting or 0) * unit * self._rate)
+        packet.time_base = Fraction(1, self._rate)
+        if packet.dts <= self._last:
+            return []
+        self._last = packet.dts
+        packet.stream = self._stream
+        return [packet]
+
+    def _encode(self, packet: Any) -> list[Any]:
+        packets: list[Any] = []
+        try:
+            # With the template's decoder: the file that the packet came from may be closed by now.
+            frames = self.template.codec_context.decode(packet)
+        except av.error.FFmpegError:
+            return []  # a damaged packet leaves a gap, as it would in a player
+        for frame in frames:
+            if frame.pts is not None:
+                frame.pts = round((frame.pts * frame.time_base - self._shift) * frame.sample_rate)
+                frame.time_base = Fraction(1, frame.sample_rate)
+            for ready in self._resampler.resample(frame):
+                packets.extend(self._stream.encode(ready))
+        return packets
+
+
+def _seconds(packet: Any) -> Fraction:
+    return (packet.dts if packet.pts is None else packet.pts) * packet.time_base
+
+
+def fitted(image: Image, width: int, height: int) -> Image:
+    """A picture of another size, made to fit into (height, width) in its own proportions, black around it."""
+    rows, columns = image.shape[:2]
+    if (columns, rows) == (width, height):
+        return image
+    scale = min(width / columns, height / rows)
+    inner = max(1, round(columns * scale)), max(1, round(rows * scale))
+    small = cv2.resize(image, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    whole = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    whole[top : top + inner[1], left : left + inner[0]] = small
+    return whole
+
+
+def even(image: Image) -> Image:
+    """The picture, its last row or column repeated where their number is odd: yuv420p needs even ones."""
+    rows, columns = image.shape[:2]
+    if rows % 2 or columns % 2:
+        image = np.pad(image, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(image)

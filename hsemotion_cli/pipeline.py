@@ -1,0 +1,393 @@
+"""The wiring for one video: path -> table, raw scores, sidecar, overlay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .domain import Frame, Reading, Sighting
+from .errors import InputError, UsageError
+from .faces import interpolation, tracking
+from .faces.blazeface_detector import FastFinder
+from .faces.crops import check_recipe
+from .faces.detector import FaceFinder, sight
+from .faces.mediapipe_detector import TaskFinder
+from .formats import raw_scores, sidecar, table
+from .media.source import Sampling
+from .media.video import Source, open_source
+from .models import frame_skipping, predict, registry
+from .models.audio import Heard, Listener
+from .models.heads import Head
+from .models.wav2vec import Wav2Vec2
+from .postprocess.recipe import Recipe
+from .postprocess.refine import Affect, refine
+from .runtime import resources
+from .runtime.atomic_files import prepare_folder, together, whole
+from .runtime.executor import Beside, Flow, InTurn
+from .runtime.stage_timer import StageClock
+from .tasks import EXPRESSIONS
+from .timeline import Timeline, gather
+
+Progress = Callable[[str, int, int, int | None], None]
+"""Called with (stage, frames done, faces so far, frames in all if they are known)."""
+
+DETECTORS: dict[str, type[FaceFinder]] = {"landmarks": FaceFinder, "fast": FastFinder, "mediapipe": TaskFinder}
+"""What ``--detector`` may be."""
+
+_PICTURES = 64 << 20
+"""Bytes of decoded pictures that may wait for a finder."""
+
+_CPU_BATCH, _GPU_BATCH = 8, 128
+"""Faces that are scored together: a few, so that all cores have work soon; many, so that a GPU has enough."""
+
+_MOST_FINDERS = 8
+"""Finders that work on one video, however many cores there are: each takes some 30 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the user can choose about annotating.
+
+    Attributes:
+        recipe: models, blend, smoothing, thresholds.
+        formats: table formats to write.
+        overlay: also write the overlay video.
+        faces: faces kept in each frame, the largest; None keeps all.
+        sampling: frames analysed.
+        crops: the pictures are faces already, so nothing is detected.
+        image_fps: pictures per second of numbered pictures.
+        detector: of ``DETECTORS``.
+        detect_every: frames from one search for faces to the next; those between are interpolated.
+        stride: frames from one look of the networks at a face to the next; those between are interpolated.
+        min_face: pixels of the smallest face that must be found, or None.
+        threshold: detector confidence from which a candidate counts.
+        batch_size: faces scored together; None for what suits the device.
+        running: what runs networks, and where.
+        audio_head: a head on sound, where the recipe blends with it.
+        audio_weights: folder or name of what that head stands on; see ``networks.wav2vec.Wav2Vec2``.
+    """
+
+    recipe: Recipe
+    formats: tuple[str, ...] = ("csv",)
+    overlay: bool = False
+    faces: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    crops: bool = False
+    image_fps: float = 30.0
+    detector: str = "landmarks"
+    detect_every: int = 1
+    stride: int = 1
+    min_face: int | None = None
+    threshold: float = 0.5
+    batch_size: int | None = None
+    running: predict.Running = field(default_factory=predict.Running)
+    audio_head: Head | None = None
+    audio_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        names = self.recipe.models
+        if (registry.SOUND.name in names) != (self.audio_head is not None) or names == (registry.SOUND.name,):
+            raise UsageError(
+                f"the models are {' and '.join(names)}: {registry.SOUND.name} is what hears beside a model that sees, "
+                "with the head that --audio-head names."
+            )
+        if self.detector not in DETECTORS:
+            raise UsageError(f"unknown detector {self.detector!r}: choose from {', '.join(DETECTORS)}.")
+        interpolation.check(self.detect_every)
+        frame_skipping.check(self.stride)
+        if self.crops and self.detect_every > 1:
+            raise UsageError(f"--detect-every {self.detect_every}: of --crops every picture is a face; leave it out.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
+        if not 0 < self.image_fps < float("inf"):
+            raise UsageError(f"--image-fps {self.image_fps:g}: give a rate above 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What came of one video, for a person or a program to read.
+
+    Attributes:
+        problem: a sentence if the source could not be read to its end, else "".
+        coverage: share of analysed frames in which a face was seen.
+        expressions: share of the seen faces by their expression.
+        valence, arousal: means over the seen faces.
+        seconds: wall seconds by stage.
+    """
+
+    source: str
+    problem: str
+    outputs: dict[str, str]
+    frames: dict[str, Any]
+    coverage: float
+    faces: int
+    rows: int
+    expressions: dict[str, float]
+    valence: float | None
+    arousal: float | None
+    seconds: dict[str, float]
+    elapsed: float
+
+
+class Annotator:
+    """Finders and models, loaded once, for one video after another; use it as a context manager.
+
+    Args:
+        settings: what to do.
+        in_turn: let all stages take turns in one thread instead of working beside each other. The results are the
+            same; it is what ``hsemotion bench`` compares with.
+
+    Raises:
+        ModelUnavailable: weights are missing or damaged.
+        UsageError: the settings ask for what the models or this machine cannot do.
+    """
+
+    def __init__(self, settings: Settings, in_turn: bool = False) -> None:
+        self.settings = settings
+        self.cards = {name: registry.card(name) for name in settings.recipe.models if name != registry.SOUND.name}
+        if settings.detector == "fast":
+            for name, card in self.cards.items():
+                if card.network is None:
+                    raise UsageError(f"--detector fast: {name} reads landmarks, which it does not find; use networks.")
+        self.crops = sorted({card.crop for card in self.cards.values() if card.crop})
+        for recipe in self.crops:
+            check_recipe(recipe)
+        self._flow: Callable[[StageClock], Flow] = InTurn if in_turn else Beside
+        self._cores = settings.running.threads or resources.cores()
+
+    def __enter__(self) -> Annotator:
+        settings = self.settings
+        with ExitStack() as stack:
+            if self._flow is Beside:
+                cv2.setNumThreads(1)  # its own threads would only get in the way of the other stages
+            # Each of several threads computes with one core: that is faster than one with several.
+            threads = self._cores if self._flow is InTurn else 1
+            self.models = predict.load_all(self.cards.values(), replace(settings.running, threads=threads))
+            self._gpu = any(str(model.provenance.get("device")).startswith("cuda") for model in self.models.values())
+            self.listener = _listener(settings) if settings.audio_head is not None else None
+            count = 1 if self._flow is InTurn else min(self._cores, _MOST_FINDERS)
+            count += settings.detect_every > 1
+            finder = DETECTORS[settings.detector]
+            shapes = any(card.network is None for card in self.cards.values())
+            self.finders = [
+                stack.enter_context(finder(settings.min_face, settings.threshold, shapes)) for _ in range(count)
+            ]
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What results depend on besides recipe, models and source, as the sidecar says it."""
+        settings = self.settings
+        detector = {
+            "networks": dict(DETECTORS[settings.detector].NETWORKS),
+            "mode": "image",
+            "kind": settings.detector,
+            "used": not settings.crops,
+            "every": settings.detect_every,
+            "threshold": settings.threshold,
+            "min_face": settings.min_face,
+            "faces_kept": settings.faces,
+        }
+        return {"sampling": {**asdict(settings.sampling), "network_stride": settings.stride}, "detector": detector}
+
+    def annotate(self, path: Path, folder: Path, name: str, progress: Progress | None = None) -> Summary:
+        """Annotate one source and write ``folder / name.*``.
+
+        The table and the raw scores are complete before the overlay is begun, and stay if that fails.
+
+        Raises:
+            InputError: the source cannot be used.
+            UsageError: no frame of it lies in the chosen part.
+            OutputError: a result could not be written.
+        """
+        clock, settings = StageClock(), self.settings
+        source = open_source(path, settings.image_fps)
+        prepare_folder(folder)
+        progress = progress or _silent
+        heard = self._listen(path, clock, progress)
+        timeline = gather(self.readings(source, clock, progress))
+        if not len(timeline.index):
+            raise _nothing_analysed(source, settings.sampling)
+        if heard is not None:
+            timeline = heard.beside(timeline)
+        affect = refine(timeline, settings.recipe)
+        with clock.busy("write"):
+            content = self._describe(source, timeline)
+            outputs = write_results(affect, timeline, content, folder, name, settings.formats)
+        if settings.overlay:
+            outputs["overlay"] = f"{name}.overlay.mp4"
+            with clock.busy("overlay"):
+                self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], progress)
+        with whole(folder / outputs["sidecar"]) as file:
+            sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
+        return summarise(path, timeline, affect, {k: str(folder / v) for k, v in outputs.items()}, content, clock)
+
+    def readings(self, source: Source, clock: StageClock, progress: Progress) -> Iterator[Reading]:
+        """What the models say of each analysed frame, one after the other, all stages working beside each other.
+
+        Pictures of frames wait for finders only; from there on crops travel.
+        """
+        settings = self.settings
+        with self._flow(clock) as flow:
+            frames = clock.stage("decode", source.frames(settings.sampling))
+            sightings = clock.stage("tracks", self._followed(self._seen(frames, source, flow)))
+            batch = settings.batch_size or (_GPU_BATCH if self._gpu else _CPU_BATCH)
+            groups = predict.grouped(frame_skipping.marked(sightings, settings.stride), batch)
+            # A GPU has two callers, so that one prepares faces while the other one's are computed.
+            read = [self._read] * (2 if self._gpu else self._cores)
+            readings = (one for group in flow.map("models", groups, read, room=len(read)) for one in group)
+            yield from _watched(frame_skipping.filled(readings), progress, _total(source, settings.sampling))
+
+    def _seen(self, frames: Iterator[Frame], source: Source, flow: Flow) -> Iterator[Sighting]:
+        """The faces of each frame."""
+        settings = self.settings
+        room = max(1, min(8, _PICTURES // max(source.info.width * source.info.height * 3, 1)))
+        if settings.detect_every == 1:
+            workers = [partial(sight, finder=f, recipes=self.crops, given=settings.crops) for f in self.finders]
+            return flow.map("faces", frames, workers, room)
+        spare, *finders = self.finders
+        searches = [partial(_search, finder=finder, recipes=self.crops) for finder in finders]
+        found = flow.map("faces", interpolation.planned(frames, settings.detect_every), searches, room)
+        return interpolation.filled(found, spare, self.crops)
+
+    def _followed(self, sightings: Iterator[Sighting]) -> Iterator[Sighting]:
+        """The same with track ids, and only as many faces as are wanted."""
+        settings = self.settings
+        sightings = tracking.one_person(sightings) if settings.crops else tracking.follow(sightings)
+        return sightings if settings.faces is None else tracking.keep_largest(sightings, settings.faces)
+
+    def _read(self, group: list[frame_skipping.Marked]) -> list[tuple[Reading, tuple[bool, ...]]]:
+        readings = predict.read(group, self.models)
+        return [(reading, one.looked_at) for reading, one in zip(readings, group, strict=True)]
+
+    def _listen(self, path: Path, clock: StageClock, progress: Progress) -> Heard | None:
+        """What is heard, before anything is seen, so that a video without sound fails at once."""
+        if self.listener is None:
+            return None
+        with clock.busy("sound"):
+            return self.listener(path, lambda done, total: progress("sound", done, 0, total))
+
+    def _render(self, source: Source, rows: Path, out: Path, progress: Progress) -> None:
+        from .overlay.video import render
+
+        total = _total(source, replace(self.settings.sampling, every=1))
+        render(source, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
+
+    def _describe(self, source: Source, timeline: Timeline) -> dict[str, Any]:
+        settings = self.settings
+        models: dict[str, Any] = dict(self.models)
+        if self.listener is not None:
+            models[self.listener.card.name] = self.listener
+        return sidecar.describe(source, timeline, settings.recipe, models, self.conditions)
+
+
+def _search(plan: interpolation.Plan, finder: FaceFinder, recipes: Sequence[str]) -> Sighting | Frame:
+    """A frame's faces, or the frame itself where they are not to be searched for."""
+    return sight(plan.frame, finder, recipes) if plan.searched else plan.frame
+
+
+def _listener(settings: Settings) -> Listener:
+    running = settings.running
+    model = Wav2Vec2(settings.audio_weights, offline=running.offline, device=running.device, threads=running.threads)
+    assert settings.audio_head is not None
+    return Listener(settings.audio_head, model)
+
+
+def write_results(
+    affect: Affect, timeline: Timeline, content: dict[str, Any], folder: Path, name: str, formats: Iterable[str]
+) -> dict[str, str]:
+    """Write the table in each format, the raw scores and the sidecar, all or none; returns kind -> file name.
+
+    Raises:
+        OutputError: one of them could not be written.
+    """
+    tables = {format_: f"{name}.{format_}" for format_ in formats}
+    outputs = {**tables, "raw": f"{name}.raw.npz", "sidecar": f"{name}.json"}
+    with together() as opened:
+        for format_, file_name in tables.items():
+            with opened(folder / file_name) as file:
+                table.WRITERS[format_](affect, file)
+        with opened(folder / outputs["raw"]) as file:
+            raw_scores.write(timeline, file)
+        with opened(folder / outputs["sidecar"]) as file:
+            sidecar.write({**content, "outputs": outputs}, file)
+    return outputs
+
+
+def summarise(
+    path: Path, timeline: Timeline, affect: Affect, outputs: dict[str, str], content: dict[str, Any], clock: StageClock
+) -> Summary:
+    """Shares and means over the rows in which a face was seen."""
+    early = content["frames"]["ended_early"]
+    seen = ~affect.interpolated
+    expression = affect.tasks["expression"][seen]
+    known = np.nan_to_num(expression[~np.isnan(expression).all(axis=1)], nan=-1.0)  # -1: a class the model lacks
+    counts = np.bincount(known.argmax(axis=1), minlength=len(EXPRESSIONS)) if len(known) else np.zeros(len(EXPRESSIONS))
+    va = affect.tasks["valence_arousal"][seen]
+    va = va[~np.isnan(va).any(axis=1)]
+    return Summary(
+        source=str(path),
+        problem=f"{path}: {early}; the {len(timeline.index)} frames before that are written." if early else "",
+        outputs=outputs,
+        frames=content["frames"],
+        coverage=round(timeline.coverage, 6),
+        faces=content["faces"]["ids"],
+        rows=len(affect.row),
+        expressions={n: round(float(c) / max(len(known), 1), 6) for n, c in zip(EXPRESSIONS, counts, strict=True)},
+        valence=round(float(va[:, 0].mean()), 6) if len(va) else None,
+        arousal=round(float(va[:, 1].mean()), 6) if len(va) else None,
+        seconds={k: round(v, 3) for k, v in clock.seconds().items()},
+        elapsed=round(clock.elapsed, 3),
+    )
+
+
+def _watched(readings: Iterable[Reading], progress: Progress, total: int | None) -> Iterator[Reading]:
+    faces = 0
+    for done, reading in enumerate(readings, 1):
+        faces += len(reading.faces)
+        progress("annotate", done, faces, total)
+        yield reading
+
+
+def _total(source: Source, sampling: Sampling) -> int | None:
+    """How many frames will be analysed, where it is known beforehand."""
+    if source.info.frames is None or sampling != Sampling(every=sampling.every):
+        return None
+    return -(-source.info.frames // sampling.every)
+
+
+def _silent(_stage: str, _frames: int, _faces: int, _total: int | None) -> None:
+    """Progress for nobody."""
+
+
+def _timing(clock: StageClock) -> dict[str, Any]:
+    """Wall seconds, those of work by stage, and those of waiting for others, over all threads."""
+    stages, waits = ({k: round(v, 3) for k, v in each.items()} for each in (clock.seconds(), clock.waits()))
+    return {"elapsed": round(clock.elapsed, 3), "stages": stages, "waits": waits}
+
+
+def _nothing_analysed(source: Source, sampling: Sampling) -> InputError | UsageError:
+    decoded = source.report.decoded
+    if decoded and sampling.start is not None:
+        return UsageError(
+            f"{source.path}: --start {sampling.start:g} lies behind its last frame; choose an earlier one."
+        )
+    if decoded or sampling.end is not None:
+        return UsageError(
+            f"{source.path}: none of its frames lies in the chosen part; choose another --start or --end."
+        )
+    return InputError(f"{source.path}: none of its frames could be decoded.")

@@ -1,0 +1,69 @@
+"""Basic probabilities -> compound expressions, by the mean of the two that each is made of.
+
+HSEmotion took the arithmetic mean in ABAW-6, and compared it with the geometric and the harmonic in ABAW-7; of several
+faces in a frame the highest score counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..tasks import COMPOUNDS, EXPRESSIONS
+
+Floats = NDArray[np.float64]
+
+
+def _harmonic(a: Floats, b: Floats) -> Floats:
+    total = a + b
+    return np.divide(2 * a * b, total, out=np.where(np.isnan(total), np.nan, 0.0), where=total > 0)
+
+
+MEANS: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "arithmetic": lambda a, b: (a + b) / 2,
+    "geometric": lambda a, b: np.sqrt(a * b),
+    "harmonic": _harmonic,
+}
+"""Name -> mean of two probabilities; the harmonic of two zeros is 0."""
+
+PRIOR = np.array([14445, 24915, 10780, 10637, 10535, 10112, 8878]) / 90302
+"""Shares of the seven in C-EXPR-DB, from its numbers of frames (ABAW-6 notebook of HSEmotion)."""
+
+
+def compounds(expression: Floats, mean: str = "arithmetic") -> Floats:
+    """(n, 9) probabilities in the order of ``tasks.EXPRESSIONS`` -> (n, 7) scores in the challenge's order.
+
+    Args:
+        mean: of ``MEANS``.
+    """
+    first, second = ([EXPRESSIONS.index(pair[k]) for pair in COMPOUNDS.values()] for k in (0, 1))
+    return MEANS[mean](expression[:, first].astype(np.float64), expression[:, second].astype(np.float64))
+
+
+def frame_scores(expression: Floats, frame: NDArray[np.int64], frames: int, mean: str = "arithmetic") -> Floats:
+    """(frames, 7) highest score of each compound among the faces of each frame; nan where nothing is known.
+
+    Args:
+        expression: (n, 9) of n faces.
+        frame: (n,) the frame of each, from 0 to frames - 1.
+    """
+    scores = compounds(expression, mean)
+    highest = np.full((frames, len(COMPOUNDS)), -np.inf)
+    np.maximum.at(highest, frame, np.where(np.isnan(scores), -np.inf, scores))
+    return np.where(np.isneginf(highest), np.nan, highest)
+
+
+def divergence(labels: NDArray[np.integer], prior: Floats = PRIOR) -> float:
+    """KL(prior || shares of the predicted labels): HSEmotion's way to choose a model without labels; lower is better.
+
+    Args:
+        labels: (n,) in 0 to 6, n > 0.
+
+    Returns:
+        nats, from 0; infinite where a class of the prior is never predicted.
+    """
+    shares = np.bincount(labels, minlength=len(prior)) / len(labels)
+    with np.errstate(divide="ignore"):
+        return float(np.sum(prior * np.log(prior / shares)))

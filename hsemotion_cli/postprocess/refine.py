@@ -1,0 +1,120 @@
+"""Timeline -> Affect: blend the models, smooth, bridge short gaps. Seconds of work, no video needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..tasks import TASKS
+from ..timeline import Timeline
+from .recipe import Recipe, Smoothing
+from .smoothing import segments, smooth
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affect:
+    """Final scores; N rows sorted by frame and id, among them those that bridge a gap.
+
+    Attributes:
+        index, time: (F,) all analysed frames, as in the timeline.
+        row: (N,) position of each row's frame in ``index``.
+        face_id: (N,).
+        interpolated: (N,) bool, True where the face was not seen but bridged.
+        det_score: (N,) nan where interpolated or unknown.
+        box: (N, 4) pixels.
+        tasks: task -> (N, columns) float64; all nan for a task that no model gives.
+        recipe: how they came about.
+    """
+
+    index: NDArray[np.int64]
+    time: NDArray[np.float64]
+    row: NDArray[np.int64]
+    face_id: NDArray[np.int64]
+    interpolated: NDArray[np.bool_]
+    det_score: NDArray[np.float64]
+    box: NDArray[np.float64]
+    tasks: Mapping[str, NDArray[np.float64]]
+    recipe: Recipe
+
+
+def refine(timeline: Timeline, recipe: Recipe) -> Affect:
+    """Apply a recipe to raw scores.
+
+    Raises:
+        InputError: the timeline has no scores of a model that the recipe names.
+    """
+    tasks = {}
+    for task in TASKS:
+        blended = blend(timeline, recipe, task)
+        tasks[task] = smooth(timeline, blended, recipe.smoothing.get(task, Smoothing()), recipe.max_gap)
+    return _bridge(timeline, tasks, recipe)
+
+
+def blend(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
+    """(N, columns) weighted mean of what the recipe's models say; a task that one of them lacks is the other's.
+
+    A face that only one of the two could score is that one's, too; and so is a class that the other lacks, whose
+    other classes then share what remains. Blending happens on probabilities and on valence
+    and arousal, before smoothing (HSEmotion, ABAW-7).
+    """
+    missing = [name for name in recipe.models if name not in timeline.scores]
+    if missing:
+        raise InputError(f"there are no raw scores of {', '.join(missing)}, only of {', '.join(timeline.scores)}.")
+    given = [timeline.scores[name][task] for name in recipe.models if task in timeline.scores[name]]
+    if not given:
+        return np.full((len(timeline.row), len(TASKS[task])), np.nan)
+    if len(given) == 1:
+        return given[0].astype(np.float64)
+    first, second = (values.astype(np.float64) for values in given)
+    if task == "expression":
+        first, second = _completed(first, second), _completed(second, first)
+    return mixed(first, second, recipe.blend.get(task, 0.5))
+
+
+def mixed(first: NDArray[np.floating], second: NDArray[np.floating], share: float) -> NDArray[np.float64]:
+    """(n, columns) mean with the share of the first as its weight; what only one of the two says is that one's."""
+    one, other = first.astype(np.float64), second.astype(np.float64)
+    return np.where(np.isnan(one), other, np.where(np.isnan(other), one, share * one + (1 - share) * other))
+
+
+def _completed(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of a model that lacks classes: those are the other's, and its own are scaled to what remains."""
+    missing = np.isnan(one) & ~np.isnan(one).all(axis=1, keepdims=True) & ~np.isnan(other)
+    taken = np.where(missing, other, 0.0).sum(axis=1, keepdims=True)
+    return np.where(missing, other, one * (1 - taken))
+
+
+def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe: Recipe) -> Affect:
+    """Add interpolated rows for the frames inside gaps of at most ``recipe.interpolate`` seconds."""
+    row, face_id = [timeline.row], [timeline.face_id]
+    box, scores = [timeline.box.astype(np.float64)], {task: [values] for task, values in tasks.items()}
+    for rows in segments(timeline, recipe.interpolate) if recipe.interpolate > 0 else []:
+        seen = timeline.row[rows]
+        inside = np.setdiff1d(np.arange(seen[0], seen[-1] + 1), seen)
+        if not len(inside):
+            continue
+        left = np.searchsorted(seen, inside) - 1
+        start, end = timeline.time[seen[left]], timeline.time[seen[left + 1]]
+        t = ((timeline.time[inside] - start) / (end - start))[:, None]
+        row.append(inside)
+        face_id.append(np.full(len(inside), timeline.face_id[rows[0]]))
+        for values, out in [(box[0], box), *((tasks[task], scores[task]) for task in tasks)]:
+            out.append((1 - t) * values[rows[left]] + t * values[rows[left + 1]])
+    rows_now, ids_now = np.concatenate(row), np.concatenate(face_id)
+    order = np.lexsort((ids_now, rows_now))
+    added = len(rows_now) - len(timeline.row)
+    return Affect(
+        index=timeline.index,
+        time=timeline.time,
+        row=rows_now[order],
+        face_id=ids_now[order],
+        interpolated=(np.arange(len(rows_now)) >= len(timeline.row))[order],
+        det_score=np.concatenate([timeline.det_score, np.full(added, np.nan)])[order].astype(np.float64),
+        box=np.concatenate(box)[order],
+        tasks={task: np.concatenate(parts)[order] for task, parts in scores.items()},
+        recipe=recipe,
+    )

@@ -1,0 +1,58 @@
+"""A figure of matplotlib that becomes a PNG file: whole or not at all, without a display, the same everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelUnavailable
+from ..runtime.atomic_files import whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def check(path: Path) -> None:
+    """Make sure, before hours of work, that a picture can be drawn.
+
+    Raises:
+        ModelUnavailable: matplotlib is missing.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ModelUnavailable(
+            f"{path}: drawing needs matplotlib ({error}): pip install 'hsemotion-cli[train]'."
+        ) from error
+
+
+@contextlib.contextmanager
+def picture(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.12) -> Iterator[Figure]:
+    """A figure to draw on; what is on it when the block ends becomes the file.
+
+    Args:
+        size: width and height in inches.
+        margin: inches to the left and right of each panel.
+
+    Raises:
+        ModelUnavailable: matplotlib is missing.
+        OutputError: the file cannot be written.
+    """
+    check(path)
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = io.BytesIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the settings of this machine are
+        figure = Figure(size, dpi=dpi)
+        figure.set_layout_engine("constrained", w_pad=margin, h_pad=0.1)
+        FigureCanvasAgg(figure)
+        yield figure
+        figure.savefig(drawn, format="png", metadata={"Software": None})
+    with whole(path) as file:
+        file.write(drawn.getvalue())

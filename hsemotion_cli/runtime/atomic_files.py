@@ -1,0 +1,170 @@
+"""Files appear whole or not at all: written under a temporary name in their own folder, synced, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import IO
+
+from ..errors import OutputError, UsageError
+
+Opener = Callable[[Path], contextlib.AbstractContextManager[IO[bytes]]]
+
+
+@contextlib.contextmanager
+def together() -> Iterator[Opener]:
+    """Several files that belong together: all appear when the block ends well, none of them otherwise.
+
+    Yields:
+        a function that opens a file to be written; use what it returns as a context manager.
+
+    Raises:
+        OutputError: one cannot be written; what had been at their places is still there.
+    """
+    partial: dict[Path, Path] = {}
+
+    @contextlib.contextmanager
+    def opened(path: Path) -> Iterator[IO[bytes]]:
+        partial[path] = temporary(path)
+        with guarded(path):
+            partial[path].unlink(missing_ok=True)
+        with guarded(path), partial[path].open("xb") as file:  # new, and no link that somebody put there
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+    try:
+        yield opened
+        for path, part in partial.items():
+            with guarded(path):
+                os.replace(part, path)
+    finally:
+        for part in partial.values():
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """One file to write to that takes the place of ``path`` when the block ends well, and vanishes otherwise.
+
+    Raises:
+        OutputError: it cannot be written; what had been at ``path`` is still there.
+    """
+    with together() as opened, opened(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a temporary file, for writers that open files by themselves; it takes the place of ``path``.
+
+    Raises:
+        OutputError: it cannot be synced or renamed; what had been at ``path`` is still there.
+    """
+    part = temporary(path)
+    with guarded(path):
+        part.unlink(missing_ok=True)  # a link would be written through
+    try:
+        yield part
+        with guarded(path):
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Say which file it was when writing it fails."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(
+            f"{path}: could not be written ({reason}); free some space or choose another place."
+        ) from error
+
+
+def temporary(path: Path) -> Path:
+    """A name beside ``path`` that no other process takes, hidden, and short enough for any file system."""
+    name = path.name
+    if len(os.fsencode(name)) > 120:  # the checksum tells talk.csv from talk.json where the end is cut off
+        name = f"{name[:25]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return path.with_name(f".{name}.{machine_name()}.{os.getpid()}.part")
+
+
+def remove_leftovers(
+    folder: Path, before: float, processes: Collection[int] | None = None, owner: str | None = None
+) -> int:
+    """Remove the temporary files that dead processes left in a folder; returns how many.
+
+    Args:
+        before: seconds since 1970; younger files stay.
+        processes: only theirs, whether they still live or not; None for all that do not live.
+        owner: the ``machine_name`` of those processes; None for this one. What lives on others is not known here.
+    """
+    pattern = re.compile(rf"\..+\.{re.escape(owner or machine_name())}\.(\d+)\.part", re.DOTALL)
+    count = 0
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            match = pattern.fullmatch(entry.name)
+            if not match or not entry.is_file(follow_symlinks=False):
+                continue
+            process, written = int(match[1]), entry.stat(follow_symlinks=False).st_mtime
+            dead = process in processes if processes is not None else not _lives(process, written)
+            if dead and written < before:
+                os.unlink(entry.path)
+                count += 1
+    return count
+
+
+def _lives(process: int, then: float) -> bool:
+    """Whether a process that lived at a time (seconds since 1970) still does; numbers are given anew.
+
+    One that is dead but not yet reaped does not: in a container whose first process reaps nobody it stays for ever.
+    """
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # Fields 3 and on of proc(5), behind a name in parentheses that may hold anything: the state, and as the
+            # 22nd the ticks from boot to its start.
+            fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+            if fields[0] in "ZX" or time.time() - age > then + 1:
+                return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or no number that a process could have
+        return True
+    return True
+
+
+def machine_name() -> str:
+    """This machine's name, as a part of file names: several machines may write into one folder."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:30] or "-"
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder, and make sure now that files can be written there.
+
+    Raises:
+        UsageError: it cannot be made, is no folder, or may not be written to.
+    """
+    probe = temporary(folder / "probe")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"-o {folder}: nothing can be written there ({error.strerror}); choose another folder."
+        ) from error

@@ -1,0 +1,390 @@
+"""Data sets on disk -> ``Samples``: FER+, a folder with a table of labels, trees of Aff-Wild2, packed files.
+
+Labels first, then every picture is looked at once for the five points that crops are cut by; nothing of a picture's
+own content decides whether it is used.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..evaluation import ground_truth
+from ..faces.crops import FIVE_POINTS
+from ..faces.detector import FaceFinder
+from ..models.blendshapes import GeometryModel
+from ..models.registry import card
+from ..tasks import ACTION_UNITS, BLENDSHAPES, VALENCE_AROUSAL
+from .config import Plan, Source
+from .dataset import Samples, arrays, decoded, join, pack, read
+
+Progress = Callable[[str, int, int], None]
+"""Called with a source's name, the pictures looked at so far, and the pictures in all."""
+
+AFFECT: dict[str, tuple[float, float]] = {
+    "neutral": (0.05, -0.80),
+    "happiness": (0.49, 0.06),
+    "surprise": (-0.03, 0.36),
+    "sadness": (-0.55, 0.11),
+    "anger": (-0.51, 0.32),
+    "disgust": (-0.56, 0.26),
+    "fear": (-0.68, 0.22),
+    "contempt": (-0.13, -0.50),
+}
+"""Expression -> valence, arousal per unit of its share among raters, no intercept. Least squares over the rating study
+kdoodoo/affectnetc25 (1,600 AffectNet images, 25 raters each); 5-fold r 0.94 for valence, 0.80 for arousal."""
+
+SIDE = 192
+"""Pixels to which a small picture is enlarged before it is looked at: the landmarker finds more in it."""
+
+_CHUNK = 200
+_LARGEST_CSV = 1 << 26
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Labels:
+    """What a source says of its pictures, before anybody has looked at them. Columns as in ``Samples``."""
+
+    pictures: list[bytes]
+    expression: NDArray[np.float32]
+    valence_arousal: NDArray[np.float32]
+    action_units: NDArray[np.float32]
+    clear: NDArray[np.bool_]
+    subject: NDArray[np.str_]
+    part: NDArray[np.str_]
+
+
+def gather(plan: Plan, workers: int | None = None, progress: Progress | None = None) -> Samples:
+    """All samples of a plan's sources.
+
+    Args:
+        workers: processes that look for faces; as many as there are processors if it is not given.
+        progress: is told how far the looking is.
+
+    Raises:
+        InputError: a source is missing, or is not what it should be.
+    """
+    return join([_samples(source, plan, workers, progress) for source in plan.sources])
+
+
+def _samples(source: Source, plan: Plan, workers: int | None, progress: Progress | None) -> Samples:
+    if source.kind == "packed":
+        return _packed(source, plan)
+    labels = {"ferplus": _ferplus, "folder": _folder, "affwild2": _affwild2}[source.kind](source, plan)
+    if not labels.pictures:
+        raise InputError(f"{source.path}: there is no labelled picture in it.")
+    encoded, offsets = pack(labels.pictures)
+    try:
+        points, boxes, shapes = look(
+            labels.pictures, workers, lambda n: progress and progress(source.name, n, len(offsets) - 1)
+        )
+    except InputError as error:
+        raise InputError(f"{source.path}: {error}") from error
+    units = _units(shapes) if source.units == "blendshapes" else labels.action_units
+    count = len(labels.part)
+    return Samples(
+        encoded=encoded,
+        offsets=offsets,
+        points=points,
+        boxes=boxes,
+        blendshapes=shapes,
+        expression=labels.expression,
+        valence_arousal=labels.valence_arousal,
+        action_units=units,
+        clear=labels.clear,
+        source=np.full(count, source.name),
+        subject=labels.subject.astype(str),
+        part=_with_calibration(labels, source, plan.split),
+    )
+
+
+def _packed(source: Source, plan: Plan) -> Samples:
+    """Of a packed file those samples that have the source's name, or all of them under that name if none has it.
+
+    They stay in the parts that they were packed in.
+    """
+    samples = read(source.path)
+    if samples.expression.shape[1] != len(plan.classes):
+        raise InputError(
+            f"{source.path}: packed with {samples.expression.shape[1]} classes, the plan has {len(plan.classes)}."
+        )
+    named = samples.source == source.name
+    samples = samples.taken(np.flatnonzero(named)) if named.any() else samples
+    if not len(samples):
+        raise InputError(f"{source.path}: there is no picture in it.")
+    samples = samples.but(source=np.full(len(samples), source.name))
+    return samples.but(action_units=_units(samples.blendshapes)) if source.units == "blendshapes" else samples
+
+
+# --- labels ---------------------------------------------------------------------------------------------------
+
+
+def _ferplus(source: Source, plan: Plan) -> _Labels:
+    """FER+ (Barsoum et al. 2016): shares of the plan's classes among the ten votes.
+
+    A picture that most raters found to be none of them (unknown, not a face) takes no part in expressions. Valence
+    and arousal are those of ``AFFECT``. A label counts as clear where at least half of ten raters agree.
+    """
+    what = "FER+ as images, votes, vote_names and split"
+    file = arrays(source.path, ("images", "votes", "vote_names", "split"), what)
+    images, votes, names, split = (file[key] for key in ("images", "votes", "vote_names", "split"))
+    count = len(images) if images.ndim == 3 and images.dtype == np.uint8 else -1
+    if (votes.shape, names.shape, split.shape) != ((count, names.size), (names.size,), (count,)):
+        raise InputError(f"{source.path}: not {what}: its arrays have other shapes.")
+    if not np.isin(split, ("train", "val")).all():
+        raise InputError(f"{source.path}: not {what}: a split is neither train nor val.")
+    if missing := [name for name in plan.classes if name not in names]:
+        raise InputError(f"{source.path}: FER+ has no {missing[0]}; its classes are {', '.join(map(str, names))}.")
+    votes = votes.astype(np.float64)
+    chosen = votes[:, [names.tolist().index(name) for name in plan.classes]]
+    usable = chosen.sum(axis=1) > votes.sum(axis=1) / 2
+    shares = np.where(usable[:, None], chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1), np.nan)
+    affect = np.array([AFFECT.get(name, (np.nan, np.nan)) for name in plan.classes])
+    return _Labels(
+        pictures=[cv2.imencode(".png", image)[1].tobytes() for image in images],
+        expression=shares.astype(np.float32),
+        valence_arousal=(shares @ affect).astype(np.float32),
+        action_units=np.full((len(votes), len(ACTION_UNITS)), np.nan, np.float32),
+        clear=usable & (chosen.max(axis=1) >= 5),
+        subject=np.full(len(votes), ""),
+        part=np.where(split == "val", "validation", "train"),
+    )
+
+
+def _folder(source: Source, plan: Plan) -> _Labels:
+    """A folder with ``labels.csv``: column image, and any of label, valence, arousal, AU01 ..., subject, split.
+
+    Pictures lie beside the table or in ``images/``. Without a column split, whole people (or pictures) are held out.
+    """
+    table = source.path / "labels.csv"
+    try:
+        if table.stat().st_size > _LARGEST_CSV:
+            raise InputError(f"{table}: larger than {_LARGEST_CSV >> 20} MiB, which no table of labels is.")
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True, restval="")
+            lines, rows = [], []
+            for row in reader:
+                lines.append(reader.line_num)
+                rows.append(row)
+            names = reader.fieldnames or []
+    except OSError as error:
+        raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{table}: not a CSV table ({error}).") from error
+    if "image" not in names:
+        raise InputError(f"{table}: has no column 'image'; its columns are {', '.join(names) or 'none'}.")
+    for line, row in zip(lines, rows, strict=True):
+        if None in row:
+            raise InputError(f"{table}, line {line}: has more fields than the header.")
+    for task in (VALENCE_AROUSAL, ACTION_UNITS):
+        if 0 < len(lacking := [name for name in task if name not in names]) < len(task):
+            raise InputError(f"{table}: has no column {lacking[0]!r}; give all of {', '.join(task)}, or none.")
+    folder = source.path / "images" if (source.path / "images").is_dir() else source.path
+    pictures = [_bytes(_inside(folder, row["image"], table, n), table, n) for n, row in zip(lines, rows, strict=True)]
+    shares = np.full((len(rows), len(plan.classes)), np.nan, np.float32)
+    for k, row in enumerate(rows):
+        label = row.get("label", "").strip()
+        if label:
+            if label not in plan.classes:
+                raise InputError(f"{table}, line {lines[k]}: {label!r} is none of {', '.join(plan.classes)}.")
+            shares[k] = np.eye(len(plan.classes))[plan.classes.index(label)]
+    subject = np.array([row.get("subject", "").strip() for row in rows], str)
+    if "split" in names:
+        part = np.array([_split(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
+    else:
+        part = _held_out(np.where(subject == "", [row["image"] for row in rows], subject), source, plan.split)
+    return _Labels(
+        pictures=pictures,
+        expression=shares,
+        valence_arousal=_numbers(rows, lines, VALENCE_AROUSAL, table, -1),
+        action_units=_numbers(rows, lines, ACTION_UNITS, table, 0),
+        clear=np.ones(len(rows), bool),
+        subject=subject,
+        part=part,
+    )
+
+
+def _affwild2(source: Source, plan: Plan) -> _Labels:
+    """A tree of Aff-Wild2 or s-Aff-Wild2: annotations and, in ``crops``, a folder of NNNNN.jpg for each video.
+
+    Listed frames without a crop are left out, as in HSEmotion's training.
+    """
+    columns: dict[str, list[Any]] = {key: [] for key in ("picture", "expression", "va", "au", "subject", "part")}
+    order = [
+        ground_truth.AFFWILD2_EXPRESSIONS.index(name) if name in ground_truth.AFFWILD2_EXPRESSIONS else -1
+        for name in plan.classes
+    ]
+    if -1 in order:
+        raise InputError(
+            f"{source.path}: Aff-Wild2 has no {plan.classes[order.index(-1)]}; its classes are "
+            f"{', '.join(ground_truth.AFFWILD2_EXPRESSIONS)}."
+        )
+    for part in ("train", "validation"):
+        for video, told in ground_truth.read_tree(source.path, part).items():
+            for k, frame in enumerate(told.frames):
+                path = source.path / source.crops / video / f"{frame:05d}.jpg"
+                if not path.exists():
+                    continue
+                label = int(told.expression[k])
+                row = np.full(len(plan.classes), np.nan, np.float32)
+                if label in order:
+                    row[:] = 0
+                    row[order.index(label)] = 1
+                columns["picture"].append(_bytes(path))
+                columns["expression"].append(row)
+                columns["va"].append(told.valence_arousal[k])
+                columns["au"].append(told.action_units[k])
+                columns["subject"].append(video)
+                columns["part"].append(part)
+    return _Labels(
+        pictures=columns["picture"],
+        expression=np.array(columns["expression"], np.float32).reshape(-1, len(plan.classes)),
+        valence_arousal=np.array(columns["va"], np.float32).reshape(-1, 2),
+        action_units=np.array(columns["au"], np.float32).reshape(-1, len(ACTION_UNITS)),
+        clear=np.ones(len(columns["part"]), bool),
+        subject=np.array(columns["subject"], str),
+        part=np.array(columns["part"], str),
+    )
+
+
+def _inside(folder: Path, name: str, table: Path, line: int) -> Path:
+    """A picture that a table names; a table that somebody else made may name only what lies beside it."""
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        raise InputError(f"{table}, line {line}: the image {name!r} does not lie in {folder}; put it there.")
+    return folder / name
+
+
+def _bytes(path: Path, table: Path | None = None, line: int = 0) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        where = f"{table}, line {line}: " if table else ""
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{where}{path}: cannot be read ({reason}).") from error
+
+
+def _split(text: str, table: Path, line: int) -> str:
+    names = {"train": "train", "val": "validation", "validation": "validation", "calibration": "calibration"}
+    if text not in names:
+        raise InputError(f"{table}, line {line}: split {text!r} is none of {', '.join(names)}.")
+    return names[text]
+
+
+def _numbers(
+    rows: list[dict[str, str]], lines: list[int], names: tuple[str, ...], table: Path, least: int
+) -> NDArray[np.float32]:
+    """(n, columns) numbers from ``least`` to 1; rows of nan where a cell is empty or the columns are missing."""
+    found = np.full((len(rows), len(names)), np.nan, np.float32)
+    for k, row in enumerate(rows):
+        for column, name in enumerate(names):
+            text = row.get(name, "").strip()
+            if text:
+                try:
+                    found[k, column] = value = float(text)
+                except ValueError:
+                    value = math.nan
+                if not least <= value <= 1:
+                    raise InputError(f"{table}, line {lines[k]}: {name} is {text!r}, not a number from {least} to 1.")
+    # A row with some columns only would train on half of a label.
+    found[np.isnan(found).any(axis=1)] = np.nan
+    return found
+
+
+def _held_out(names: NDArray[np.str_], source: Source, seed: int) -> NDArray[np.str_]:
+    """Parts by whole people: ``held_out`` of them are for validation."""
+    unique = np.unique(names)
+    rng = np.random.default_rng((seed, 3))
+    kept = unique[rng.random(len(unique)) < source.held_out]
+    return np.where(np.isin(names, kept), "validation", "train")
+
+
+def _with_calibration(labels: _Labels, source: Source, seed: int) -> NDArray[np.str_]:
+    """Parts with ``calibration`` of the training people (pictures, where people are not known) set aside."""
+    part = labels.part.astype("<U11")
+    if "calibration" not in part:
+        numbers = np.char.add("picture ", np.arange(len(part)).astype(str))
+        names = np.where(labels.subject == "", numbers, labels.subject)
+        unique = np.unique(names)
+        rng = np.random.default_rng((seed, 4))
+        chosen = unique[rng.random(len(unique)) < source.calibration]
+        part[(part == "train") & np.isin(names, chosen)] = "calibration"
+    return part
+
+
+# --- faces ----------------------------------------------------------------------------------------------------
+
+
+def look(
+    pictures: list[bytes], workers: int | None = None, progress: Callable[[int], Any] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Where the face is in each picture that shows one.
+
+    Args:
+        pictures: each a PNG or JPEG file.
+        workers: processes that share the work; as many as there are processors if it is not given.
+        progress: is told how many have been looked at.
+
+    Returns:
+        points (n, 5, 2), boxes (n, 4), blendshapes (n, 52), as in ``Samples``; nan where no face is found.
+
+    Raises:
+        InputError: a picture cannot be decoded.
+    """
+    chunks = [(start, pictures[start : start + _CHUNK]) for start in range(0, len(pictures), _CHUNK)]
+    found, done = [], 0
+    with ProcessPoolExecutor(min(workers or os.cpu_count() or 1, len(chunks)), mp_context=get_context("spawn")) as pool:
+        for chunk, result in zip(chunks, pool.map(_look_at, chunks), strict=True):
+            found.append(result)
+            done += len(chunk[1])
+            if progress:
+                progress(done)
+    points, boxes, shapes = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return points, boxes, shapes
+
+
+def _look_at(chunk: tuple[int, list[bytes]]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    first, pictures = chunk
+    cv2.setNumThreads(1)
+    points = np.full((len(pictures), len(FIVE_POINTS), 2), np.nan, np.float32)
+    boxes = np.full((len(pictures), 4), np.nan, np.float32)
+    shapes = np.full((len(pictures), len(BLENDSHAPES)), np.nan, np.float32)
+    with FaceFinder() as finder:
+        for row, data in enumerate(pictures):
+            picture = decoded(np.frombuffer(data, np.uint8))
+            if picture is None:
+                raise InputError(
+                    f"picture {first + row + 1} of {len(data)} bytes cannot be decoded; is it a PNG or JPEG file?"
+                )
+            if picture.ndim == 2:
+                picture = np.repeat(picture[..., None], 3, axis=2)
+            scale = max(SIDE / max(picture.shape[:2]), 1.0)
+            larger = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            face = finder.find_in_crop(np.asarray(larger, np.uint8))
+            if face.landmarks is None:
+                continue
+            landmarks = (face.landmarks + 0.5) / scale - 0.5
+            points[row] = landmarks[list(FIVE_POINTS)]
+            # 468 of the 478 points lie on the face's surface; the rest are the irises.
+            low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
+            boxes[row] = (*low, *(high - low))
+            if face.blendshapes is not None:
+                shapes[row] = face.blendshapes
+    return points, boxes, shapes
+
+
+def _units(shapes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 12) action-unit probabilities of ``mp-blendshapes`` for blendshapes; nan where there are none."""
+    found = GeometryModel(card("mp-blendshapes")).read(np.asarray(shapes, np.float32))
+    return np.asarray(found.tasks["action_units"], np.float32)

@@ -1,0 +1,205 @@
+"""Weights to start from: a trained file, a published checkpoint, or a face-identification network of TensorFlow.js.
+
+Face identification is what all of HSEmotion's networks were trained on first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import ModelUnavailable
+from ..models import model_file
+from ..models.architectures import DDAMFN, FirstMobileFaceNet, Network
+from ..models.weights import checksums
+from .net2net import fitted, shaped, widen
+
+Images = Callable[[], Tensor]
+"""Gives a batch of pictures as the network will see them, to measure its layers with."""
+
+_BLOCKS = ((2, 5), (3, 1), (4, 6), (5, 1), (6, 2))
+"""Stage and blocks of the graph's inverted residual blocks."""
+
+
+def start_from(network: Network, path: Path, images: Images) -> list[str]:
+    """Put weights from a file into a network, where names and shapes fit.
+
+    A head of as many outputs is taken over from a trained file; any other keeps its random weights. A kernel over the
+    whole last map is resampled where the file's network is for pictures of another size. A DDAMFN can also begin as a
+    MobileFaceNet with room to grow (``widen``).
+
+    Args:
+        network: changed in place.
+        path: ``.json`` of TensorFlow.js with its ``.bin`` beside it, or ``.safetensors``.
+        images: some tens of training pictures; only asked for where a file lacks normalisation statistics.
+
+    Returns:
+        the names of the weights that were found in the file.
+
+    Raises:
+        ModelUnavailable: the file cannot be read, or nothing in it fits.
+    """
+    if path.suffix.lower() == ".json":
+        if not isinstance(network, FirstMobileFaceNet):
+            raise ModelUnavailable(f"{path}: only the first MobileFaceNet can start from a TensorFlow.js graph.")
+        _from_tensorflow(network, path, images)
+        return [name for name in network.state_dict() if not name.startswith("fc.")]
+    if isinstance(network, DDAMFN) and (small := _mobilefacenet(path)) is not None:
+        if small.outputs != network.outputs:
+            raise ModelUnavailable(f"{path}: it has {small.outputs} outputs, and this network {network.outputs}.")
+        widen(small, network)
+        return sorted(small.state_dict())
+    return _from_safetensors(network, path)
+
+
+def origin(path: Path) -> dict[str, Any]:
+    """What a card says of the weights that a run began with: file, SHA-256, and of a trained file how it came about.
+
+    Raises:
+        ModelUnavailable: the file cannot be read.
+    """
+    try:
+        known: dict[str, Any] = {"file": path.name, "sha256": checksums(path)[0]}
+    except OSError as error:
+        raise ModelUnavailable(f"{path}: cannot be read ({error.strerror}).") from error
+    if model_file.describes_itself(path):
+        facts = model_file.read_card(path)[1]
+        known |= {key: facts[key] for key in ("plan_sha256", "commit", "start") if facts.get(key)}
+    return known
+
+
+def _mobilefacenet(path: Path) -> FirstMobileFaceNet | None:
+    """The network of a trained file, where it is such a one."""
+    if not model_file.describes_itself(path):
+        return None
+    card, _ = model_file.read_card(path)
+    if card.network is None or not card.network.architectures[0].startswith("mobilefacenet_first"):
+        return None
+    found = model_file.load(card, path)
+    return found if isinstance(found, FirstMobileFaceNet) else None
+
+
+def _from_safetensors(network: Network, path: Path) -> list[str]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        given = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelUnavailable(f"{path}: cannot be read as safetensors ({error}).") from error
+    own = network.body.state_dict()
+    fitting = {}
+    for name, value in given.items():
+        if name in own and own[name].shape == value.shape:
+            fitting[name] = value.float()
+        elif name in own and value.ndim == own[name].ndim == 4 and value.shape[:2] == own[name].shape[:2]:
+            fitting[name] = fitted(value.float(), own[name])
+    head = {id(parameter) for parameter in network.head.parameters()}
+    body = {name for name, parameter in network.body.named_parameters() if id(parameter) not in head}
+    if not any(name in body and own[name].ndim > 1 for name in fitting):
+        raise ModelUnavailable(f"{path}: none of its weights fit this network.")
+    network.body.load_state_dict(fitting, strict=False)
+    return sorted(fitting)
+
+
+# --- TensorFlow.js --------------------------------------------------------------------------------------------
+
+
+def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The float32 weights of a TensorFlow.js graph model, by name.
+
+    Raises:
+        ModelUnavailable: the graph or its weights are missing, or are not what they should be.
+    """
+    try:
+        manifest = json.loads(path.read_text())["weightsManifest"]
+        tensors = {}
+        for group in manifest:
+            data = b"".join((path.parent / name).read_bytes() for name in group["paths"])
+            start = 0
+            for weight in group["weights"]:
+                dtype = np.dtype({"float32": "<f4", "int32": "<i4"}[weight["dtype"]])
+                size = int(np.prod(weight["shape"], dtype=np.int64)) * dtype.itemsize
+                values = np.frombuffer(data[start : start + size], dtype)
+                tensors[weight["name"]] = values.reshape(weight["shape"]).astype(np.float32)
+                start += size
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelUnavailable(f"{path}: not a TensorFlow.js graph with its weights ({error}).") from error
+    return tensors
+
+
+def _from_tensorflow(network: FirstMobileFaceNet, path: Path, images: Images) -> None:
+    """Convolutions, their offsets and slopes from the graph, in which normalisation is folded into both.
+
+    Unfolding needs what the graph no longer holds, the mean and variance of every convolution's output. They are
+    measured on ``images``; scale and offset are then set so that each normalisation does nothing yet but add the
+    offset, and training can go on from the network as it was.
+    """
+    tensors = read_tensorflow(path)
+    names = list(_layer_names())
+    convolutions = [module for module in network.features.modules() if isinstance(module, nn.Conv2d)]
+    norms = [module for module in network.features.modules() if isinstance(module, nn.BatchNorm2d)]
+    slopes = iter([module for module in network.features.modules() if isinstance(module, nn.PReLU)])
+    try:
+        for layer, convolution in zip(names, convolutions, strict=True):
+            depthwise = convolution.groups > 1
+            kind = "depthwise_weights" if depthwise else "Conv2D_weights"
+            kernel = tensors[f"{layer}/{kind}"].transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
+            convolution.weight.data = fitted(torch.from_numpy(kernel.copy()), convolution.weight)
+            if f"{layer}/mul" in tensors:
+                # The graph says relu(x) + m (x - |x|), below zero a slope of 2 m. It was trained with -2 m: so read it
+                # knows people by their faces, and as it is written hardly better than their pixels do (tests). The
+                # converter also merged the ReLU into the depth-wise layers, whose slopes would then do nothing.
+                slope = next(slopes).weight
+                slope.data = shaped(torch.from_numpy(-2 * tensors[f"{layer}/mul"]), slope)
+        offsets = [
+            shaped(torch.from_numpy(tensors[f"{layer}/{'depthwise' if c.groups > 1 else 'Conv2D'}_bn_offset"]), n.bias)
+            for layer, c, n in zip(names, convolutions, norms, strict=True)
+        ]
+        if next(slopes, None) is not None:
+            raise ValueError("it has fewer slopes than the network")
+    except (KeyError, ValueError, StopIteration) as error:
+        raise ModelUnavailable(f"{path}: not the graph of a MobileFaceNet ({error}).") from error
+    _unfold(network, convolutions, norms, offsets, images())
+
+
+def _layer_names() -> Any:
+    """Names of the graph's convolutions, in the order of ``FirstMobileFaceNet.features``."""
+    backbone, tail = "MobileFaceNet/MobileFaceNet", "MobileFaceNet/Logits"
+    yield from (f"{backbone}/{name}" for name in ("Conv2d_0", "SeparableConv2d", "Conv"))
+    for stage, blocks in _BLOCKS:
+        for block in range(blocks):
+            for layer in ("Conv", "SeparableConv2d", "Conv_1"):
+                yield f"{backbone}/Conv2d_{stage}_InvResBlock_{block}/{layer}"
+    yield f"{backbone}/Conv2d_7"
+    yield from (f"{tail}/{name}" for name in ("SeparableConv2d", "Conv"))
+
+
+def _unfold(
+    network: Network, convolutions: list[nn.Conv2d], norms: list[nn.BatchNorm2d], offsets: list[Tensor], images: Tensor
+) -> None:
+    def measure(norm: nn.BatchNorm2d, offset: Tensor) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
+            variance, mean = torch.var_mean(output, dim=(0, 2, 3), correction=0)
+            norm.running_mean, norm.running_var = mean, variance
+            norm.weight.data = (variance + norm.eps).sqrt()
+            norm.bias.data = mean + offset
+
+        return hook
+
+    hooks = [
+        convolution.register_forward_hook(measure(norm, offset))
+        for convolution, norm, offset in zip(convolutions, norms, offsets, strict=True)
+    ]
+    network.eval()
+    with torch.no_grad():  # layer by layer: each is measured behind those that are set already
+        network.embed(images)
+    for hook in hooks:
+        hook.remove()
