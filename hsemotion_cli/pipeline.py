@@ -16,22 +16,22 @@ import numpy as np
 from .domain import Frame, Reading, Sighting
 from .errors import InputError, UsageError
 from .faces import interpolation, tracking
-from .faces.blazeface_detector import FastFinder
+from .faces.blazeface_detector import BlazeFaceDetector
 from .faces.crops import check_recipe
-from .faces.detector import FaceFinder, sight
-from .faces.mediapipe_detector import TaskFinder
+from .faces.detector import FaceDetector, detect_faces
+from .faces.mediapipe_detector import MediaPipeDetector
 from .formats import raw_scores, sidecar, table
 from .media.source import Sampling
 from .media.video import Source, open_source
 from .models import frame_skipping, predict, registry
-from .models.audio import Heard, Listener
+from .models.audio import AudioModel, AudioScores
 from .models.heads import Head
 from .models.wav2vec import Wav2Vec2
 from .postprocess.recipe import Recipe
 from .postprocess.refine import Affect, refine
 from .runtime import resources
-from .runtime.atomic_files import prepare_folder, together, whole
-from .runtime.executor import Beside, Flow, InTurn
+from .runtime.atomic_files import atomic_file, prepare_folder, write_together
+from .runtime.executor import Executor, SerialExecutor, ThreadedExecutor
 from .runtime.stage_timer import StageClock
 from .tasks import EXPRESSIONS
 from .timeline import Timeline, gather
@@ -39,7 +39,11 @@ from .timeline import Timeline, gather
 Progress = Callable[[str, int, int, int | None], None]
 """Called with (stage, frames done, faces so far, frames in all if they are known)."""
 
-DETECTORS: dict[str, type[FaceFinder]] = {"landmarks": FaceFinder, "fast": FastFinder, "mediapipe": TaskFinder}
+DETECTORS: dict[str, type[FaceDetector]] = {
+    "landmarks": FaceDetector,
+    "fast": BlazeFaceDetector,
+    "mediapipe": MediaPipeDetector,
+}
 """What ``--detector`` may be."""
 
 _PICTURES = 64 << 20
@@ -160,20 +164,20 @@ class Annotator:
         self.crops = sorted({card.crop for card in self.cards.values() if card.crop})
         for recipe in self.crops:
             check_recipe(recipe)
-        self._flow: Callable[[StageClock], Flow] = InTurn if in_turn else Beside
+        self._flow: Callable[[StageClock], Executor] = SerialExecutor if in_turn else ThreadedExecutor
         self._cores = settings.running.threads or resources.cores()
 
     def __enter__(self) -> Annotator:
         settings = self.settings
         with ExitStack() as stack:
-            if self._flow is Beside:
+            if self._flow is ThreadedExecutor:
                 cv2.setNumThreads(1)  # its own threads would only get in the way of the other stages
             # Each of several threads computes with one core: that is faster than one with several.
-            threads = self._cores if self._flow is InTurn else 1
+            threads = self._cores if self._flow is SerialExecutor else 1
             self.models = predict.load_all(self.cards.values(), replace(settings.running, threads=threads))
             self._gpu = any(str(model.provenance.get("device")).startswith("cuda") for model in self.models.values())
             self.listener = _listener(settings) if settings.audio_head is not None else None
-            count = 1 if self._flow is InTurn else min(self._cores, _MOST_FINDERS)
+            count = 1 if self._flow is SerialExecutor else min(self._cores, _MOST_FINDERS)
             count += settings.detect_every > 1
             finder = DETECTORS[settings.detector]
             shapes = any(card.network is None for card in self.cards.values())
@@ -232,7 +236,7 @@ class Annotator:
             outputs["overlay"] = f"{name}.overlay.mp4"
             with clock.busy("overlay"):
                 self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], progress)
-        with whole(folder / outputs["sidecar"]) as file:
+        with atomic_file(folder / outputs["sidecar"]) as file:
             sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
         return summarise(path, timeline, affect, {k: str(folder / v) for k, v in outputs.items()}, content, clock)
 
@@ -246,23 +250,23 @@ class Annotator:
             frames = clock.stage("decode", source.frames(settings.sampling))
             sightings = clock.stage("tracks", self._followed(self._seen(frames, source, flow)))
             batch = settings.batch_size or (_GPU_BATCH if self._gpu else _CPU_BATCH)
-            groups = predict.grouped(frame_skipping.marked(sightings, settings.stride), batch)
+            groups = predict.grouped(frame_skipping.schedule(sightings, settings.stride), batch)
             # A GPU has two callers, so that one prepares faces while the other one's are computed.
             read = [self._read] * (2 if self._gpu else self._cores)
             readings = (one for group in flow.map("models", groups, read, room=len(read)) for one in group)
-            yield from _watched(frame_skipping.filled(readings), progress, _total(source, settings.sampling))
+            yield from _watched(frame_skipping.interpolate(readings), progress, _total(source, settings.sampling))
 
-    def _seen(self, frames: Iterator[Frame], source: Source, flow: Flow) -> Iterator[Sighting]:
+    def _seen(self, frames: Iterator[Frame], source: Source, flow: Executor) -> Iterator[Sighting]:
         """The faces of each frame."""
         settings = self.settings
         room = max(1, min(8, _PICTURES // max(source.info.width * source.info.height * 3, 1)))
         if settings.detect_every == 1:
-            workers = [partial(sight, finder=f, recipes=self.crops, given=settings.crops) for f in self.finders]
+            workers = [partial(detect_faces, finder=f, recipes=self.crops, given=settings.crops) for f in self.finders]
             return flow.map("faces", frames, workers, room)
         spare, *finders = self.finders
         searches = [partial(_search, finder=finder, recipes=self.crops) for finder in finders]
-        found = flow.map("faces", interpolation.planned(frames, settings.detect_every), searches, room)
-        return interpolation.filled(found, spare, self.crops)
+        found = flow.map("faces", interpolation.schedule(frames, settings.detect_every), searches, room)
+        return interpolation.interpolate(found, spare, self.crops)
 
     def _followed(self, sightings: Iterator[Sighting]) -> Iterator[Sighting]:
         """The same with track ids, and only as many faces as are wanted."""
@@ -270,11 +274,11 @@ class Annotator:
         sightings = tracking.one_person(sightings) if settings.crops else tracking.follow(sightings)
         return sightings if settings.faces is None else tracking.keep_largest(sightings, settings.faces)
 
-    def _read(self, group: list[frame_skipping.Marked]) -> list[tuple[Reading, tuple[bool, ...]]]:
-        readings = predict.read(group, self.models)
+    def _read(self, group: list[frame_skipping.ScheduledSighting]) -> list[tuple[Reading, tuple[bool, ...]]]:
+        readings = predict.predict(group, self.models)
         return [(reading, one.looked_at) for reading, one in zip(readings, group, strict=True)]
 
-    def _listen(self, path: Path, clock: StageClock, progress: Progress) -> Heard | None:
+    def _listen(self, path: Path, clock: StageClock, progress: Progress) -> AudioScores | None:
         """What is heard, before anything is seen, so that a video without sound fails at once."""
         if self.listener is None:
             return None
@@ -295,16 +299,16 @@ class Annotator:
         return sidecar.describe(source, timeline, settings.recipe, models, self.conditions)
 
 
-def _search(plan: interpolation.Plan, finder: FaceFinder, recipes: Sequence[str]) -> Sighting | Frame:
+def _search(plan: interpolation.ScheduledFrame, finder: FaceDetector, recipes: Sequence[str]) -> Sighting | Frame:
     """A frame's faces, or the frame itself where they are not to be searched for."""
-    return sight(plan.frame, finder, recipes) if plan.searched else plan.frame
+    return detect_faces(plan.frame, finder, recipes) if plan.searched else plan.frame
 
 
-def _listener(settings: Settings) -> Listener:
+def _listener(settings: Settings) -> AudioModel:
     running = settings.running
     model = Wav2Vec2(settings.audio_weights, offline=running.offline, device=running.device, threads=running.threads)
     assert settings.audio_head is not None
-    return Listener(settings.audio_head, model)
+    return AudioModel(settings.audio_head, model)
 
 
 def write_results(
@@ -317,7 +321,7 @@ def write_results(
     """
     tables = {format_: f"{name}.{format_}" for format_ in formats}
     outputs = {**tables, "raw": f"{name}.raw.npz", "sidecar": f"{name}.json"}
-    with together() as opened:
+    with write_together() as opened:
         for format_, file_name in tables.items():
             with opened(folder / file_name) as file:
                 table.WRITERS[format_](affect, file)

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hsemotion_cli.batch.job import OPENER, Order
+from hsemotion_cli.batch.job import OPENER, JobConfig
 from hsemotion_cli.batch.local_engine import LocalEngine
 from hsemotion_cli.batch.messages import Task
-from hsemotion_cli.batch.worker import Setup
+from hsemotion_cli.batch.worker import WorkerConfig
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.models.predict import Running
 from hsemotion_cli.pipeline import Settings
@@ -88,12 +88,12 @@ def main() -> None:
         compare("Ray against local, seconds to start", [ray.start - own.start for ray, own in pairs], "s more")
 
 
-def local(workers: int) -> Callable[[Setup, Path], Any]:
+def local(workers: int) -> Callable[[WorkerConfig, Path], Any]:
     """An engine of this machine."""
     return lambda setup, out: LocalEngine(setup, out, workers=workers)
 
 
-def on_ray() -> Callable[[Setup, Path], Any]:
+def on_ray() -> Callable[[WorkerConfig, Path], Any]:
     """An engine on a cluster of its own. Ray gives way to other programs unless told otherwise; local ones do not."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (its name is so)
     from hsemotion_cli.batch.ray_engine import RayEngine
@@ -101,13 +101,13 @@ def on_ray() -> Callable[[Setup, Path], Any]:
     return lambda setup, out: RayEngine(setup, out, address="local", workers=2)
 
 
-def measure(engine: Callable[[Setup, Path], Any], tasks: Sequence[Task], out: Path, every: int) -> Measured:
+def measure(engine: Callable[[WorkerConfig, Path], Any], tasks: Sequence[Task], out: Path, every: int) -> Measured:
     """Annotate everything anew, with one thread to a worker."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     settings = Settings(recipe=Recipe.usual(), sampling=Sampling(every=every), running=Running(threads=1))
     began = time.perf_counter()
-    with engine(Setup(OPENER, Order(settings, out), 1), out) as started:
+    with engine(WorkerConfig(OPENER, JobConfig(settings, out), 1), out) as started:
         ready, before = time.perf_counter(), used()
         outcomes = list(started.run(tasks, lambda news: None))
         end, after = time.perf_counter(), used()

@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.media.images import read_image
 
 STILL = Path(__file__).parent.parent / "sample_videos" / "stills" / "astronaut.png"
 RATE = 25
@@ -56,7 +56,7 @@ def main() -> None:
 
 def draw(path: Path) -> None:
     """One minute of 1280 x 720: the portrait sways and comes closer."""
-    portrait = read_picture(STILL)
+    portrait = read_image(STILL)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(RATE), options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"

@@ -36,7 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hsemotion_cli.errors import HsemotionError
 from hsemotion_cli.models import architectures, engines, model_file, onnx_graphs, openvino, reparameterise
 from hsemotion_cli.models.cards import NETWORKS
-from hsemotion_cli.models.gpu_preprocess import DeviceFaces
+from hsemotion_cli.models.gpu_preprocess import GpuPreprocessor
 from hsemotion_cli.models.registry import SHIPPED, ModelCard, card
 
 
@@ -137,7 +137,7 @@ def on_a_gpu(model: ModelCard, device: str, batch: int, precision: str, rounds: 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         net(torch.zeros(1, 3, spec.size, spec.size))
     work = counter.get_total_flops()
-    engine, prepare = engines.TorchEngine(net, device, precision), DeviceFaces(spec, device)
+    engine, prepare = engines.TorchEngine(net, device, precision), GpuPreprocessor(spec, device)
     crops = list(np.random.default_rng(0).integers(0, 256, (batch, 160, 160, 3), np.uint8))
     there = prepare(crops)
     times = race({"network": lambda: engine(there), "all": lambda: engine(prepare(crops))}, rounds)

@@ -29,7 +29,7 @@ import onnxruntime
 from onnxruntime import quantization
 
 from hsemotion_cli.errors import HsemotionError
-from hsemotion_cli.faces.detector import FaceFinder, sight
+from hsemotion_cli.faces.detector import FaceDetector, detect_faces
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import open_source
 from hsemotion_cli.models import engines, onnx_graphs, openvino
@@ -43,10 +43,10 @@ Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 def faces(paths: Sequence[Path], model: ModelCard, every: int) -> np.ndarray:
     """The faces of every so many frames, as the network is given them."""
     found = []
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         for path in paths:
             for frame in open_source(path).frames(Sampling(every=every)):
-                sighting = sight(frame, finder, [model.crop])
+                sighting = detect_faces(frame, finder, [model.crop])
                 found += [face.crops[model.crop] for face in sighting.faces]
     return prepared(found, model.network, model.network.resize["torch"])
 

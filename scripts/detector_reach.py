@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from hsemotion_cli.domain import Face, Image
-from hsemotion_cli.faces.detector import FaceFinder, overlap
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.faces.detector import FaceDetector, overlap
+from hsemotion_cli.media.images import read_image
 
 EDGES = ((-0.1, 0.0, 0.1), (0.0, 0.1, 0.2, 0.3), (-0.1, 0.0, 0.1), (-0.1, 0.0, 0.1))
 """Left, top, right and bottom of a close crop, from those of the face, in its width or height: some of the face may be
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--min-face", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=12)
     options = parser.parse_args()
-    portraits = [read_picture(path) for path in sorted(PORTRAITS.iterdir())]
-    with FaceFinder() as plain, FaceFinder(min_face=options.min_face) as tiled:
+    portraits = [read_image(path) for path in sorted(PORTRAITS.iterdir())]
+    with FaceDetector() as plain, FaceDetector(min_face=options.min_face) as tiled:
         finds = {"one look": one_look(plain), "as it is": plain.find, f"--min-face {options.min_face}": tiled.find}
         print(f"1920 x 1080, {options.repeats} pictures a row; share found (ms per picture)")
         print(f"{'face width':>10} {'of picture':>10} " + " ".join(f"{name:>18}" for name in finds))
@@ -54,14 +54,14 @@ def main() -> None:
     close(portraits)
 
 
-def one_look(finder: FaceFinder) -> Callable[[Image], list[Face]]:
+def one_look(finder: FaceDetector) -> Callable[[Image], list[Face]]:
     """What finds the faces that show in one look at the whole picture."""
     return lambda picture: finder._seen(picture, finder.candidates(picture))
 
 
 def close(portraits: list[Image]) -> None:
     """Prints the share of tight crops in which the face is found, by one look at them and as it is done."""
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         finds = {"one look": one_look(finder), "as it is": finder.find}
         hits, count = dict.fromkeys(finds, 0), 0
         for portrait in portraits:

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from hsemotion_cli.domain import Image
-from hsemotion_cli.faces.blazeface_detector import FastFinder, closer
-from hsemotion_cli.faces.detector import FaceFinder
-from hsemotion_cli.faces.keypoints import Map
+from hsemotion_cli.faces.blazeface_detector import BlazeFaceDetector, refine_candidate
+from hsemotion_cli.faces.detector import FaceDetector
+from hsemotion_cli.faces.keypoints import KeypointMap
 from hsemotion_cli.faces.mediapipe_onnx import Candidate
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VIDEO_SUFFIXES, open_source
@@ -33,14 +33,14 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, required=True, help="folder of videos")
     options = parser.parse_args()
     found: dict[float, list[tuple[float, float]]] = {share: [] for share in SHARES}
-    marks = Map.read()
-    with FaceFinder() as finder, FastFinder() as fast:
+    marks = KeypointMap.read()
+    with FaceDetector() as finder, BlazeFaceDetector() as fast:
         for image, candidate, points in faces(options.videos, finder):
             eyes = float(np.linalg.norm(points[1] - points[0]))
             for share in SHARES:
                 shown, offset = framed(image, candidate, share)
                 once = next(iter(fast.detect(shown)), None)
-                again = closer(fast, shown, once) if once else None
+                again = refine_candidate(fast, shown, once) if once else None
                 if once and again:
                     off = [np.abs(marks.points(each.marks) + offset - points).max() / eyes for each in (once, again)]
                     found[share].append((off[0], off[1]))
@@ -50,7 +50,7 @@ def main() -> None:
         print(f"{share:5.2f}  {len(rows):5d}  {one:8.3f}  {two:9.3f}")
 
 
-def faces(folder: Path, finder: FaceFinder) -> Iterator[tuple[Image, Candidate, np.ndarray]]:
+def faces(folder: Path, finder: FaceDetector) -> Iterator[tuple[Image, Candidate, np.ndarray]]:
     """Frames, the best candidate in each, and its five points by the landmarks."""
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES):
         for count, frame in enumerate(open_source(path).frames(Sampling(every=25))):

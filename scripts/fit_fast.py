@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from hsemotion_cli.domain import Image
-from hsemotion_cli.faces.blazeface_detector import closer
-from hsemotion_cli.faces.detector import FaceFinder, overlap
-from hsemotion_cli.faces.keypoints import FILE, Map, frame
+from hsemotion_cli.faces.blazeface_detector import refine_candidate
+from hsemotion_cli.faces.detector import FaceDetector, overlap
+from hsemotion_cli.faces.keypoints import FILE, KeypointMap, frame
 from hsemotion_cli.media.video import VIDEO_SUFFIXES, open_source
 
 TARGET = Path(__file__).resolve().parent.parent / "hsemotion_cli" / "assets" / FILE
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of pictures to fit to")
     parser.add_argument("--check", type=Path, help="folder of videos to measure on")
     options = parser.parse_args()
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         pictures = sorted(p for p in options.data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         pairs = [pair for path in pictures for pair in both(finder, framed(read(path)))]
         found = fit(pairs)
@@ -58,17 +58,17 @@ def framed(image: Image) -> Image:
     return cv2.copyMakeBorder(image, *[max(image.shape) // 3] * 4, cv2.BORDER_REPLICATE)
 
 
-def both(finder: FaceFinder, image: Image) -> list[Pair]:
+def both(finder: FaceDetector, image: Image) -> list[Pair]:
     """Marks, points and box of each face that both detectors find."""
     found = []
     for candidate in finder.candidates(image):
-        face, again = finder.look(image, candidate), closer(finder, image, candidate)
+        face, again = finder.look(image, candidate), refine_candidate(finder, image, candidate)
         if face is not None and face.points is not None and again is not None:
             found.append((again.marks, face.points, face.box))
     return found
 
 
-def fit(pairs: list[Pair]) -> Map:
+def fit(pairs: list[Pair]) -> KeypointMap:
     """Least squares; a face and its mirror image count alike."""
     pairs = pairs + [mirrored(pair) for pair in pairs]
     left, right = [], []
@@ -87,7 +87,7 @@ def fit(pairs: list[Pair]) -> Map:
     # A little ridge: the marks hardly differ from a plane of fewer numbers.
     x = np.array(rows)
     box_map = np.linalg.solve(x.T @ x + 1e-3 * len(x) * np.eye(13), x.T @ np.array(edges)).T
-    return Map(weights, box_map)
+    return KeypointMap(weights, box_map)
 
 
 def mirrored(pair: Pair) -> Pair:
@@ -96,7 +96,7 @@ def mirrored(pair: Pair) -> Pair:
     return (marks * turn)[[1, 0, 2, 3, 5, 4]], (points * turn)[[1, 0, 2, 4, 3]], (-x - width, y, width, height)
 
 
-def error(found: Map, pairs: list[Pair]) -> str:
+def error(found: KeypointMap, pairs: list[Pair]) -> str:
     """How far the points lie from those of the landmarks, and how much the boxes share."""
     far, shared = [], []
     for marks, points, box in pairs:

@@ -23,7 +23,7 @@ from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.domain import Face, Image
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS
 from hsemotion_cli.faces.crops import aligned
-from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.faces.detector import FaceDetector
 from hsemotion_cli.media.video import VideoFile
 from hsemotion_cli.models import registry
 from hsemotion_cli.models.blendshapes import GeometryModel
@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
 def everybody(random: np.random.Generator) -> Iterator[Person]:
     """Six pieces of one clip, and both halves of another."""
     model = GeometryModel(registry.card("mp-blendshapes"))
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         frames = (frame.image for frame in VideoFile(SAMPLES / "langer_pexels.mp4").frames())
         for number in range(1, 7):
             seen = [(image, finder.find(image)) for image in islice(frames, FRAMES)]

@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.media.images import read_image
 
 SAMPLES = Path(__file__).parent.parent / "sample_videos"
 WIDTH, HEIGHT, RATE, SECONDS = 640, 360, 25, 6
@@ -23,7 +23,7 @@ PORTRAITS = (("astronaut.png", 225, 140, 250), ("grace_hopper.jpg", 265, 190, 42
 
 def main() -> None:
     """Write the clip."""
-    pictures = [(read_picture(SAMPLES / "stills" / name), x, y, h) for name, x, y, h in PORTRAITS]
+    pictures = [(read_image(SAMPLES / "stills" / name), x, y, h) for name, x, y, h in PORTRAITS]
     with av.open(str(SAMPLES / "two_faces.mp4"), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(RATE), options={"crf": "20", "preset": "slow"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"

@@ -34,12 +34,12 @@ from hsemotion_cli.evaluation.calibration import choose_weight
 from hsemotion_cli.models import model_file, registry
 from hsemotion_cli.models.blendshapes import GeometryModel
 from hsemotion_cli.models.network_model import interpreted
-from hsemotion_cli.postprocess.refine import mixed
+from hsemotion_cli.postprocess.refine import weighted_mean
 from hsemotion_cli.tasks import BASIC_EXPRESSIONS
 from hsemotion_cli.training import trainer
-from hsemotion_cli.training.augment import Viewer
+from hsemotion_cli.training.augment import Augmenter
 from hsemotion_cli.training.calibrate import class_shares
-from hsemotion_cli.training.dataset import Samples, read
+from hsemotion_cli.training.dataset import Dataset, read
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "models" / "embedded.json"
@@ -87,7 +87,7 @@ def main() -> None:
         weights = report["weights"][pair] = choose(seen[one], seen[other], samples)
         if elsewhere and one in registry.MODELS and other == GEOMETRY:
             weights["expression"] = float(np.mean(elsewhere))
-        both = {task: mixed(seen[one][task], seen[other][task], weights[task]) for task in weights}
+        both = {task: weighted_mean(seen[one][task], seen[other][task], weights[task]) for task in weights}
         report["figures"][pair] = measure(both, samples)
         if one in registry.MODELS and other == GEOMETRY:  # the default has what comes with the package, and no more
             right[pair] = measure(both, samples, "calibration")
@@ -109,17 +109,17 @@ def main() -> None:
         CARD.write_text(before + BEGIN + text + END + rest.split(END)[1])
 
 
-def geometry(samples: Samples) -> Tasks:
+def geometry(samples: Dataset) -> Tasks:
     """What ``mp-blendshapes`` says of every picture."""
     scores = GeometryModel(registry.card(GEOMETRY)).read(samples.blendshapes).tasks
     return {task: values.astype(np.float64) for task, values in scores.items() if task != "action_units"}
 
 
-def network(card: registry.ModelCard, samples: Samples, rows: NDArray[np.int64]) -> Tasks:
+def network(card: registry.ModelCard, samples: Dataset, rows: NDArray[np.int64]) -> Tasks:
     """What a trained network says of some of the pictures; nan for the others."""
     spec = card.network
     assert spec is not None and card.path is not None
-    viewer = Viewer(spec.size, spec.mean, spec.std, luminance=False)
+    viewer = Augmenter(spec.size, spec.mean, spec.std, luminance=False)
     raw = trainer.infer(model_file.load(card, card.path), viewer, samples, rows)
     found = {}
     for task, values in interpreted(raw, spec).items():
@@ -129,7 +129,7 @@ def network(card: registry.ModelCard, samples: Samples, rows: NDArray[np.int64])
     return found
 
 
-def across(path: Path, geometry_said: Tasks, samples: Samples) -> dict[str, Any]:
+def across(path: Path, geometry_said: Tasks, samples: Dataset) -> dict[str, Any]:
     """Figures of a network on each source that it was not trained on, and the best weight of expressions there.
 
     The weight is chosen on the training and calibration parts of that source, which are new to both models.
@@ -147,13 +147,13 @@ def across(path: Path, geometry_said: Tasks, samples: Samples) -> dict[str, Any]
             one, other = said["expression"], geometry_said["expression"]
             row["weight"] = expression_weight(one, other, samples, rows)
             row["chosen_on"] = len(rows)
-            row["blend"] = measure(said | {"expression": mixed(one, other, row["weight"])}, samples)[source]
+            row["blend"] = measure(said | {"expression": weighted_mean(one, other, row["weight"])}, samples)[source]
         found["checked_on"][source] = row
     return found
 
 
 def evened(
-    card: registry.ModelCard, said: NDArray[np.float64], samples: Samples, there: NDArray[np.bool_]
+    card: registry.ModelCard, said: NDArray[np.float64], samples: Dataset, there: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Source -> accuracy and mean recall on some of its pictures, for each of ``EVENED`` instead of the plan's."""
     assert card.path is not None
@@ -179,7 +179,7 @@ def drawn_from(plan: dict[str, Any]) -> set[str]:
     return {source for stage in plan["stages"] for source in stage["sources"] or everything}
 
 
-def choose(first: Tasks, second: Tasks, samples: Samples) -> dict[str, float]:
+def choose(first: Tasks, second: Tasks, samples: Dataset) -> dict[str, float]:
     """Blend weights of the first of two models, from the calibration parts."""
     rows = labelled(samples, samples.part == "calibration")
     votes = np.flatnonzero((samples.part == "calibration") & ~np.isnan(samples.valence_arousal).any(axis=1))
@@ -194,20 +194,20 @@ def choose(first: Tasks, second: Tasks, samples: Samples) -> dict[str, float]:
     }
 
 
-def labelled(samples: Samples, there: NDArray[np.bool_]) -> NDArray[np.int64]:
+def labelled(samples: Dataset, there: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Numbers of the pictures among those whose expression is known and clear."""
     return np.flatnonzero(there & samples.clear & ~np.isnan(samples.expression).any(axis=1))
 
 
 def expression_weight(
-    first: NDArray[np.float64], second: NDArray[np.float64], samples: Samples, rows: NDArray[np.int64]
+    first: NDArray[np.float64], second: NDArray[np.float64], samples: Dataset, rows: NDArray[np.int64]
 ) -> float:
     """The weight of the first of two models by which expressions of some pictures are named best."""
     truth = samples.expression[rows].argmax(axis=1)
     return choose_weight(first[rows], second[rows], truth, "expression")
 
 
-def measure(said: Tasks, samples: Samples, part: str = "validation") -> dict[str, Any]:
+def measure(said: Tasks, samples: Dataset, part: str = "validation") -> dict[str, Any]:
     """Figures on one part of each source."""
     found = {}
     for source in np.unique(samples.source):

@@ -23,15 +23,15 @@ def main() -> None:
     file: Path = parser.parse_args().file
     model_file.verify(file)
     target = ASSETS / file.name
-    told = model_file.tell_graph(file)
+    told = model_file.write_delta_graph(file)
     target.write_bytes(file.read_bytes())
-    model_file.told_graph_path(target).write_bytes(told)
+    model_file.delta_graph_path(target).write_bytes(told)
     page = file.with_suffix(".md").read_text(encoding="utf-8")
     for picture in sorted(file.parent.glob("*.png")):
         page = page.replace(f"](<{picture.name}>)", f"](<{file.stem}-{picture.name}>)")
         (CARDS / f"{file.stem}-{picture.name}").write_bytes(picture.read_bytes())
     (CARDS / f"{file.stem}.md").write_text(page, encoding="utf-8")
-    sizes = {path.name: path.stat().st_size for path in (target, model_file.told_graph_path(target))}
+    sizes = {path.name: path.stat().st_size for path in (target, model_file.delta_graph_path(target))}
     print(", ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))
 
 

@@ -32,8 +32,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hsemotion_cli.faces.detector import FaceFinder
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.faces.detector import FaceDetector
+from hsemotion_cli.media.images import read_image
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VideoFile
 from hsemotion_cli.models.blendshapes import FACS, ORDERS
@@ -188,14 +188,14 @@ def look_at_ferplus(data: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 
 def look_at_files(paths: list[Path]) -> NDArray[np.float32]:
     """(len(paths), 52) blendshapes of picture files that each show one face."""
-    return look_at([read_picture(path) for path in paths])
+    return look_at([read_image(path) for path in paths])
 
 
 def look_at(images: list[Any]) -> NDArray[np.float32]:
     """(n, 52) blendshapes of RGB pictures that each show one face; nan where it is not found."""
     cv2.setNumThreads(1)
     found = np.full((len(images), len(BLENDSHAPES)), np.nan, np.float32)
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         for row, image in enumerate(images):
             scale = max(SIDE / max(image.shape[:2]), 1.0)
             larger = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
@@ -208,7 +208,7 @@ def look_at(images: list[Any]) -> NDArray[np.float32]:
 def look_at_clip(path: Path) -> NDArray[np.float32]:
     """(frames with a face, 52) blendshapes of the widest face in each third frame, as ``annotate`` would see it."""
     found = []
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         for frame in VideoFile(path).frames(Sampling(every=3)):
             faces = finder.find(frame.image)
             if faces:

@@ -35,7 +35,7 @@ class Job:
             raise ValueError("seven")
         elif kind == "memory":
             raise MemoryError
-        with atomic_files.whole(self.out / f"{task.place}.txt") as file:
+        with atomic_files.atomic_file(self.out / f"{task.place}.txt") as file:
             file.write(b"half of ")
             file.flush()
             if kind == "hang" or (kind == "slow" and first):

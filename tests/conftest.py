@@ -8,7 +8,7 @@ import clips
 import numpy as np
 import pytest
 
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.media.images import read_image
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -32,7 +32,7 @@ def samples() -> Path:
 @pytest.fixture(scope="session")
 def astronaut(samples: Path) -> np.ndarray:
     """A portrait, 512 x 512 pixels, RGB."""
-    return read_picture(samples / "stills" / "astronaut.png")
+    return read_image(samples / "stills" / "astronaut.png")
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from hsemotion_cli.training.dataset import Samples, pack
+from hsemotion_cli.training.dataset import Dataset, pack
 
 
-def make(pictures: Sequence[np.ndarray], classes: int = 8, **columns: object) -> Samples:
+def make(pictures: Sequence[np.ndarray], classes: int = 8, **columns: object) -> Dataset:
     """Samples of grey or RGB pictures; what is not given is unlabelled, unseen, and of the training part.
 
     Args:
@@ -33,7 +33,7 @@ def make(pictures: Sequence[np.ndarray], classes: int = 8, **columns: object) ->
         if type(values) is not str:
             kind = {"clear": bool, "source": str, "subject": str, "part": str}.get(name, np.float32)
             found[name] = np.asarray(values, kind)
-    return Samples(encoded, offsets, **found)
+    return Dataset(encoded, offsets, **found)
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -18,7 +18,7 @@ import sealed
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
-from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.faces.detector import FaceDetector
 from hsemotion_cli.formats import raw_scores, schema
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VideoFile
@@ -177,7 +177,7 @@ def test_the_table_is_the_refined_archive(annotated: Path) -> None:
 
 
 def test_crops_in_a_folder_are_annotated_without_detection(tmp_path: Path) -> None:
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         x, y, w, h = (round(v) for v in finder.find(clips.portrait())[0].box)
     folder = tmp_path / "45-24-1280x720"
     folder.mkdir()

@@ -949,7 +949,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
 def test_nothing_is_heard_of_a_timeline_without_faces() -> None:
     from hsemotion_cli.timeline import gather
 
-    heard_ = audio.Heard(np.array([0.1]), np.ones((1, len(EXPRESSIONS)), np.float32))
+    heard_ = audio.AudioScores(np.array([0.1]), np.ones((1, len(EXPRESSIONS)), np.float32))
     assert heard_.beside(gather([])).scores["wav2vec2"]["expression"].shape == (0, len(EXPRESSIONS))
 
 

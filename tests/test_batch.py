@@ -18,10 +18,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hsemotion_cli.batch import jsonl
-from hsemotion_cli.batch.job import Job
-from hsemotion_cli.batch.locks import held
+from hsemotion_cli.batch.job import BatchJob
+from hsemotion_cli.batch.locks import hold_lock
 from hsemotion_cli.batch.messages import Task
-from hsemotion_cli.batch.resume import Stamp, Verdict, Wanted, judge, notes, settings_of
+from hsemotion_cli.batch.resume import ExpectedResults, ResumeDecision, SourceStamp, judge, notes, settings_of
 from hsemotion_cli.batch.shards import Shard
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError, UsageError
@@ -179,7 +179,7 @@ def test_shards_share_the_work_and_the_folder(study: Path, done: tuple[Path, Res
 
 
 def test_two_at_once_in_one_folder_is_exit_2(study: Path, tmp_path: Path) -> None:
-    with held(tmp_path, Shard()):
+    with hold_lock(tmp_path, Shard()):
         for more in ((), ("--shard", "1/2")):
             result = batch(study, "-o", tmp_path, *more)
             assert result.exit_code == 2
@@ -229,8 +229,10 @@ class Made:
     task: Task
     content: dict[str, Any]
 
-    def wanted(self, **changes: Any) -> Wanted:
-        return dataclasses.replace(Wanted(settings_of(self.content), "file numbers / 30", ("csv",), False), **changes)
+    def wanted(self, **changes: Any) -> ExpectedResults:
+        return dataclasses.replace(
+            ExpectedResults(settings_of(self.content), "file numbers / 30", ("csv",), False), **changes
+        )
 
     def write(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Change the sidecar, which stays the newest file."""
@@ -239,8 +241,8 @@ class Made:
         with (self.out / "clip.json").open("wb") as file:
             sidecar.write(content, file)
 
-    def judged(self, wanted: Wanted | None = None) -> Verdict:
-        stamp = Stamp.of(self.task.path)
+    def judged(self, wanted: ExpectedResults | None = None) -> ResumeDecision:
+        stamp = SourceStamp.of(self.task.path)
         return judge(self.task, self.out, wanted or self.wanted(), stamp, notes(self.out).get("clip"))
 
 
@@ -304,7 +306,7 @@ def test_a_source_is_known_by_its_content_or_cheaply_by_size_and_time(
 ) -> None:
     os.utime(made.task.path, ns=(0, 5))
     assert made.judged().done, "only touched"
-    source = {"size": Stamp.of(made.task.path).size, "mtime_ns": 5, "sha256": made.content["source"]["sha256"]}
+    source = {"size": SourceStamp.of(made.task.path).size, "mtime_ns": 5, "sha256": made.content["source"]["sha256"]}
     jsonl.append(made.out / "manifest.3of7.jsonl", [{"path": made.task.path, "output": "clip", "source": source}])
     hashed: list[Path] = []
     read = sidecar.source_hash
@@ -324,9 +326,9 @@ def test_a_folder_of_pictures_is_known_by_its_content(made: Made, tmp_path: Path
     folder.mkdir()
     for k in (1, 2):
         cv2.imwrite(str(folder / f"{k}.png"), clips.portrait(64, 64))
-    from hsemotion_cli.media.images import Pictures
+    from hsemotion_cli.media.images import ImageSequence
 
-    known = sidecar.source_hash(Pictures(folder, 30))
+    known = sidecar.source_hash(ImageSequence(folder, 30))
     made.write(lambda c: c["source"].update(kind="pictures", clock="file numbers / 30", sha256=known))
     made.task = Task(str(folder), "clip")
     assert made.judged().done
@@ -354,7 +356,7 @@ class Fake:
 
 
 def test_a_video_that_grows_while_it_is_read_is_not_done(made: Made) -> None:
-    facts = Job(Fake(made, lambda path: None), made.out)(made.task, lambda *_: None)  # type: ignore[arg-type]
+    facts = BatchJob(Fake(made, lambda path: None), made.out)(made.task, lambda *_: None)  # type: ignore[arg-type]
     assert facts["sha256"] == made.content["source"]["sha256"]
 
     def grow(path: Path) -> None:
@@ -362,7 +364,7 @@ def test_a_video_that_grows_while_it_is_read_is_not_done(made: Made) -> None:
             file.write(b"more")
 
     with pytest.raises(InputError, match="changed while it was read"):
-        Job(Fake(made, grow), made.out)(made.task, lambda *_: None)  # type: ignore[arg-type]
+        BatchJob(Fake(made, grow), made.out)(made.task, lambda *_: None)  # type: ignore[arg-type]
     assert not (made.out / "clip.json").exists(), "nobody takes the rest for whole"
 
 
@@ -370,4 +372,4 @@ def test_a_worker_writes_through_no_link_that_leads_out(made: Made, tmp_path: Pa
     (made.out / "away").symlink_to(tmp_path)
     task = Task(made.task.path, "away/clip")
     with pytest.raises(UsageError, match="leads out of the output folder"):
-        Job(Fake(made, lambda path: pytest.fail("read it")), made.out)(task, lambda *_: None)  # type: ignore[arg-type]
+        BatchJob(Fake(made, lambda path: pytest.fail("read it")), made.out)(task, lambda *_: None)  # type: ignore[arg-type]

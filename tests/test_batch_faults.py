@@ -19,10 +19,10 @@ import cv2
 import pytest
 
 from hsemotion_cli.batch import jsonl
-from hsemotion_cli.batch.job import Job
+from hsemotion_cli.batch.job import BatchJob
 from hsemotion_cli.batch.local_engine import LocalEngine
 from hsemotion_cli.batch.messages import Outcome, Progress, Task
-from hsemotion_cli.batch.worker import Setup
+from hsemotion_cli.batch.worker import WorkerConfig
 from hsemotion_cli.errors import InputError, ModelUnavailable
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
@@ -33,7 +33,7 @@ PATIENCE = 900.0
 
 
 def engine(out: Path, opener: str = "opened", **options: object) -> LocalEngine:
-    return LocalEngine(Setup(f"{batch_jobs.__name__}:{opener}", out, 1), out, **options)  # type: ignore[arg-type]
+    return LocalEngine(WorkerConfig(f"{batch_jobs.__name__}:{opener}", out, 1), out, **options)  # type: ignore[arg-type]
 
 
 def run(out: Path, names: Sequence[str], opener: str = "opened", **options: object) -> dict[str, Outcome]:
@@ -396,7 +396,7 @@ def test_a_source_that_changes_while_it_is_read_fails_alone_and_is_not_taken_for
             changed.append(now)
 
     with pytest.raises(InputError, match="talk"):
-        Job(annotator, tmp_path / "out")(Task(str(source), "talk"), report)
+        BatchJob(annotator, tmp_path / "out")(Task(str(source), "talk"), report)
     assert changed
     assert not (tmp_path / "out" / "talk.json").exists(), "nobody takes what is there for whole"
     assert parts(tmp_path) == []

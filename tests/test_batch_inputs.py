@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsemotion_cli.batch import jsonl, output_paths
-from hsemotion_cli.batch.discovery import Finding, Search, find, parse_suffixes, read_list
-from hsemotion_cli.batch.locks import held
+from hsemotion_cli.batch.discovery import Discovery, Search, find, parse_suffixes, read_list
+from hsemotion_cli.batch.locks import hold_lock
 from hsemotion_cli.batch.messages import Failure, Outcome, Task
-from hsemotion_cli.batch.output_paths import Spot, check_inside, choose, safe
+from hsemotion_cli.batch.output_paths import SourceIdentity, assign_outputs, check_inside, safe
 from hsemotion_cli.batch.scheduling import declared_seconds, longest_first
 from hsemotion_cli.batch.shards import Shard
 from hsemotion_cli.errors import InputError, OutputError, UsageError
@@ -40,11 +40,11 @@ def touch(*names: str) -> None:
         Path(name).touch()
 
 
-def found(*inputs: str, lists: tuple[str, ...] = (), **options: object) -> Finding:
+def found(*inputs: str, lists: tuple[str, ...] = (), **options: object) -> Discovery:
     return find(inputs, [Path(name) for name in lists], Search(Path("out"), **options))  # type: ignore[arg-type]
 
 
-def placed(finding: Finding) -> dict[str, str]:
+def placed(finding: Discovery) -> dict[str, str]:
     return {task.path: task.place for task in finding.tasks}
 
 
@@ -220,9 +220,9 @@ PATHS = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PATHS, unique_by=os.path.abspath, max_size=12))
 def test_places_are_inside_and_never_shared(paths: list[str]) -> None:
-    spots = [Spot(path, safe(path)[-1:], safe(path)) for path in paths]
-    chosen = choose(spots)
-    assert chosen == choose(spots)
+    spots = [SourceIdentity(path, safe(path)[-1:], safe(path)) for path in paths]
+    chosen = assign_outputs(spots)
+    assert chosen == assign_outputs(spots)
     assert len({unicodedata.normalize("NFC", place).casefold() for place in chosen}) == len(paths)
     for place in chosen:
         assert place
@@ -262,19 +262,19 @@ def test_shards_that_make_no_sense(text: str) -> None:
 
 
 def test_only_shards_of_one_split_work_side_by_side(tmp_path: Path) -> None:
-    with held(tmp_path, Shard(1, 4)) as locked, held(tmp_path, Shard(2, 4)):
+    with hold_lock(tmp_path, Shard(1, 4)) as locked, hold_lock(tmp_path, Shard(2, 4)):
         assert locked
         for other in (Shard(1, 4), Shard(1, 3), Shard(2, 4), Shard()):
             with (
                 pytest.raises(UsageError, match=f"process {os.getpid()} on .* writes there already"),
-                held(tmp_path, other),
+                hold_lock(tmp_path, other),
             ):
                 pass
-        with held(tmp_path, Shard(3, 4)):
+        with hold_lock(tmp_path, Shard(3, 4)):
             pass
-    with held(tmp_path, Shard()), pytest.raises(UsageError), held(tmp_path, Shard(1, 4)):
+    with hold_lock(tmp_path, Shard()), pytest.raises(UsageError), hold_lock(tmp_path, Shard(1, 4)):
         pass
-    with held(tmp_path, Shard()):
+    with hold_lock(tmp_path, Shard()):
         pass
 
 
@@ -283,7 +283,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("kept")
     for name in (".hsemotion-batch.lock", "manifest.jsonl"):
         (tmp_path / "out" / name).symlink_to(tmp_path / "precious")
-    with pytest.raises(OutputError), held(tmp_path / "out", Shard()):
+    with pytest.raises(OutputError), hold_lock(tmp_path / "out", Shard()):
         pass
     with pytest.raises(OutputError):
         jsonl.append(tmp_path / "out" / "manifest.jsonl", [{"a": 1}])
@@ -357,7 +357,7 @@ def test_the_machine_has_something(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_long_names_have_temporary_ones_of_their_own(tmp_path: Path) -> None:
     stem = "ü" * 110  # 220 bytes
-    with atomic_files.together() as opened:
+    with atomic_files.write_together() as opened:
         for kind in ("csv", "raw.npz", "json", "overlay.mp4"):
             with opened(tmp_path / f"{stem}.{kind}") as file:
                 file.write(kind.encode())
@@ -393,7 +393,7 @@ def test_suffixes_that_make_no_sense() -> None:
 
 
 def test_the_levels_of_a_place() -> None:
-    spot = Spot("/data/x.mp4", ("x.mp4",), ("_abs", "data", "x.mp4"))
+    spot = SourceIdentity("/data/x.mp4", ("x.mp4",), ("_abs", "data", "x.mp4"))
     assert [spot.at(level) for level in range(5)] == ["x", "x.mp4", "data/x", "data/x.mp4", "_abs/data/x.mp4"]
     assert re.fullmatch(r"_abs/data/x\.mp4-[0-9a-f]{16}", spot.at(5))
     assert output_paths.safe("a/../b/./c//d") == ("a", "_up", "b", "c", "d")

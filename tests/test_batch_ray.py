@@ -22,9 +22,9 @@ import pytest
 from hsemotion_cli.batch import jsonl
 from hsemotion_cli.batch.local_engine import LocalEngine
 from hsemotion_cli.batch.messages import Outcome, Progress, Task
-from hsemotion_cli.batch.ray_actor import Surroundings, look_around, missing, reports_usage
-from hsemotion_cli.batch.worker import Setup
-from hsemotion_cli.batch.worker_pool import Crew
+from hsemotion_cli.batch.ray_actor import NodeRequirements, inspect_node, missing, reports_usage
+from hsemotion_cli.batch.worker import WorkerConfig
+from hsemotion_cli.batch.worker_pool import WorkerPool
 from hsemotion_cli.errors import ModelUnavailable, UsageError
 
 # Nothing of what is started here may report anything; see docs/cluster.md.
@@ -117,12 +117,12 @@ def machines() -> Iterator[Machines]:
 
 
 def engine(machines: Machines, out: Path, opener: str = "opened", **options: Any) -> RayEngine:
-    setup = Setup(f"{batch_jobs.__name__}:{opener}", out, 1)
+    setup = WorkerConfig(f"{batch_jobs.__name__}:{opener}", out, 1)
     return RayEngine(setup, out, address=machines.address, **options)
 
 
 def run(
-    started: Crew, names: Sequence[str], report: Callable[[Progress | None], None] = lambda _: None
+    started: WorkerPool, names: Sequence[str], report: Callable[[Progress | None], None] = lambda _: None
 ) -> list[Outcome]:
     with started:  # type: ignore[attr-defined]
         return list(started.run([Task(name, name) for name in names], report))
@@ -141,7 +141,7 @@ def test_faults_come_to_the_same_as_on_one_machine(machines: Machines, tmp_path:
     for kind in ("local", "ray"):
         out = tmp_path / kind
         out.mkdir()
-        setup = Setup(f"{batch_jobs.__name__}:opened", out, 1)
+        setup = WorkerConfig(f"{batch_jobs.__name__}:opened", out, 1)
         started: Any = LocalEngine(setup, out, workers=2) if kind == "local" else engine(machines, out)
         told = by_name(run(started, names))
         assert started.settings == {"made by": "a test"}
@@ -279,8 +279,8 @@ def test_sources_that_a_machine_does_not_see(tmp_path: Path) -> None:
 
 def test_a_machine_says_what_keeps_it_from_taking_part(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
-    assert look_around(Surroundings(tmp_path, "token", "/", {}))["refused"] == ""
-    assert "does not see the folder" in look_around(Surroundings(tmp_path, "another", "/", {}))["refused"]
+    assert inspect_node(NodeRequirements(tmp_path, "token", "/", {}))["refused"] == ""
+    assert "does not see the folder" in inspect_node(NodeRequirements(tmp_path, "another", "/", {}))["refused"]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from hsemotion_cli.bench import synthetic_clip
 from hsemotion_cli.bench.measure import compare, variants
-from hsemotion_cli.bench.records import Figures
-from hsemotion_cli.bench.runner import Measured
+from hsemotion_cli.bench.records import BenchmarkResult
+from hsemotion_cli.bench.runner import Measurements
 from hsemotion_cli.cli import app
 from hsemotion_cli.formats import raw_scores
 from hsemotion_cli.media.video import VideoFile
@@ -89,15 +89,15 @@ def test_a_long_clip_is_ten_seconds_over_and_over(tmp_path: Path) -> None:
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    def run(wall: float, cpu: float = 1.0) -> Figures:
-        return Figures(100, 100, wall, cpu, 0.0, 0, {}, {})
+    def run(wall: float, cpu: float = 1.0) -> BenchmarkResult:
+        return BenchmarkResult(100, 100, wall, cpu, 0.0, 0, {}, {})
 
     # The machine slowed down to a half in the second round, and so did both.
-    one, other = Measured([run(2), run(4), run(2)]), Measured([run(4), run(8), run(5)])
+    one, other = Measurements([run(2), run(4), run(2)]), Measurements([run(4), run(8), run(5)])
     assert one.ratios(other) == pytest.approx((2.0, 2.0, 2.5))
     assert other.ratios(one) == pytest.approx((0.5, 0.4, 0.5))
     assert one.rate == 50
-    assert Measured([run(1.0, 1.5)]).efficiency(2) == 0.75
+    assert Measurements([run(1.0, 1.5)]).efficiency(2) == 0.75
 
 
 def test_agreement_is_over_the_same_faces(smile: Path, tmp_path: Path) -> None:

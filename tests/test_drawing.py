@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hsemotion_cli.overlay import drawing, sprites
 from hsemotion_cli.overlay.drawing import PALETTE, area, lay_out, read_row, shared
-from hsemotion_cli.overlay.layout import Painter
+from hsemotion_cli.overlay.layout import OverlayPainter
 from hsemotion_cli.tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS
 
 SIZES = [(640, 360), (1280, 720), (1920, 1080), (3840, 2160), (608, 1080)]
@@ -58,22 +58,22 @@ def scaled(width: int, height: int, x: float, y: float, size: float) -> Box:
 
 def test_the_picture_itself_is_left_alone() -> None:
     image = grey(320, 180)
-    drawn = Painter(320, 180).draw(image, [row((100, 60, 60, 60))])
+    drawn = OverlayPainter(320, 180).draw(image, [row((100, 60, 60, 60))])
     assert drawn.shape == image.shape and drawn.dtype == np.uint8
     assert (image == 120).all() and changed(image, drawn).any()
 
 
 def test_nobody_changes_nothing() -> None:
     image = grey(320, 180)
-    np.testing.assert_array_equal(Painter(320, 180).draw(image, []), image)
+    np.testing.assert_array_equal(OverlayPainter(320, 180).draw(image, []), image)
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_a_box_is_drawn_where_the_face_is(width: int, height: int) -> None:
     box = scaled(width, height, 0.4, 0.3, 0.3)
-    mask = changed(grey(width, height), Painter(width, height).draw(grey(width, height), [only_box(box)]))
+    mask = changed(grey(width, height), OverlayPainter(width, height).draw(grey(width, height), [only_box(box)]))
     left, top, right, bottom = bounds(mask)
-    reach = 2 * Painter(width, height).sizes.line
+    reach = 2 * OverlayPainter(width, height).sizes.line
     assert left == pytest.approx(box[0], abs=reach) and right == pytest.approx(box[0] + box[2], abs=reach)
     assert top == pytest.approx(box[1], abs=reach) and bottom == pytest.approx(box[1] + box[3], abs=reach)
     inside = mask[round(box[1]) + reach : round(box[1] + box[3]) - reach]
@@ -82,13 +82,13 @@ def test_a_box_is_drawn_where_the_face_is(width: int, height: int) -> None:
 
 def test_the_box_has_the_colour_of_its_id() -> None:
     for key in (0, 1, 5, 8):
-        drawn = Painter(640, 360).draw(grey(640, 360), [only_box((200, 100, 120, 120), key)])
+        drawn = OverlayPainter(640, 360).draw(grey(640, 360), [only_box((200, 100, 120, 120), key)])
         assert tuple(drawn[100, 220]) == PALETTE[key % len(PALETTE)]
 
 
 def test_an_interpolated_box_is_dashed() -> None:
     def upper_edge(**values: Any) -> np.ndarray:
-        drawn = Painter(640, 360).draw(grey(640, 360), [only_box((200, 100, 120, 120), **values)])
+        drawn = OverlayPainter(640, 360).draw(grey(640, 360), [only_box((200, 100, 120, 120), **values)])
         return changed(grey(640, 360), drawn)[100, 200:320]
 
     assert upper_edge(interpolated=0).all()
@@ -102,7 +102,7 @@ def test_an_interpolated_box_is_dashed() -> None:
 @pytest.mark.parametrize("place", [(0.1, 0.2), (0.65, 0.2), (0.4, 0.1), (0.1, 0.6), (0.0, 0.0), (0.7, 0.65)])
 def test_a_panel_stands_beside_the_face_and_in_the_picture(width: int, height: int, place: tuple[float, float]) -> None:
     box = scaled(width, height, *place, 0.3 if width > height else 0.1)
-    painter = Painter(width, height)
+    painter = OverlayPainter(width, height)
     face = read_row(row(box), width, height)
     assert face is not None
     (panel,) = painter._panels([face])
@@ -121,13 +121,13 @@ def test_a_panel_stands_beside_the_face_and_in_the_picture(width: int, height: i
 def test_all_of_a_panel_lies_on_its_ground(
     width: int, height: int, wide: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    painter = Painter(width, height)
+    painter = OverlayPainter(width, height)
     face = read_row(row(scaled(width, height, 0, 0, 0.1), compound="disgustedly_surprised"), width, height)
     assert face is not None
     panel = lay_out(face.sections, wide, painter.sizes)
     pasted: list[tuple[int, int, int, int]] = []
 
-    def note(_: Any, stamp: sprites.Stamp, x: int, y: int) -> None:
+    def note(_: Any, stamp: sprites.Sprite, x: int, y: int) -> None:
         # The part with ink: a line of text has room above and below it.
         rows, columns = np.nonzero(stamp.keep[..., 0] < 255)
         if len(rows):
@@ -136,7 +136,7 @@ def test_all_of_a_panel_lies_on_its_ground(
     # Text is pasted where stamps are made.
     for module in (drawing, sprites):
         monkeypatch.setattr(module, "paste", note)
-    drawing.draw_panel(grey(1, 1), face, drawing.Place("right", wide, panel, 0, 0), painter.sizes)
+    drawing.draw_panel(grey(1, 1), face, drawing.LabelPlace("right", wide, panel, 0, 0), painter.sizes)
     ground, *rest = pasted
     assert ground == (0, 0, panel.width, panel.height) and len(rest) > 50
     edge = painter.sizes.pad // 2
@@ -147,7 +147,7 @@ def test_all_of_a_panel_lies_on_its_ground(
 
 def test_texts_of_a_panel_do_not_run_into_bars_or_numbers() -> None:
     for width, height in SIZES:
-        sizes = Painter(width, height).sizes
+        sizes = OverlayPainter(width, height).sizes
         longest = max(drawing.word(name, sizes.text, PALETTE[0]).width for name in EXPRESSIONS)
         assert longest < round(5.3 * sizes.text)
         number = drawing.word("0.00", sizes.text, PALETTE[0]).width
@@ -160,7 +160,7 @@ def test_texts_of_a_panel_do_not_run_into_bars_or_numbers() -> None:
 
 
 def test_a_class_that_the_model_does_not_know_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = Painter(1280, 720).sizes
+    sizes = OverlayPainter(1280, 720).sizes
     affectnet, affwild2 = ({f"p_{name}": None} for name in ("other", "contempt"))
     written: list[str] = []
     monkeypatch.setattr(drawing, "write", lambda _, text, *rest: written.append(text) or 0)
@@ -179,23 +179,23 @@ def test_a_class_that_the_model_does_not_know_takes_no_room(monkeypatch: pytest.
 
 def test_a_face_that_fills_the_picture_keeps_a_label_only() -> None:
     image = grey(224, 224)
-    mask = changed(image, Painter(224, 224).draw(image, [row((0, 0, 224, 224))]))
+    mask = changed(image, OverlayPainter(224, 224).draw(image, [row((0, 0, 224, 224))]))
     assert mask.any()
     assert mask[60:164, 30:194].mean() < 0.02, "eyes, nose and mouth are seen"
 
 
-def known(boxes: list[Box], width: int, height: int) -> list[drawing.Face]:
+def known(boxes: list[Box], width: int, height: int) -> list[drawing.DrawnFace]:
     return [face for k, box in enumerate(boxes) if (face := read_row(row(box, k), width, height))]
 
 
 def test_two_faces_that_stand_apart_have_a_panel_each() -> None:
     boxes = [scaled(1280, 720, x, 0.3, 0.2) for x in (0.3, 0.6)]
-    assert len(Painter(1280, 720)._panels(known(boxes, 1280, 720))) == 2
+    assert len(OverlayPainter(1280, 720)._panels(known(boxes, 1280, 720))) == 2
 
 
 def test_three_faces_have_labels_only() -> None:
     boxes = [scaled(1280, 720, x, 0.3, 0.1) for x in (0.05, 0.4, 0.95)]
-    assert Painter(1280, 720)._panels(known(boxes, 1280, 720)) == []
+    assert OverlayPainter(1280, 720)._panels(known(boxes, 1280, 720)) == []
 
 
 SOME_BOX = st.tuples(st.floats(-40, 620), st.floats(-40, 340), st.floats(8, 400), st.floats(8, 360))
@@ -206,7 +206,7 @@ SOME_BOX = st.tuples(st.floats(-40, 620), st.floats(-40, 340), st.floats(8, 400)
 @given(st.lists(SOME_BOX, min_size=1, max_size=2))
 def test_panels_stay_in_the_picture_and_off_faces_and_each_other(boxes: list[Box]) -> None:
     faces = known(boxes, 640, 360)
-    rects = [place.rect for place in Painter(640, 360)._panels(faces)]
+    rects = [place.rect for place in OverlayPainter(640, 360)._panels(faces)]
     assert len(rects) in (0, len(faces))
     for rect in rects:
         assert shared(rect, (0, 0, 640, 360)) == area(rect)
@@ -223,7 +223,7 @@ def test_labels_touch_neither_faces_of_others_nor_each_other(boxes: list[Box]) -
     taken: list[tuple[int, int, int, int]] = []
     for face in faces:
         avoid = [other.box for other in faces if other is not face] + taken
-        for rect in Painter(640, 360)._draw_label(grey(640, 360), face, avoid, rich=True):
+        for rect in OverlayPainter(640, 360)._draw_label(grey(640, 360), face, avoid, rich=True):
             assert shared(rect, (0, 0, 640, 360)) == area(rect)
             assert all(shared(rect, other) == 0 for other in avoid)
             taken.append(rect)
@@ -231,14 +231,14 @@ def test_labels_touch_neither_faces_of_others_nor_each_other(boxes: list[Box]) -
 
 def test_six_faces_have_six_full_labels() -> None:
     boxes = [scaled(1280, 720, 0.04 + 0.32 * (k % 3), 0.12 + 0.5 * (k // 3), 0.2) for k in range(6)]
-    faces, painter = known(boxes, 1280, 720), Painter(1280, 720)
+    faces, painter = known(boxes, 1280, 720), OverlayPainter(1280, 720)
     for face in faces:
         (rect,) = painter._draw_label(grey(1280, 720), face, [other.box for other in faces], rich=True)
         assert rect[3] - rect[1] > drawing.label_height(painter.sizes), "two lines"
 
 
 def test_a_trembling_face_does_not_shake_its_panel() -> None:
-    painter = Painter(1280, 720)
+    painter = OverlayPainter(1280, 720)
     places = []
     for k in range(12):
         box = (500 + 3 * (-1) ** k, 200 + 2 * (-1) ** (k // 2), 180, 180)
@@ -253,7 +253,7 @@ def test_frames_are_drawn_the_same_every_time() -> None:
     boxes = [(480.0 + 9 * k, 200.0 + 5 * k, 180.0, 180.0) for k in range(8)]
     runs = []
     for _ in range(2):
-        painter = Painter(1280, 720)
+        painter = OverlayPainter(1280, 720)
         runs.append([painter.draw(grey(1280, 720), [row(box)]) for box in boxes])
     np.testing.assert_array_equal(*runs)
 
@@ -262,13 +262,13 @@ def test_frames_are_drawn_the_same_every_time() -> None:
 def test_what_is_not_known_is_not_drawn(unknown: Any) -> None:
     image, box = grey(640, 360), (300.0, 100.0, 90.0, 90.0)
     bare = dict(zip("xywh", box, strict=True))
-    plain = Painter(640, 360).draw(image, [bare])
-    drawn = Painter(640, 360).draw(image, [dict.fromkeys(row(box), unknown) | bare])
+    plain = OverlayPainter(640, 360).draw(image, [bare])
+    drawn = OverlayPainter(640, 360).draw(image, [dict.fromkeys(row(box), unknown) | bare])
     np.testing.assert_array_equal(drawn, plain)
     left, top, right, bottom = bounds(changed(image, plain))
     assert left >= 296 and top >= 96 and right <= 394 and bottom <= 194, "only the box is drawn"
     for side in "xywh":
-        np.testing.assert_array_equal(Painter(640, 360).draw(image, [row(box) | {side: math.nan}]), image)
+        np.testing.assert_array_equal(OverlayPainter(640, 360).draw(image, [row(box) | {side: math.nan}]), image)
 
 
 @pytest.mark.parametrize(
@@ -276,15 +276,15 @@ def test_what_is_not_known_is_not_drawn(unknown: Any) -> None:
 )
 def test_each_value_has_a_mark_of_its_own(column: str) -> None:
     image, box = grey(1280, 720), (700.0, 200.0, 180.0, 180.0)
-    whole = Painter(1280, 720).draw(image, [row(box)])
-    part = Painter(1280, 720).draw(image, [row(box) | {column: math.nan}])
+    whole = OverlayPainter(1280, 720).draw(image, [row(box)])
+    part = OverlayPainter(1280, 720).draw(image, [row(box) | {column: math.nan}])
     assert np.count_nonzero(changed(whole, part)) > 20, "something is missing"
 
 
 def test_bars_grow_with_their_probability() -> None:
     def filled(value: float) -> int:
         canvas = grey(1280, 720)
-        drawn = Painter(1280, 720).draw(canvas, [row((700, 200, 180, 180), p_happiness=value, p_anger=0.0)])
+        drawn = OverlayPainter(1280, 720).draw(canvas, [row((700, 200, 180, 180), p_happiness=value, p_anger=0.0)])
         return int(np.count_nonzero(np.all(drawn[:, :670] == PALETTE[0], axis=2)))
 
     counts = [filled(value) for value in (0.2, 0.5, 0.9)]
@@ -293,7 +293,7 @@ def test_bars_grow_with_their_probability() -> None:
 
 
 def test_the_dot_of_the_dial_lies_at_valence_and_arousal() -> None:
-    sizes = Painter(1280, 720).sizes
+    sizes = OverlayPainter(1280, 720).sizes
 
     def dot(valence: float, arousal: float) -> np.ndarray:
         face = read_row(only_box((10, 10, 9, 9), 0, valence=valence, arousal=arousal), 1280, 720)
@@ -320,7 +320,7 @@ def test_action_units_are_filled_and_those_present_have_a_rim() -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_words_stand_out_on_any_ground(level: int) -> None:
-    drawn = Painter(640, 360).draw(grey(640, 360, level), [row((330, 100, 90, 90))])
+    drawn = OverlayPainter(640, 360).draw(grey(640, 360, level), [row((330, 100, 90, 90))])
     left, top, right, bottom = 165, 100, 300, 180
     panel = drawn[top:bottom, left:right].astype(float) / 255
     light = (np.where(panel <= 0.04045, panel / 12.92, ((panel + 0.055) / 1.055) ** 2.4)) @ (0.2126, 0.7152, 0.0722)
@@ -338,7 +338,7 @@ def test_words_stand_out_on_any_ground(level: int) -> None:
     ),
 )
 def test_any_box_in_any_picture(width: int, height: int, boxes: list[Box]) -> None:
-    drawn = Painter(width, height).draw(grey(width, height), [row(box, k) for k, box in enumerate(boxes)])
+    drawn = OverlayPainter(width, height).draw(grey(width, height), [row(box, k) for k, box in enumerate(boxes)])
     assert drawn.shape == (height, width, 3)
 
 
@@ -349,25 +349,25 @@ def test_any_box_in_any_picture(width: int, height: int, boxes: list[Box]) -> No
 )
 @settings(max_examples=60, deadline=None)
 def test_any_values_in_a_row(values: dict[str, Any]) -> None:
-    drawn = Painter(300, 300).draw(grey(300, 300), [row((200, 60, 40, 40)) | values])
+    drawn = OverlayPainter(300, 300).draw(grey(300, 300), [row((200, 60, 40, 40)) | values])
     assert drawn.shape == (300, 300, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (1, 300), (300, 1), (40, 30)])
 def test_tiny_pictures(size: tuple[int, int]) -> None:
-    drawn = Painter(*size).draw(grey(*size), [row((0, 0, *size)), row((-3, -3, 8, 8), 1)])
+    drawn = OverlayPainter(*size).draw(grey(*size), [row((0, 0, *size)), row((-3, -3, 8, 8), 1)])
     assert drawn.shape == (size[1], size[0], 3)
 
 
 def test_a_picture_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected .*\(90, 160, 3\)"):
-        Painter(160, 90).draw(grey(90, 160), [])
+        OverlayPainter(160, 90).draw(grey(90, 160), [])
 
 
 def test_stamps_never_overflow() -> None:
     mask = np.linspace(0, 1, 1000)[None]
     for colour in ((255, 255, 255), (86, 180, 233), (1, 254, 128)):
-        stamp = sprites.make_stamp(mask, colour)
+        stamp = sprites.make_sprite(mask, colour)
         for level in (0, 128, 255):
             canvas = np.full((1, 1000, 3), level, np.uint8)
             drawing.paste(canvas, stamp, 0, 0)

@@ -20,7 +20,7 @@ from scipy import stats
 from sklearn import metrics as sklearn
 
 from hsemotion_cli.abaw import evaluation, scores
-from hsemotion_cli.abaw.aligned import NAMES, Asked
+from hsemotion_cli.abaw.aligned import NAMES, EvaluationSettings
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.abaw.evaluation import Report
 from hsemotion_cli.commands import evaluate as command
@@ -194,8 +194,8 @@ def expected(found: dict[str, list], task: str, threshold: float = 0.4, other: s
 # --- fixtures -------------------------------------------------------------------------------------------------------
 
 
-def asked(track: str, **options: Any) -> Asked:
-    return Asked(TRACKS[track], **{"draws": 0, **options})
+def asked(track: str, **options: Any) -> EvaluationSettings:
+    return EvaluationSettings(TRACKS[track], **{"draws": 0, **options})
 
 
 def evaluate(tables: Path | list[Path], truth: Path, track: str, **options: Any) -> Report:
@@ -547,7 +547,7 @@ def test_intensities_of_clips(tmp_path: Path) -> None:
     x, y = np.array(list(truth.values())), np.array(list(said.values()))
     each = [stats.pearsonr(x[:, k], y[:, k]).statistic for k in range(6)]
     found = report.tasks["emotional_mimicry"]
-    assert isinstance(found, scores.Agreement) and list(found.columns) == list(EMOTIONAL_MIMICRY)
+    assert isinstance(found, scores.RegressionScores) and list(found.columns) == list(EMOTIONAL_MIMICRY)
     assert [score.value for score in found.columns.values()] == pytest.approx(each, abs=1e-9)
     assert report.score.value == pytest.approx(np.mean(each), abs=1e-9)
     assert (report.clips, report.recordings, report.ignored) == (40, 40, ("999",))
@@ -828,7 +828,7 @@ def test_a_picture_shows_how_often_each_truth_met_each_answer(mtl: Set, tmp_path
     counts = np.zeros((2, scores.BINS, scores.BINS), np.int64)
     counts[0, place, place] = counts[1, place, place[::-1]] = 50
     columns = {name: scores.Score(0.5) for name in ("valence", "arousal")}
-    found = scores.Agreement("ccc", scores.Score(0.5), columns, counts)
+    found = scores.RegressionScores("ccc", scores.Score(0.5), columns, counts)
     report = replace(evaluate(mtl.tables, mtl.data.root, "va"), tasks={"valence_arousal": found})
     report_plots.draw(report, path := tmp_path / "va.png")
     with Image.open(path) as image:

@@ -25,11 +25,11 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces import blazeface_detector, crops, detector, mediapipe_onnx
-from hsemotion_cli.faces.blazeface_detector import FastFinder
+from hsemotion_cli.faces.blazeface_detector import BlazeFaceDetector
 from hsemotion_cli.faces.crops import FIVE_POINTS
-from hsemotion_cli.faces.detector import FaceFinder, overlap, sight, tiles
-from hsemotion_cli.faces.mediapipe_detector import TaskFinder
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.faces.detector import FaceDetector, detect_faces, overlap, tiles
+from hsemotion_cli.faces.mediapipe_detector import MediaPipeDetector
+from hsemotion_cli.media.images import read_image
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import open_source
 
@@ -41,12 +41,12 @@ def pictures(videos: list[Path], name: str, start: float, end: float | None = No
 
 
 @pytest.fixture(scope="module")
-def finder() -> Iterator[FaceFinder]:
-    with FaceFinder() as finder:
+def finder() -> Iterator[FaceDetector]:
+    with FaceDetector() as finder:
         yield finder
 
 
-def test_the_same_picture_gives_the_same_face_whatever_came_before(finder: FaceFinder, astronaut: np.ndarray) -> None:
+def test_the_same_picture_gives_the_same_face_whatever_came_before(finder: FaceDetector, astronaut: np.ndarray) -> None:
     (alone,) = finder.find(astronaut)
     finder.find(clips.portrait(shift=40))
     finder.find(clips.blank())
@@ -57,20 +57,20 @@ def test_the_same_picture_gives_the_same_face_whatever_came_before(finder: FaceF
     assert np.array_equal(later.blendshapes, alone.blendshapes)
 
 
-def test_two_faces_are_two(finder: FaceFinder) -> None:
+def test_two_faces_are_two(finder: FaceDetector) -> None:
     picture = np.hstack([clips.portrait(240, 240), clips.portrait(240, 240)[:, ::-1]])
     found = finder.find(np.ascontiguousarray(picture))
     assert sorted(face.box[0] > 240 for face in found) == [False, True]
     assert overlap(found[0].box, found[1].box) == 0
 
 
-def test_nobody_is_nobody_and_tiny_pictures_do_no_harm(finder: FaceFinder) -> None:
+def test_nobody_is_nobody_and_tiny_pictures_do_no_harm(finder: FaceDetector) -> None:
     for size in ((1, 1), (2, 500), (500, 2), (320, 240)):
         assert finder.find(clips.blank(*size)) == []
 
 
-@pytest.mark.parametrize("kind", [FaceFinder, FastFinder, TaskFinder])
-def test_a_face_that_fills_the_picture_is_found_where_it_is(kind: type[FaceFinder], astronaut: np.ndarray) -> None:
+@pytest.mark.parametrize("kind", [FaceDetector, BlazeFaceDetector, MediaPipeDetector])
+def test_a_face_that_fills_the_picture_is_found_where_it_is(kind: type[FaceDetector], astronaut: np.ndarray) -> None:
     left, top = 170, 102  # the forehead is not in the picture
     close = np.ascontiguousarray(astronaut[top:189, left:262])
     with kind() as finder:
@@ -91,7 +91,7 @@ def test_what_shows_only_with_surroundings_must_be_large(
 ) -> None:
     frames = pictures(shared_videos, "face_then_no_face", 5.9, 6.3)
     monkeypatch.setattr(detector, "_SURE", 2.0)  # tiles are not what this is about
-    with FastFinder() as finder:
+    with BlazeFaceDetector() as finder:
         frames = [frame for frame in frames if not finder._seen(frame, finder.candidates(frame))]
         assert frames and not any(finder.find(frame) for frame in frames)
         monkeypatch.setattr(detector, "_FILLS", 0.0)
@@ -100,7 +100,7 @@ def test_what_shows_only_with_surroundings_must_be_large(
 
 def test_letters_and_clouds_are_no_small_faces(shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     frames = pictures(shared_videos, "face_then_no_face", 5.6, 6.4)
-    with FaceFinder() as finder, FastFinder() as fast:
+    with FaceDetector() as finder, BlazeFaceDetector() as fast:
         frames = [frame for frame in frames if not fast._seen(frame, fast.candidates(frame))]
         assert len(frames) > 10 and not any(each.find(frame) for frame in frames for each in (finder, fast))
         monkeypatch.setattr(detector, "_SURE", 0.0)
@@ -113,7 +113,7 @@ def test_the_fast_detector_takes_no_clouds_for_small_faces(
     frames = pictures(shared_videos, "no_face", 3.4)
 
     def small(threshold: float = 0.5) -> int:
-        with FastFinder(threshold=threshold) as finder:
+        with BlazeFaceDetector(threshold=threshold) as finder:
             looked = [(frame, candidate) for frame in frames for candidate in finder.candidates(frame)]
             return sum(c.share < detector.LARGE and finder.look(frame, c) is not None for frame, c in looked)
 
@@ -123,11 +123,11 @@ def test_the_fast_detector_takes_no_clouds_for_small_faces(
     assert small() > 2
 
 
-def test_the_fast_detector_finds_small_faces_as_the_landmarks_do(samples: Path, finder: FaceFinder) -> None:
-    stills = [read_picture(path) for path in sorted((samples / "stills").iterdir())]
+def test_the_fast_detector_finds_small_faces_as_the_landmarks_do(samples: Path, finder: FaceDetector) -> None:
+    stills = [read_image(path) for path in sorted((samples / "stills").iterdir())]
     assert len(stills) == 2
     found = []
-    with FastFinder() as quick:
+    with BlazeFaceDetector() as quick:
         for still in stills:
             for width in (300, 400, 500):
                 small = cv2.resize(
@@ -139,7 +139,9 @@ def test_the_fast_detector_finds_small_faces_as_the_landmarks_do(samples: Path, 
     assert found == [(0, 0)] * 2 + [(1, 1)] * 4  # two are too small for one look at the whole
 
 
-def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(finder: FaceFinder, astronaut: np.ndarray) -> None:
+def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(
+    finder: FaceDetector, astronaut: np.ndarray
+) -> None:
     close = np.ascontiguousarray(astronaut[70:167, 198:253])  # no ears, no chin
     (face,) = finder.find(close)
     x, y, width, height = finder.find(astronaut)[0].box
@@ -148,7 +150,7 @@ def test_a_candidate_that_is_not_seen_again_is_looked_at_where_it_is(finder: Fac
     assert [landmarks is None for landmarks in looks] == [True, True, False]
 
 
-class Blind(FaceFinder):
+class Blind(FaceDetector):
     """Sees no landmarks in any candidate, as in a face behind a hand."""
 
     def look(self, image: np.ndarray, candidate: mediapipe_onnx.Candidate) -> None:
@@ -156,7 +158,7 @@ class Blind(FaceFinder):
 
 
 def test_a_large_face_without_landmarks_counts_if_its_mirror_image_shows_it(
-    finder: FaceFinder, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    finder: FaceDetector, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close = np.ascontiguousarray(astronaut[70:190, 160:280])
     (expected,) = finder.find(close)
@@ -182,7 +184,7 @@ def test_a_large_face_without_landmarks_counts_if_its_mirror_image_shows_it(
 
 
 def test_the_edge_of_a_picture_is_nobody(
-    finder: FaceFinder, shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
+    finder: FaceDetector, shared_videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = pictures(shared_videos, "no_face", 3.4, 3.8)
     assert not any(finder.find(frame) for frame in frames)
@@ -194,19 +196,21 @@ def test_the_edge_of_a_picture_is_nobody(
     st.tuples(*[st.floats(-50, 150)] * 2, *[st.floats(1, 200)] * 2), st.tuples(st.integers(1, 100), st.integers(1, 100))
 )
 def test_the_share_inside_is_that_of_the_overlap(box: tuple, size: tuple) -> None:
-    share = detector.inside(box, np.empty((*size, 3), np.uint8))
+    share = detector.share_inside(box, np.empty((*size, 3), np.uint8))
     picture = (0.0, 0.0, float(size[1]), float(size[0]))
     union = overlap(box, picture)  # of both areas: intersection / (a + b - intersection)
     areas = box[2] * box[3] + size[0] * size[1]
     assert share == pytest.approx(union / (1 + union) * areas / (box[2] * box[3]), abs=1e-9)
 
 
-def test_faces_in_profile_and_behind_a_hand_are_scored_by_the_network_alone(finder: FaceFinder, tmp_path: Path) -> None:
+def test_faces_in_profile_and_behind_a_hand_are_scored_by_the_network_alone(
+    finder: FaceDetector, tmp_path: Path
+) -> None:
     folder = SHARED / "data" / "muxspace" / "images"
     if not folder.is_dir():
         pytest.skip("needs the portraits of ../shared/data/muxspace, which are not here")
     for name in ("KatrinaKaif_67", "Dwarakish_94", "Dileep_68"):
-        picture = read_picture(folder / f"{name}.jpg")
+        picture = read_image(folder / f"{name}.jpg")
         (face,) = finder.find(picture)
         assert face.landmarks is None and face.points is not None
         assert overlap(face.box, (0, 0, picture.shape[1], picture.shape[0])) > 0.4
@@ -220,7 +224,7 @@ def test_faces_in_profile_and_behind_a_hand_are_scored_by_the_network_alone(find
             assert all(bool(row[column]) == answered for column in ("expression", "valence", "AU12_p"))
 
 
-def test_a_smaller_face_is_found_where_nobody_is_nearer(finder: FaceFinder, astronaut: np.ndarray) -> None:
+def test_a_smaller_face_is_found_where_nobody_is_nearer(finder: FaceDetector, astronaut: np.ndarray) -> None:
     x, y, width, height = finder.find(astronaut)[0].box
     scale = 170 / width
     small = cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -230,26 +234,26 @@ def test_a_smaller_face_is_found_where_nobody_is_nearer(finder: FaceFinder, astr
     assert finder.candidates(picture) == []  # or this would show nothing
     (face,) = finder.find(picture)
     assert overlap(face.box, (900 + scale * x, 60 + scale * y, 170, scale * height)) > 0.8
-    with FaceFinder(min_face=300) as wanted:
+    with FaceDetector(min_face=300) as wanted:
         assert wanted.find(picture) == []  # smaller ones were not asked for
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_few_tiles_are_searched_for_smaller_faces(width: int, height: int) -> None:
-    least = detector.smaller(width, height)
+    least = detector.smallest_tiled_face(width, height)
     found = tiles(width, height, least)
     assert len(found) <= 12 or max(width, height) > 3 * min(width, height)
     assert all(side < max(width, height) for _, _, side in found)
     assert least == 24 or least <= 0.1 * max(width, height) + 1
 
 
-def test_a_40_pixel_face_in_a_1080p_picture_needs_tiles(finder: FaceFinder, astronaut: np.ndarray) -> None:
+def test_a_40_pixel_face_in_a_1080p_picture_needs_tiles(finder: FaceDetector, astronaut: np.ndarray) -> None:
     scale = 40 / finder.find(astronaut)[0].box[2]
     small = cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     picture = clips.blank(1920, 1080).copy()
     picture[700 : 700 + small.shape[0], 1300 : 1300 + small.shape[1]] = small
     assert finder.find(picture) == []
-    with FaceFinder(min_face=40) as tiled:
+    with FaceDetector(min_face=40) as tiled:
         (face,) = tiled.find(picture)
     assert face.box[2] == pytest.approx(40, abs=6)
     assert 1300 < face.box[0] < 1300 + small.shape[1]
@@ -269,10 +273,10 @@ def test_tiles_hold_every_face_of_the_smallest_size_whole(
     assert any(face + detector.REACH >= detector.REACH * side / (1 + detector._LARGER) for _, _, side in holding)
 
 
-def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> None:
+def test_a_given_crop_is_the_face(finder: FaceDetector, astronaut: np.ndarray) -> None:
     x, y, w, h = (round(v) for v in finder.find(astronaut)[0].box)
     crop = np.ascontiguousarray(astronaut[y : y + h, x : x + w])
-    sighting = sight(Frame(7, 0.28, crop), finder, ["box", "aligned-112"], given=True)
+    sighting = detect_faces(Frame(7, 0.28, crop), finder, ["box", "aligned-112"], given=True)
     (face,) = sighting.faces
     assert face.box == (0, 0, w, h)
     assert np.isnan(face.score)
@@ -281,10 +285,10 @@ def test_a_given_crop_is_the_face(finder: FaceFinder, astronaut: np.ndarray) -> 
     assert face.blendshapes[tasks.BLENDSHAPES.index("mouthSmileLeft")] > 0.6
 
 
-def test_of_a_given_crop_the_face_crop_is_cut_by_its_landmarks(finder: FaceFinder, astronaut: np.ndarray) -> None:
+def test_of_a_given_crop_the_face_crop_is_cut_by_its_landmarks(finder: FaceDetector, astronaut: np.ndarray) -> None:
     x, y, w, h = (round(v) for v in finder.find(astronaut)[0].box)
     given = np.ascontiguousarray(astronaut[y - h // 2 : y + 3 * h // 2, x - w // 2 : x + 3 * w // 2])
-    sighting = sight(Frame(0, 0.0, given), finder, ["face-112", "aligned-112"], given=True)
+    sighting = detect_faces(Frame(0, 0.0, given), finder, ["face-112", "aligned-112"], given=True)
     (face,) = sighting.faces
     assert face.crops["aligned-112"] is given
     assert np.array_equal(face.crops["face-112"], crops.face(given, face.points, 112))
@@ -294,9 +298,9 @@ def test_of_a_given_crop_the_face_crop_is_cut_by_its_landmarks(finder: FaceFinde
     assert np.abs(face.crops["face-112"] - whole)[20:90, 20:90].mean() < 6
 
 
-def test_of_a_given_crop_without_a_face_the_face_crop_is_the_whole_picture(finder: FaceFinder) -> None:
+def test_of_a_given_crop_without_a_face_the_face_crop_is_the_whole_picture(finder: FaceDetector) -> None:
     picture = clips.blank(300, 200)
-    sighting = sight(Frame(0, 0.0, picture), finder, ["box", "face-50"], given=True)
+    sighting = detect_faces(Frame(0, 0.0, picture), finder, ["box", "face-50"], given=True)
     crop = sighting.faces[0].crops["face-50"]
     assert sighting.faces[0].landmarks is None
     assert sighting.faces[0].crops["box"] is picture
@@ -312,7 +316,7 @@ def test_cutting_the_box_clips_at_the_edge(astronaut: np.ndarray) -> None:
     assert crops.boxed(astronaut, (10, 10, 30, 40)).base is None, "a view would keep the whole picture alive"
 
 
-def test_aligning_puts_the_five_points_on_the_template(finder: FaceFinder, astronaut: np.ndarray) -> None:
+def test_aligning_puts_the_five_points_on_the_template(finder: FaceDetector, astronaut: np.ndarray) -> None:
     (face,) = finder.find(astronaut)
     marked = np.zeros_like(astronaut)
     points = face.points
@@ -341,7 +345,7 @@ def test_the_face_crop_grows_the_template_about_its_centre_and_moves_it_up() -> 
     assert placed == pytest.approx(crops.ARCFACE_TEMPLATE * 1.05 - (2.775, 14.775), abs=1e-9)
 
 
-def test_the_face_crop_shows_chin_and_eyebrows(finder: FaceFinder, astronaut: np.ndarray) -> None:
+def test_the_face_crop_shows_chin_and_eyebrows(finder: FaceDetector, astronaut: np.ndarray) -> None:
     (face,) = finder.find(astronaut)
     chin, *brows = face.landmarks[[152, 105, 334]]
     for size in (64, 112, 224):
@@ -447,7 +451,7 @@ def test_unknown_crop_recipes_are_refused(recipe: str) -> None:
 @pytest.mark.parametrize("options", [{"min_face": 3}, {"threshold": 0.0}, {"threshold": 1.5}])
 def test_impossible_detector_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UsageError):
-        FaceFinder(**options)
+        FaceDetector(**options)
 
 
 @pytest.mark.parametrize("finder", ["faces.detector.FaceFinder", "faces.mediapipe_detector.TaskFinder"])

@@ -37,9 +37,9 @@ from hsemotion_cli.runtime import atomic_files
 from hsemotion_cli.training import losses
 from hsemotion_cli.training import trainer as training
 from hsemotion_cli.training.augment import Augmentation
-from hsemotion_cli.training.config import Loss, Optimiser, Plan, Source, Stage
-from hsemotion_cli.training.dataset import Samples, join
-from hsemotion_cli.training.figures import Figures
+from hsemotion_cli.training.config import DatasetSource, LossConfig, OptimiserConfig, StageConfig, TrainingConfig
+from hsemotion_cli.training.dataset import Dataset, join
+from hsemotion_cli.training.figures import EvaluationFigures
 from hsemotion_cli.training.trainer import CHECKPOINT, LOG, Trainer, make_network
 
 SIZE = 24
@@ -92,7 +92,7 @@ class Flat(Network):
         return self.fc(embeddings)
 
 
-def telling(count: int, seed: int = 0, *, missing: float = 0.0, meaning: bool = True, **columns: Any) -> Samples:
+def telling(count: int, seed: int = 0, *, missing: float = 0.0, meaning: bool = True, **columns: Any) -> Dataset:
     """Pictures that show their labels, which are there for some of the tasks only.
 
     Which third of the upper edge is bright is the class, twelve squares in the middle are the action units, the two
@@ -120,27 +120,29 @@ def telling(count: int, seed: int = 0, *, missing: float = 0.0, meaning: bool = 
     return labelled.make(list(pictures.clip(0, 255).astype(np.uint8)), len(CLASSES), **given_columns)
 
 
-def planned(*stages: Stage, **options: Any) -> Plan:
+def planned(*stages: StageConfig, **options: Any) -> TrainingConfig:
     defaults: dict[str, Any] = {
         "name": "tiny",
         "architecture": "none",
-        "sources": (Source("folder", Path("made"), "made"),),
-        "stages": stages or (Stage(2.0, batch=16),),
+        "sources": (DatasetSource("folder", Path("made"), "made"),),
+        "stages": stages or (StageConfig(2.0, batch=16),),
         "size": SIZE,
         "classes": CLASSES,
         "augmentation": STILL,
-        "loss": Loss(attention=0.0, balance_units=False),
-        "optimiser": Optimiser(weight_decay=0.0),
+        "loss": LossConfig(attention=0.0, balance_units=False),
+        "optimiser": OptimiserConfig(weight_decay=0.0),
     }
-    return Plan(**{**defaults, **options})
+    return TrainingConfig(**{**defaults, **options})
 
 
-def tiny(plan: Plan, seed: int = 0) -> Tiny:
+def tiny(plan: TrainingConfig, seed: int = 0) -> Tiny:
     torch.manual_seed(seed)
     return Tiny(plan.outputs)
 
 
-def trainer(folder: Path, plan: Plan, samples: Samples | None = None, network: Network | None = None) -> Trainer:
+def trainer(
+    folder: Path, plan: TrainingConfig, samples: Dataset | None = None, network: Network | None = None
+) -> Trainer:
     folder.mkdir(exist_ok=True)
     return Trainer(plan, network or tiny(plan), telling(60) if samples is None else samples, folder)
 
@@ -164,7 +166,7 @@ def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
 
 @pytest.mark.parametrize("meaning", [True, False])
 def test_what_is_planted_is_learned_and_nothing_else(tmp_path: Path, meaning: bool) -> None:
-    plan = planned(Stage(14.0, rate=5e-3, batch=32), augmentation=LIVELY, average=0.95, dropout=0.1)
+    plan = planned(StageConfig(14.0, rate=5e-3, batch=32), augmentation=LIVELY, average=0.95, dropout=0.1)
     run = trainer(tmp_path, plan, telling(500, missing=0.4, meaning=meaning))
     run.run()
     found = run.measure("validation", averaged=True)
@@ -186,7 +188,7 @@ def test_what_is_planted_is_learned_and_nothing_else(tmp_path: Path, meaning: bo
 @pytest.mark.parametrize("task", ["expression", "valence_arousal", "action_units"])
 def test_a_network_of_one_task(tmp_path: Path, task: str) -> None:
     weights = {name: float(name == task) for name in ("expression", "valence_arousal", "action_units")}
-    plan = planned(Stage(12.0, rate=5e-3, batch=32), loss=Loss(**weights), average=0.9)
+    plan = planned(StageConfig(12.0, rate=5e-3, batch=32), loss=LossConfig(**weights), average=0.9)
     run = trainer(tmp_path, plan, telling(300))
     run.run()
     found = run.measure("validation", averaged=True)
@@ -197,7 +199,7 @@ def test_a_network_of_one_task(tmp_path: Path, task: str) -> None:
 
 
 def test_the_log_is_what_was_seen(tmp_path: Path) -> None:
-    plan = planned(Stage(2.5, batch=16), Stage(1.0, rate=1e-4, batch=8), augmentation=LIVELY)
+    plan = planned(StageConfig(2.5, batch=16), StageConfig(1.0, rate=1e-4, batch=8), augmentation=LIVELY)
     run = trainer(tmp_path, plan)
     seen: list[tuple[int, int, dict[str, float]]] = []
     run.run(lambda *news: seen.append(news))
@@ -238,7 +240,7 @@ def test_without_a_calibration_part_the_log_is_of_the_validation_part(tmp_path: 
     [(0.01, 1, [0.333]), (0.5, 2, [0.667]), (1.0, 3, [1.0]), (2.4, 7, [1.0, 2.0, 2.333]), (3.0, 9, [1.0, 2.0, 3.0])],
 )
 def test_steps_of_fractions_of_epochs(tmp_path: Path, epochs: float, steps: int, logged: list[float]) -> None:
-    run = trainer(tmp_path, planned(Stage(epochs, batch=4)), telling(10, part="train"))
+    run = trainer(tmp_path, planned(StageConfig(epochs, batch=4)), telling(10, part="train"))
     assert run.steps == steps
     run.run()
     assert run.step == steps
@@ -248,7 +250,7 @@ def test_steps_of_fractions_of_epochs(tmp_path: Path, epochs: float, steps: int,
 @settings(deadline=None, max_examples=40)
 @given(st.floats(0.1, 30), st.integers(2, 9), st.floats(1e-5, 1e-1))
 def test_the_rate_rises_and_falls_in_every_stage(epochs: float, batch: int, rate: float) -> None:
-    plan = planned(Stage(1.0, batch=5), Stage(epochs, rate, batch))
+    plan = planned(StageConfig(1.0, batch=5), StageConfig(epochs, rate, batch))
     samples = telling(30, part="train")
     run = object.__new__(Trainer)
     run.plan, run.draws = plan, [training._Draw(plan, stage, samples) for stage in plan.stages]
@@ -267,7 +269,7 @@ def test_the_rate_rises_and_falls_in_every_stage(epochs: float, batch: int, rate
 # --- what is drawn ----------------------------------------------------------------------------------------------
 
 
-def drawn(samples: Samples, stage: Stage, epochs: int = 1, **options: Any) -> np.ndarray:
+def drawn(samples: Dataset, stage: StageConfig, epochs: int = 1, **options: Any) -> np.ndarray:
     """(epochs, samples) how often each was drawn."""
     draw = training._Draw(planned(stage, **options), stage, samples)
     found = []
@@ -280,21 +282,23 @@ def drawn(samples: Samples, stage: Stage, epochs: int = 1, **options: Any) -> np
 
 def test_without_weights_everything_is_drawn_once() -> None:
     samples = telling(53)
-    found = drawn(samples, Stage(1.0, batch=5), 3)
+    found = drawn(samples, StageConfig(1.0, batch=5), 3)
     np.testing.assert_array_equal(found, np.tile(samples.part == "train", (3, 1)))
-    draw = training._Draw(planned(), Stage(1.0, batch=10), samples)
+    draw = training._Draw(planned(), StageConfig(1.0, batch=10), samples)
     first, second = ([draw.rows(e * draw.epoch_steps + k).tolist() for k in range(3)] for e in (0, 1))
     assert first != second  # in another order
     # A step's pictures do not depend on which were asked for before.
-    assert training._Draw(planned(), Stage(1.0, batch=10), samples).rows(draw.epoch_steps + 1).tolist() == second[1]
-    assert training._Draw(planned(seed=1), Stage(1.0, batch=10), samples).rows(0).tolist() != first[0]
+    assert (
+        training._Draw(planned(), StageConfig(1.0, batch=10), samples).rows(draw.epoch_steps + 1).tolist() == second[1]
+    )
+    assert training._Draw(planned(seed=1), StageConfig(1.0, batch=10), samples).rows(0).tolist() != first[0]
 
 
 def test_a_last_batch_of_one_gets_company(tmp_path: Path) -> None:
     samples = telling(11, part="train")
-    found = drawn(samples, Stage(1.0, batch=5))[0]
+    found = drawn(samples, StageConfig(1.0, batch=5))[0]
     assert sorted(found) == [1] * 10 + [2]
-    run = trainer(tmp_path, planned(Stage(1.0, batch=5)), samples)
+    run = trainer(tmp_path, planned(StageConfig(1.0, batch=5)), samples)
     run.run()  # layers that normalise over a batch cannot do with one
     assert run.step == 3
 
@@ -306,28 +310,28 @@ def test_only_what_has_a_label_for_a_task_is_drawn() -> None:
     units = np.full((6, 12), np.nan, np.float32)
     units[4, 7] = 1  # one is enough
     samples = telling(6, part="train", expression=expression, action_units=units, valence_arousal=nothing[:, :2])
-    assert drawn(samples, Stage(1.0))[0].tolist() == [1, 1, 1, 0, 1, 0]
-    only = Loss(valence_arousal=0.0, action_units=0.0)
-    assert drawn(samples, Stage(1.0), loss=only)[0].tolist() == [1, 1, 1, 0, 0, 0]
+    assert drawn(samples, StageConfig(1.0))[0].tolist() == [1, 1, 1, 0, 1, 0]
+    only = LossConfig(valence_arousal=0.0, action_units=0.0)
+    assert drawn(samples, StageConfig(1.0), loss=only)[0].tolist() == [1, 1, 1, 0, 0, 0]
     with pytest.raises(InputError, match="nothing to train on: made"):
-        drawn(samples, Stage(1.0), loss=Loss(expression=0.0, action_units=0.0))
+        drawn(samples, StageConfig(1.0), loss=LossConfig(expression=0.0, action_units=0.0))
     with pytest.raises(InputError, match="nothing to train on"):
-        drawn(samples.but(part=np.full(6, "validation")), Stage(1.0))
+        drawn(samples.but(part=np.full(6, "validation")), StageConfig(1.0))
 
 
-def sourced(*counts: int) -> Samples:
+def sourced(*counts: int) -> Dataset:
     return join([telling(n, k, part="train", source="abc"[k]) for k, n in enumerate(counts)])
 
 
-def named(*weights: float) -> tuple[Source, ...]:
-    return tuple(Source("folder", Path(x), x, weight) for x, weight in zip("abc", weights, strict=False))
+def named(*weights: float) -> tuple[DatasetSource, ...]:
+    return tuple(DatasetSource("folder", Path(x), x, weight) for x, weight in zip("abc", weights, strict=False))
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.tuples(st.floats(0, 4), st.floats(0.1, 4)), st.integers(2, 20))
 def test_sources_are_drawn_by_their_weights(weights: tuple[float, float], batch: int) -> None:
     samples = sourced(20, 30)
-    stage = Stage(1.0, batch=batch)
+    stage = StageConfig(1.0, batch=batch)
     draw = training._Draw(planned(stage, sources=named(*weights)), stage, samples)
     assert draw.count == max(round(20 * weights[0] + 30 * weights[1]), 2)
     found = drawn(samples, stage, 2, sources=named(*weights))
@@ -341,14 +345,14 @@ def test_sources_are_drawn_by_their_weights(weights: tuple[float, float], batch:
 
 def test_stages_draw_from_their_own_sources() -> None:
     samples = sourced(6, 7, 8)
-    found = drawn(samples, Stage(1.0, sources=("c", "a")), sources=named(1.0, 1.0, 2.0))[0]
+    found = drawn(samples, StageConfig(1.0, sources=("c", "a")), sources=named(1.0, 1.0, 2.0))[0]
     assert found[samples.source == "a"].tolist() == [1] * 6
     assert found[samples.source == "b"].tolist() == [0] * 7
     assert found[samples.source == "c"].tolist() == [2] * 8
     with pytest.raises(InputError, match="weight 0"):
-        drawn(samples, Stage(1.0, sources=("a",)), sources=named(0.0, 1.0, 1.0))
+        drawn(samples, StageConfig(1.0, sources=("a",)), sources=named(0.0, 1.0, 1.0))
     with pytest.raises(InputError, match="one picture"):
-        drawn(sourced(1, 5), Stage(1.0, sources=("a",)), sources=named(1.0, 1.0))
+        drawn(sourced(1, 5), StageConfig(1.0, sources=("a",)), sources=named(1.0, 1.0))
 
 
 @pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
@@ -356,7 +360,7 @@ def test_classes_are_balanced_by_their_share(power: float) -> None:
     classes = np.repeat([0, 1, 2, -1], [160, 40, 20, 50])
     samples = telling(270, part="train", expression=labelled.onehot(classes, 3))
     epochs = 40
-    found = drawn(samples, Stage(1.0, balance=power), epochs)
+    found = drawn(samples, StageConfig(1.0, balance=power), epochs)
     assert (abs(found.sum(axis=1) - 270) <= 1).all()
     share = np.array([160, 40, 20]) / 220
     weights = share[classes] ** -power
@@ -382,7 +386,7 @@ def test_labels_are_shares_or_the_majority(tmp_path: Path) -> None:
     run = trainer(tmp_path, planned(), samples)
     np.testing.assert_array_equal(run._labels(rows)["expression"], shares[rows])
     np.testing.assert_array_equal(run._labels(rows)["action_units"], samples.action_units[rows])
-    run = trainer(tmp_path, planned(loss=Loss(targets="majority")), samples)
+    run = trainer(tmp_path, planned(loss=LossConfig(targets="majority")), samples)
     expected = [[0, 0, 1], [np.nan] * 3, [1, 0, 0], [1, 0, 0]]
     np.testing.assert_array_equal(run._labels(rows)["expression"], expected)
 
@@ -394,13 +398,13 @@ def test_losses_are_weighed_by_what_the_training_part_has(tmp_path: Path) -> Non
     units[:, 3], units[:, 4], units[:, 5] = np.nan, 0, 1
     part = ["train"] * 7 + ["validation"] * 2
     samples = telling(9, expression=labelled.onehot(classes, 3), action_units=units, part=part)
-    run = trainer(tmp_path, planned(loss=Loss(class_power=1.0, balance_units=True)), samples)
+    run = trainer(tmp_path, planned(loss=LossConfig(class_power=1.0, balance_units=True)), samples)
     np.testing.assert_allclose(run.weights["expression"], [1, 2, 4])
     # As HSEmotion's N / (2 neg) and N / (2 pos); nobody has too much to say.
     expected = np.tile([[6 / 10], [6 / 2]], (1, 12))
     expected[:, 3], expected[:, 4], expected[:, 5] = (1, 1), (0.5 / 0.99, 50), (50, 0.5 / 0.99)
     np.testing.assert_allclose(run.weights["action_units"], expected, rtol=1e-5)
-    run = trainer(tmp_path, planned(loss=Loss(class_power=0.5, balance_units=False)), samples)
+    run = trainer(tmp_path, planned(loss=LossConfig(class_power=0.5, balance_units=False)), samples)
     np.testing.assert_allclose(run.weights["expression"], [1, math.sqrt(2), 2], rtol=1e-6)
     assert set(run.weights) == {"expression"}
 
@@ -408,12 +412,12 @@ def test_losses_are_weighed_by_what_the_training_part_has(tmp_path: Path) -> Non
 # --- one step ---------------------------------------------------------------------------------------------------
 
 
-def flat_plan(**options: Any) -> Plan:
-    loss = Loss(valence_arousal=0.0, action_units=0.0)
-    return planned(Stage(1.0, rate=0.1, batch=6), size=4, loss=loss, **options)
+def flat_plan(**options: Any) -> TrainingConfig:
+    loss = LossConfig(valence_arousal=0.0, action_units=0.0)
+    return planned(StageConfig(1.0, rate=0.1, batch=6), size=4, loss=loss, **options)
 
 
-def flat_samples() -> Samples:
+def flat_samples() -> Dataset:
     chance = np.random.default_rng(3)
     pictures = list(chance.integers(0, 256, (6, 4, 4, 3), np.uint8))
     return labelled.make(pictures, 3, expression=labelled.onehot(np.array([0, 1, 2, 0, 1, 1]), 3))
@@ -427,7 +431,7 @@ def slopes(weight: np.ndarray, bias: np.ndarray, x: np.ndarray, targets: np.ndar
 
 @pytest.mark.parametrize(("sam", "clip"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.01), (0.5, 0.01)])
 def test_a_step_is_that_of_the_book(tmp_path: Path, sam: float, clip: float) -> None:
-    plan = flat_plan(optimiser=Optimiser("sgd", weight_decay=0.0, sam=sam, clip=clip))
+    plan = flat_plan(optimiser=OptimiserConfig("sgd", weight_decay=0.0, sam=sam, clip=clip))
     run = trainer(tmp_path, plan, flat_samples(), Flat(plan.outputs))
     batch = run._batch(0)
     x, targets = batch.images.flatten(1).double().numpy(), batch.labels["expression"].double().numpy()
@@ -449,7 +453,7 @@ def test_a_step_is_that_of_the_book(tmp_path: Path, sam: float, clip: float) -> 
 def test_the_second_pass_of_a_sharp_step_leaves_statistics_alone(tmp_path: Path) -> None:
     found = []
     for sam in (0.0, 5.0):
-        run = trainer(tmp_path / f"{sam}", planned(optimiser=Optimiser(sam=sam)))
+        run = trainer(tmp_path / f"{sam}", planned(optimiser=OptimiserConfig(sam=sam)))
         before = state_of(run.network)
         run.run(stop_at=1)
         found.append({k: v for k, v in run.network.state_dict().items() if "running" in k or "tracked" in k})
@@ -461,7 +465,7 @@ def test_the_second_pass_of_a_sharp_step_leaves_statistics_alone(tmp_path: Path)
 
 
 def test_a_sharp_step_without_a_gradient_to_speak_of_moves_nothing(tmp_path: Path) -> None:
-    run = trainer(tmp_path, planned(optimiser=Optimiser(sam=0.05)))
+    run = trainer(tmp_path, planned(optimiser=OptimiserConfig(sam=0.05)))
     run._set_scope("all")
     batch, before = run._batch(0), state_of(run.network)
     for parameter in run.network.parameters():
@@ -476,7 +480,7 @@ def test_a_sharp_step_without_a_gradient_to_speak_of_moves_nothing(tmp_path: Pat
 
 def test_weight_decay_is_of_kernels_only(tmp_path: Path) -> None:
     for kind, expected in (("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
-        run = trainer(tmp_path, planned(optimiser=Optimiser(kind, weight_decay=0.3)))
+        run = trainer(tmp_path, planned(optimiser=OptimiserConfig(kind, weight_decay=0.3)))
         assert type(run.optimiser) is expected
         decay = {id(p): group["weight_decay"] for group in run.optimiser.param_groups for p in group["params"]}
         found = {name: decay[id(parameter)] for name, parameter in run.network.named_parameters()}
@@ -485,7 +489,7 @@ def test_weight_decay_is_of_kernels_only(tmp_path: Path) -> None:
 
 
 def test_dropout_is_before_the_last_layer(tmp_path: Path) -> None:
-    plan = flat_plan(dropout=0.6, optimiser=Optimiser("sgd", weight_decay=0.0, clip=0.0))
+    plan = flat_plan(dropout=0.6, optimiser=OptimiserConfig("sgd", weight_decay=0.0, clip=0.0))
     run = trainer(tmp_path, plan, flat_samples(), Flat(plan.outputs))
     seen: list[Tensor] = []
     run.network.fc.register_forward_pre_hook(lambda _, values: seen.append(values[0].detach()))
@@ -506,12 +510,13 @@ def test_a_loss_that_is_no_number_is_told(tmp_path: Path) -> None:
         run.run()
     assert not (tmp_path / CHECKPOINT).exists()
     # A rate that is far too high makes it so by itself, and what was kept before is still good.
-    run = trainer(tmp_path, planned(Stage(4.0, rate=1e25, batch=16), optimiser=Optimiser("sgd", clip=0.0)))
+    run = trainer(tmp_path, planned(StageConfig(4.0, rate=1e25, batch=16), optimiser=OptimiserConfig("sgd", clip=0.0)))
     with pytest.raises(ModelUnavailable, match="use a lower rate"):
         run.run()
     # Also where an epoch ends right after the step that did it.
     run = trainer(
-        tmp_path / "b", planned(Stage(4.0, rate=1e38, batch=99), optimiser=Optimiser("sgd", clip=0.0), average=0)
+        tmp_path / "b",
+        planned(StageConfig(4.0, rate=1e38, batch=99), optimiser=OptimiserConfig("sgd", clip=0.0), average=0),
     )
     with pytest.raises(ModelUnavailable, match="tiny: outputs are not finite at step 1; use a lower rate"):
         run.run()
@@ -526,7 +531,7 @@ SCOPES = {"head": {"fc"}, "head and pooling": {"fc", "last"}, "all": {"fc", "las
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("sam", [0.0, 0.05])
 def test_a_scope_changes_its_own_weights_only(tmp_path: Path, scope: str, sam: float) -> None:
-    plan = planned(Stage(2.0, batch=16, scope=scope), optimiser=Optimiser(weight_decay=0.1, sam=sam))
+    plan = planned(StageConfig(2.0, batch=16, scope=scope), optimiser=OptimiserConfig(weight_decay=0.1, sam=sam))
     run = trainer(tmp_path, plan)
     before = state_of(run.network)
     run.run()
@@ -536,7 +541,7 @@ def test_a_scope_changes_its_own_weights_only(tmp_path: Path, scope: str, sam: f
 
 
 def test_a_scope_ends_with_its_stage(tmp_path: Path) -> None:
-    plan = planned(*(Stage(1.0, batch=16, scope=scope) for scope in ("all", "head", "head and pooling")))
+    plan = planned(*(StageConfig(1.0, batch=16, scope=scope) for scope in ("all", "head", "head and pooling")))
     run = trainer(tmp_path, plan)
     states = [state_of(run.network)]
     for end in run.ends:
@@ -547,7 +552,7 @@ def test_a_scope_ends_with_its_stage(tmp_path: Path) -> None:
 
 
 def test_a_network_without_pooling_has_no_such_scope(tmp_path: Path) -> None:
-    plan = planned(Stage(1.0), Stage(1.0, scope="head and pooling"), size=4)
+    plan = planned(StageConfig(1.0), StageConfig(1.0, scope="head and pooling"), size=4)
     with pytest.raises(UsageError, match="no such layer; choose all or head"):
         trainer(tmp_path, plan, flat_samples(), Flat(plan.outputs))
 
@@ -559,7 +564,7 @@ def test_attention_maps_are_driven_apart(tmp_path: Path) -> None:
     torch.manual_seed(0)
     start = state_of(DDAMFN(17, size=48))
     for weight in (0.0, 1.0):
-        plan = planned(Stage(3.0, rate=1e-3, batch=4), size=48, loss=Loss(attention=weight))
+        plan = planned(StageConfig(3.0, rate=1e-3, batch=4), size=48, loss=LossConfig(attention=weight))
         network = DDAMFN(17, size=48)
         network.load_state_dict(start)
         run = trainer(tmp_path / f"{weight}", plan, samples, network)
@@ -569,13 +574,13 @@ def test_attention_maps_are_driven_apart(tmp_path: Path) -> None:
             parts = run._learn(batch, 1e-3, step)
             assert ("attention" in parts) == bool(weight)
             with torch.no_grad():
-                likeness.append(losses.attention_likeness(network.attend(batch.images)[1]).item())
+                likeness.append(losses.attention_similarity(network.attend(batch.images)[1]).item())
             total = sum(value for name, value in parts.items() if name != "loss")
             assert parts["loss"] == pytest.approx(total, rel=1e-5)
         found[weight] = likeness
     assert found[1.0][-1] < 0.8 * found[0.0][-1]
     # Other networks have no such maps.
-    run = trainer(tmp_path / "tiny", planned(loss=Loss(attention=1.0)))
+    run = trainer(tmp_path / "tiny", planned(loss=LossConfig(attention=1.0)))
     run._set_scope("all")
     assert "attention" not in run._learn(run._batch(0), 1e-3, 0)
 
@@ -585,7 +590,7 @@ def test_attention_maps_are_driven_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("decay", [0.0, 0.6, 0.999])
 def test_the_average_is_exponential(tmp_path: Path, decay: float) -> None:
-    run = trainer(tmp_path, planned(Stage(4.0, batch=8), average=decay))
+    run = trainer(tmp_path, planned(StageConfig(4.0, batch=8), average=decay))
     expected = {name: value.double().numpy().copy() for name, value in run.network.state_dict().items()}
 
     def follow(step: int, steps: int, parts: dict[str, float]) -> None:
@@ -622,7 +627,7 @@ def test_measuring_leaves_a_run_as_it_was(tmp_path: Path) -> None:
 def with_figures(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
     told = iter(scores)
     monkeypatch.setattr(
-        Trainer, "measure", lambda self, part, averaged: Figures(expression={"f1": next(told), "accuracy": 0})
+        Trainer, "measure", lambda self, part, averaged: EvaluationFigures(expression={"f1": next(told), "accuracy": 0})
     )
 
 
@@ -630,7 +635,7 @@ def with_figures(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
 def test_the_best_epoch_is_kept_if_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, epoch: int
 ) -> None:
-    plan = planned(Stage(4.0, batch=16), keep=keep, average=0.5)
+    plan = planned(StageConfig(4.0, batch=16), keep=keep, average=0.5)
     run = trainer(tmp_path, plan)
     with_figures(monkeypatch, [0.3, 0.9, 0.9, 0.2])
     averages: list[dict[str, Tensor]] = []
@@ -690,13 +695,13 @@ def test_mixing_shows_in_what_is_trained_on(tmp_path: Path) -> None:
 # --- going on ---------------------------------------------------------------------------------------------------
 
 
-def busy() -> Plan:
+def busy() -> TrainingConfig:
     """All that a step can depend on: chance in pictures, order and dropout, averages, momenta, statistics, stages."""
     return planned(
-        Stage(1.5, rate=3e-3, batch=7, scope="head"),
-        Stage(3.4, rate=3e-3, batch=8, balance=0.5),
+        StageConfig(1.5, rate=3e-3, batch=7, scope="head"),
+        StageConfig(3.4, rate=3e-3, batch=8, balance=0.5),
         augmentation=replace(LIVELY, erase=0.5, noise=0.1, mixup=0.3),
-        optimiser=Optimiser("adamw", weight_decay=0.02, sam=0.05),
+        optimiser=OptimiserConfig("adamw", weight_decay=0.02, sam=0.05),
         dropout=0.3,
         average=0.9,
         keep="best",
@@ -704,7 +709,7 @@ def busy() -> Plan:
     )
 
 
-def some(plan: Plan, folder: Path) -> Tiny:
+def some(plan: TrainingConfig, folder: Path) -> Tiny:
     """The network of the plan's seed; where there is a checkpoint, any other must do as well."""
     return tiny(plan, time.time_ns() % 1000 if (folder / CHECKPOINT).exists() else 0)
 
@@ -752,7 +757,7 @@ def test_a_run_that_was_stopped_at_any_step_goes_on_exactly(tmp_path: Path) -> N
     assert part.seconds > 0
 
 
-def child(folder: Path, plan: Plan, samples: Samples, kill: Callable[[Trainer], Any], pause: float) -> None:
+def child(folder: Path, plan: TrainingConfig, samples: Dataset, kill: Callable[[Trainer], Any], pause: float) -> None:
     """One start of a run, in a process of its own; ``kill`` arranges for its end."""
     run = trainer(folder, plan, samples, some(plan, folder))
     progress = kill(run)
@@ -777,7 +782,7 @@ def while_writing(name: str, count: int) -> Callable[[Trainer], Any]:
     """In the middle of the n-th writing of a file."""
 
     def arrange(run: Trainer) -> None:
-        left, plain = [count], training.whole
+        left, plain = [count], training.atomic_file
 
         @contextlib.contextmanager
         def broken(path: Path) -> Iterator[IO[bytes]]:
@@ -789,7 +794,7 @@ def while_writing(name: str, count: int) -> Callable[[Trainer], Any]:
                     die()
                 yield file
 
-        training.whole = broken
+        training.atomic_file = broken
 
     return arrange
 
@@ -824,7 +829,9 @@ def driver(root: Path) -> None:
     plan, samples, chance = busy(), telling(60, missing=0.3), random.Random(1)
     often = replace(plan, checkpoint=1e-9)
 
-    def start(folder: Path, todo: Plan, kill: Callable[[Trainer], Any], pause: float = 0.0, after: float = 0.0) -> int:
+    def start(
+        folder: Path, todo: TrainingConfig, kill: Callable[[Trainer], Any], pause: float = 0.0, after: float = 0.0
+    ) -> int:
         process = os.fork()
         if process == 0:
             try:
@@ -878,14 +885,14 @@ def test_a_run_that_was_killed_goes_on_exactly(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_of_one_plan_and_one_set_of_samples(tmp_path: Path) -> None:
-    plan = planned(Stage(1.0, batch=16))
+    plan = planned(StageConfig(1.0, batch=16))
     run = trainer(tmp_path, plan)
     run.run()
     assert trainer(tmp_path, plan).step == run.steps
     before = (tmp_path / CHECKPOINT).read_bytes()
     for other, samples in (
         (replace(plan, seed=1), telling(60)),
-        (replace(plan, stages=(Stage(2.0, batch=16),)), telling(60)),
+        (replace(plan, stages=(StageConfig(2.0, batch=16),)), telling(60)),
         (replace(plan, augmentation=LIVELY), telling(60)),
         (plan, telling(61)),
     ):
@@ -904,7 +911,7 @@ class Hostile:
 
 def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    plan = planned(Stage(1.0, batch=16))
+    plan = planned(StageConfig(1.0, batch=16))
     trainer(tmp_path, plan).run()
     good = (tmp_path / CHECKPOINT).read_bytes()
     torch.save({"plan": Hostile()}, tmp_path / "hostile.pt")
@@ -922,7 +929,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", [LOG, "best.pt", CHECKPOINT])
 def test_a_full_disk_is_told_and_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    plan = planned(Stage(2.0, batch=16), keep="best")
+    plan = planned(StageConfig(2.0, batch=16), keep="best")
     run = trainer(tmp_path, plan)
     run.run(stop_at=run.draws[0].epoch_steps)
     before = (tmp_path / CHECKPOINT).read_bytes()
@@ -950,7 +957,7 @@ def test_a_start_is_used_once(tmp_path: Path) -> None:
     save_file(
         {name: value.contiguous() for name, value in given_network.state_dict().items()}, tmp_path / "a.safetensors"
     )
-    plan = planned(Stage(1.0, batch=16), start=tmp_path / "a.safetensors")
+    plan = planned(StageConfig(1.0, batch=16), start=tmp_path / "a.safetensors")
     run = trainer(tmp_path / "run", plan)
     own = {name: value for name, value in run.network.state_dict().items() if not name.startswith("fc.")}
     assert not changed(own, {name: given_network.state_dict()[name] for name in own})
@@ -970,7 +977,7 @@ def test_a_start_has_its_share_in_what_is_kept(tmp_path: Path) -> None:
     given_network = Tiny(17)
     weights = {name: value.contiguous() for name, value in given_network.state_dict().items()}
     save_file(weights, tmp_path / "a.safetensors")
-    plain = planned(Stage(1.0, batch=16), start=tmp_path / "a.safetensors")
+    plain = planned(StageConfig(1.0, batch=16), start=tmp_path / "a.safetensors")
     shared = replace(plain, start_share=0.25)
     run = trainer(tmp_path / "plain", plain)
     run.run()

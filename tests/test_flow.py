@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsemotion_cli.runtime.executor import Beside, InTurn
+from hsemotion_cli.runtime.executor import SerialExecutor, ThreadedExecutor
 from hsemotion_cli.runtime.stage_timer import StageClock
 
 
@@ -26,7 +26,7 @@ def test_results_and_their_order_are_those_of_stages_in_turn(items: list[int], o
         return item * 7
 
     found = []
-    for kind in (InTurn, Beside):
+    for kind in (SerialExecutor, ThreadedExecutor):
         with kind(StageClock()) as flow:
             first = flow.map("first", items, [slow] * one, room)
             found.append(list(flow.map("second", (x + 1 for x in first), [str] * two, room)))
@@ -44,7 +44,7 @@ def test_workers_work_at_the_same_time_and_the_later_result_waits() -> None:
             second_is_done.set()
         return item
 
-    with Beside(StageClock()) as flow:
+    with ThreadedExecutor(StageClock()) as flow:
         assert list(flow.map("work", range(2), [work, work], 1)) == [0, 1]
 
 
@@ -59,7 +59,7 @@ def test_no_more_is_pulled_than_there_is_room_for() -> None:
                 enough.set()
             yield k
 
-    with Beside(StageClock()) as flow:
+    with ThreadedExecutor(StageClock()) as flow:
         results = flow.map("work", items(), [str, str], room=3)
         # Two with the workers, three that wait, and the one for which there is no room.
         assert enough.wait(10)
@@ -69,7 +69,7 @@ def test_no_more_is_pulled_than_there_is_room_for() -> None:
     assert not helpers()
 
 
-@pytest.mark.parametrize("kind", [InTurn, Beside])
+@pytest.mark.parametrize("kind", [SerialExecutor, ThreadedExecutor])
 @pytest.mark.parametrize("where", ["source", "worker"])
 def test_an_error_comes_behind_the_results_before_it(kind: type, where: str) -> None:
     def items() -> Iterator[int]:
@@ -102,7 +102,7 @@ def test_leaving_early_stops_all_threads_and_closes_the_source() -> None:
         finally:
             closed.set()
 
-    with Beside(StageClock()) as flow:
+    with ThreadedExecutor(StageClock()) as flow:
         results = flow.map("second", flow.map("first", endless(), [str], 2), [len, len], 2)
         assert next(results) == 1
     assert closed.is_set()
@@ -117,7 +117,7 @@ def test_a_thread_that_hangs_does_not_keep_the_run(monkeypatch: pytest.MonkeyPat
         free.wait(30)
         return item
 
-    with Beside(StageClock()) as flow:
+    with ThreadedExecutor(StageClock()) as flow:
         flow.map("hangs", [1], [hang], 1)
     assert [thread.name for thread in helpers()] == ["hsemotion-hangs"]
     free.set()
@@ -135,12 +135,12 @@ def test_time_counts_for_the_stage_that_works() -> None:
         time.sleep(0.01)
         return item
 
-    for kind in (InTurn, Beside):
+    for kind in (SerialExecutor, ThreadedExecutor):
         clock = StageClock()
         with kind(clock) as flow:
             list(flow.map("work", clock.stage("read", items()), [work], 2))
         busy = clock.seconds()
         assert list(busy) == ["read", "work"]
         assert 0.1 <= busy["read"] < 0.16 and 0.05 <= busy["work"] < 0.09, (kind, busy)
-        if kind is Beside:
+        if kind is ThreadedExecutor:
             assert clock.waits()["work: work"] >= 0.05  # reading takes longer, so the worker waits for it

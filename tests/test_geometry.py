@@ -24,8 +24,8 @@ from scipy.special import expit, softmax
 
 from hsemotion_cli.domain import Face
 from hsemotion_cli.errors import ModelUnavailable
-from hsemotion_cli.faces.detector import FaceFinder
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.faces.detector import FaceDetector
+from hsemotion_cli.media.images import read_image
 from hsemotion_cli.models import blendshapes
 from hsemotion_cli.models.blendshapes import FACS, ORDERS, GeometryModel
 from hsemotion_cli.models.registry import card
@@ -62,8 +62,8 @@ def random_faces(count: int, seed: int = 0) -> list[Face]:
 
 @pytest.fixture(scope="module")
 def astronaut() -> Face:
-    picture = read_picture(ROOT / "sample_videos" / "stills" / "astronaut.png")
-    with FaceFinder() as finder:
+    picture = read_image(ROOT / "sample_videos" / "stills" / "astronaut.png")
+    with FaceDetector() as finder:
         return finder.find(picture)[0]
 
 

@@ -138,12 +138,12 @@ def test_ddamfn_is_exported_lean_and_gives_what_it_gives(tmp_path: Path) -> None
     import published
 
     from hsemotion_cli.models.registry import card
-    from hsemotion_cli.models.reparameterise import lean
+    from hsemotion_cli.models.reparameterise import reparameterise
 
     net, spec = published.network(card("ddamfn_affectnet8")), card("ddamfn_affectnet8").network
     images = published.batch(3, spec)
     with torch.inference_mode():
-        expected, ours = net(images), lean(net)(images)
+        expected, ours = net(images), reparameterise(net)(images)
         assert torch.equal(net(images)[0], expected[0]), "the network itself has been changed"
     onnx_graphs.export(net, spec.size, tmp_path / "a.onnx")
     graph = (tmp_path / "a.onnx").read_bytes()

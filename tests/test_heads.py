@@ -148,9 +148,9 @@ def random_head(kind: str, seed: int = 0, base: Base = BASE, **facts: Any) -> He
     """A head of the papers' wiring with random weights."""
     generator = torch.Generator().manual_seed(seed)
     parts = {}
-    for task, plan in training.PLANS[kind].items():
+    for task, plan in training.HEAD_CONFIGS[kind].items():
         width = base.width(plan.source) * (4 if kind == "emi" else 1)
-        net = training.Layers(width, plan, len(training.CLASSES[task]), generator)
+        net = training.HeadLayers(width, plan, len(training.CLASSES[task]), generator)
         for layer in net.dense:
             torch.nn.init.normal_(layer.bias, generator=generator)
         parts[task] = Part(plan.source, plan.activation, training.CLASSES[task], net.arrays())
@@ -182,7 +182,7 @@ def test_heads_have_as_many_numbers_as_the_papers(kind: str, task: str, size: in
 def test_the_plans_are_the_papers() -> None:
     said = {
         (kind, task): (plan.batch, plan.epochs, plan.hidden, plan.l2, plan.rate)
-        for kind, plans in training.PLANS.items()
+        for kind, plans in training.HEAD_CONFIGS.items()
         for task, plan in plans.items()
     }
     assert said == {
@@ -194,7 +194,7 @@ def test_the_plans_are_the_papers() -> None:
         ("mtl", "action_units"): (512, 10, 128, 0, 1e-3),
         ("emi", "emotional_mimicry"): (512, 100, 0, 1 / 512, 1e-3),
     }
-    hidden = training.mimicry_with_hidden(training.PLANS["emi"]["emotional_mimicry"], 64)
+    hidden = training.mimicry_with_hidden(training.HEAD_CONFIGS["emi"]["emotional_mimicry"], 64)
     assert (hidden.batch, hidden.epochs, hidden.hidden, hidden.l2) == (512, 20, 64, 0)
 
 
@@ -235,8 +235,8 @@ def test_a_head_says_what_the_papers_wiring_gives(kind: str, temperature: float,
         np.testing.assert_allclose(found[task], expected[task], atol=1e-6)
     # ... and so do the modules that are trained.
     for task, part in head.parts.items():
-        plan = training.PLANS[kind][task]
-        net = training.Layers(head.base.width(part.source), plan, len(part.classes), torch.Generator())
+        plan = training.HEAD_CONFIGS[kind][task]
+        net = training.HeadLayers(head.base.width(part.source), plan, len(part.classes), torch.Generator())
         with torch.no_grad():
             for layer, (weight, bias) in zip(net.dense, part.layers, strict=True):
                 layer.weight.copy_(torch.from_numpy(weight))
@@ -247,7 +247,7 @@ def test_a_head_says_what_the_papers_wiring_gives(kind: str, temperature: float,
 
 
 def test_training_starts_where_keras_does() -> None:
-    net = training.Layers(522, training.PLANS["mtl"]["action_units"], 12, torch.Generator().manual_seed(0))
+    net = training.HeadLayers(522, training.HEAD_CONFIGS["mtl"]["action_units"], 12, torch.Generator().manual_seed(0))
     for layer, (width, outputs) in zip(net.dense, ((522, 128), (128, 12)), strict=True):
         limit = np.sqrt(6 / (width + outputs))
         weights = layer.weight.detach().numpy()
@@ -385,13 +385,13 @@ def toy(task: str, n: int = 400, seed: int = 0) -> training.Examples:
 
 
 def test_l2_is_added_for_weights_and_not_for_biases() -> None:
-    net = training.Layers(5, training.Plan("features", "softmax", 1, 1, hidden=4), 8, torch.Generator())
+    net = training.HeadLayers(5, training.HeadConfig("features", "softmax", 1, 1, hidden=4), 8, torch.Generator())
     with torch.no_grad():
         for layer in net.dense:
             layer.bias.fill_(100.0)
     expected = sum(float((layer.weight.detach().numpy().astype(float) ** 2).sum()) for layer in net.dense)
     assert float(net.squares().detach()) == pytest.approx(expected, rel=1e-6)
-    plan = replace(training.PLANS["mtl"]["expression"], batch=50, epochs=8, rate=0.01)
+    plan = replace(training.HEAD_CONFIGS["mtl"]["expression"], batch=50, epochs=8, rate=0.01)
     sizes = {}
     for l2 in (0.0, plan.l2, 1.0):
         fitted = training.fit("expression", replace(plan, l2=l2), toy("expression"), None, 0, lambda *_: None)
@@ -400,10 +400,10 @@ def test_l2_is_added_for_weights_and_not_for_biases() -> None:
 
 
 def test_the_first_of_the_best_epochs_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = replace(training.PLANS["unitask"]["expression"], epochs=5)
+    plan = replace(training.HEAD_CONFIGS["unitask"]["expression"], epochs=5)
     weights, scores = [], iter([0.1, 0.4, 0.2, 0.4, 0.3])
 
-    def score(_task: str, _plan: object, net: training.Layers, *_: object) -> float:
+    def score(_task: str, _plan: object, net: training.HeadLayers, *_: object) -> float:
         weights.append(net.arrays())
         return next(scores)
 
@@ -416,7 +416,7 @@ def test_the_first_of_the_best_epochs_is_kept(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("task", ["expression", "valence_arousal", "action_units"])
 def test_epochs_are_chosen_by_accuracy_or_loss_over_all_validation_rows(task: str) -> None:
-    plan = replace(training.PLANS["mtl"][task], source="features", batch=50, epochs=3)
+    plan = replace(training.HEAD_CONFIGS["mtl"][task], source="features", batch=50, epochs=3)
     train_on, check = toy(task), toy(task, 120, seed=1)
     nets: list[Part] = []
     for epochs in (1, 2, 3):
@@ -552,7 +552,7 @@ def test_the_same_seed_gives_the_same_head_and_another_seed_another(
 
 
 def test_the_number_of_threads_changes_nothing_and_is_left_as_it_was() -> None:
-    plan = replace(training.PLANS["mtl"]["action_units"], source="features", epochs=1)
+    plan = replace(training.HEAD_CONFIGS["mtl"]["action_units"], source="features", epochs=1)
     random = np.random.default_rng(0)
     # Large enough for torch to share the work out.
     values = random.normal(size=(1024, 1280)).astype(np.float32)
@@ -931,7 +931,7 @@ def test_the_page_says_what_the_facts_say(data: tuple[Path, challenge.Challenge]
     for name, counts in zip(AFFWILD2_EXPRESSIONS, found["expression"]["confusion"], strict=True):
         assert f"| **{name}** | {' | '.join(map(str, counts))} |" in page
     assert "100 -> " not in page and f"{SIZE + OUTPUTS} -> 128 -> 12, sigmoid" in page
-    assert page == head_card.page(head)
+    assert page == head_card.head_card(head)
 
 
 def changed(path: Path, change: Any, tensors: Mapping[str, np.ndarray] | None = None) -> None:

@@ -231,19 +231,19 @@ def test_likeness_of_attention_maps_is_its_definition(seed: int, count: int) -> 
     random = np.random.default_rng(seed)
     maps = random.random((count, 3, 4, 7, 7))
     total = sum(((maps[i] - maps[j]) ** 2).mean() for i in range(count) for j in range(i))
-    found = losses.attention_likeness([tensor(one) for one in maps])
+    found = losses.attention_similarity([tensor(one) for one in maps])
     assert found.item() == pytest.approx(count * (count - 1) / 2 / total)
 
 
 def test_maps_that_differ_are_less_alike() -> None:
     one = torch.rand(2, 4, 7, 7)
-    near, far = (losses.attention_likeness([one, one + distance]) for distance in (0.01, 0.5))
+    near, far = (losses.attention_similarity([one, one + distance]) for distance in (0.01, 0.5))
     assert near.item() == pytest.approx(1e4, rel=1e-2)
     assert far.item() == pytest.approx(4, rel=1e-4)
     other = (one + 0.1 * torch.randn_like(one)).requires_grad_()
-    before = losses.attention_likeness([one, other])
+    before = losses.attention_similarity([one, other])
     before.backward()
     with torch.no_grad():
         moved = other - 1e-4 * other.grad
-    assert losses.attention_likeness([one, moved]) < before
-    assert losses.attention_likeness([one, one]).isfinite()  # equal maps, as those of equal heads
+    assert losses.attention_similarity([one, moved]) < before
+    assert losses.attention_similarity([one, one]).isfinite()  # equal maps, as those of equal heads

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsemotion_cli.faces import detector, mediapipe_detector, mediapipe_onnx
-from hsemotion_cli.faces.blazeface_detector import FastFinder
-from hsemotion_cli.faces.detector import FaceFinder
-from hsemotion_cli.faces.mediapipe_detector import TaskFinder
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.faces.blazeface_detector import BlazeFaceDetector
+from hsemotion_cli.faces.detector import FaceDetector
+from hsemotion_cli.faces.mediapipe_detector import MediaPipeDetector
+from hsemotion_cli.media.images import read_image
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import open_source
 from hsemotion_cli.models.registry import ASSETS
@@ -27,8 +27,8 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
 @pytest.fixture(scope="module")
-def tasks() -> Iterator[TaskFinder]:
-    with TaskFinder() as finder:
+def tasks() -> Iterator[MediaPipeDetector]:
+    with MediaPipeDetector() as finder:
         yield finder
 
 
@@ -41,7 +41,7 @@ def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
 @pytest.fixture(scope="module")
 def pictures(samples: Path, astronaut: np.ndarray) -> list[np.ndarray]:
     """Some thirty: faces of several people, turned, at the edge, two at once, and none."""
-    found = [astronaut, read_picture(samples / "stills" / "grace_hopper.jpg"), clips.blank()]
+    found = [astronaut, read_image(samples / "stills" / "grace_hopper.jpg"), clips.blank()]
     found += [turned(astronaut, degrees) for degrees in (-35, -12, 20, 40)]
     found += [np.ascontiguousarray(astronaut[:, k : k + 300]) for k in (120, 230)]
     for name, every in (("langer_pexels.mp4", 40), ("two_faces.mp4", 30)):
@@ -71,7 +71,7 @@ def test_the_graphs_are_what_the_script_makes_of_the_bundle(monkeypatch: pytest.
     sys.modules.pop("convert_landmarker", None)
 
 
-def test_blazeface_sees_what_mediapipe_sees(tasks: TaskFinder, pictures: list[np.ndarray]) -> None:
+def test_blazeface_sees_what_mediapipe_sees(tasks: MediaPipeDetector, pictures: list[np.ndarray]) -> None:
     seen = 0
     for picture in pictures:
         ours, theirs = mediapipe_onnx.detect(picture, 0.5), tasks.detect(picture)
@@ -88,15 +88,15 @@ def test_blazeface_sees_what_mediapipe_sees(tasks: TaskFinder, pictures: list[np
 
 @pytest.mark.parametrize("threshold", [0.2, 0.8])
 def test_the_threshold_is_mediapipes(threshold: float, pictures: list[np.ndarray]) -> None:
-    with TaskFinder(threshold=threshold) as tasks:
+    with MediaPipeDetector(threshold=threshold) as tasks:
         for picture in pictures[:12]:
             ours = [c.score for c in mediapipe_onnx.detect(picture, threshold)]
             assert ours == pytest.approx([c.score for c in tasks.detect(picture)], abs=0.005)
 
 
-def test_landmarks_and_blendshapes_are_mediapipes(tasks: TaskFinder, pictures: list[np.ndarray]) -> None:
+def test_landmarks_and_blendshapes_are_mediapipes(tasks: MediaPipeDetector, pictures: list[np.ndarray]) -> None:
     far, shapes = [], []
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         for picture in pictures:
             ours, theirs = finder.find(picture), tasks.find(picture)
             assert len(ours) == len(theirs)
@@ -109,9 +109,9 @@ def test_landmarks_and_blendshapes_are_mediapipes(tasks: TaskFinder, pictures: l
     assert np.median(shapes) < 0.02 and max(shapes) < 0.12
 
 
-def test_also_on_clips_of_other_people(tasks: TaskFinder, shared_videos: list[Path]) -> None:
+def test_also_on_clips_of_other_people(tasks: MediaPipeDetector, shared_videos: list[Path]) -> None:
     shapes = []
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         for path in shared_videos:
             for frame in open_source(path).frames(Sampling(every=40)):
                 ours, theirs = finder.find(frame.image), tasks.find(frame.image)
@@ -124,7 +124,7 @@ def test_also_on_clips_of_other_people(tasks: TaskFinder, shared_videos: list[Pa
 
 
 def test_without_anybody_who_reads_blendshapes_there_are_none(astronaut: np.ndarray) -> None:
-    with FaceFinder(blendshapes=False) as without, FaceFinder() as finder:
+    with FaceDetector(blendshapes=False) as without, FaceDetector() as finder:
         (one,), (other,) = without.find(astronaut), finder.find(astronaut)
     assert one.blendshapes is None and other.blendshapes is not None
     assert np.array_equal(one.landmarks, other.landmarks)
@@ -138,7 +138,7 @@ def test_a_picture_without_a_face_has_no_landmarks() -> None:
 def test_a_large_face_is_not_looked_at_twice_by_the_fast_detector(astronaut: np.ndarray) -> None:
     looks: list[tuple[int, ...]] = []
 
-    class Counting(FastFinder):
+    class Counting(BlazeFaceDetector):
         def detect(self, image: np.ndarray) -> list[mediapipe_onnx.Candidate]:
             looks.append(image.shape)
             return super().detect(image)

@@ -430,7 +430,7 @@ def test_the_device_resizes_and_normalises_as_pillow_does() -> None:
         edges = [(2 * width - spec.size + more, width) for width in (230, 260) for more in (0, 1)]
         random = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in (*shapes, *edges, (spec.size, spec.size))]
         pictures = [*published.faces(12, seed=1), *random]
-        ours = gpu_preprocess.DeviceFaces(spec, "cpu")(pictures).numpy()
+        ours = gpu_preprocess.GpuPreprocessor(spec, "cpu")(pictures).numpy()
         np.testing.assert_array_equal(ours, networks.prepared(pictures, spec, "pil-bilinear"))
 
 
@@ -438,7 +438,7 @@ def test_pictures_are_taken_in_parts_that_fit_into_memory(monkeypatch: pytest.Mo
     from hsemotion_cli.models import gpu_preprocess
 
     pictures, spec = published.faces(9, seed=2), card(SMALL).network
-    together = gpu_preprocess.DeviceFaces(spec, "cpu")(pictures)
+    together = gpu_preprocess.GpuPreprocessor(spec, "cpu")(pictures)
     monkeypatch.setattr(gpu_preprocess, "PIXELS", 200_000)
     assert list(gpu_preprocess._parts([])) == []
     parts = list(gpu_preprocess._parts(pictures))
@@ -447,7 +447,7 @@ def test_pictures_are_taken_in_parts_that_fit_into_memory(monkeypatch: pytest.Mo
     for part in parts:
         padded = len(part) * max(p.shape[0] for p in part) * max(p.shape[1] for p in part)
         assert padded <= 200_000 or len(part) == 1
-    assert torch.equal(gpu_preprocess.DeviceFaces(spec, "cpu")(pictures), together)
+    assert torch.equal(gpu_preprocess.GpuPreprocessor(spec, "cpu")(pictures), together)
 
 
 def test_torch_takes_faces_that_are_on_its_device(files: dict[str, Path]) -> None:
@@ -455,7 +455,7 @@ def test_torch_takes_faces_that_are_on_its_device(files: dict[str, Path]) -> Non
 
     model = NetworkModel(card(SMALL), "torch", "cpu", path=files[SMALL])
     images = published.faces(4, seed=3)
-    on_device = gpu_preprocess.DeviceFaces(model.spec, "cpu")(images)
+    on_device = gpu_preprocess.GpuPreprocessor(model.spec, "cpu")(images)
     for ours, from_numpy in zip(model.engine(on_device), model.engine(on_device.numpy()), strict=True):
         np.testing.assert_array_equal(ours, from_numpy)
     np.testing.assert_allclose(model.engine(on_device)[0], model.infer(images)[0], atol=1e-4)

@@ -18,7 +18,7 @@ def test_files_that_belong_together_appear_at_the_end(tmp_path: Path, monkeypatc
     sync, move = os.fsync, os.replace
     monkeypatch.setattr(atomic_files.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
     monkeypatch.setattr(atomic_files.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
-    with atomic_files.together() as opened:
+    with atomic_files.write_together() as opened:
         for name in ("a", "b"):
             with opened(tmp_path / name) as file:
                 file.write(name.encode())
@@ -31,7 +31,7 @@ def test_files_that_belong_together_appear_at_the_end(tmp_path: Path, monkeypatc
 def test_none_appears_when_one_fails(tmp_path: Path, error: BaseException) -> None:
     (tmp_path / "a").write_text("older")
     expected = OutputError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected) as raised, atomic_files.together() as opened:
+    with pytest.raises(expected) as raised, atomic_files.write_together() as opened:
         with opened(tmp_path / "a") as file:
             file.write(b"newer")
         with opened(tmp_path / "b") as file:
@@ -44,7 +44,7 @@ def test_none_appears_when_one_fails(tmp_path: Path, error: BaseException) -> No
 
 def test_a_name_of_any_length_has_a_temporary_one(tmp_path: Path) -> None:
     long = tmp_path / ("ü" * 120 + ".csv")  # 244 bytes, near the limit of most file systems
-    with atomic_files.whole(long) as file:
+    with atomic_files.atomic_file(long) as file:
         file.write(b"x")
     assert long.read_bytes() == b"x"
 

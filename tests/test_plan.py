@@ -11,10 +11,18 @@ import pytest
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.tasks import TASKS
 from hsemotion_cli.training import config as module
-from hsemotion_cli.training.augment import Augmentation, Viewer
-from hsemotion_cli.training.config import Loss, Optimiser, Plan, Source, Stage, check, read
-from hsemotion_cli.training.dataset import Samples
-from hsemotion_cli.training.figures import Figures
+from hsemotion_cli.training.augment import Augmentation, Augmenter
+from hsemotion_cli.training.config import (
+    DatasetSource,
+    LossConfig,
+    OptimiserConfig,
+    StageConfig,
+    TrainingConfig,
+    check,
+    read,
+)
+from hsemotion_cli.training.dataset import Dataset
+from hsemotion_cli.training.figures import EvaluationFigures
 
 SMALLEST = """
 name = "small"
@@ -122,11 +130,11 @@ def with_line(line: str, table: str = "") -> str:
 
 def test_the_smallest_plan_has_the_defaults(tmp_path: Path) -> None:
     found = read(written(tmp_path, SMALLEST))
-    assert found == Plan(
+    assert found == TrainingConfig(
         name="small",
         architecture="ddamfn",
-        sources=(Source("folder", tmp_path / "faces", "folder"),),
-        stages=(Stage(2.0),),
+        sources=(DatasetSource("folder", tmp_path / "faces", "folder"),),
+        stages=(StageConfig(2.0),),
     )
     assert found.tasks == tuple(TASKS)
     assert found.outputs == 8 + 2 + 12
@@ -135,21 +143,21 @@ def test_the_smallest_plan_has_the_defaults(tmp_path: Path) -> None:
 
 def test_every_key_can_be_given(tmp_path: Path) -> None:
     found = read(written(tmp_path, LARGEST))
-    assert found == Plan(
+    assert found == TrainingConfig(
         name="Large_1",
         architecture="timm:mobilenetv3_small_100",
         sources=(
-            Source(
+            DatasetSource(
                 "ferplus", tmp_path.parent / "data" / "fer.npz", "ferplus", 2.0, "blendshapes", held_out=0.0,
                 calibration=0.2, terms="free",
             ),
-            Source("affwild2", Path("/data/aff"), "wild", crops="cropped"),
+            DatasetSource("affwild2", Path("/data/aff"), "wild", crops="cropped"),
         ),
-        stages=(Stage(0.5, 1.0, 2, "head", ("wild",)), Stage(3.0, balance=0.5)),
+        stages=(StageConfig(0.5, 1.0, 2, "head", ("wild",)), StageConfig(3.0, balance=0.5)),
         size=64,
         classes=("happiness", "neutral", "other"),
-        loss=Loss(0.0, 2.5, 1.0, 0.0, "majority", 1.0, 0.1, False),
-        optimiser=Optimiser("sgd", 0.0, 0.05, 0.0),
+        loss=LossConfig(0.0, 2.5, 1.0, 0.0, "majority", 1.0, 0.1, False),
+        optimiser=OptimiserConfig("sgd", 0.0, 0.05, 0.0),
         augmentation=Augmentation(1.0, 0.0, 0.0, 0.1, 0.0, 1.0, 12, 0.5, 0.0, 0.0, 0.0, 0.4),
         start=tmp_path / "nets" / "start.json",
         start_share=0.75,
@@ -169,7 +177,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
     )  # fmt: skip
     assert found.tasks == ("valence_arousal", "action_units")
     assert found.outputs == 14
-    for kind in (Plan, Loss, Optimiser, Augmentation):
+    for kind in (TrainingConfig, LossConfig, OptimiserConfig, Augmentation):
         for field in fields(kind):
             assert re.search(rf"^{field.name} = |^\[+{field.name.rstrip('s')}", LARGEST, re.MULTILINE), field.name
 
@@ -351,7 +359,7 @@ def others(value: object) -> list[object]:
 def test_the_digest_changes_with_everything_that_changes_the_result(tmp_path: Path) -> None:
     plan = read(written(tmp_path, LARGEST))
     digests = [plan.digest()]
-    for field in fields(Plan):
+    for field in fields(TrainingConfig):
         value = getattr(plan, field.name)
         for other in others(value):
             digest = replace(plan, **{field.name: other}).digest()
@@ -370,7 +378,20 @@ def test_plain_data_tells_no_folder(tmp_path: Path) -> None:
 # --- what is said of the fields ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [Source, Stage, Loss, Optimiser, Plan, Augmentation, Viewer, Samples, Figures])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        DatasetSource,
+        StageConfig,
+        LossConfig,
+        OptimiserConfig,
+        TrainingConfig,
+        Augmentation,
+        Augmenter,
+        Dataset,
+        EvaluationFigures,
+    ],
+)
 def test_every_field_is_described_and_no_other(kind: type) -> None:
     text = (kind.__doc__ or "").split("Attributes:")[1]
     described = re.findall(r"^        (\w+(?:, \w+)*):", text, re.MULTILINE)
@@ -381,13 +402,13 @@ def test_every_field_is_described_and_no_other(kind: type) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "choices"),
     [
-        (Source, "kind", module.KINDS),
-        (Source, "units", module.UNITS),
-        (Stage, "scope", module.SCOPES),
-        (Loss, "targets", module.TARGETS),
-        (Optimiser, "kind", module.OPTIMISERS),
-        (Plan, "normalisation", tuple(module.NORMALISATIONS)),
-        (Plan, "keep", module.KEPT),
+        (DatasetSource, "kind", module.KINDS),
+        (DatasetSource, "units", module.UNITS),
+        (StageConfig, "scope", module.SCOPES),
+        (LossConfig, "targets", module.TARGETS),
+        (OptimiserConfig, "kind", module.OPTIMISERS),
+        (TrainingConfig, "normalisation", tuple(module.NORMALISATIONS)),
+        (TrainingConfig, "keep", module.KEPT),
     ],
 )
 def test_every_choice_is_described(kind: type, name: str, choices: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import InputError, OutputError
-from hsemotion_cli.media.images import Pictures
+from hsemotion_cli.media.images import ImageSequence
 from hsemotion_cli.media.video import VideoFile
 from hsemotion_cli.overlay.video import even, fitted, hold, render
 from hsemotion_cli.runtime import atomic_files
@@ -279,7 +279,7 @@ def test_a_folder_of_pictures_becomes_a_video_by_their_numbers(tmp_path: Path) -
     folder.mkdir()
     for number in (3, 4, 8):
         cv2.imwrite(str(folder / f"{number:05}.png"), grey(20 * number))
-    report = render(Pictures(folder, fps=10), [(3, []), (4, []), (8, [])], tmp_path / "out.mp4")
+    report = render(ImageSequence(folder, fps=10), [(3, []), (4, []), (8, [])], tmp_path / "out.mp4")
     assert read(tmp_path / "out.mp4").times == pytest.approx([0.0, 0.1, 0.5], abs=1e-4)
     assert report.audio == "none" and report.shift == pytest.approx(0.3)
 

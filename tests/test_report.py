@@ -398,28 +398,31 @@ def test_no_display_no_global_state_and_no_settings_of_the_machine(tmp_path: Pat
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
-def the_plan(folder: Path = Path("/somewhere/secret"), **more: Any) -> config.Plan:
+def the_plan(folder: Path = Path("/somewhere/secret"), **more: Any) -> config.TrainingConfig:
     sources = (
-        config.Source("ferplus", folder / "ferplus.npz", "ferplus", units="blendshapes", terms="for research"),
-        config.Source("folder", folder / "lab", "lab", weight=0.25, terms='"ours" | \\ all'),
+        config.DatasetSource("ferplus", folder / "ferplus.npz", "ferplus", units="blendshapes", terms="for research"),
+        config.DatasetSource("folder", folder / "lab", "lab", weight=0.25, terms='"ours" | \\ all'),
     )
-    stages = (config.Stage(0.5, 1e-5, scope="head", sources=("lab",)), config.Stage(3.0, 2e-3, 32, balance=0.3))
+    stages = (
+        config.StageConfig(0.5, 1e-5, scope="head", sources=("lab",)),
+        config.StageConfig(3.0, 2e-3, 32, balance=0.3),
+    )
     default = {"size": 48, "start": folder / "start.safetensors", "luminance": True, "paper_name": "A small one"}
-    return config.Plan("small-net", "mobilefacenet_first", sources, stages, **{**default, **more})
+    return config.TrainingConfig("small-net", "mobilefacenet_first", sources, stages, **{**default, **more})
 
 
 def test_a_card_says_what_a_run_began_with() -> None:
     facts = the_facts()
-    assert "Began with" not in report.card(facts)
+    assert "Began with" not in report.model_card(facts)
     facts["start"] = {"file": "first.safetensors", "sha256": "ab" * 32}
-    assert f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}\n" in report.card(facts)
+    assert f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}\n" in report.model_card(facts)
     facts["start"] |= {"plan_sha256": "cd" * 32, "commit": "e" * 40, "start": {"file": "faces.json"}}
     assert (
         f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}, by a plan of SHA-256 {'cd' * 32}, "
         f"at commit {'e' * 40}\n- That began with the weights of faces.json\n"
-    ) in report.card(facts)
+    ) in report.model_card(facts)
     facts["start"] = {"file": "gone.safetensors"}
-    assert "- Began with the weights of gone.safetensors\n" in report.card(facts)
+    assert "- Began with the weights of gone.safetensors\n" in report.model_card(facts)
 
 
 def the_facts() -> dict[str, Any]:
@@ -428,7 +431,7 @@ def the_facts() -> dict[str, Any]:
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 7, 900)  # nobody shows contempt
     said = np.where(rng.random(900) < 0.6, truth, rng.integers(0, 8, 900))
-    found = training_figures.Figures(
+    found = training_figures.EvaluationFigures(
         rows={"expression": 900, "valence_arousal": 1234, "action_units": 1100},
         expression=training_figures.expression(truth, said, todo.classes),
         valence_arousal={"valence": 0.61234, "arousal": -0.0002},
@@ -574,7 +577,7 @@ def check_all_tables(page: str) -> None:
 
 def test_the_page_of_a_run_says_everything() -> None:
     facts = the_facts()
-    page = report.card(facts)
+    page = report.model_card(facts)
     check_numbers(page, facts)
     check_all_tables(page)
     for text in (
@@ -651,7 +654,7 @@ def all_facts(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(all_facts())
 def test_every_number_is_at_its_place_whatever_things_are_called(facts: dict[str, Any]) -> None:
-    page = report.card(facts)
+    page = report.model_card(facts)
     check_all_tables(page)
     check_numbers(page, facts)
 
@@ -670,7 +673,7 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
     facts["card"] |= {"name": name, "licence": "see " + name}
     facts["figures"] = {"of " + name: facts["figures"]["ferplus validation"]}
     facts["au_thresholds"] = {"of " + name: 0.5}
-    page = report.card(facts)
+    page = report.model_card(facts)
     tokens = MARKDOWN.parse(page)
     shown = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     headings = [plain(token) for before, token in itertools.pairwise(tokens) if before.type == "heading_open"]
@@ -692,14 +695,14 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
 def test_a_plain_name_needs_no_signs() -> None:
     facts = the_facts()
     facts["card"]["name"] = "mbf_va_mtl-2"
-    assert report.card(facts).startswith("# mbf_va_mtl-2\n")
+    assert report.model_card(facts).startswith("# mbf_va_mtl-2\n")
 
 
 # --- what is not known ----------------------------------------------------------------------------------------
 
 
 def test_nothing_is_invented() -> None:
-    page = report.card({})
+    page = report.model_card({})
     assert not re.search(r"\d", page)
     assert not read(page)["A trained network"]
     assert list(read(page)) == ["", "A trained network", "What it is for, and what not"]
@@ -720,10 +723,10 @@ def test_nothing_is_invented() -> None:
     ],
 )
 def test_what_is_missing_is_left_out(key: str, gone: set[str]) -> None:
-    facts, whole = the_facts(), read(report.card(the_facts()))
+    facts, whole = the_facts(), read(report.model_card(the_facts()))
     for nothing in ("missing", None, {}):
         less = {name: value for name, value in facts.items() if name != key}
-        page = report.card(less if nothing == "missing" else {**less, key: nothing})
+        page = report.model_card(less if nothing == "missing" else {**less, key: nothing})
         check_all_tables(page)
         assert set(whole) - set(read(page)) == gone
         assert "None" not in page
@@ -752,7 +755,7 @@ def test_any_single_fact_can_be_missing() -> None:
                     del inner[path[-1]]
                 else:
                     inner[path[-1]] = None
-                page = report.card(less)
+                page = report.model_card(less)
                 check_tables(page)
                 assert "None" not in page, path
 
@@ -762,7 +765,7 @@ def test_any_single_fact_can_be_missing() -> None:
 
 def test_the_plan_on_the_page_is_the_plan(tmp_path: Path) -> None:
     todo = the_plan(tmp_path, citation='A "quoted" \\ text\twith\x7f signs, ünïcode 🙂', average=1e-7)
-    page = report.card({"plan": todo.to_json()})
+    page = report.model_card({"plan": todo.to_json()})
     assert str(tmp_path) not in page  # nobody's folders
     (block,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "copy.toml").write_text(block, encoding="utf-8")
@@ -790,45 +793,45 @@ def without_none(data: Any) -> Any:
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4), PLAIN, max_size=4))
 def test_plain_data_become_the_same_toml(data: dict[str, Any]) -> None:
     data = {key: value for key, value in data.items() if key not in ("start", "source", "sources", "stage", "stages")}
-    page = report.card({"plan": {**data, "name": "x"}})
+    page = report.model_card({"plan": {**data, "name": "x"}})
     (block,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     assert tomllib.loads(block) == without_none({**data, "name": "x"})
 
 
 def test_the_page_says_how_labels_were_made() -> None:
     facts = the_facts()
-    page = report.card(facts)
+    page = report.model_card(facts)
     assert "- ferplus: expressions are the votes of its ten raters as shares" in page
     assert "valence and arousal were not rated: they are a linear map of those shares" in page
     assert page.count("what mp-blendshapes sees") == 1  # of FER+, not of the other one
     assert "- lab: expression, valence and arousal, and action units: from its table of labels" in page
     assert "Expressions were trained on the shares of the classes." in page
 
-    facts["plan"] = replace(the_plan(), loss=config.Loss(targets="majority")).to_json()
-    assert "Expressions were trained on the class with the largest share alone." in report.card(facts)
+    facts["plan"] = replace(the_plan(), loss=config.LossConfig(targets="majority")).to_json()
+    assert "Expressions were trained on the class with the largest share alone." in report.model_card(facts)
 
     facts["plan"]["sources"][1]["units"] = "blendshapes"
-    seen = report.card(facts)
+    seen = report.model_card(facts)
     assert "- lab: expression, and valence and arousal: from its table of labels, as far as it has them; action" in seen
     assert seen.count("what mp-blendshapes sees") == 2
 
     facts["plan"]["sources"][1]["units"] = facts["plan"]["sources"][0]["units"] = "labels"
-    assert "mp-blendshapes" not in report.card(facts)
+    assert "mp-blendshapes" not in report.model_card(facts)
 
     facts["card"]["network"] |= {"valence_arousal": False, "action_units": ()}
-    assert "linear map" not in report.card(facts)
+    assert "linear map" not in report.model_card(facts)
 
     for source in facts["plan"]["sources"]:
         source["kind"] = "packed"
-    packed = report.card(facts)
+    packed = report.model_card(facts)
     assert "- lab: as they are in the packed file." in packed
     assert "ten raters" not in packed
     facts["data"][2]["labels"] = "coded by hand"
-    assert "- lab: coded by hand" in report.card(facts)
+    assert "- lab: coded by hand" in report.model_card(facts)
 
 
 def test_the_page_says_what_it_must_not_be_used_for() -> None:
-    page = report.card(the_facts())
+    page = report.model_card(the_facts())
     limits = page.split("## What it is for, and what not")[1].split("\n## ")[0]
     for words in ("**as shown**", "must not be used", "decisions about people", "inner states", "feels", "identify"):
         assert words in limits
@@ -836,18 +839,18 @@ def test_the_page_says_what_it_must_not_be_used_for() -> None:
 
 def test_the_page_warns_of_figures_on_what_was_chosen_with() -> None:
     facts = the_facts()
-    assert "too" not in report.card(facts).split("## Figures")[1].split("|")[0]
+    assert "too" not in report.model_card(facts).split("## Figures")[1].split("|")[0]
     facts["calibration"]["part"] = "validation"
-    assert "As the calibration was chosen on the validation part too" in report.card(facts)
+    assert "As the calibration was chosen on the validation part too" in report.model_card(facts)
     facts["plan"]["keep"] = "best"
-    assert "As the calibration and the epoch were chosen on the validation part too" in report.card(facts)
+    assert "As the calibration and the epoch were chosen on the validation part too" in report.model_card(facts)
 
 
 def test_the_page_names_the_commit() -> None:
     facts = the_facts()
-    assert "git checkout 0123456789abcdef0123456789abcdef01234567\n" in report.card(facts)
+    assert "git checkout 0123456789abcdef0123456789abcdef01234567\n" in report.model_card(facts)
     facts["commit"] += "-dirty"
-    page = report.card(facts)
+    page = report.model_card(facts)
     assert "-dirty (with changes that were not committed)" in page
     assert "git checkout 0123456789abcdef0123456789abcdef01234567\n" in page
 
@@ -855,7 +858,7 @@ def test_the_page_names_the_commit() -> None:
 def test_other_networks_are_described_as_they_are() -> None:
     spec = NetworkSpec(("ddamfn",), 112, *HALF, ("happiness",), False, 512, "fc")
     own = network_card("d", "D", "aligned-112", "MIT", "data.", "", spec)
-    page = report.card({"card": asdict(own), "plan": {"luminance": False}, "pictures": {"Curves": "a b.png"}})
+    page = report.model_card({"card": asdict(own), "plan": {"luminance": False}, "pictures": {"Curves": "a b.png"}})
     assert [row[:2] for row in read(page)["Outputs, in their order"][0][1:]] == [["1", "expression"]]
     assert "- Crop: aligned-112: turned, scaled and shifted so that" in page
     assert "- Luminance: no" in page

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hsemotion_cli.errors import InputError, OutputError
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.media.images import read_image
 from hsemotion_cli.training import dataset as module
-from hsemotion_cli.training.dataset import PARTS, Samples, decoded, join, pack, read, write
+from hsemotion_cli.training.dataset import PARTS, Dataset, decoded, join, pack, read, write
 
-NAMES = [field.name for field in fields(Samples)]
+NAMES = [field.name for field in fields(Dataset)]
 CALM = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
-def sets(draw: st.DrawFn, classes: int | None = None) -> tuple[list[np.ndarray], Samples]:
+def sets(draw: st.DrawFn, classes: int | None = None) -> tuple[list[np.ndarray], Dataset]:
     """Pictures, and samples of them with all kinds of labels."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     count, classes = draw(st.integers(0, 5)), classes or draw(st.integers(2, 9))
@@ -60,7 +60,7 @@ def sets(draw: st.DrawFn, classes: int | None = None) -> tuple[list[np.ndarray],
     return pictures, made
 
 
-def same(one: Samples, other: Samples) -> None:
+def same(one: Dataset, other: Dataset) -> None:
     for name in NAMES:
         a, b = getattr(one, name), getattr(other, name)
         assert a.shape == b.shape, name
@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @CALM
 @given(sets())
-def test_what_is_written_is_read(folder: Path, made: tuple[list[np.ndarray], Samples]) -> None:
+def test_what_is_written_is_read(folder: Path, made: tuple[list[np.ndarray], Dataset]) -> None:
     pictures, samples = made
     write(folder / "one.npz", samples)
     found = read(folder / "one.npz")
@@ -87,7 +87,7 @@ def test_what_is_written_is_read(folder: Path, made: tuple[list[np.ndarray], Sam
 
 @CALM
 @given(st.lists(sets(classes=3), min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_joined_sets_keep_every_sample(parts: list[tuple[list[np.ndarray], Samples]], random: object) -> None:
+def test_joined_sets_keep_every_sample(parts: list[tuple[list[np.ndarray], Dataset]], random: object) -> None:
     found = join([samples for _, samples in parts])
     assert len(found) == sum(len(pictures) for pictures, _ in parts) == len(found.offsets) - 1
     assert found.offsets[-1] == len(found.encoded)
@@ -142,7 +142,7 @@ def test_rows_are_those_of_a_part_and_of_sources() -> None:
 # --- files that are something else ------------------------------------------------------------------------------
 
 
-def plain(count: int = 3) -> Samples:
+def plain(count: int = 3) -> Dataset:
     return labelled.make(
         [np.full((4, 4), 50 * k, np.uint8) for k in range(count)], expression=labelled.onehot([0, 1, -1])
     )
@@ -302,7 +302,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_pictures_are_those_that_annotating_reads(tmp_path: Path, name: str) -> None:
     (tmp_path / "picture").write_bytes(FILES[name])
-    expected = read_picture(tmp_path / "picture")
+    expected = read_image(tmp_path / "picture")
     found = decoded(np.frombuffer(FILES[name], np.uint8))
     assert expected is not None and found is not None
     assert found.dtype == np.uint8

@@ -22,9 +22,9 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.domain import Face, Frame, Reading, Scores, Sighting
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces import interpolation, tracking
-from hsemotion_cli.faces.blazeface_detector import FastFinder
-from hsemotion_cli.faces.detector import FaceFinder, overlap, sight
-from hsemotion_cli.faces.keypoints import Map
+from hsemotion_cli.faces.blazeface_detector import BlazeFaceDetector
+from hsemotion_cli.faces.detector import FaceDetector, detect_faces, overlap
+from hsemotion_cli.faces.keypoints import KeypointMap
 from hsemotion_cli.formats import raw_scores
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import open_source
@@ -85,13 +85,13 @@ def test_the_sidecar_says_what_was_chosen(smile: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def finders() -> Iterator[tuple[FaceFinder, FastFinder]]:
-    with FaceFinder() as slow, FastFinder() as fast:
+def finders() -> Iterator[tuple[FaceDetector, BlazeFaceDetector]]:
+    with FaceDetector() as slow, BlazeFaceDetector() as fast:
         yield slow, fast
 
 
 def test_the_fast_detector_finds_the_same_faces(
-    shared_videos: list[Path], finders: tuple[FaceFinder, FastFinder]
+    shared_videos: list[Path], finders: tuple[FaceDetector, BlazeFaceDetector]
 ) -> None:
     slow, fast = finders
     frames = agreed = 0
@@ -116,12 +116,12 @@ def test_the_fast_detector_finds_the_same_faces(
 def test_a_face_that_is_turned_and_moved_has_points_turned_and_moved(s: float, a: float, x: float, y: float) -> None:
     marks = np.array([(30, 40), (70, 40), (50, 62), (50, 80), (12, 48), (88, 48)], np.float64)
     turn = s * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-    the_map = Map.read()
+    the_map = KeypointMap.read()
     moved = the_map.points((marks @ turn.T + (x, y)).astype(np.float32))
     np.testing.assert_allclose(moved, the_map.points(marks.astype(np.float32)) @ turn.T + (x, y), atol=0.01 * s + 1e-3)
 
 
-def test_of_a_given_crop_the_fast_detector_knows_the_points(finders: tuple[FaceFinder, FastFinder]) -> None:
+def test_of_a_given_crop_the_fast_detector_knows_the_points(finders: tuple[FaceDetector, BlazeFaceDetector]) -> None:
     slow, fast = finders
     picture = clips.portrait()
     face = slow.find(picture)[0]
@@ -155,7 +155,7 @@ def test_the_fast_detector_serves_networks_only(smile: Path, tmp_path: Path) -> 
 def test_ends_cuts_and_every_nth_frame_are_searched(cuts: list[bool], every: int) -> None:
     picture = np.zeros((1, 1, 3), np.uint8)
     frames = [Frame(k, k / 25, picture, cut) for k, cut in enumerate(cuts)]
-    plans = list(interpolation.planned(frames, every))
+    plans = list(interpolation.schedule(frames, every))
     assert [plan.frame.index for plan in plans] == list(range(len(cuts)))
     searched = [plan.searched for plan in plans]
     for k, cut in enumerate(cuts):
@@ -197,8 +197,8 @@ def test_faces_are_interpolated_by_time() -> None:
     other = replace(face, box=(15.0, 0.0, 50.0, 40.0), score=0.7, points=np.full((5, 2), 15, np.float32))
     picture = np.zeros((60, 90, 3), np.uint8)
     items = [Sighting(0, 0.0, (face,)), Frame(1, 0.1, picture), Frame(2, 0.4, picture), Sighting(3, 0.5, (other,))]
-    with FaceFinder() as finder:
-        found = list(interpolation.filled(iter(items), finder, ["box"]))
+    with FaceDetector() as finder:
+        found = list(interpolation.interpolate(iter(items), finder, ["box"]))
     assert [one.index for one in found] == [0, 1, 2, 3]
     # By time, not by number: a fifth and four fifths of the way.
     assert [round(one.faces[0].box[0], 5) for one in found] == [0, 3, 12, 15]
@@ -238,7 +238,7 @@ def test_the_first_and_last_of_each_row_of_frames_are_looked_at(people: list[set
     seen = [
         Sighting(k, k / 10, tuple(replace(nobody, track=one) for one in sorted(here))) for k, here in enumerate(people)
     ]
-    looks = list(frame_skipping.marked(seen, step))
+    looks = list(frame_skipping.schedule(seen, step))
     assert [one.sighting for one in looks] == seen
     for person in range(4):
         row = 0
@@ -256,7 +256,7 @@ def test_the_first_and_last_of_each_row_of_frames_are_looked_at(people: list[set
         values = np.array([[one.sighting.time if look else np.nan] for look in one.looked_at], np.float32)
         scores = {"m": Scores({"t": values.reshape(-1, 1)})}
         readings.append((Reading(one.sighting.index, one.sighting.time, one.sighting.faces, scores), one.looked_at))
-    for k, reading in enumerate(frame_skipping.filled(readings)):
+    for k, reading in enumerate(frame_skipping.interpolate(readings)):
         assert reading.index == k
         np.testing.assert_allclose(reading.scores["m"].tasks["t"], k / 10, rtol=1e-5)
 
@@ -271,9 +271,9 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
         Annotator(Settings(recipe=BOTH, **options))
 
 
-def test_a_sighting_has_crops_by_every_recipe(finders: tuple[FaceFinder, FastFinder]) -> None:
+def test_a_sighting_has_crops_by_every_recipe(finders: tuple[FaceDetector, BlazeFaceDetector]) -> None:
     for finder in finders:
-        (face,) = sight(Frame(0, 0.0, clips.portrait()), finder, ["aligned-64", "box", "face-48"]).faces
+        (face,) = detect_faces(Frame(0, 0.0, clips.portrait()), finder, ["aligned-64", "box", "face-48"]).faces
         assert {name: crop.shape[:2] for name, crop in face.crops.items() if name != "box"} == {
             "aligned-64": (64, 64),
             "face-48": (48, 48),

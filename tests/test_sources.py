@@ -22,13 +22,13 @@ from hsemotion_cli.domain import Face
 from hsemotion_cli.errors import InputError
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, Annotations
 from hsemotion_cli.faces.crops import FIVE_POINTS
-from hsemotion_cli.faces.detector import FaceFinder
+from hsemotion_cli.faces.detector import FaceDetector
 from hsemotion_cli.models import registry
 from hsemotion_cli.models.blendshapes import GeometryModel
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS
 from hsemotion_cli.training import dataset_readers
-from hsemotion_cli.training.config import Loss, Plan, Source, Stage
-from hsemotion_cli.training.dataset import Samples, write
+from hsemotion_cli.training.config import DatasetSource, LossConfig, StageConfig, TrainingConfig
+from hsemotion_cli.training.dataset import Dataset, write
 
 FACE = clips.PORTRAIT.read_bytes()
 
@@ -43,11 +43,11 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset_readers, "look", look)
 
 
-def planned(*given: Source, **options: object) -> Plan:
-    return Plan("test", "ddamfn", tuple(given), (Stage(1.0),), loss=Loss(), **options)
+def planned(*given: DatasetSource, **options: object) -> TrainingConfig:
+    return TrainingConfig("test", "ddamfn", tuple(given), (StageConfig(1.0),), loss=LossConfig(), **options)
 
 
-def fails(plan: Plan, *words: str) -> str:
+def fails(plan: TrainingConfig, *words: str) -> str:
     with pytest.raises(InputError) as raised:
         dataset_readers.gather(plan, 1)
     message = str(raised.value)
@@ -74,7 +74,7 @@ VOTES = np.array(
 )
 
 
-def ferplus(path: Path, **changes: object) -> Source:
+def ferplus(path: Path, **changes: object) -> DatasetSource:
     arrays = {
         "images": np.random.default_rng(0).integers(0, 256, (6, 48, 48), np.uint8),
         "votes": VOTES,
@@ -83,7 +83,7 @@ def ferplus(path: Path, **changes: object) -> Source:
         "name": np.array([f"fer{k}.png" for k in range(6)]),
     }
     np.savez(path, **{key: value for key, value in {**arrays, **changes}.items() if value is not None})
-    return Source("ferplus", path, "fer", calibration=0.0)
+    return DatasetSource("ferplus", path, "fer", calibration=0.0)
 
 
 CLASSES = ("neutral", "sadness", "happiness")
@@ -152,13 +152,13 @@ def test_files_that_are_no_archive(tmp_path: Path) -> None:
 # --- a folder with labels.csv -----------------------------------------------------------------------------------
 
 
-def folder(path: Path, text: str, pictures: int = 3, encoding: str = "utf-8") -> Source:
+def folder(path: Path, text: str, pictures: int = 3, encoding: str = "utf-8") -> DatasetSource:
     """Pictures 0.png, 1.png, ... whose grey is 10 times their number, and a table."""
     path.mkdir(parents=True, exist_ok=True)
     for k in range(pictures):
         (path / f"{k}.png").write_bytes(labelled.png(np.full((4, 4), 10 * k, np.uint8)))
     (path / "labels.csv").write_text(text, encoding=encoding, newline="")
-    return Source("folder", path, "web", held_out=0.0, calibration=0.0)
+    return DatasetSource("folder", path, "web", held_out=0.0, calibration=0.0)
 
 
 UNITS = ",".join(ACTION_UNITS)
@@ -241,18 +241,18 @@ def test_a_table_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     fails(planned(replace(source, path=tmp_path / "nowhere")), "labels.csv: cannot be read")
 
 
-def many(path: Path, people: int, each: int, nameless: int = 0) -> Source:
+def many(path: Path, people: int, each: int, nameless: int = 0) -> DatasetSource:
     rows = [f"0.png,p{k % people}" for k in range(people * each)] + [f"{k % 3}.png," for k in range(nameless)]
     return folder(path, "\n".join(["image,subject", *rows, ""]))
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Source:
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> DatasetSource:
     return many(tmp_path_factory.mktemp("crowd"), 120, 5)
 
 
 @pytest.mark.usefixtures("unseen")
-def test_people_are_held_out_whole(crowd: Source) -> None:
+def test_people_are_held_out_whole(crowd: DatasetSource) -> None:
     parts = []
     for split in (0, 1, 2):
         source = replace(crowd, held_out=0.3, calibration=0.2)
@@ -272,14 +272,14 @@ def test_people_are_held_out_whole(crowd: Source) -> None:
 
 
 @pytest.mark.usefixtures("unseen")
-def test_nobody_is_held_out_where_none_is_wanted(crowd: Source) -> None:
+def test_nobody_is_held_out_where_none_is_wanted(crowd: DatasetSource) -> None:
     assert set(dataset_readers.gather(planned(crowd)).part) == {"train"}
     found = dataset_readers.gather(planned(replace(crowd, held_out=0.5)))
     assert set(found.part) == {"train", "validation"}
 
 
 @pytest.mark.usefixtures("unseen")
-def test_who_is_in_a_part_does_not_depend_on_the_order_of_rows(tmp_path: Path, crowd: Source) -> None:
+def test_who_is_in_a_part_does_not_depend_on_the_order_of_rows(tmp_path: Path, crowd: DatasetSource) -> None:
     rows = (crowd.path / "labels.csv").read_text().split()
     other = folder(tmp_path, "\n".join([rows[0], *rows[:0:-1], ""]))
     for split in (0, 5):
@@ -294,7 +294,7 @@ def test_who_is_in_a_part_does_not_depend_on_the_order_of_rows(tmp_path: Path, c
 @given(st.integers(1, 12), st.integers(1, 4), st.floats(0, 0.9), st.floats(0, 0.9), st.integers(0, 99))
 def test_no_person_is_in_two_parts(people: int, each: int, held_out: float, calibration: float, seed: int) -> None:
     names = np.array([f"p{k % people}" for k in range(people * each)] + [""] * 3)
-    source = Source("folder", Path("x"), held_out=held_out, calibration=calibration)
+    source = DatasetSource("folder", Path("x"), held_out=held_out, calibration=calibration)
     named = np.where(names == "", [f"{k}.png" for k in range(len(names))], names)
     part = dataset_readers._held_out(named, source, seed)
     empty = np.zeros((len(names), 1), np.float32)
@@ -327,7 +327,7 @@ def test_a_calibration_part_of_its_own_is_the_only_one(tmp_path: Path) -> None:
 # --- Aff-Wild2 --------------------------------------------------------------------------------------------------
 
 
-def check_wild(found: Samples, data: challenge.Challenge, classes: tuple[str, ...]) -> None:
+def check_wild(found: Dataset, data: challenge.Challenge, classes: tuple[str, ...]) -> None:
     lost = set(data.lost)
     expected: Iterator[tuple[str, Annotations, int]] = iter(
         (part, labels, k)
@@ -361,7 +361,9 @@ def check_wild(found: Samples, data: challenge.Challenge, classes: tuple[str, ..
 )
 def test_a_list_of_affwild2_is_what_it_says(tmp_path: Path, classes: tuple[str, ...]) -> None:
     data = challenge.make_mtl(tmp_path / "mtl", videos=3, frames=12, validation=1, lost=3)
-    found = dataset_readers.gather(planned(Source("affwild2", data.root, "wild", calibration=0.0), classes=classes))
+    found = dataset_readers.gather(
+        planned(DatasetSource("affwild2", data.root, "wild", calibration=0.0), classes=classes)
+    )
     check_wild(found, data, classes)
     assert len(data.lost) == 3
 
@@ -371,7 +373,7 @@ def test_tracks_of_affwild2_are_what_they_say(tmp_path: Path) -> None:
     data = challenge.make_tracks(tmp_path / "tracks", videos=3, frames=12, validation=1)
     (tmp_path / "tracks" / "cropped_aligned").rename(tmp_path / "tracks" / "faces")
     data = replace(data, pictures=tmp_path / "tracks" / "faces")
-    source = Source("affwild2", data.root, "wild", crops="faces", calibration=0.0)
+    source = DatasetSource("affwild2", data.root, "wild", crops="faces", calibration=0.0)
     check_wild(dataset_readers.gather(planned(source, classes=AFFWILD2_EXPRESSIONS)), data, AFFWILD2_EXPRESSIONS)
     fails(planned(replace(source, crops="cropped_aligned"), classes=AFFWILD2_EXPRESSIONS), "no labelled picture")
 
@@ -379,7 +381,7 @@ def test_tracks_of_affwild2_are_what_they_say(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unseen")
 def test_videos_of_affwild2_are_set_aside_whole(tmp_path: Path) -> None:
     data = challenge.make_mtl(tmp_path / "mtl", videos=8, frames=6, validation=2)
-    source = Source("affwild2", data.root, "wild", calibration=0.5)
+    source = DatasetSource("affwild2", data.root, "wild", calibration=0.5)
     found = dataset_readers.gather(planned(source, classes=AFFWILD2_EXPRESSIONS))
     assert set(found.part) == {"train", "calibration", "validation"}
     for name in np.unique(found.subject):
@@ -388,14 +390,14 @@ def test_videos_of_affwild2_are_set_aside_whole(tmp_path: Path) -> None:
 
 
 def test_affwild2_has_no_contempt(tmp_path: Path) -> None:
-    fails(planned(Source("affwild2", tmp_path, "wild")), "no contempt", "other")
-    fails(planned(Source("affwild2", tmp_path, "wild"), classes=AFFWILD2_EXPRESSIONS), "no annotations")
+    fails(planned(DatasetSource("affwild2", tmp_path, "wild")), "no contempt", "other")
+    fails(planned(DatasetSource("affwild2", tmp_path, "wild"), classes=AFFWILD2_EXPRESSIONS), "no annotations")
 
 
 # --- packed files -----------------------------------------------------------------------------------------------
 
 
-def packed(path: Path, names: list[str], **columns: object) -> Source:
+def packed(path: Path, names: list[str], **columns: object) -> DatasetSource:
     samples = labelled.make(
         [np.full((4, 4), k, np.uint8) for k in range(len(names))],
         3,
@@ -405,7 +407,7 @@ def packed(path: Path, names: list[str], **columns: object) -> Source:
         **columns,
     )
     write(path, samples)
-    return Source("packed", path, "packed", held_out=0.5, calibration=0.5)
+    return DatasetSource("packed", path, "packed", held_out=0.5, calibration=0.5)
 
 
 def test_a_packed_file_keeps_its_parts(tmp_path: Path) -> None:
@@ -449,7 +451,7 @@ def geometry(shapes: np.ndarray) -> np.ndarray:
     return units
 
 
-def files(tmp_path: Path) -> tuple[Source, np.ndarray]:
+def files(tmp_path: Path) -> tuple[DatasetSource, np.ndarray]:
     """A folder with one face in several shapes and somebody else's wall, and the face as RGB."""
     picture = cv2.cvtColor(cv2.imdecode(np.frombuffer(FACE, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     source = folder(tmp_path, "image,label\n0.png,happiness\n1.png,neutral\n2.png,\n3.jpg,happiness\n")
@@ -471,7 +473,7 @@ def test_faces_are_where_they_are_and_give_the_action_units_of_geometry(tmp_path
     plan = planned(replace(source, units="blendshapes"), more, classes=CLASSES)
     found = dataset_readers.gather(plan, 1, lambda *news: told.append(news))
     assert told == [("web", 4, 4)]
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         face = finder.find_in_crop(picture)
     assert face.landmarks is not None and face.blendshapes is not None
     np.testing.assert_allclose(found.points[0], face.landmarks[list(FIVE_POINTS)], atol=1e-3)
@@ -505,5 +507,5 @@ def test_a_table_made_by_python_is_read(tmp_path: Path, unseen: None) -> None:
         writer.writerow(["image", "label", "subject"])
         writer.writerow(["a, b.png", "fear", 'Ann "Q", jr.'])
     (tmp_path / "a, b.png").write_bytes(labelled.png(np.zeros((3, 3), np.uint8)))
-    found = dataset_readers.gather(planned(Source("folder", tmp_path, "web", held_out=0.0, calibration=0.0)))
+    found = dataset_readers.gather(planned(DatasetSource("folder", tmp_path, "web", held_out=0.0, calibration=0.0)))
     assert found.subject.tolist() == ['Ann "Q", jr.']

@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import ModelUnavailable
-from hsemotion_cli.faces.detector import FaceFinder, sight
-from hsemotion_cli.media.images import read_picture
+from hsemotion_cli.faces.detector import FaceDetector, detect_faces
+from hsemotion_cli.media.images import read_image
 from hsemotion_cli.models import (
     model_file,
     registry,
@@ -190,11 +190,11 @@ def known_people(people: int) -> tuple[Tensor, np.ndarray]:
     several = sorted(name for name, images in pictures.items() if len(images) == 3)[:people]
     assert len(several) == people
     faces, names = [], []
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         for name in several:
             for image in pictures[name]:
-                picture = read_picture(folder / "images" / image)
-                seen = sight(Frame(0, 0.0, picture), finder, ["face-112"], given=True)
+                picture = read_image(folder / "images" / image)
+                seen = detect_faces(Frame(0, 0.0, picture), finder, ["face-112"], given=True)
                 faces.append(seen.faces[0].crops["face-112"])
                 names.append(name)
     values = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() / 127.5 - 1

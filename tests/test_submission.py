@@ -19,7 +19,7 @@ from hsemotion_cli.abaw import emi, lists, validation
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.abaw.lists import FrameList
 from hsemotion_cli.abaw.predictions import find
-from hsemotion_cli.abaw.submission import Override, Settings, answer, gather, write, write_per_video
+from hsemotion_cli.abaw.submission import Override, SubmissionSettings, answer, gather, write, write_per_video
 from hsemotion_cli.abaw.validation import Problem, read, validate
 from hsemotion_cli.commands import submit
 from hsemotion_cli.domain import Face, Reading, Scores
@@ -80,7 +80,7 @@ def pictures(video: str, numbers: Any) -> list[str]:
     return [f"{video}/{number:05d}.jpg" for number in numbers]
 
 
-def submitted(folder: Path, listed: FrameList, settings: Settings | None = None) -> list[str]:
+def submitted(folder: Path, listed: FrameList, settings: SubmissionSettings | None = None) -> list[str]:
     """The lines of the file, which must be good."""
     out = folder / "out.txt"
     write(listed, gather(listed, answer(listed, find([folder]), settings)), out)
@@ -147,7 +147,7 @@ def test_what_stands_for_other(tmp_path: Path) -> None:
     table(tmp_path, "a", [1, 2], 2, mp_blendshapes=scores(2, 0) | {"expression": soft})
     listed = listing(tmp_path, "expr", pictures("a", [1]))
     assert submitted(tmp_path, listed)[1] == "a/00001.jpg,7"
-    assert submitted(tmp_path, listed, Settings(other="none"))[1] == "a/00001.jpg,5"
+    assert submitted(tmp_path, listed, SubmissionSettings(other="none"))[1] == "a/00001.jpg,5"
 
 
 @pytest.mark.parametrize("other", ["contempt", "none"])
@@ -157,7 +157,7 @@ def test_a_face_that_was_not_scored_is_a_gap(other: str, tmp_path: Path) -> None
     values["expression"][[0, 2], :8] = [[0, 0, 0, 0, 0.9, 0.1, 0, 0]] * 2
     table(tmp_path, "a", [1, 2, 3], 3, mp_blendshapes=values)
     listed = listing(tmp_path, "expr", pictures("a", [1, 2, 3]))
-    assert [line[-1] for line in submitted(tmp_path, listed, Settings(other=other))[1:]] == ["4"] * 3
+    assert [line[-1] for line in submitted(tmp_path, listed, SubmissionSettings(other=other))[1:]] == ["4"] * 3
     assert [(part.seen, part.filled) for part in answer(listed, find([tmp_path]))] == [(2, 1)]
 
 
@@ -169,7 +169,7 @@ def test_action_units_by_the_thresholds_of_the_recipe(tmp_path: Path) -> None:
     listed = listing(tmp_path, "au", pictures("a", NUMBERS))
     soft = by_hand(SEEN, values["action_units"].astype(float), NUMBERS)
     for own, limits in ((None, recipe), (replace(recipe, thresholds=dict.fromkeys(ACTION_UNITS, 0.5)),) * 2):
-        lines = submitted(tmp_path, listed, Settings(own))
+        lines = submitted(tmp_path, listed, SubmissionSettings(own))
         assert lines[0] == "image_location,AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
         expected = (soft >= [limits.thresholds[unit] for unit in ACTION_UNITS]).astype(int)
         assert [line.split(",")[1:] for line in lines[1:]] == expected.astype(str).tolist()
@@ -190,7 +190,7 @@ def test_compounds_of_every_face(tmp_path: Path) -> None:
     for name, mean in means.items():
         each = np.column_stack([mean(*values["expression"][:, pair].astype(float).T) for pair in pairs])
         frames = np.array([each[:2].max(axis=0), each[2], each[3:].max(axis=0)])
-        lines = submitted(tmp_path, listed, Settings(mean=name))
+        lines = submitted(tmp_path, listed, SubmissionSettings(mean=name))
         assert lines[0].startswith("image_location,Fearfully_Surprised,Happily_Surprised,Sadly_Surprised,Disgustedly_")
         expected = by_hand([2, 3, 6], frames, list(range(1, 9))).argmax(axis=1)
         assert [int(line.split(",")[1]) for line in lines[1:]] == expected.tolist()
@@ -281,7 +281,7 @@ def test_a_sure_second_model_overrides_after_smoothing(track: str, tmp_path: Pat
     sure = smooth[SECOND][:, :7]
     expected = np.where(sure.max(axis=1) > 0.4, sure.argmax(axis=1), smooth[FIRST].argmax(axis=1))
     listed = listing(tmp_path, track, pictures("a", range(1, n + 1)))
-    settings = Settings(override=Override(0.4, SECOND))
+    settings = SubmissionSettings(override=Override(0.4, SECOND))
     column = 1 if track == "expr" else 3
     lines = submitted(tmp_path, listed, settings)
     assert [int(line.split(",")[column]) for line in lines[1:]] == expected.tolist()
@@ -300,18 +300,20 @@ def test_contempt_overrides_nothing(tmp_path: Path) -> None:
     second["expression"][:, :8] = [0.2, 0, 0, 0, 0, 0, 0, 0.8]
     table(tmp_path, "a", [1], 1, mp_blendshapes=first, mt_mobilefacenet=second)
     listed = listing(tmp_path, "expr", pictures("a", [1]))
-    assert submitted(tmp_path, listed, Settings(override=Override(0.5, SECOND)))[1] == "a/00001.jpg,5"
-    assert submitted(tmp_path, listed, Settings(override=Override(0.1, SECOND)))[1] == "a/00001.jpg,0"
+    assert submitted(tmp_path, listed, SubmissionSettings(override=Override(0.5, SECOND)))[1] == "a/00001.jpg,5"
+    assert submitted(tmp_path, listed, SubmissionSettings(override=Override(0.1, SECOND)))[1] == "a/00001.jpg,0"
     # It must exceed the threshold.
-    assert submitted(tmp_path, listed, Settings(override=Override(float(np.float32(0.2)), SECOND)))[1][-1] == "5"
+    assert (
+        submitted(tmp_path, listed, SubmissionSettings(override=Override(float(np.float32(0.2)), SECOND)))[1][-1] == "5"
+    )
 
 
 def test_what_cannot_override(one: Values, tmp_path: Path) -> None:
     listed = listing(tmp_path, "expr", pictures("a", [1]))
     with pytest.raises(UsageError, match=r"was annotated with nothing else"):
-        answer(listed, find([tmp_path]), Settings(override=Override(0.5, FIRST)))
+        answer(listed, find([tmp_path]), SubmissionSettings(override=Override(0.5, FIRST)))
     with pytest.raises(InputError, match=rf"a\.raw\.npz: there are no raw scores of {SECOND}"):
-        answer(listed, find([tmp_path]), Settings(override=Override(0.5, SECOND)))
+        answer(listed, find([tmp_path]), SubmissionSettings(override=Override(0.5, SECOND)))
     with pytest.raises(UsageError, match=r"--override 1\.5: give a probability"):
         Override(1.5, SECOND)
 
@@ -410,7 +412,7 @@ def test_nothing_is_written_where_something_is_not_known(tmp_path: Path) -> None
 @pytest.mark.parametrize("wrong", [{"mean": "median"}, {"other": "neutral"}])
 def test_settings_that_there_are_not(wrong: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=r"choose from"):
-        Settings(**wrong)
+        SubmissionSettings(**wrong)
 
 
 # --- checking ---------------------------------------------------------------------------------------------------
@@ -763,13 +765,13 @@ def test_features_must_be_what_the_head_stands_on(tmp_path: Path) -> None:
     head = heads.read(clip_head(tmp_path, "face", 0))
     clip(tmp_path, "1", 0, sha256="cd")
     with pytest.raises(InputError, match=r"made with weights of SHA-256 cd, and face was trained on those of ab"):
-        emi.tell(head, {"1": tmp_path / "1.features.parquet"}, ["1"])
+        emi.predict_clips(head, {"1": tmp_path / "1.features.parquet"}, ["1"])
     clip(tmp_path, "1", 0, "wav2vec2")
     with pytest.raises(InputError, match=r"features of wav2vec2, and face stands on enet_b0_8_va_mtl"):
-        emi.tell(head, {"1": tmp_path / "1.features.parquet"}, ["1"])
-    assert emi.tell(head, {"1": tmp_path / "1.features.parquet"}, ["2"]) == {}
+        emi.predict_clips(head, {"1": tmp_path / "1.features.parquet"}, ["1"])
+    assert emi.predict_clips(head, {"1": tmp_path / "1.features.parquet"}, ["2"]) == {}
     with pytest.raises(InputError, match=r"are both of clip 1; give only one"):
-        emi.tell(head, {"1": tmp_path / "a", "001": tmp_path / "b"}, ["1"])
+        emi.predict_clips(head, {"1": tmp_path / "a", "001": tmp_path / "b"}, ["1"])
 
 
 # --- the command ------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from hsemotion_cli.formats import raw_scores, schema, table
 from hsemotion_cli.postprocess.compound import compounds
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.postprocess.refine import Affect, refine
-from hsemotion_cli.runtime.atomic_files import whole
+from hsemotion_cli.runtime.atomic_files import atomic_file
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, COMPOUNDS, EXPRESSIONS
 from hsemotion_cli.timeline import Timeline
 
@@ -39,7 +39,7 @@ def saved(affect: Affect, folder: Path) -> dict[str, Path]:
     paths = {}
     for name, write in table.WRITERS.items():
         paths[name] = folder / f"t.{name}"
-        with whole(paths[name]) as file:
+        with atomic_file(paths[name]) as file:
             write(affect, file)
     return paths
 
@@ -167,7 +167,7 @@ def test_every_frame_has_a_row_and_every_face_one(present: list[set[int]], inter
 def test_raw_scores_survive_the_archive_exactly(tmp_path: Path) -> None:
     line, _ = example()
     for name in ("a.raw.npz", "b.raw.npz"):
-        with whole(tmp_path / name) as file:
+        with atomic_file(tmp_path / name) as file:
             raw_scores.write(line, file)
     assert (tmp_path / "a.raw.npz").read_bytes() == (tmp_path / "b.raw.npz").read_bytes()
     back = raw_scores.read(tmp_path / "a.raw.npz")
@@ -205,7 +205,7 @@ def test_a_table_of_version_1_is_read_with_an_empty_column(tmp_path: Path) -> No
 
 
 def test_a_damaged_archive_or_a_pickle_is_refused(tmp_path: Path) -> None:
-    with whole(tmp_path / "x.raw.npz") as file:
+    with atomic_file(tmp_path / "x.raw.npz") as file:
         raw_scores.write(example()[0], file)
     data = (tmp_path / "x.raw.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(data[: len(data) // 2])

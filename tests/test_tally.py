@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn import metrics as sklearn
 
 from hsemotion_cli.abaw import bootstrap, scores
-from hsemotion_cli.abaw.bootstrap import Classes, Hits, Moments, draws, interval
+from hsemotion_cli.abaw.bootstrap import ConfusionCounts, DetectionCounts, Moments, interval, resample
 from hsemotion_cli.evaluation import metrics
 
 UNHURRIED = settings(deadline=None, max_examples=40)
@@ -61,7 +61,7 @@ def exact_ccc(x: np.ndarray, y: np.ndarray, scale: Fraction = Fraction(1)) -> fl
 @given(LABELS, st.integers(0, 99))
 def test_classes_are_as_scikit_learn_counts_them(videos: list, seed: int) -> None:
     often = times(np.random.default_rng(seed), len(videos))
-    pooled = Classes.of(videos, CLASSES).pooled(often)
+    pooled = ConfusionCounts.of(videos, CLASSES).pooled(often)
     for k, one in enumerate(often):
         x, y = rows(videos, one, 0), rows(videos, one, 1)
         assert pooled.rows[k] == len(x)
@@ -86,7 +86,7 @@ def test_classes_are_as_scikit_learn_counts_them(videos: list, seed: int) -> Non
 @given(UNITS, st.integers(0, 99))
 def test_units_are_as_scikit_learn_counts_them(videos: list, seed: int) -> None:
     often = times(np.random.default_rng(seed), len(videos))
-    pooled = Hits.of(videos, 3).pooled(often)
+    pooled = DetectionCounts.of(videos, 3).pooled(often)
     for k, one in enumerate(often):
         x, y = rows(videos, one, 0), rows(videos, one, 1)
         assert pooled.rows[k] == len(x)
@@ -194,7 +194,7 @@ def test_a_constant_says_nothing_whatever_lies_beside_it(parts: list, value: flo
 def test_many_collections_are_worked_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(3)
     made = Moments.of([(random.random((4, 2)), random.random((4, 2))) for _ in range(9)], 2)
-    often = draws([str(k) for k in range(9)], 57, 0)
+    often = resample([str(k) for k in range(9)], 57, 0)
     at_once = made.pooled(often)
     monkeypatch.setattr(bootstrap, "_BLOCK", 100)
     in_blocks = made.pooled(often)
@@ -209,10 +209,10 @@ def test_many_collections_are_worked_through_in_blocks(monkeypatch: pytest.Monke
         (lambda v: Moments.of(v, 2), [(np.zeros((3, 1)), np.zeros((3, 1)))]),
         (lambda v: Moments.of(v, 2), [(np.zeros((3, 2)), np.full((3, 2), np.nan))]),
         (lambda v: Moments.of(v, 2), [(np.full((3, 2), np.inf), np.zeros((3, 2)))]),
-        (lambda v: Hits.of(v, 2), [(np.zeros((3, 2)), np.zeros((4, 2)))]),
-        (lambda v: Classes.of(v, 2), [(np.array([0, 2]), np.array([0, 1]))]),
-        (lambda v: Classes.of(v, 2), [(np.array([0, -1]), np.array([0, 1]))]),
-        (lambda v: Classes.of(v, 2), [(np.array([0]), np.array([]))]),
+        (lambda v: DetectionCounts.of(v, 2), [(np.zeros((3, 2)), np.zeros((4, 2)))]),
+        (lambda v: ConfusionCounts.of(v, 2), [(np.array([0, 2]), np.array([0, 1]))]),
+        (lambda v: ConfusionCounts.of(v, 2), [(np.array([0, -1]), np.array([0, 1]))]),
+        (lambda v: ConfusionCounts.of(v, 2), [(np.array([0]), np.array([]))]),
     ],
 )
 def test_what_cannot_be_counted_is_refused(make: object, videos: list) -> None:
@@ -223,10 +223,10 @@ def test_what_cannot_be_counted_is_refused(make: object, videos: list) -> None:
 @UNHURRIED
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=9), st.integers(0, 5))
 def test_whole_recordings_are_drawn(groups: list[str], seed: int) -> None:
-    drawn = draws(groups, 20, seed)
+    drawn = resample(groups, 20, seed)
     names = sorted(set(groups))
     assert drawn.shape == (20, len(groups))
-    np.testing.assert_array_equal(drawn, draws(groups, 20, seed))
+    np.testing.assert_array_equal(drawn, resample(groups, 20, seed))
     firsts = [groups.index(name) for name in names]
     assert (drawn[:, firsts].sum(axis=1) == len(names)).all()
     for k, name in enumerate(groups):
@@ -234,10 +234,10 @@ def test_whole_recordings_are_drawn(groups: list[str], seed: int) -> None:
 
 
 def test_each_recording_is_drawn_as_often_as_any() -> None:
-    drawn = draws(["a", "b", "c", "a"], 6000, 1)
+    drawn = resample(["a", "b", "c", "a"], 6000, 1)
     assert drawn[:, :3].mean(axis=0) == pytest.approx([1, 1, 1], abs=0.05)
     assert drawn[:, 0].var() == pytest.approx(2 / 3, abs=0.05)  # of 3 draws with the chance 1/3
-    assert not np.array_equal(drawn, draws(["a", "b", "c", "a"], 6000, 2))
+    assert not np.array_equal(drawn, resample(["a", "b", "c", "a"], 6000, 2))
 
 
 def test_intervals_are_percentiles() -> None:
@@ -258,11 +258,11 @@ def test_the_intervals_are_those_of_rows_that_are_drawn_and_scored_anew() -> Non
     labels = [tuple(random.integers(0, CLASSES, (2, n))) for n in sizes]
     units = [tuple(random.random((2, n, 3)) < 0.4) for n in sizes]
     numbers = [(x := random.normal(0, 1, (n, 2)), x + random.normal(0, 1, (n, 2))) for n in sizes]
-    drawn = draws(groups, 120, 7)
+    drawn = resample(groups, 120, 7)
     often = np.concatenate([np.ones((1, 5)), drawn])
     found = [
-        scores.score(Classes.of(labels, CLASSES).pooled(often).macro_f1),
-        scores.score(Hits.of(units, 3).pooled(often).mean_f1),
+        scores.score(ConfusionCounts.of(labels, CLASSES).pooled(often).macro_f1),
+        scores.score(DetectionCounts.of(units, 3).pooled(often).mean_f1),
         scores.score(Moments.of(numbers, 2).pooled(often).ccc.mean(axis=1)),
     ]
     loop: list[list[float]] = [[], [], []]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hsemotion_cli.domain import Face, Sighting
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces.tracking import affinity, follow, keep_largest, one_person, pairs, parse_faces
-from hsemotion_cli.media.images import Pictures
+from hsemotion_cli.media.images import ImageSequence
 from hsemotion_cli.media.scene_cuts import CutDetector
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VideoFile
@@ -160,7 +160,7 @@ def test_a_cut_is_marked_on_the_next_analysed_frame(tmp_path: Path, codec: str, 
 def test_missing_pictures_are_no_cut(tmp_path: Path) -> None:
     for number, picture in ((1, clips.portrait()), (2, clips.corners(320, 240)), (9, clips.portrait())):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
-    assert [(f.index, f.cut) for f in Pictures(tmp_path, 25).frames()] == [(1, False), (2, True), (9, False)]
+    assert [(f.index, f.cut) for f in ImageSequence(tmp_path, 25).frames()] == [(1, False), (2, True), (9, False)]
 
 
 def test_cuts_of_real_clips(shared_videos: list[Path]) -> None:

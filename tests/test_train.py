@@ -22,21 +22,21 @@ from hsemotion_cli.models import architectures, model_file, registry
 from hsemotion_cli.tasks import ACTION_UNITS
 from hsemotion_cli.training import calibrate
 from hsemotion_cli.training.augment import LUMA
-from hsemotion_cli.training.config import Loss, Plan, Source, Stage
+from hsemotion_cli.training.config import DatasetSource, LossConfig, StageConfig, TrainingConfig
 
 ASSETS = Path(__file__).parent.parent / "hsemotion_cli" / "assets"
 
 
-def plan(**changes: object) -> Plan:
+def plan(**changes: object) -> TrainingConfig:
     given: dict = {
         "name": "tiny",
         "architecture": "mobilefacenet_first_48",
-        "sources": (Source("packed", Path("x"), "made"),),
-        "stages": (Stage(1),),
+        "sources": (DatasetSource("packed", Path("x"), "made"),),
+        "stages": (StageConfig(1),),
         "size": 48,
         "luminance": True,
     }
-    return Plan(**{**given, **changes})
+    return TrainingConfig(**{**given, **changes})
 
 
 def votes(count: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,8 +97,8 @@ def test_evened_classes_are_divided_by_their_shares_among_what_was_trained_on() 
     )
     two = plan(
         evened=0.4,
-        sources=(Source("packed", Path("x"), "made"), Source("packed", Path("y"), "unused")),
-        stages=(Stage(1, sources=("made",)),),
+        sources=(DatasetSource("packed", Path("x"), "made"), DatasetSource("packed", Path("y"), "unused")),
+        stages=(StageConfig(1, sources=("made",)),),
     )
     logits = np.random.default_rng(3).normal(0, 2, (200, 22))
     found = calibrate.fit(logits, samples, np.arange(len(classes), len(shares)), two)
@@ -132,7 +132,7 @@ def test_a_calibration_is_built_into_the_last_layer_and_grey_into_the_first() ->
 def test_a_network_without_expressions_is_left_alone() -> None:
     network = architectures.build("mobilefacenet_first_48", 12)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    only_units = plan(loss=Loss(expression=0, valence_arousal=0), luminance=False)
+    only_units = plan(loss=LossConfig(expression=0, valence_arousal=0), luminance=False)
     calibrate.build_in(network, only_units, calibrate.Calibration(2.0))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 

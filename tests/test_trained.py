@@ -630,13 +630,13 @@ def test_a_file_told_by_another_is_the_same_again(pieces: list[bytes | int], dat
     other = b"head" + b"".join(tensors)
     ends = 4 + np.cumsum([0, *map(len, tensors)])
     whole = b"".join(tensors[piece] if isinstance(piece, int) else piece for piece in pieces)
-    content = delta.told(whole, other, list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)))
-    assert delta.restored(content, other) == whole
+    content = delta.encode(whole, other, list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)))
+    assert delta.decode(content, other) == whole
     if used := {piece for piece in pieces if isinstance(piece, int)}:
         assert not any(tensors[k] in content for k in used if pieces.count(k) == 1)
     cut = data.draw(st.integers(0, len(content) - 1))
     with pytest.raises(ValueError):
-        delta.restored(content[:cut], other)
+        delta.decode(content[:cut], other)
 
 
 @pytest.mark.parametrize(
@@ -644,18 +644,18 @@ def test_a_file_told_by_another_is_the_same_again(pieces: list[bytes | int], dat
 )
 def test_what_tells_no_file_is_refused(parts: str) -> None:
     with pytest.raises(ValueError):
-        delta.restored(struct.pack("<Q", len(parts)) + parts.encode(), b"0123456789")
+        delta.decode(struct.pack("<Q", len(parts)) + parts.encode(), b"0123456789")
 
 
 def test_what_would_unpack_to_far_more_than_it_is_is_refused() -> None:
     parts = json.dumps([[0, 10**6]] * 10**5).encode()
     with pytest.raises(ValueError, match="more than there is"):
-        delta.restored(struct.pack("<Q", len(parts)) + parts, bytes(10**6))
+        delta.decode(struct.pack("<Q", len(parts)) + parts, bytes(10**6))
 
 
 def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path) -> None:
-    told = model_file.told_graph_path(file)
-    told.write_bytes(model_file.tell_graph(shelf / "tiny.safetensors"))
+    told = model_file.delta_graph_path(file)
+    told.write_bytes(model_file.write_delta_graph(shelf / "tiny.safetensors"))
     assert told.stat().st_size < 0.1 * (shelf / "tiny.onnx").stat().st_size
     assert model_file.graph(file) == (shelf / "tiny.onnx").read_bytes()
     assert NetworkModel(model_file.read_card(file)[0]).engine.backend == "onnx"
@@ -667,7 +667,7 @@ def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path)
     told.write_bytes(content)
     assert model_file.graph(file) is None
     with pytest.raises(ModelUnavailable, match=r"tiny\.onnx is not there, or not the graph of"):
-        model_file.tell_graph(file)
+        model_file.write_delta_graph(file)
 
 
 def test_an_export_into_the_cache_is_made_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -935,7 +935,7 @@ def test_what_a_file_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
 
 def test_annotating_with_a_file_gives_what_the_network_says(smile: Path, shelf: Path, tmp_path: Path) -> None:
     from hsemotion_cli.faces import crops
-    from hsemotion_cli.faces.detector import FaceFinder
+    from hsemotion_cli.faces.detector import FaceDetector
     from hsemotion_cli.media.video import VideoFile
 
     path = shelf / "tiny.safetensors"
@@ -945,7 +945,7 @@ def test_annotating_with_a_file_gives_what_the_network_says(smile: Path, shelf: 
     found, other = (pd.read_csv(tmp_path / backend / "smile.csv") for backend in ("onnx", "torch"))
     # By hand: the faces of those frames, cut, normalised and given to the network as it was before it was written.
     frames = [frame.image for frame in VideoFile(smile).frames() if frame.index % 4 == 0]
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         faces = [finder.find(image)[0] for image in frames]
     cut = np.stack([crops.face(image, face.points, 112) for image, face in zip(frames, faces, strict=True)])
     with torch.inference_mode():

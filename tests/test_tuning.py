@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from hsemotion_cli.evaluation.calibration import WEIGHTS, choose_weight
 from hsemotion_cli.models import registry
 from hsemotion_cli.postprocess.recipe import Recipe
-from hsemotion_cli.postprocess.refine import blend, mixed
+from hsemotion_cli.postprocess.refine import blend, weighted_mean
 from hsemotion_cli.timeline import Timeline
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +76,7 @@ def test_it_blends_as_annotating_does(weight: float, known: list[str]) -> None:
         np.arange(n), np.arange(n) / 25, np.arange(n), np.zeros(n, int), np.ones(n), np.zeros((n, 4)), scores
     )  # fmt: skip
     recipe = replace(Recipe.of("mp-blendshapes"), models=("a", "b"), blend={"valence_arousal": weight})
-    np.testing.assert_allclose(mixed(first, second, weight), blend(timeline, recipe, "valence_arousal"))
+    np.testing.assert_allclose(weighted_mean(first, second, weight), blend(timeline, recipe, "valence_arousal"))
 
 
 def test_the_default_is_what_was_chosen() -> None:

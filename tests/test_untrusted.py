@@ -24,7 +24,7 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError, ModelUnavailable
 from hsemotion_cli.formats import raw_scores, schema, sidecar
 from hsemotion_cli.media.image_size import declared_size
-from hsemotion_cli.media.images import Pictures, read_picture
+from hsemotion_cli.media.images import ImageSequence, read_image
 from hsemotion_cli.media.source import MAX_PIXELS, fits
 from hsemotion_cli.media.video import VideoFile, open_source
 from hsemotion_cli.models import engines, heads
@@ -32,7 +32,7 @@ from hsemotion_cli.postprocess.compound import COMPOUNDS
 from hsemotion_cli.runtime import atomic_files
 from hsemotion_cli.tasks import EXPRESSIONS
 from hsemotion_cli.training import config, dataset, dataset_readers
-from hsemotion_cli.training.head_card import page
+from hsemotion_cli.training.head_card import head_card
 
 
 def invoke(*arguments: object) -> Result:
@@ -87,7 +87,7 @@ def test_a_picture_that_declares_too_much_is_refused_before_it_is_decoded(
     path.write_bytes(data)
     for source in (path, tmp_path):
         with pytest.raises(InputError, match=rf"1\.{suffix}: its pictures are declared as \d+ x \d+ pixels"):
-            Pictures(source, 30)
+            ImageSequence(source, 30)
     assert dataset.decoded(np.frombuffer(data, np.uint8)) is None
 
 
@@ -97,7 +97,7 @@ def test_what_a_picture_declares_is_what_it_has(tmp_path: Path, suffix: str) -> 
         path = tmp_path / f"{k}{suffix}"
         cv2.imwrite(str(path), clips.portrait(width, height))
         assert declared_size(path.read_bytes()) == (width, height)
-        picture = read_picture(path)
+        picture = read_image(path)
         assert picture is not None
         assert picture.shape == (height, width, 3)
         for length in range(0, min(path.stat().st_size, 200), 7):
@@ -284,7 +284,7 @@ def test_a_page_shows_names_as_they_are() -> None:
         "epochs": {"valence_arousal": {"kept": 1, "of": 1}},
         "validation": {},
     }
-    lines = page(heads.Head(hostile, "", "mtl", base, {"valence_arousal": part}, facts)).split("\n")
+    lines = head_card(heads.Head(hostile, "", "mtl", base, {"valence_arousal": part}, facts)).split("\n")
     assert sum(line.startswith("#") for line in lines) == 1
     for line in lines:
         outside = "".join(line.replace("\\`", "").split("`")[::2]) if "hsemotion annotate" not in line else ""
@@ -307,12 +307,12 @@ def test_memory_that_runs_out_is_said(smile: Path, tmp_path: Path, monkeypatch: 
 
 def test_a_folder_or_picture_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"1\.png: cannot be read"):
-        read_picture(tmp_path / "1.png")
+        read_image(tmp_path / "1.png")
     (tmp_path / "1.png").mkdir()
     with pytest.raises(InputError, match=r"1\.png: cannot be read"):
-        read_picture(tmp_path / "1.png")
+        read_image(tmp_path / "1.png")
     with pytest.raises(InputError, match="gone: cannot be read"):
-        Pictures(tmp_path / "gone", 30)
+        ImageSequence(tmp_path / "gone", 30)
 
 
 @pytest.mark.parametrize("name", ["..", "../a", "a/../b", "/etc", "a\\b", "."])

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsemotion_cli.errors import InputError, UsageError
-from hsemotion_cli.media.images import Pictures, numbered_pictures
+from hsemotion_cli.media.images import ImageSequence, numbered_images
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VideoFile, open_source
 
@@ -227,7 +227,7 @@ def test_numbered_pictures_keep_their_numbers_and_gaps(tmp_path: Path) -> None:
 def test_a_damaged_picture_is_counted(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "1.png"), clips.corners())
     (tmp_path / "2.png").write_bytes(b"\x89PNG but no more")
-    pictures = Pictures(tmp_path, 25)
+    pictures = ImageSequence(tmp_path, 25)
     assert [f.index for f in pictures.frames()] == [1]
     assert (pictures.report.failures, pictures.report.failed_at) == (1, [2])
 
@@ -236,7 +236,7 @@ def test_two_pictures_with_one_number_are_refused(tmp_path: Path) -> None:
     for name in ("1.png", "0001.png"):
         cv2.imwrite(str(tmp_path / name), clips.corners())
     with pytest.raises(InputError, match="same number"):
-        numbered_pictures(tmp_path)
+        numbered_images(tmp_path)
 
 
 def test_a_single_picture_is_a_video_of_one_frame(samples: Path) -> None:

@@ -16,8 +16,8 @@ from hsemotion_cli.faces import crops
 from hsemotion_cli.models.cards import HALF, IMAGENET, NetworkSpec
 from hsemotion_cli.models.network_model import prepared
 from hsemotion_cli.training import augment
-from hsemotion_cli.training.augment import Augmentation, Viewer
-from hsemotion_cli.training.dataset import Samples
+from hsemotion_cli.training.augment import Augmentation, Augmenter
+from hsemotion_cli.training.dataset import Dataset
 
 CALM = settings(deadline=None, max_examples=40)
 SEEDS = st.integers(0, 2**32)
@@ -32,7 +32,7 @@ def five(scale: float, angle: float, x: float, y: float, noise: np.ndarray | flo
     return (scale * (crops.ARCFACE_TEMPLATE - 55.5) @ turn.T + (x, y) + noise).astype(np.float32)
 
 
-def sample(picture: np.ndarray, points: np.ndarray | None = None, box: tuple[float, ...] | None = None) -> Samples:
+def sample(picture: np.ndarray, points: np.ndarray | None = None, box: tuple[float, ...] | None = None) -> Dataset:
     return labelled.make(
         [picture],
         **({} if points is None else {"points": points[None]}),
@@ -40,8 +40,8 @@ def sample(picture: np.ndarray, points: np.ndarray | None = None, box: tuple[flo
     )
 
 
-def viewer(size: int = 48, *, luminance: bool = False, normalisation: tuple = HALF) -> Viewer:
-    return Viewer(size, *normalisation, luminance)
+def viewer(size: int = 48, *, luminance: bool = False, normalisation: tuple = HALF) -> Augmenter:
+    return Augmenter(size, *normalisation, luminance)
 
 
 def fed(picture: np.ndarray, size: int, normalisation: tuple = HALF) -> np.ndarray:

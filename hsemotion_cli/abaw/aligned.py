@@ -22,8 +22,8 @@ from ..tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from . import predictions, validation
 from .challenges import FIELDS, Track
 from .lists import few, header_of
-from .predictions import BASIC, OTHERS, Source
-from .scores import HALF, Frames
+from .predictions import BASIC, OTHERS, AnnotatedVideo
+from .scores import HALF, FrameCounts
 
 CLIPS = "emotional_mimicry"
 """The task that is about clips, not frames."""
@@ -39,7 +39,7 @@ NAMES: Mapping[str, Sequence[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EvaluationSettings:
     """What shall be evaluated, and how.
 
     Attributes:
@@ -96,7 +96,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
+class TaskPredictions:
     """What is said of k frames of one video for one task.
 
     Attributes:
@@ -110,10 +110,10 @@ class Told:
     keep: NDArray[np.bool_]
     said: NDArray
     second: NDArray | None
-    frames: Frames
+    frames: FrameCounts
 
 
-class Answers(Protocol):
+class AlignedPredictions(Protocol):
     """What is said of one video."""
 
     @property
@@ -125,7 +125,7 @@ class Answers(Protocol):
         """Whether nothing is said of any frame, since no face was seen."""
         ...
 
-    def told(self, task: str, frames: NDArray[np.int64]) -> Told:
+    def told(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
         """What is said of some frames.
 
         Raises:
@@ -134,7 +134,7 @@ class Answers(Protocol):
         ...
 
 
-class Answering(Protocol):
+class PredictionSource(Protocol):
     """Where answers come from.
 
     Attributes:
@@ -151,19 +151,19 @@ class Answering(Protocol):
         """Which of ``names`` answers for a video of the truth, if any."""
         ...
 
-    def of(self, video: str) -> Answers:
+    def of(self, video: str) -> AlignedPredictions:
         """What is said of a video that has a place."""
         ...
 
 
-def answering(paths: Sequence[Path], asked: Asked) -> Answering:
+def prediction_source(paths: Sequence[Path], asked: EvaluationSettings) -> PredictionSource:
     """Tables, or one file to be submitted.
 
     Raises:
         InputError: as ``predictions.find`` and ``validation.read``.
         UsageError: options that a submitted file leaves no room for.
     """
-    return SubmittedFile(paths[0], asked) if len(paths) == 1 and _submitted(paths[0]) else Tables(paths, asked)
+    return SubmissionPredictions(paths[0], asked) if len(paths) == 1 and _submitted(paths[0]) else Tables(paths, asked)
 
 
 class Tables:
@@ -171,10 +171,10 @@ class Tables:
 
     advice = "annotate it"
 
-    def __init__(self, paths: Sequence[Path], asked: Asked) -> None:
+    def __init__(self, paths: Sequence[Path], asked: EvaluationSettings) -> None:
         self._found = predictions.find(paths)
         self._asked = asked
-        self._last: Source | None = None
+        self._last: AnnotatedVideo | None = None
         self.names = list(self._found)
         self.described = f"the tables are of {few(self.names)}"
 
@@ -183,7 +183,7 @@ class Tables:
         found = predictions.place(video, self._found)
         return found[0] if found else None
 
-    def of(self, video: str) -> Answers:
+    def of(self, video: str) -> AlignedPredictions:
         name, side = predictions.place(video, self._found) or (video, None)
         if self._last is None or self._last.video != name:
             self._last = predictions.load(self._found[name])
@@ -193,7 +193,7 @@ class Tables:
 class _TableAnswers:
     """What a table says of one video, or of the person on one side of it."""
 
-    def __init__(self, source: Source, side: str | None, asked: Asked) -> None:
+    def __init__(self, source: AnnotatedVideo, side: str | None, asked: EvaluationSettings) -> None:
         recipe = (asked.recipe or source.recipe).changed(thresholds=asked.thresholds)
         for task in asked.track.tasks:
             _check_told(task, source, recipe)
@@ -207,7 +207,7 @@ class _TableAnswers:
     def silent(self, task: str) -> bool:
         return bool(np.isnan(self._given.tasks[task]).all())
 
-    def told(self, task: str, frames: NDArray[np.int64]) -> Told:
+    def told(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
         nobody = self.silent(task) and self._seen_only
         if nobody:
             values, told = np.empty((len(frames), len(NAMES[task]))), np.zeros(len(frames), bool)
@@ -219,7 +219,7 @@ class _TableAnswers:
         keep = seen if self._seen_only else np.ones(len(frames), bool)
         counts = int(seen.sum()), int((~seen & ~beyond).sum()), int(beyond.sum())
         said, second = self._decided(task, values[keep])
-        return Told(keep, said, second, Frames(len(frames), int(keep.sum()), *counts))
+        return TaskPredictions(keep, said, second, FrameCounts(len(frames), int(keep.sum()), *counts))
 
     def _decided(self, task: str, values: NDArray[np.float64]) -> tuple[NDArray, NDArray | None]:
         unknown = np.flatnonzero(np.isnan(values).any(axis=0)).tolist()
@@ -233,12 +233,12 @@ class _TableAnswers:
         return values.argmax(axis=1), values[:, :BASIC].argmax(axis=1) if task == "expression" else None
 
 
-class SubmittedFile:
+class SubmissionPredictions:
     """A file as ``submit`` writes it: classes and presence, nothing soft."""
 
     advice = "add it"
 
-    def __init__(self, path: Path, asked: Asked) -> None:
+    def __init__(self, path: Path, asked: EvaluationSettings) -> None:
         if asked.changed:
             raise UsageError(f"{path} holds final answers, which {asked.changed[0]} cannot change; leave it out.")
         listed, self._values = validation.read(path, asked.track)
@@ -252,7 +252,7 @@ class SubmittedFile:
     def place(self, video: str) -> str | None:
         return video if video in self._rows else None
 
-    def of(self, video: str) -> Answers:
+    def of(self, video: str) -> AlignedPredictions:
         rows = self._rows[video][np.argsort(self._frame[self._rows[video]], kind="stable")]
         k = np.arange(len(self._tasks))
         fields = {self._tasks[j]: slice(self._fields[j], self._fields[j + 1]) for j in k}
@@ -274,7 +274,7 @@ class _FileAnswers:
     def silent(self, task: str) -> bool:
         return False
 
-    def told(self, task: str, frames: NDArray[np.int64]) -> Told:
+    def told(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
         keep = np.isin(frames, self.frame)
         if not (keep.all() or self.partial):
             raise InputError(
@@ -284,7 +284,7 @@ class _FileAnswers:
         values = self.values[task][np.searchsorted(self.frame, frames[keep])]
         if task in ("expression", "compound"):
             values = values[:, 0].astype(np.int64)
-        return Told(keep, values, None, Frames(len(frames), int(keep.sum())))
+        return TaskPredictions(keep, values, None, FrameCounts(len(frames), int(keep.sum())))
 
 
 def _submitted(path: Path) -> bool:
@@ -295,7 +295,7 @@ def _submitted(path: Path) -> bool:
         return path.suffix == ".txt" or header_of(file.readline()) is not None
 
 
-def _check_told(task: str, source: Source, recipe: Recipe) -> None:
+def _check_told(task: str, source: AnnotatedVideo, recipe: Recipe) -> None:
     """Raise InputError if none of the models of a table has a task."""
     base = "expression" if task == "compound" else task
     if not any(base in source.timeline.scores.get(model, {}) for model in recipe.models):
@@ -305,7 +305,7 @@ def _check_told(task: str, source: Source, recipe: Recipe) -> None:
         )
 
 
-def _with_a_face(source: Source, side: str | None) -> NDArray[np.int64]:
+def _with_a_face(source: AnnotatedVideo, side: str | None) -> NDArray[np.int64]:
     """Numbers of the frames in which a face was found, as the challenges count."""
     timeline = source.timeline
     rows = np.arange(len(timeline.row)) if side is None else predictions.on_side(timeline.box, source.width, side)

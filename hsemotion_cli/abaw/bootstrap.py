@@ -28,7 +28,7 @@ _BLOCK = 1 << 21
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Classes:
+class ConfusionCounts:
     """How often each class was taken for each.
 
     Attributes:
@@ -38,7 +38,7 @@ class Classes:
     counts: Floats
 
     @classmethod
-    def of(cls, videos: Sequence[Pair], classes: int) -> Classes:
+    def of(cls, videos: Sequence[Pair], classes: int) -> ConfusionCounts:
         """Count the labels of each video.
 
         Args:
@@ -53,13 +53,13 @@ class Classes:
                 counts[k] = confusion(truth, said, classes)
         return cls(counts)
 
-    def pooled(self, times: Floats) -> Classes:
+    def pooled(self, times: Floats) -> ConfusionCounts:
         """The counts of some collections.
 
         Args:
             times: (collections, videos) how often each video is in each collection, whole numbers from 0.
         """
-        return Classes(_total(times, self.counts))
+        return ConfusionCounts(_total(times, self.counts))
 
     @property
     def rows(self) -> Floats:
@@ -109,7 +109,7 @@ class Classes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hits:
+class DetectionCounts:
     """How often something was rightly said to be there, wrongly, and wrongly not.
 
     Attributes:
@@ -123,7 +123,7 @@ class Hits:
     fn: Floats
 
     @classmethod
-    def of(cls, videos: Sequence[Pair], units: int) -> Hits:
+    def of(cls, videos: Sequence[Pair], units: int) -> DetectionCounts:
         """Count the units of each video.
 
         Args:
@@ -142,9 +142,9 @@ class Hits:
             found[:, k] = (x & y).sum(axis=0), (~x & y).sum(axis=0), (x & ~y).sum(axis=0)
         return cls(rows, *found)
 
-    def pooled(self, times: Floats) -> Hits:
+    def pooled(self, times: Floats) -> DetectionCounts:
         """The counts of some collections, as of ``Classes``."""
-        return Hits(*(_total(times, values) for values in (self.rows, self.tp, self.fp, self.fn)))
+        return DetectionCounts(*(_total(times, values) for values in (self.rows, self.tp, self.fp, self.fn)))
 
     @property
     def support(self) -> Floats:
@@ -263,7 +263,7 @@ class Moments:
         return self.square[:, 0] == 0
 
 
-def draws(groups: Sequence[str], count: int, seed: int) -> Floats:
+def resample(groups: Sequence[str], count: int, seed: int) -> Floats:
     """How often each video is in each collection drawn by lot: whole groups, with replacement, as many as there are.
 
     Args:

@@ -26,7 +26,7 @@ AUDIO_WEIGHTS = {name: 0.6 if name == "joy" else 0.9 for name in EMOTIONAL_MIMIC
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
+class ClipPredictions:
     """What is said of the clips of a list.
 
     Attributes:
@@ -54,7 +54,7 @@ def clip_head(path: Path, option: str) -> Head:
     return head
 
 
-def tell(head: Head, files: Mapping[str, Path], clips: Iterable[str]) -> dict[str, Floats]:
+def predict_clips(head: Head, files: Mapping[str, Path], clips: Iterable[str]) -> dict[str, Floats]:
     """``truth.clip_key`` of a clip -> its (6,) intensities, for those of ``clips`` that have a file of features.
 
     Args:
@@ -78,7 +78,7 @@ def fuse(
     faces: Mapping[str, Floats],
     sound: Mapping[str, Floats] | None = None,
     weights: Mapping[str, float] = AUDIO_WEIGHTS,
-) -> Told:
+) -> ClipPredictions:
     """Weighted means for all clips of a list; a clip that only one of the two knows is that one's.
 
     Args:
@@ -106,7 +106,9 @@ def fuse(
         else:
             values[k] = faces[key] if key in faces else sound[key]
             alone[key in faces].append(name)
-    return Told(values, len(keys) - len(alone[True]) - len(alone[False]), tuple(alone[True]), tuple(alone[False]))
+    return ClipPredictions(
+        values, len(keys) - len(alone[True]) - len(alone[False]), tuple(alone[True]), tuple(alone[False])
+    )
 
 
 def parse_weights(texts: Sequence[str]) -> dict[str, float]:

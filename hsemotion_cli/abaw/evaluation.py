@@ -15,13 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
-from ..evaluation.ground_truth import Annotations, Compounds, read_compound, read_for, read_intensities, recording
+from ..evaluation.ground_truth import (
+    Annotations,
+    CompoundAnnotations,
+    read_compound,
+    read_for,
+    read_intensities,
+    recording,
+)
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from . import scores
-from .aligned import BASIC, CLIPS, NAMES, Answers, Asked, Told, answering
-from .bootstrap import Classes, Floats, Hits, Moments, Pair, draws
+from .aligned import BASIC, CLIPS, NAMES, AlignedPredictions, EvaluationSettings, TaskPredictions, prediction_source
+from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments, Pair, resample
 from .lists import few
-from .scores import Frames, Score, TaskScores, plain
+from .scores import FrameCounts, Score, TaskScores, plain
 
 Progress = Callable[[int, int, str], None]
 """Told how many videos are done, of how many, and which."""
@@ -40,7 +47,7 @@ class VideoScores:
     """
 
     video: str
-    frames: Mapping[str, Frames]
+    frames: Mapping[str, FrameCounts]
     scores: Mapping[str, float | None]
     mean: float | None
 
@@ -68,11 +75,11 @@ class Report:
         ignored: tables (or clips) without truth.
     """
 
-    asked: Asked
+    asked: EvaluationSettings
     score: Score
     half: Score | None
     tasks: Mapping[str, TaskScores]
-    frames: Mapping[str, Frames]
+    frames: Mapping[str, FrameCounts]
     videos: tuple[VideoScores, ...]
     recordings: int
     clips: int = 0
@@ -109,7 +116,9 @@ class Report:
         }
 
 
-def evaluate(tables: Sequence[Path], truth: Path, asked: Asked, progress: Progress = lambda *_: None) -> Report:
+def evaluate(
+    tables: Sequence[Path], truth: Path, asked: EvaluationSettings, progress: Progress = lambda *_: None
+) -> Report:
     """Score tables by what is true.
 
     Args:
@@ -126,7 +135,7 @@ def evaluate(tables: Sequence[Path], truth: Path, asked: Asked, progress: Progre
     known = {name: labels for name, labels in _read(truth, asked).items() if _any_label(labels, asked.track.tasks)}
     if not known:
         raise InputError(f"{truth}: no frame has a label for --track {asked.track.name}.")
-    given = answering(tables, asked)
+    given = prediction_source(tables, asked)
     places = {video: place for video in known if (place := given.place(video)) is not None}
     left_out = _missing(known, places, truth, asked, given.described, given.advice)
     ignored = tuple(name for name in given.names if name not in set(places.values()))
@@ -138,25 +147,25 @@ def evaluate(tables: Sequence[Path], truth: Path, asked: Asked, progress: Progre
     return gathered.report(truth, left_out, ignored)
 
 
-def _read(truth: Path, asked: Asked) -> Mapping[str, Annotations | Compounds]:
+def _read(truth: Path, asked: EvaluationSettings) -> Mapping[str, Annotations | CompoundAnnotations]:
     if "compound" in asked.track.tasks:
         return read_compound(truth)
     return read_for(truth, asked.track.name, asked.part)
 
 
-def _labels(truth: Annotations | Compounds, task: str) -> tuple[NDArray[np.int64], NDArray]:
+def _labels(truth: Annotations | CompoundAnnotations, task: str) -> tuple[NDArray[np.int64], NDArray]:
     """Numbers of the frames that are valid for a task, by its own marks alone, and their labels."""
     labels: NDArray = getattr(truth, task)
     known = labels >= 0 if labels.ndim == 1 else ~np.isnan(labels).any(axis=1)
     return truth.frames[known], labels[known]
 
 
-def _any_label(truth: Annotations | Compounds, tasks: Iterable[str]) -> bool:
+def _any_label(truth: Annotations | CompoundAnnotations, tasks: Iterable[str]) -> bool:
     return any(len(_labels(truth, task)[0]) for task in tasks)
 
 
 def _missing(
-    known: Iterable[str], there: Iterable[str], truth: Path, asked: Asked, given: str, advice: str
+    known: Iterable[str], there: Iterable[str], truth: Path, asked: EvaluationSettings, given: str, advice: str
 ) -> tuple[str, ...]:
     """Names of the truth that nothing was said of.
 
@@ -181,9 +190,9 @@ def _missing(
 class _Task(Protocol):
     """What a task keeps of each video: what is true, what was said, and which frames these were."""
 
-    frames: list[Frames]
+    frames: list[FrameCounts]
 
-    def add(self, truth: NDArray, told: Told, given: Answers) -> None:
+    def add(self, truth: NDArray, told: TaskPredictions, given: AlignedPredictions) -> None:
         """Keep the scored frames of one video."""
         ...
 
@@ -201,24 +210,24 @@ class _Labels:
     """Expressions or compounds: one class for each frame."""
 
     task: str
-    frames: list[Frames] = field(default_factory=list)
+    frames: list[FrameCounts] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     basic: list[Pair | None] = field(default_factory=list)
 
-    def add(self, truth: NDArray, told: Told, given: Answers) -> None:
+    def add(self, truth: NDArray, told: TaskPredictions, given: AlignedPredictions) -> None:
         self.pairs.append((truth, told.said))
         rows = truth < BASIC
         self.basic.append(None if told.second is None else (truth[rows], told.second[rows]))
 
     def each(self) -> Mapping[str, Floats]:
-        found = Classes.of(self.pairs, len(NAMES[self.task]))
+        found = ConfusionCounts.of(self.pairs, len(NAMES[self.task]))
         return {"accuracy": found.accuracy, "f1": found.macro_f1_there}
 
     def total(self, times: Floats) -> tuple[TaskScores, Floats, Floats | None]:
         names = NAMES[self.task]
-        pooled = Classes.of(self.pairs, len(names)).pooled(times)
+        pooled = ConfusionCounts.of(self.pairs, len(names)).pooled(times)
         basic = _all_there(self.basic)
-        second = None if basic is None else Classes.of(basic, BASIC).pooled(times)
+        second = None if basic is None else ConfusionCounts.of(basic, BASIC).pooled(times)
         return scores.class_scores(pooled, names, second), pooled.macro_f1, pooled.macro_f1
 
 
@@ -226,10 +235,10 @@ class _Labels:
 class _Numbers:
     """Valence and arousal."""
 
-    frames: list[Frames] = field(default_factory=list)
+    frames: list[FrameCounts] = field(default_factory=list)
     pairs: list[tuple[Floats, Floats]] = field(default_factory=list)
 
-    def add(self, truth: NDArray, told: Told, given: Answers) -> None:
+    def add(self, truth: NDArray, told: TaskPredictions, given: AlignedPredictions) -> None:
         self.pairs.append((truth.astype(np.float64), told.said))
 
     def each(self) -> Mapping[str, Floats]:
@@ -249,12 +258,12 @@ class _Numbers:
 class _Units:
     """Action units, at the thresholds of each table's recipe and at ``scores.HALF``."""
 
-    frames: list[Frames] = field(default_factory=list)
+    frames: list[FrameCounts] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     half: list[Pair | None] = field(default_factory=list)
     thresholds: dict[str, float | None] = field(default_factory=dict)
 
-    def add(self, truth: NDArray, told: Told, given: Answers) -> None:
+    def add(self, truth: NDArray, told: TaskPredictions, given: AlignedPredictions) -> None:
         self.pairs.append((truth, told.said))
         self.half.append(None if told.second is None else (truth, told.second))
         for unit, threshold in (given.thresholds or {}).items():
@@ -262,12 +271,12 @@ class _Units:
                 self.thresholds[unit] = None
 
     def each(self) -> Mapping[str, Floats]:
-        return {"au_f1": Hits.of(self.pairs, len(ACTION_UNITS)).mean_f1_there}
+        return {"au_f1": DetectionCounts.of(self.pairs, len(ACTION_UNITS)).mean_f1_there}
 
     def total(self, times: Floats) -> tuple[TaskScores, Floats, Floats | None]:
-        pooled = Hits.of(self.pairs, len(ACTION_UNITS)).pooled(times)
+        pooled = DetectionCounts.of(self.pairs, len(ACTION_UNITS)).pooled(times)
         pairs = _all_there(self.half)
-        half = None if pairs is None else Hits.of(pairs, len(ACTION_UNITS)).pooled(times)
+        half = None if pairs is None else DetectionCounts.of(pairs, len(ACTION_UNITS)).pooled(times)
         found = scores.unit_scores(pooled, half, ACTION_UNITS, self.thresholds)
         return found, pooled.mean_f1, None if half is None else half.mean_f1
 
@@ -280,7 +289,7 @@ def _all_there(pairs: Sequence[Pair | None]) -> list[Pair] | None:
 class _Gathered:
     """What is true and what was said of the frames of all videos, task by task."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: EvaluationSettings) -> None:
         self.asked = asked
         self.names: list[str] = []
         self.faceless: list[str] = []
@@ -291,7 +300,7 @@ class _Gathered:
             return _Numbers()
         return _Units() if task == "action_units" else _Labels(task)
 
-    def add(self, video: str, truth: Annotations | Compounds, given: Answers) -> None:
+    def add(self, video: str, truth: Annotations | CompoundAnnotations, given: AlignedPredictions) -> None:
         """Take one video.
 
         Raises:
@@ -355,14 +364,14 @@ class _Gathered:
         return tuple(found)
 
 
-def _nothing(task: str) -> Told:
+def _nothing(task: str) -> TaskPredictions:
     """What is said of no frames."""
     said = np.empty((0,) if task in ("expression", "compound") else (0, len(NAMES[task])))
     second = said if task in ("expression", "action_units") else None
-    return Told(np.empty(0, bool), said, second, Frames(0, 0, 0, 0, 0))
+    return TaskPredictions(np.empty(0, bool), said, second, FrameCounts(0, 0, 0, 0, 0))
 
 
-def _times(groups: Sequence[str], scored: Sequence[bool], asked: Asked) -> tuple[Floats, int]:
+def _times(groups: Sequence[str], scored: Sequence[bool], asked: EvaluationSettings) -> tuple[Floats, int]:
     """How often each video counts: once, then as drawn by lot; and how many recordings are scored.
 
     One recording alone tells nothing of how others would be, so nothing is drawn then.
@@ -373,14 +382,14 @@ def _times(groups: Sequence[str], scored: Sequence[bool], asked: Asked) -> tuple
     times = np.zeros((1 + (asked.draws if count > 1 else 0), len(groups)))
     times[0, these] = 1
     if len(times) > 1:
-        times[1:, these] = draws(names, asked.draws, asked.seed)
+        times[1:, these] = resample(names, asked.draws, asked.seed)
     return times, count
 
 
 # --- clips ------------------------------------------------------------------------------------------------------
 
 
-def _evaluate_clips(tables: Sequence[Path], truth: Path, asked: Asked) -> Report:
+def _evaluate_clips(tables: Sequence[Path], truth: Path, asked: EvaluationSettings) -> Report:
     if len(tables) != 1:
         raise UsageError(f"--track emi: give one file of intensities, a row for each clip, not {len(tables)} paths.")
     known, said = read_intensities(truth), read_intensities(tables[0])

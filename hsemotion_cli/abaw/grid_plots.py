@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reporting import plotting
-from .grid_search import Outcome, Tuned
+from .grid_search import TaskOutcome, TuningResult
 from .objectives import MEASURES, Floats
 from .search_space import Block, Grid
 
@@ -38,7 +38,7 @@ class Panel:
     best: NDArray[np.bool_]
 
 
-def panels(grid: Grid, outcome: Outcome) -> list[Panel]:
+def panels(grid: Grid, outcome: TaskOutcome) -> list[Panel]:
     """The surface of one task, block by block."""
     scores = outcome.surface[:, outcome.weights.index(outcome.choice.weight)]
     chosen = grid.filters.index(outcome.choice.smoothing)
@@ -49,12 +49,12 @@ def panels(grid: Grid, outcome: Outcome) -> list[Panel]:
     return found
 
 
-def over_weights(grid: Grid, outcome: Outcome) -> Floats:
+def over_weights(grid: Grid, outcome: TaskOutcome) -> Floats:
     """(weights,) scores with the chosen filter."""
     return outcome.surface[grid.filters.index(outcome.choice.smoothing)]
 
 
-def draw(tuned: Tuned, path: Path, title: str) -> None:
+def draw(tuned: TuningResult, path: Path, title: str) -> None:
     """Draw the scores of all filters at the chosen weight, and those of all weights with the chosen filter.
 
     Args:
@@ -110,7 +110,7 @@ def _frame(column: int, row: int, length: int) -> Rectangle:
     return Rectangle((column - 0.48, row - 0.46), length - 0.04, 0.92, fill=False, edgecolor=_BEST, linewidth=2.5)
 
 
-def _curve(axes: Axes, tuned: Tuned, outcome: Outcome) -> None:
+def _curve(axes: Axes, tuned: TuningResult, outcome: TaskOutcome) -> None:
     """The score over the weight of the first model."""
     if len(outcome.weights) < 2:
         axes.axis("off")

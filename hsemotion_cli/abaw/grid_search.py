@@ -28,7 +28,7 @@ from ..postprocess.smoothing import nested, positions, segments
 from ..tasks import ACTION_UNITS, TASKS
 from . import challenges
 from .objectives import MEASURES, Floats
-from .predictions import Source, affwild2, largest, load, on_side, place, predict
+from .predictions import AnnotatedVideo, affwild2, largest, load, on_side, place, predict
 from .search_space import Family, Grid
 
 TRACKS = ("expr", "va", "au", "mtl")
@@ -45,7 +45,7 @@ _TIE = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class AlignedRows:
     """The frames of one person with truth for one task, and where in the timeline what is said of them comes from.
 
     Attributes:
@@ -65,7 +65,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Person:
+class AnnotatedPerson:
     """What is known of one name of the truth.
 
     Attributes:
@@ -76,15 +76,15 @@ class Person:
 
     name: str
     side: str | None
-    rows: Mapping[str, Rows]
+    rows: Mapping[str, AlignedRows]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Video:
+class TunedVideo:
     """A table with raw scores, and the people in it that truth knows."""
 
-    source: Source
-    people: tuple[Person, ...]
+    source: AnnotatedVideo
+    people: tuple[AnnotatedPerson, ...]
 
     @property
     def recording(self) -> str:
@@ -93,7 +93,7 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Data:
+class TuningData:
     """All that settings are chosen by.
 
     Attributes:
@@ -107,7 +107,7 @@ class Data:
     """
 
     track: str
-    videos: tuple[Video, ...]
+    videos: tuple[TunedVideo, ...]
     models: tuple[str, ...]
     max_gap: float
     sparse: bool
@@ -120,7 +120,7 @@ class Data:
         return challenges.track(self.track).tasks
 
     @property
-    def people(self) -> list[tuple[Video, Person]]:
+    def people(self) -> list[tuple[TunedVideo, AnnotatedPerson]]:
         """All people, with their videos."""
         return [(video, person) for video in self.videos for person in video.people]
 
@@ -185,7 +185,7 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class TaskOutcome:
     """One task.
 
     Attributes:
@@ -217,7 +217,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tuned:
+class TuningResult:
     """What tuning came to.
 
     Attributes:
@@ -227,9 +227,9 @@ class Tuned:
         recipe: with all choices.
     """
 
-    data: Data
+    data: TuningData
     grid: Grid
-    tasks: Mapping[str, Outcome]
+    tasks: Mapping[str, TaskOutcome]
     recipe: Recipe
 
     @property
@@ -251,7 +251,7 @@ def gather(
     *,
     models: Sequence[str] = (),
     max_gap: float | None = None,
-) -> Data:
+) -> TuningData:
     """Raw scores with the truth of their frames; tables without truth are not even opened.
 
     The largest face of a frame counts. A name with ``_left`` or ``_right`` of which there is no table takes the faces
@@ -289,9 +289,9 @@ def gather(
             if rows is None:
                 unseen.append(called)
             elif rows:
-                people.append(Person(called, side, rows))
+                people.append(AnnotatedPerson(called, side, rows))
         if people:
-            videos.append(Video(source, tuple(people)))
+            videos.append(TunedVideo(source, tuple(people)))
     for task in tasks:
         if not any(task in person.rows for video in videos for person in video.people):
             raise InputError(f"no frame of these videos has both truth and a face for {task.replace('_', ' ')}.")
@@ -299,17 +299,17 @@ def gather(
     gap = max_gap if max_gap is not None else SPARSE_GAP if sparse else recipe.max_gap
     replace(recipe, max_gap=gap)  # says so where that is no number of seconds
     absent = len(truth) - sum(map(len, wanted.values()))
-    return Data(track, tuple(videos), chosen, gap, sparse, tuple(sorted(unseen)), absent)
+    return TuningData(track, tuple(videos), chosen, gap, sparse, tuple(sorted(unseen)), absent)
 
 
 def tune(
-    data: Data,
+    data: TuningData,
     grid: Grid | None = None,
     *,
     folds: int = FOLDS,
     threads: int | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
-) -> Tuned:
+) -> TuningResult:
     """Try every setting, choose the best for each task, and tell what choosing is worth on videos not chosen by.
 
     Of equal scores the first filter of the grid is taken, none before all others, and the weight nearest to 0.5.
@@ -333,10 +333,10 @@ def tune(
     recipe = data.recipe({task: outcome.choice for task, outcome in found.items()})
     untuned, tuned = measured(data, data.recipe({})), measured(data, recipe)
     outcomes = {task: replace(found[task], untuned=untuned[task], tuned=tuned[task]) for task in data.tasks}
-    return Tuned(data, grid, outcomes, recipe)
+    return TuningResult(data, grid, outcomes, recipe)
 
 
-def measured(data: Data, recipe: Recipe) -> dict[str, float]:
+def measured(data: TuningData, recipe: Recipe) -> dict[str, float]:
     """Task -> the track's score by a recipe, by way of ``predictions.predict``, as it is when the recipe is used."""
     said: dict[str, list[NDArray]] = {task: [] for task in data.tasks}
     true: dict[str, list[NDArray]] = {task: [] for task in data.tasks}
@@ -387,7 +387,7 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(listed[:3]) + (" and so on" if len(listed) > 3 else "")
 
 
-def _models(sources: Sequence[Source], wanted: Sequence[str]) -> tuple[str, ...]:
+def _models(sources: Sequence[AnnotatedVideo], wanted: Sequence[str]) -> tuple[str, ...]:
     """The models that all raw scores hold, or those of them that are wanted."""
     first = sources[0]
     if wanted:
@@ -413,7 +413,7 @@ def _models(sources: Sequence[Source], wanted: Sequence[str]) -> tuple[str, ...]
     return first.recipe.models if set(first.recipe.models) == set(held) else tuple(held)
 
 
-def _check(source: Source, models: Sequence[str], tasks: Sequence[str]) -> None:
+def _check(source: AnnotatedVideo, models: Sequence[str], tasks: Sequence[str]) -> None:
     """Refuse raw scores that lack a task or hold what is no number; a row or a class may be unknown as a whole."""
     scores = source.timeline.scores
     for task in tasks:
@@ -433,8 +433,8 @@ def _check(source: Source, models: Sequence[str], tasks: Sequence[str]) -> None:
 
 
 def _people(
-    source: Source, recipe: Recipe, truth: Annotations, side: str | None, tasks: Sequence[str]
-) -> dict[str, Rows] | None:
+    source: AnnotatedVideo, recipe: Recipe, truth: Annotations, side: str | None, tasks: Sequence[str]
+) -> dict[str, AlignedRows] | None:
     """Task -> its frames with truth; None where nobody was scored."""
     timeline = source.timeline
     box = timeline.box.astype(np.float64)
@@ -456,11 +456,11 @@ def _people(
         apart = np.maximum(at[after] - at[before], 1)
         share = np.where(after == before, 0.0, (frames - at[before]) / apart)
         filled = len(frames) - int(np.isin(frames, at).sum())
-        found[task] = Rows(frames, scored[before], scored[after], share, values[known], filled)
+        found[task] = AlignedRows(frames, scored[before], scored[after], share, values[known], filled)
     return None if nobody and not found else found
 
 
-def _sparse(videos: Sequence[Video]) -> bool:
+def _sparse(videos: Sequence[TunedVideo]) -> bool:
     """Whether these are pictures of which there is, usually, not even each second one."""
     steps = [np.diff(video.source.timeline.index) for video in videos if not video.source.first]
     return bool(steps) and bool(np.median(np.concatenate(steps) if any(map(len, steps)) else [1]) > 1)
@@ -470,7 +470,7 @@ def _sparse(videos: Sequence[Video]) -> bool:
 
 
 def _all_sums(
-    data: Data,
+    data: TuningData,
     grid: Grid,
     weights: Mapping[str, Sequence[float]],
     parts: Mapping[str, Sequence[tuple[str, ...]]],
@@ -492,7 +492,7 @@ def _all_sums(
     ]
     models = {(video.source.video, task): _scores(data, video, task) for video in data.videos for task in data.tasks}
 
-    def work(job: tuple[Video, str, Family]) -> Floats:
+    def work(job: tuple[TunedVideo, str, Family]) -> Floats:
         video, task, family = job
         return _tried(data, video, task, family, weights[task], models[video.source.video, task])
 
@@ -503,7 +503,7 @@ def _all_sums(
     return sums
 
 
-def _weights(data: Data, task: str, grid: Grid) -> tuple[float, ...]:
+def _weights(data: TuningData, task: str, grid: Grid) -> tuple[float, ...]:
     """Weights that are tried, those nearest to an even blend first; one where they make no difference."""
     shared = any(
         sum(task in video.source.timeline.scores[model] for model in data.models) == 2 for video in data.videos
@@ -511,7 +511,7 @@ def _weights(data: Data, task: str, grid: Grid) -> tuple[float, ...]:
     return tuple(sorted(grid.weights, key=lambda weight: (abs(weight - 0.5), weight))) if shared else (0.5,)
 
 
-def _scores(data: Data, video: Video, task: str) -> tuple[Floats, ...]:
+def _scores(data: TuningData, video: TunedVideo, task: str) -> tuple[Floats, ...]:
     """(N, columns) of each model, filled with the other's where only that knows something, so that blending is linear.
 
     Columns that nobody knows are left out. One where both are the same.
@@ -525,7 +525,7 @@ def _scores(data: Data, video: Video, task: str) -> tuple[Floats, ...]:
 
 
 def _tried(
-    data: Data, video: Video, task: str, family: Family, weights: Sequence[float], models: tuple[Floats, ...]
+    data: TuningData, video: TunedVideo, task: str, family: Family, weights: Sequence[float], models: tuple[Floats, ...]
 ) -> Floats:
     """(members, weights, *shape) sums of one video for the filters of a family."""
     known = np.array(~np.isnan(models[0]).all(axis=0))
@@ -544,7 +544,7 @@ def _tried(
     return sums
 
 
-def _said(task: str, smoothed: Floats, known: NDArray[np.bool_], rows: Rows) -> Floats:
+def _said(task: str, smoothed: Floats, known: NDArray[np.bool_], rows: AlignedRows) -> Floats:
     """(columns of the challenge, n) what one model says of the frames with truth."""
     said = np.full((len(rows.frames), len(known)), np.nan)
     share = rows.share[:, None]
@@ -555,7 +555,7 @@ def _said(task: str, smoothed: Floats, known: NDArray[np.bool_], rows: Rows) -> 
 # --- choosing -------------------------------------------------------------------------------------------------
 
 
-def _folds(data: Data, task: str, folds: int) -> list[tuple[str, ...]]:
+def _folds(data: TuningData, task: str, folds: int) -> list[tuple[str, ...]]:
     """Recordings with truth for a task in parts of about as many frames; each is its own part if there are few."""
     frames: Counter[str] = Counter()
     for video, person in data.people:
@@ -572,7 +572,7 @@ def _folds(data: Data, task: str, folds: int) -> list[tuple[str, ...]]:
 
 def _outcome(
     task: str, filters: Sequence[Smoothing], weights: Sequence[float], parts: Sequence[tuple[str, ...]], sums: Floats
-) -> Outcome:
+) -> TaskOutcome:
     """Choose by all sums, and by those without each fold.
 
     Args:
@@ -598,6 +598,6 @@ def _outcome(
         folds.append(Fold(names, choice(there, levels), measure.score(kept[-1])))
     crossed = measure.score(np.sum(kept, axis=0)) if kept else None
     order = np.argsort(weights)
-    return Outcome(
+    return TaskOutcome(
         choice(place, thresholds), surface[:, order], tuple(sorted(weights)), 0.0, 0.0, crossed, tuple(folds)
     )

@@ -67,7 +67,7 @@ class FrameList:
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class TextLines:
     """A text file, line by line.
 
     Attributes:
@@ -93,7 +93,7 @@ class Lines:
         return f"lines end with {', '.join(found)} of {sum(self.ends):,}" if self.odd else ""
 
 
-def read_lines(path: Path) -> Lines:
+def read_lines(path: Path) -> TextLines:
     """The lines of a text file, however they end.
 
     Raises:
@@ -111,7 +111,7 @@ def read_lines(path: Path) -> Lines:
     except UnicodeDecodeError as error:
         bad = body.count(b"\n", 0, error.start) + 1
     if bad:
-        return Lines((), bad=bad)
+        return TextLines((), bad=bad)
     both = text.count("\r\n")
     ends = (text.count("\n") - both, both, text.count("\r") - both)
     odd = text.count("\n", 0, text.index("\r")) + 1 if "\r" in text else 0
@@ -119,7 +119,7 @@ def read_lines(path: Path) -> Lines:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
     ended = not lines[-1]
-    return Lines(tuple(lines[:-1] if ended else lines), 0, body is not data, ends, odd, ended)
+    return TextLines(tuple(lines[:-1] if ended else lines), 0, body is not data, ends, odd, ended)
 
 
 def read(path: Path, track: Track) -> FrameList:

@@ -23,7 +23,7 @@ _BELOW = 1e-9
 """Variances that are nothing but rounding: values are in [-1, 1]."""
 
 
-class Measure(Protocol):
+class Objective(Protocol):
     """What is asked of the measure of a task.
 
     Attributes:
@@ -93,7 +93,7 @@ class _Plain:
         raise NotImplementedError
 
 
-class Classes(_Plain):
+class ExpressionF1(_Plain):
     """Macro F1 over Aff-Wild2's 8 expressions; the sums are counts, truth in rows."""
 
     name = "macro F1"
@@ -150,7 +150,7 @@ class Concordance(_Plain):
         return _quotient(2 * covariance, variance_x + variance_y + (x - y) ** 2).mean(axis=-1)
 
 
-class Units:
+class ActionUnitF1:
     """Mean F1 of the 12 action units.
 
     The sums count, for each unit, absent and present in truth (in this order), how many thresholds of the grid the
@@ -193,10 +193,10 @@ class Units:
         return reaching[..., 1, :], reaching.sum(axis=-2), sums[..., 1, :].sum(axis=-1)[..., None]
 
 
-MEASURES: Mapping[str, Measure] = {
-    "expression": Classes(),
+MEASURES: Mapping[str, Objective] = {
+    "expression": ExpressionF1(),
     "valence_arousal": Concordance(),
-    "action_units": Units(),
+    "action_units": ActionUnitF1(),
 }
 """Task -> its measure."""
 

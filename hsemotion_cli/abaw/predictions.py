@@ -34,7 +34,7 @@ BASIC = len(AFFWILD2_EXPRESSIONS) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class AnnotatedVideo:
     """One annotated video, as ``annotate`` left it.
 
     Attributes:
@@ -153,7 +153,7 @@ def place(video: str, names: Container[str]) -> tuple[str, str | None] | None:
     return (whole, video.removeprefix(f"{whole}_")) if whole in names else None
 
 
-def load(path: Path) -> Source:
+def load(path: Path) -> AnnotatedVideo:
     """The raw scores of one video and what its sidecar says of them.
 
     Raises:
@@ -164,7 +164,7 @@ def load(path: Path) -> Source:
     content = sidecar.read(beside)
     timeline = raw_scores.read(path)
     kind, width = _described(path, content)
-    return Source(name, path, timeline, sidecar.recipe(content, beside), int(kind == "video"), width)
+    return AnnotatedVideo(name, path, timeline, sidecar.recipe(content, beside), int(kind == "video"), width)
 
 
 def _described(path: Path, content: Mapping[str, Any]) -> tuple[str, int]:
@@ -176,7 +176,7 @@ def _described(path: Path, content: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def predict(
-    source: Source, recipe: Recipe | None = None, *, side: str | None = None, mean: str = "arithmetic"
+    source: AnnotatedVideo, recipe: Recipe | None = None, *, side: str | None = None, mean: str = "arithmetic"
 ) -> Predictions:
     """What is said of each frame of a video, by its own recipe or another.
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..reporting import plotting
-from ..runtime.atomic_files import whole
+from ..runtime.atomic_files import atomic_file
 from ..training import report as drawing
 from .aligned import CLIPS
 from .evaluation import Report
-from .scores import Agreement, ClassScores, Score, TaskScores, UnitScores
+from .scores import ClassScores, RegressionScores, Score, TaskScores, UnitScores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def draw(report: Report, path: Path) -> None:
     for panel in panels:
         stack.paste(panel, (0, top))
         top += panel.height
-    with whole(path) as file:
+    with atomic_file(path) as file:
         stack.save(file, "PNG")
 
 
@@ -115,7 +115,7 @@ def _bars(rows: Mapping[str, Score], half: Mapping[str, float], label: str, titl
             figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
 
-def _densities(found: Agreement, title: str, path: Path) -> None:
+def _densities(found: RegressionScores, title: str, path: Path) -> None:
     """How often each truth met each prediction, for each column."""
     from matplotlib.colors import LogNorm
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import Classes, Floats, Hits, Moments, interval
+from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments, interval
 
 HALF = 0.5
 """Threshold by which action units are compared in the papers, beside those that were chosen."""
@@ -38,7 +38,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
+class FrameCounts:
     """Frames with a label, by what was known of them.
 
     Attributes:
@@ -60,12 +60,12 @@ class Frames:
         return asdict(self)
 
 
-def together(parts: Iterable[Frames]) -> Frames:
+def together(parts: Iterable[FrameCounts]) -> FrameCounts:
     """The frames of several videos."""
     parts = list(parts)
     known = ([getattr(part, name) for part in parts] for name in ("seen", "filled", "beyond"))
     kinds = (None if None in column else sum(column) for column in known)
-    return Frames(sum(part.valid for part in parts), sum(part.scored for part in parts), *kinds)
+    return FrameCounts(sum(part.valid for part in parts), sum(part.scored for part in parts), *kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class ClassScores:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Agreement:
+class RegressionScores:
     """How well numbers were followed.
 
     Attributes:
@@ -191,7 +191,7 @@ class UnitScores:
         }
 
 
-TaskScores = ClassScores | Agreement | UnitScores
+TaskScores = ClassScores | RegressionScores | UnitScores
 
 
 def score(values: Floats) -> Score:
@@ -200,7 +200,7 @@ def score(values: Floats) -> Score:
     return Score(float(values[0])) if np.isnan(low) else Score(float(values[0]), float(low), float(high))
 
 
-def class_scores(pooled: Classes, names: Sequence[str], basic: Classes | None) -> ClassScores:
+def class_scores(pooled: ConfusionCounts, names: Sequence[str], basic: ConfusionCounts | None) -> ClassScores:
     """The scores of classes.
 
     Args:
@@ -223,7 +223,7 @@ def class_scores(pooled: Classes, names: Sequence[str], basic: Classes | None) -
 
 def agreement(
     pooled: Moments, names: Sequence[str], measure: str, density: NDArray[np.int64] | None = None
-) -> Agreement:
+) -> RegressionScores:
     """The scores of numbers.
 
     Args:
@@ -231,11 +231,11 @@ def agreement(
     """
     values = pooled.ccc if measure == "ccc" else pooled.pearson
     columns = {name: score(values[:, k]) for k, name in enumerate(names)}
-    return Agreement(measure, score(values.mean(axis=1)), columns, density)
+    return RegressionScores(measure, score(values.mean(axis=1)), columns, density)
 
 
 def unit_scores(
-    pooled: Hits, half: Hits | None, names: Sequence[str], thresholds: Mapping[str, float | None]
+    pooled: DetectionCounts, half: DetectionCounts | None, names: Sequence[str], thresholds: Mapping[str, float | None]
 ) -> UnitScores:
     """The scores of action units, at their thresholds and, where these are known, at ``HALF``."""
     rows = {

@@ -18,11 +18,11 @@ from ..errors import InputError, UsageError
 from ..formats import sidecar
 from ..postprocess.compound import MEANS
 from ..postprocess.recipe import Recipe
-from ..runtime.atomic_files import together, whole
+from ..runtime.atomic_files import atomic_file, write_together
 from ..tasks import ACTION_UNITS
 from .challenges import FIELDS, Track
 from .lists import FrameList, few
-from .predictions import BASIC, OTHERS, Predictions, Source, load, place, predict
+from .predictions import BASIC, OTHERS, AnnotatedVideo, Predictions, load, place, predict
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,7 +49,7 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SubmissionSettings:
     """How scores become answers.
 
     Attributes:
@@ -96,7 +96,7 @@ class Part:
 def answer(
     listed: FrameList,
     raws: Mapping[str, Path],
-    settings: Settings | None = None,
+    settings: SubmissionSettings | None = None,
     *,
     every_frame: bool = False,
     extra_frames: int = 1,
@@ -118,7 +118,7 @@ def answer(
             names no pictures and ``every_frame`` is not asked for.
         UsageError: the second model cannot be set beside another.
     """
-    settings = settings or Settings()
+    settings = settings or SubmissionSettings()
     if listed.whole and not every_frame:
         raise InputError(f"{listed.path}: it names videos, not pictures; that is answered with --layout per-video.")
     chosen = _chosen(listed, raws)
@@ -160,7 +160,7 @@ def write(listed: FrameList, values: Floats, path: Path) -> None:
     if len(lost):
         raise InputError(f"{listed.path}: nothing is known of {listed.names[lost[0]]}; nothing was written.")
     rows = zip(listed.names, *_columns(listed.track, values), strict=True)
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write("\n".join([listed.track.header, *map(",".join, rows), ""]).encode())
 
 
@@ -180,7 +180,7 @@ def write_per_video(track: Track, parts: Sequence[Part], folder: Path) -> list[P
     if track.per_video is None:
         raise UsageError(f"--layout per-video: --track {track.name} never had a file per video; leave it out.")
     paths = [folder / f"{part.video}.txt" for part in parts]
-    with together() as opened:
+    with write_together() as opened:
         for part, path in zip(parts, paths, strict=True):
             rows = zip(*_columns(track, part.values), strict=True)
             with opened(path) as file:
@@ -204,14 +204,16 @@ def _chosen(listed: FrameList, raws: Mapping[str, Path]) -> dict[str, tuple[Path
     return found
 
 
-def _decoded(source: Source) -> int:
+def _decoded(source: AnnotatedVideo) -> int:
     """Frames of a video, also where not all of them were analysed; of pictures the highest number."""
     told = sidecar.read(source.path.with_name(f"{source.video}.json")).get("frames")
     decoded = told.get("decoded") if isinstance(told, dict) else None
     return max(source.last, decoded) if source.first and isinstance(decoded, int) else source.last
 
 
-def _part(track: Track, video: str, source: Source, side: str | None, frames: Ints, settings: Settings) -> Part:
+def _part(
+    track: Track, video: str, source: AnnotatedVideo, side: str | None, frames: Ints, settings: SubmissionSettings
+) -> Part:
     recipe = settings.recipe or source.recipe
     _check_scores(source, recipe, track)
     said = predict(source, recipe, side=side, mean=settings.mean)
@@ -253,7 +255,7 @@ def _hard(task: str, soft: Floats, thresholds: Mapping[str, float]) -> Floats:
 
 
 def _overridden(
-    source: Source, recipe: Recipe, override: Override, side: str | None, frames: Ints, other: str
+    source: AnnotatedVideo, recipe: Recipe, override: Override, side: str | None, frames: Ints, other: str
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
     """(k, 1) labels of the recipe's other models, or of the second one where it is sure enough.
 
@@ -279,13 +281,13 @@ def _overridden(
     return label[:, None].astype(np.float64), first[1], wins
 
 
-def _check_scores(source: Source, recipe: Recipe, track: Track) -> None:
+def _check_scores(source: AnnotatedVideo, recipe: Recipe, track: Track) -> None:
     """Raise InputError if what the models said is not what it should be."""
     for task in track.tasks:
         _check_probabilities(source, recipe.models, "expression" if task == "compound" else task)
 
 
-def _check_probabilities(source: Source, models: Sequence[str], task: str) -> None:
+def _check_probabilities(source: AnnotatedVideo, models: Sequence[str], task: str) -> None:
     for model in models:
         values = source.timeline.scores.get(model, {}).get(task)
         if values is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..evaluation.ground_truth import clip_key
 from .challenges import UNIT_NAMES, Track
-from .lists import FrameList, Lines, header_of, is_picture, parse, per_video_header, read_lines, shortened
+from .lists import FrameList, TextLines, header_of, is_picture, parse, per_video_header, read_lines, shortened
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _ODD_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -138,7 +138,7 @@ def _header(line: str, track: Track) -> tuple[Problem | None, int]:
     return Problem(1, f"the header is {shortened(line)}; {expected}"), 1
 
 
-def _of_the_text(text: Lines) -> list[Problem]:
+def _of_the_text(text: TextLines) -> list[Problem]:
     found = []
     if text.marked:
         found.append(Problem(1, "the file begins with a byte order mark, which becomes part of the header"))

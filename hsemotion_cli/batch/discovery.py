@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import HsemotionError, InputError, UsageError
-from ..media.images import PICTURE_SUFFIXES
+from ..media.images import IMAGE_SUFFIXES
 from ..media.video import VIDEO_SUFFIXES
 from . import output_paths
 from .messages import Task
-from .output_paths import Spot, safe
+from .output_paths import SourceIdentity, safe
 
 _LARGEST_LIST = 1 << 28  # bytes
 
@@ -39,7 +39,7 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Discovery:
     """What was found.
 
     Attributes:
@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass(slots=True)
 class _Found:
-    spots: list[Spot] = field(default_factory=list)
+    spots: list[SourceIdentity] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
     faults: list[tuple[str, HsemotionError]] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ def parse_suffixes(text: str | None) -> frozenset[str]:
     return frozenset(f".{name}" for name in names)
 
 
-def find(inputs: Sequence[str], lists: Sequence[Path], search: Search) -> Finding:
+def find(inputs: Sequence[str], lists: Sequence[Path], search: Search) -> Discovery:
     """Everything that the arguments and the lists name.
 
     An argument is a file, a folder, a pattern (where no file has that very name), ``@LIST``, or ``-`` for a list on
@@ -95,13 +95,13 @@ def find(inputs: Sequence[str], lists: Sequence[Path], search: Search) -> Findin
             _add(text, (), search, found)
     for path in lists:
         _add_list(_list_file(path), search, found)
-    unique: dict[str, Spot] = {}
+    unique: dict[str, SourceIdentity] = {}
     for spot in found.spots:
         if unique.setdefault(os.path.abspath(spot.path), spot) is not spot:
             found.ignored.append((spot.path, "named twice"))
     spots = list(unique.values())
-    tasks = [Task(spot.path, place) for spot, place in zip(spots, output_paths.choose(spots), strict=True)]
-    return Finding(tasks, found.ignored, found.faults)
+    tasks = [Task(spot.path, place) for spot, place in zip(spots, output_paths.assign_outputs(spots), strict=True)]
+    return Discovery(tasks, found.ignored, found.faults)
 
 
 def read_list(data: bytes) -> list[str]:
@@ -142,7 +142,7 @@ def _add_pattern(text: str, search: Search, found: _Found) -> None:
             if path.rstrip("/") not in above and not _is_out(path, search):
                 _walk(path, behind, search, found)
         elif not (reason := _unfit(path, search)):
-            found.spots.append(Spot(path, behind, safe(path)))
+            found.spots.append(SourceIdentity(path, behind, safe(path)))
         elif _has_suffix(path, search):
             found.ignored.append((path, reason))
     if before == len(found.spots) + len(found.faults):
@@ -174,7 +174,7 @@ def _add(path: str, short: tuple[str, ...], search: Search, found: _Found) -> No
         # Opening a pipe or a device might wait for ever.
         found.faults.append((path, InputError(f"{path}: neither a file nor a folder.")))
     else:
-        found.spots.append(Spot(path, short or full[-1:], full))
+        found.spots.append(SourceIdentity(path, short or full[-1:], full))
 
 
 def _walk(root: str, short: tuple[str, ...], search: Search, found: _Found) -> None:
@@ -195,12 +195,14 @@ def _walk(root: str, short: tuple[str, ...], search: Search, found: _Found) -> N
             continue
         if any(map(_is_numbered_picture, entries)):
             name = parts or (os.path.basename(os.path.realpath(root)) or "_",)
-            found.spots.append(Spot(folder, (*short, *parts) or safe(name[-1]), (*named, *parts) or name, folder=True))
+            found.spots.append(
+                SourceIdentity(folder, (*short, *parts) or safe(name[-1]), (*named, *parts) or name, folder=True)
+            )
             found.ignored += [(e.path, "beside numbered pictures") for e in entries if _has_suffix(e.name, search)]
         elif not search.crops:
             for path in _files(entries, search, found):
                 inside = (*parts, *safe(os.path.basename(path)))
-                found.spots.append(Spot(path, (*short, *inside), (*named, *inside)))
+                found.spots.append(SourceIdentity(path, (*short, *inside), (*named, *inside)))
         if search.recursive or (search.crops and not parts):
             below = [e for e in entries if _is_folder(e) and not e.name.startswith(".") and not _is_out(e.path, search)]
             waiting += [(e.path, (*parts, *safe(e.name)), (*above, here)) for e in reversed(below)]
@@ -250,7 +252,7 @@ def _is_out(path: str, search: Search) -> bool:
 
 def _is_numbered_picture(entry: os.DirEntry[str]) -> bool:
     stem, suffix = os.path.splitext(entry.name)
-    return suffix.lower() in PICTURE_SUFFIXES and stem.isascii() and stem.isdigit() and os.path.isfile(entry.path)
+    return suffix.lower() in IMAGE_SUFFIXES and stem.isascii() and stem.isdigit() and os.path.isfile(entry.path)
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

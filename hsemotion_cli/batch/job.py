@@ -17,14 +17,14 @@ from ..pipeline import Annotator, Progress, Settings
 from ..runtime.atomic_files import prepare_folder
 from .messages import Task
 from .output_paths import check_inside
-from .resume import Stamp, Wanted, settings_of
+from .resume import ExpectedResults, SourceStamp, settings_of
 
 OPENER = "hsemotion_cli.batch.job:opened"
 """The dotted name by which workers find ``opened``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Order:
+class JobConfig:
     """What every worker is told when it starts.
 
     Attributes:
@@ -35,13 +35,13 @@ class Order:
     settings: Settings
     out: Path
 
-    def wanted(self, made: dict[str, Any]) -> Wanted:
+    def wanted(self, made: dict[str, Any]) -> ExpectedResults:
         """What results are asked for, once a worker has said with what it makes them."""
         settings = self.settings
-        return Wanted(made, f"file numbers / {settings.image_fps:g}", settings.formats, settings.overlay)
+        return ExpectedResults(made, f"file numbers / {settings.image_fps:g}", settings.formats, settings.overlay)
 
 
-class Job:
+class BatchJob:
     """Annotates one task after the other with models that are loaded once."""
 
     def __init__(self, annotator: Annotator, out: Path) -> None:
@@ -104,7 +104,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def opened(order: Order, progress: Any) -> Iterator[Job]:
+def opened(order: JobConfig, progress: Any) -> Iterator[BatchJob]:
     """Load everything that is needed; ``progress`` is told how far a download of weights is.
 
     Raises:
@@ -116,7 +116,7 @@ def opened(order: Order, progress: Any) -> Iterator[Job]:
             registry.add(path)
     settings = dataclasses.replace(settings, running=dataclasses.replace(settings.running, progress=progress))
     with Annotator(settings) as annotator:
-        yield Job(annotator, order.out)
+        yield BatchJob(annotator, order.out)
 
 
 def _written(place: Path) -> int | None:
@@ -127,16 +127,16 @@ def _written(place: Path) -> int | None:
         return None
 
 
-def _changed(task: Task, before: Stamp) -> bool:
+def _changed(task: Task, before: SourceStamp) -> bool:
     """Whether a source is not what it was, or is no more."""
     try:
-        return Stamp.of(task.path) != before
+        return SourceStamp.of(task.path) != before
     except (OSError, InputError):
         return True
 
 
-def _stamp(task: Task) -> Stamp:
+def _stamp(task: Task) -> SourceStamp:
     try:
-        return Stamp.of(task.path)
+        return SourceStamp.of(task.path)
     except OSError as error:
         raise InputError(f"{task.path}: cannot be used ({error.strerror}).") from error

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..runtime.atomic_files import guarded, whole
+from ..runtime.atomic_files import atomic_file, name_failed_file
 
 
 def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -20,7 +20,7 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     data = b"".join(map(_line, records))
     if not data:
         return
-    with guarded(path):
+    with name_failed_file(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             size = os.fstat(handle).st_size
@@ -39,7 +39,7 @@ def rewrite(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         OutputError: that cannot be done; what was there is still there.
     """
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.writelines(map(_line, records))
 
 

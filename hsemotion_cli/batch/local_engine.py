@@ -6,12 +6,12 @@ import sys
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from .worker import Setup
-from .worker_pool import Crew, Fetching
+from .worker import WorkerConfig
+from .worker_pool import Fetching, WorkerPool
 from .worker_process import WorkerProcess
 
 
-class LocalEngine(Crew):
+class LocalEngine(WorkerPool):
     """Worker processes; each loads its models once.
 
     Args:
@@ -23,7 +23,7 @@ class LocalEngine(Crew):
     """
 
     def __init__(
-        self, setup: Setup, out: Path, *, workers: int = 1, timeout: float | None = None, retries: int = 1,
+        self, setup: WorkerConfig, out: Path, *, workers: int = 1, timeout: float | None = None, retries: int = 1,
         fetching: Fetching | None = None,
     ) -> None:  # fmt: skip
         super().__init__(out, workers=workers, timeout=timeout, retries=retries, fetching=fetching)

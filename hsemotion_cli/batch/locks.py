@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UsageError
-from ..runtime.atomic_files import guarded
+from ..runtime.atomic_files import name_failed_file
 from .shards import Shard
 
 try:
@@ -28,7 +28,7 @@ _NAME = re.compile(r"\.hsemotion-batch(?:\.(\d+)of(\d+))?\.lock")
 
 
 @contextlib.contextmanager
-def held(out: Path, shard: Shard) -> Iterator[bool]:
+def hold_lock(out: Path, shard: Shard) -> Iterator[bool]:
     """Hold the lock of a shard of a folder.
 
     Yields:
@@ -72,7 +72,7 @@ def _refuse_others(out: Path, shard: Shard) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    with guarded(path):
+    with name_failed_file(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         yield handle

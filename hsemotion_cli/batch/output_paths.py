@@ -33,7 +33,7 @@ _FULL, _LAST = 4, 5
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class SourceIdentity:
     """What is known of a source when its place is chosen.
 
     Attributes:
@@ -69,7 +69,7 @@ def safe(path: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def choose(spots: Sequence[Spot]) -> list[str]:
+def assign_outputs(spots: Sequence[SourceIdentity]) -> list[str]:
     """A place for each source, in their order, all different."""
     levels = [1 if _OWN.fullmatch(spot.at(0)) else 0 for spot in spots]
     while True:

@@ -23,14 +23,14 @@ from ..errors import UsageError
 from ..formats import sidecar
 from ..runtime.atomic_files import machine_name, prepare_folder, remove_leftovers
 from .messages import Task
-from .worker import Setup
+from .worker import WorkerConfig
 from .worker_process import WorkerProcess
 
 _TICK = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class NodeRequirements:
     """What a machine of the cluster must have in common with the one that commands.
 
     Attributes:
@@ -70,7 +70,7 @@ def versions() -> dict[str, str]:
     return {"version": __version__, "python": python, **sidecar.libraries()}
 
 
-def look_around(surroundings: Surroundings) -> dict[str, Any]:
+def inspect_node(surroundings: NodeRequirements) -> dict[str, Any]:
     """What a machine says of itself: its name, ``versions``, and a sentence ("refused") if it cannot take part."""
     refused = ""
     try:
@@ -104,13 +104,13 @@ def reports_usage() -> bool:
         return True
 
 
-class Station:
+class RayActor:
     """One worker of a cluster; a Ray actor of which one method gives messages while another may stop it.
 
     Its messages are those of ``worker``, and two more: "hello" first, and "ended" when the worker's process is gone.
     """
 
-    def __init__(self, setup: Setup, surroundings: Surroundings) -> None:
+    def __init__(self, setup: WorkerConfig, surroundings: NodeRequirements) -> None:
         self._out, self._began = surroundings.out, time.time()
         self._seen: set[Path] = set()
         self._worker: WorkerProcess | None = None

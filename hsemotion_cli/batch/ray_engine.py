@@ -26,12 +26,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..errors import OutputError, UsageError
 from ..runtime import resources
-from ..runtime.atomic_files import guarded, remove_leftovers, temporary
+from ..runtime.atomic_files import name_failed_file, remove_leftovers, temporary
 from .engine import Report
 from .messages import Outcome, Task
-from .ray_actor import Station, Surroundings, look_around, missing, reports_usage, versions
-from .worker import Setup
-from .worker_pool import GRACE, Crew, Fetching, Worker
+from .ray_actor import NodeRequirements, RayActor, inspect_node, missing, reports_usage, versions
+from .worker import WorkerConfig
+from .worker_pool import GRACE, Fetching, PooledWorker, WorkerPool
 from .worker_process import KILLED
 
 _ANSWER = 5.0  # seconds in which a machine that works answers, beyond what it was given to do
@@ -43,7 +43,7 @@ _SAMPLES = 100  # sources that every machine must see
 _HEAD = "node:__internal_head__"
 
 
-class RayEngine(Crew):
+class RayEngine(WorkerPool):
     """Workers on the machines of a Ray cluster.
 
     Args:
@@ -64,7 +64,7 @@ class RayEngine(Crew):
     """
 
     def __init__(
-        self, setup: Setup, out: Path, *, address: str = "auto", workers: int | None = None, gpus: float = 0.0,
+        self, setup: WorkerConfig, out: Path, *, address: str = "auto", workers: int | None = None, gpus: float = 0.0,
         memory: float = resources.USUAL_MEMORY, timeout: float | None = None, retries: int = 1,
         fetching: Fetching | None = None, tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:  # fmt: skip
@@ -74,7 +74,7 @@ class RayEngine(Crew):
         self._needs = {"CPU": float(setup.threads), "GPU": gpus, "memory": memory * 1e9}
         self._token = temporary(out / secrets.token_hex(8))
         own = {name: value for name, value in os.environ.items() if name.startswith("HSEMOTION_")}
-        self._surroundings = Surroundings(out, self._token.name, os.getcwd(), own)
+        self._surroundings = NodeRequirements(out, self._token.name, os.getcwd(), own)
         self._wrecks: list[_Remote] = []
         self._nodes: list[str] = []
         self._head = ""
@@ -84,13 +84,13 @@ class RayEngine(Crew):
     def __enter__(self) -> RayEngine:
         try:
             self._head = _connect(self._address)
-            with guarded(self._token):
+            with name_failed_file(self._token):
                 self._token.touch()
             found = self._look()
             # The commanding machine runs no network: of libraries it may have others.
             here = {"host": socket.gethostname(), "versions": versions()}
             _must_be_alike([here, *found], ("version", "python"))
-            self._actor = ray.remote(Station)
+            self._actor = ray.remote(RayActor)
             self._told = ray.put(self._setup)
             self._well = time.monotonic()
             self._first()
@@ -121,7 +121,7 @@ class RayEngine(Crew):
                 "--threads, --gpus-per-worker or --memory, or what ray start was given."
             )
         self._count_room()
-        found = _everywhere(self._nodes, look_around, self._surroundings)
+        found = _everywhere(self._nodes, inspect_node, self._surroundings)
         for said in found:
             if said["refused"]:
                 raise UsageError(said["refused"])
@@ -205,7 +205,7 @@ class RayEngine(Crew):
         return f"{self._needs['CPU']:g} CPUs{gpus} and {self._needs['memory'] / 1e9:g} GB"
 
 
-class _Remote(Worker):
+class _Remote(PooledWorker):
     """One worker, wherever it is."""
 
     def __init__(self, actor: Any, wrecks: list[_Remote]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import HsemotionError
 from ..formats import sidecar
-from ..media.images import numbered_pictures
+from ..media.images import numbered_images
 from . import jsonl
 from .messages import Task
 from .output_paths import check_inside
@@ -25,7 +25,7 @@ _UNIMPORTANT = ("licence", "training_data")
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class SourceStamp:
     """What tells cheaply that a source is still the same.
 
     Attributes:
@@ -37,18 +37,18 @@ class Stamp:
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: str) -> Stamp:
+    def of(cls, path: str) -> SourceStamp:
         """Raises OSError if there is nothing, InputError if a folder has no numbered pictures."""
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             return cls(status.st_size, status.st_mtime_ns)
-        pictures = [picture.stat() for _, picture in numbered_pictures(Path(path))]
+        pictures = [picture.stat() for _, picture in numbered_images(Path(path))]
         latest = max(status.st_mtime_ns, *(p.st_mtime_ns for p in pictures))
         return cls(sum(p.st_size for p in pictures), latest)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExpectedResults:
     """What results are asked for.
 
     Attributes:
@@ -77,7 +77,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ResumeDecision:
     """Whether a video is done.
 
     Attributes:
@@ -109,7 +109,9 @@ def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def judge(task: Task, out: Path, wanted: Wanted, stamp: Stamp, noted: Mapping[str, Any] | None) -> Verdict:
+def judge(
+    task: Task, out: Path, wanted: ExpectedResults, stamp: SourceStamp, noted: Mapping[str, Any] | None
+) -> ResumeDecision:
     """Whether the results of a task are there already.
 
     Args:
@@ -120,18 +122,18 @@ def judge(task: Task, out: Path, wanted: Wanted, stamp: Stamp, noted: Mapping[st
     try:
         check_inside(out, folder, wanted.files(task.name).values())
         if (folder / f"{task.name}.json").stat().st_size > _LARGEST_SIDECAR:
-            return Verdict(False, "its sidecar is none")
+            return ResumeDecision(False, "its sidecar is none")
         content = sidecar.read(folder / f"{task.name}.json")
         made, source, frames = settings_of(content), content["source"], content["frames"]
         ended = str(frames["ended_early"])
         if made != wanted.settings:
-            return Verdict(False, f"made with {_difference(made, wanted.settings)}")
+            return ResumeDecision(False, f"made with {_difference(made, wanted.settings)}")
         if source["kind"] != "video" and source["clock"] != wanted.clock:
-            return Verdict(False, "made with another --image-fps")
+            return ResumeDecision(False, "made with another --image-fps")
         if missing := _incomplete(folder, wanted.files(task.name), content["outputs"]):
-            return Verdict(False, missing)
+            return ResumeDecision(False, missing)
         if not _same_source(task, stamp, source["sha256"], noted):
-            return Verdict(False, "its source has changed")
+            return ResumeDecision(False, "its source has changed")
         facts = {
             "frames": int(frames["analysed"]),
             "coverage": float(content["faces"]["coverage"]),
@@ -143,10 +145,10 @@ def judge(task: Task, out: Path, wanted: Wanted, stamp: Stamp, noted: Mapping[st
             "settings": wanted.hash,
         }
     except FileNotFoundError:
-        return Verdict(False, "new")
+        return ResumeDecision(False, "new")
     except (HsemotionError, OSError, LookupError, TypeError, ValueError, AttributeError):
-        return Verdict(False, "its sidecar cannot be used")
-    return Verdict(True, "done already", facts)
+        return ResumeDecision(False, "its sidecar cannot be used")
+    return ResumeDecision(True, "done already", facts)
 
 
 def notes(out: Path) -> dict[str, dict[str, Any]]:
@@ -180,7 +182,7 @@ def _incomplete(folder: Path, files: Mapping[str, str], listed: Mapping[str, str
     return ""
 
 
-def _same_source(task: Task, stamp: Stamp, sha256: str, noted: Mapping[str, Any] | None) -> bool:
+def _same_source(task: Task, stamp: SourceStamp, sha256: str, noted: Mapping[str, Any] | None) -> bool:
     source = (noted or {}).get("source")
     if isinstance(source, dict) and (noted or {}).get("path") == task.path:
         known = source.get("size"), source.get("mtime_ns"), source.get("sha256")
@@ -197,4 +199,4 @@ class _Named:
 
     @property
     def numbered(self) -> Sequence[tuple[int, Path]]:
-        return numbered_pictures(self.path)
+        return numbered_images(self.path)

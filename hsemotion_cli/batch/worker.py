@@ -32,7 +32,7 @@ _USUAL = (InputError, UsageError, ModelUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class WorkerConfig:
     """What a worker is told first.
 
     Attributes:
@@ -62,7 +62,7 @@ def main() -> None:
     _die_with(parent)
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, ConnectionResetError, EOFError):
-        setup: Setup = pickle.loads(connection.recv_bytes())
+        setup: WorkerConfig = pickle.loads(connection.recv_bytes())
         threading.Thread(target=_listen, args=(connection, tasks), daemon=True).start()
         _work(setup, connection, tasks)
 
@@ -86,7 +86,7 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
             os._exit(0)
 
 
-def _work(setup: Setup, connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
+def _work(setup: WorkerConfig, connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
     def send(kind: str, **content: Any) -> None:
         connection.send_bytes(json.dumps({"kind": kind, **content}).encode())
 

@@ -25,7 +25,7 @@ _MOST_STARTS = 3
 Fetching = Callable[[int, int | None], None]
 
 
-class Worker(ABC):
+class PooledWorker(ABC):
     """One worker, seen from the process that commands it.
 
     Attributes:
@@ -83,7 +83,7 @@ class Worker(ABC):
         """Remove what it has left in the folder of its last task, now that it is gone."""
 
 
-class Crew(ABC):
+class WorkerPool(ABC):
     """An engine with workers, each of which loads its models once; see ``Engine``.
 
     Args:
@@ -112,14 +112,14 @@ class Crew(ABC):
         self._why = ""
 
     @abstractmethod
-    def _hire(self) -> Worker:
+    def _hire(self) -> PooledWorker:
         """A new worker, which begins to load its models."""
 
     @abstractmethod
     def _wait(self, seconds: float) -> None:
         """Return when a worker has news, or after so many seconds."""
 
-    def _first(self) -> Worker:
+    def _first(self) -> PooledWorker:
         """Hire the first worker and wait until it is ready."""
         first = self._hire()
         self._crew.append(first)
@@ -173,7 +173,7 @@ class Crew(ABC):
         ends = [worker.deadline - time.monotonic() for worker in self._crew if worker.task]
         return max(min([_TICK, *ends]), 0)
 
-    def _on_start(self, worker: Worker, message: dict[str, Any]) -> None:
+    def _on_start(self, worker: PooledWorker, message: dict[str, Any]) -> None:
         if message["kind"] == "fetching" and self._fetching:
             self._fetching(message["have"], message["total"])
         elif message["kind"] == "refused":
@@ -181,7 +181,7 @@ class Crew(ABC):
         elif message["kind"] == "ready":
             worker.ready, worker.settings = True, message["settings"]
 
-    def _on_message(self, worker: Worker, message: dict[str, Any], report: Report) -> Outcome | Failure | None:
+    def _on_message(self, worker: PooledWorker, message: dict[str, Any], report: Report) -> Outcome | Failure | None:
         """What a message means for the worker's task."""
         kind, task = message["kind"], worker.task
         if task is None:
@@ -197,7 +197,7 @@ class Crew(ABC):
             return Failure(message["stage"], message["error"], message["sentence"], message["usual"])
         return None
 
-    def _on_replacement(self, worker: Worker, message: dict[str, Any]) -> None:
+    def _on_replacement(self, worker: PooledWorker, message: dict[str, Any]) -> None:
         """What a worker says that was hired later; one that may not start, or would do other things, has to go."""
         try:
             self._on_start(worker, message)
@@ -210,7 +210,7 @@ class Crew(ABC):
             worker.ready = False
             worker.end(GRACE)
 
-    def _on_trouble(self, worker: Worker) -> Failure | None:
+    def _on_trouble(self, worker: PooledWorker) -> Failure | None:
         """Whether a worker died or takes too long; it leaves the crew then."""
         failure = None
         if worker.task and time.monotonic() >= worker.deadline and not worker.ended:
@@ -228,7 +228,9 @@ class Crew(ABC):
             self._crew.remove(worker)
         return failure
 
-    def _settled(self, worker: Worker, found: Outcome | Failure | None, waiting: deque[Task]) -> Iterator[Outcome]:
+    def _settled(
+        self, worker: PooledWorker, found: Outcome | Failure | None, waiting: deque[Task]
+    ) -> Iterator[Outcome]:
         """What has come of a task, unless it is tried again."""
         if isinstance(found, Outcome):
             yield found
@@ -240,7 +242,7 @@ class Crew(ABC):
             else:
                 yield self._outcome(task, found)
 
-    def _count(self, worker: Worker) -> None:
+    def _count(self, worker: PooledWorker) -> None:
         """One more attempt, and the time it took; the worker is idle now."""
         assert worker.task is not None
         self._attempts[worker.task] += 1

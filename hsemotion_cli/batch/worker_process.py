@@ -22,11 +22,11 @@ from typing import Any
 
 from ..runtime.atomic_files import remove_leftovers
 from .messages import Task
-from .worker import Setup, environment
-from .worker_pool import GRACE, Worker
+from .worker import WorkerConfig, environment
+from .worker_pool import GRACE, PooledWorker
 
 
-class WorkerProcess(Worker):
+class WorkerProcess(PooledWorker):
     """A process that runs ``worker``.
 
     Args:
@@ -34,7 +34,7 @@ class WorkerProcess(Worker):
         path: where it looks for modules; None for where its interpreter does.
     """
 
-    def __init__(self, setup: Setup, path: list[str] | None) -> None:
+    def __init__(self, setup: WorkerConfig, path: list[str] | None) -> None:
         super().__init__()
         self.connection, theirs = Pipe()
         # What libraries print would spoil the terminal; its last line may say why a worker died.

@@ -19,13 +19,13 @@ import numpy as np
 
 from ..errors import ModelUnavailable, UsageError
 from ..media.video import open_source
-from .records import Figures, peak_memory
+from .records import BenchmarkResult, peak_memory
 
 _LEAST = 0.9
 """Probability from which its README takes a box for a face."""
 
 
-def run(path: Path, model: str, weights: Path) -> Figures:
+def run(path: Path, model: str, weights: Path) -> BenchmarkResult:
     """Annotate a clip with emotiefflib.
 
     Args:
@@ -46,7 +46,7 @@ def run(path: Path, model: str, weights: Path) -> Figures:
             frames += 1
             first = first or time.process_time()
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return Figures(frames, faces, wall, cpu, first, peak_memory(), {}, {})
+    return BenchmarkResult(frames, faces, wall, cpu, first, peak_memory(), {}, {})
 
 
 def _started(model: str, engine: str) -> tuple[Any, Any]:

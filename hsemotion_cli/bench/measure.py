@@ -20,10 +20,10 @@ from ..runtime import malloc
 from ..runtime.stage_timer import StageClock
 from ..timeline import Timeline
 from . import emotiefflib
-from .records import Figures, Order, peak_memory
+from .records import BenchmarkJob, BenchmarkResult, peak_memory
 
 
-def run(order: Order) -> Figures:
+def run(order: BenchmarkJob) -> BenchmarkResult:
     """Carry out an order in this process, which should be a new one."""
     malloc.settle()  # as the commands do
     if order.kind == "peer":
@@ -33,14 +33,14 @@ def run(order: Order) -> Figures:
         cpu, start = time.process_time(), time.perf_counter()
         frames = sum(1 for _ in open_source(order.path).frames(order.settings.sampling))
         wall = time.perf_counter() - start
-        return Figures(frames, 0, wall, time.process_time() - cpu, 0.0, peak_memory(), {"decode": wall}, {})
+        return BenchmarkResult(frames, 0, wall, time.process_time() - cpu, 0.0, peak_memory(), {"decode": wall}, {})
     with Annotator(order.settings, order.in_turn) as annotator:
         if order.kind == "faces":
             return _only_faces(annotator, order)
         return _annotated(annotator, order)
 
 
-def _annotated(annotator: Annotator, order: Order) -> Figures:
+def _annotated(annotator: Annotator, order: BenchmarkJob) -> BenchmarkResult:
     first = 0.0
 
     def progress(stage: str, done: int, faces: int, total: int | None) -> None:
@@ -54,7 +54,7 @@ def _annotated(annotator: Annotator, order: Order) -> Figures:
         cpu = time.process_time() - cpu
         timing = json.loads(Path(summary.outputs["sidecar"]).read_text(encoding="utf-8"))["timing"]
         faces = len(raw_scores.read(Path(summary.outputs["raw"])).row)
-    return Figures(
+    return BenchmarkResult(
         summary.frames["analysed"],
         faces,
         summary.elapsed,
@@ -66,7 +66,7 @@ def _annotated(annotator: Annotator, order: Order) -> Figures:
     )
 
 
-def _only_faces(annotator: Annotator, order: Order) -> Figures:
+def _only_faces(annotator: Annotator, order: BenchmarkJob) -> BenchmarkResult:
     annotator.models = {}
     clock, cpu = StageClock(), time.process_time()
     frames = faces = 0
@@ -74,11 +74,11 @@ def _only_faces(annotator: Annotator, order: Order) -> Figures:
         frames += 1
         faces += len(reading.faces)
     cpu = time.process_time() - cpu
-    return Figures(frames, faces, clock.elapsed, cpu, 0.0, peak_memory(), clock.seconds(), clock.waits())
+    return BenchmarkResult(frames, faces, clock.elapsed, cpu, 0.0, peak_memory(), clock.seconds(), clock.waits())
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class ScoreAgreement:
     """How far one run's scores are from another's, over the faces that both found.
 
     Attributes:
@@ -92,14 +92,14 @@ class Agreement:
     valence_arousal: float
 
 
-def compare(folder: Path, reference: Path) -> Agreement:
+def compare(folder: Path, reference: Path) -> ScoreAgreement:
     """Compare the raw scores that two runs kept, by the first model that both used."""
     one, other = (raw_scores.read(place / "run.raw.npz") for place in (folder, reference))
     model = next(name for name in other.scores if name in one.scores)
     rows = np.array(_same_faces(one, other), np.int64).reshape(-1, 2)
     found = len(rows) / len(other.row) if len(other.row) else 1.0
     ours, theirs = (run.scores[model] for run in (one, other))
-    return Agreement(found, _same(ours, theirs, rows), _apart(ours, theirs, rows))
+    return ScoreAgreement(found, _same(ours, theirs, rows), _apart(ours, theirs, rows))
 
 
 def _same_faces(one: Timeline, other: Timeline) -> list[tuple[int, int]]:
@@ -128,9 +128,9 @@ def _apart(ours: Any, theirs: Any, rows: NDArray[np.int64]) -> float:
     return float(np.abs(ours["valence_arousal"][rows[:, 0]] - theirs["valence_arousal"][rows[:, 1]]).mean())
 
 
-def variants(settings: Settings, path: Path) -> dict[str, Order]:
+def variants(settings: Settings, path: Path) -> dict[str, BenchmarkJob]:
     """Name -> what is measured beside the settings themselves, which come first, as "as chosen"."""
-    whole = Order(path, "annotate", replace(settings, formats=("csv",), overlay=False))
+    whole = BenchmarkJob(path, "annotate", replace(settings, formats=("csv",), overlay=False))
     found = {"as chosen": whole, "stages in turn": replace(whole, in_turn=True)}
     names = [name for name in settings.recipe.models if name != "mp-blendshapes"]
     if settings.detector != "fast" and names:

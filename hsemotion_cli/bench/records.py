@@ -15,7 +15,7 @@ KINDS = ("annotate", "decode", "faces", "peer")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BenchmarkJob:
     """What to run.
 
     Attributes:
@@ -36,7 +36,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class BenchmarkResult:
     """What came of a run.
 
     Attributes:

@@ -15,16 +15,16 @@ from types import FrameType
 from typing import Any
 
 from ..batch import jsonl
-from ..batch.discovery import Finding, Search, find, parse_suffixes
+from ..batch.discovery import Discovery, Search, find, parse_suffixes
 from ..batch.engine import Engine
-from ..batch.job import OPENER, Order
+from ..batch.job import OPENER, JobConfig
 from ..batch.local_engine import LocalEngine
-from ..batch.locks import held
+from ..batch.locks import hold_lock
 from ..batch.messages import Failure, Outcome, Task
-from ..batch.resume import Stamp, Verdict, Wanted, judge, notes
+from ..batch.resume import ExpectedResults, ResumeDecision, SourceStamp, judge, notes
 from ..batch.scheduling import longest_first
 from ..batch.shards import Shard
-from ..batch.worker import Setup
+from ..batch.worker import WorkerConfig
 from ..errors import HsemotionError, InputError, OutputError, UsageError
 from ..pipeline import Settings
 from ..runtime import resources
@@ -36,7 +36,7 @@ from .console import counting, fetching, print_line
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """What is to be done.
 
     Attributes:
@@ -47,7 +47,7 @@ class Plan:
     """
 
     tasks: list[Task]
-    verdicts: dict[str, Verdict]
+    verdicts: dict[str, ResumeDecision]
     sizes: dict[str, int]
     faults: list[Outcome]
 
@@ -99,36 +99,36 @@ def run(
         count = min(workers or resources.usual_workers(memory), max(len(tasks), 1))
         cores = threads or max(resources.cores() // count, 1)
         order = _order(settings, out, cores)
-        hands = LocalEngine(Setup(OPENER, order, cores), out, workers=count, **limits)
+        hands = LocalEngine(WorkerConfig(OPENER, order, cores), out, workers=count, **limits)
     with _stoppable():
         if dry_run:
             return _tell(finding, cut, out, _dry_plan(hands, order, finding, tasks, cut, overwrite), as_json)
         return _do(hands, order, finding, tasks, cut, overwrite, fail_fast, quiet, as_json)
 
 
-def _order(settings: Settings, out: Path, threads: int) -> Order:
+def _order(settings: Settings, out: Path, threads: int) -> JobConfig:
     running = dataclasses.replace(settings.running, threads=threads, progress=None)
-    return Order(dataclasses.replace(settings, running=running), out)
+    return JobConfig(dataclasses.replace(settings, running=running), out)
 
 
-def _ray(order: Order, threads: int, *, address: str | None, **options: Any) -> Engine:
+def _ray(order: JobConfig, threads: int, *, address: str | None, **options: Any) -> Engine:
     try:
         from ..batch.ray_engine import RayEngine
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--engine ray: {error}; pip install 'hsemotion-cli[ray]', on every machine of the cluster."
         ) from error
-    setup = Setup(OPENER, order, threads)
+    setup = WorkerConfig(OPENER, order, threads)
     return RayEngine(setup, order.out, address=address or os.environ.get("RAY_ADDRESS") or "auto", tell=say, **options)
 
 
 def _do(
-    engine: Engine, order: Order, finding: Finding, tasks: list[Task], cut: Shard, overwrite: bool, fail_fast: bool,
-    quiet: bool, as_json: bool,
+    engine: Engine, order: JobConfig, finding: Discovery, tasks: list[Task], cut: Shard, overwrite: bool,
+    fail_fast: bool, quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     out, began = order.out, time.time()
     prepare_folder(out)
-    with held(out, cut) as locked:
+    with hold_lock(out, cut) as locked:
         if not locked and not quiet:
             say(f"{printable(str(out))}: no locks on this file system; start no second batch there.")
         for folder in {out, *(task.folder(out) for task in tasks)}:
@@ -165,7 +165,7 @@ class _Books:
         self.done: list[Outcome] = []
         self._settings, self._ill = settings, False
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, plan: BatchPlan) -> None:
         with self._tolerant():
             jsonl.append(self.manifest, [outcome.manifest() for outcome in plan.skipped])
             jsonl.rewrite(self.failures, self._failed([*plan.skipped, *plan.faults]))
@@ -179,7 +179,7 @@ class _Books:
             jsonl.append(self.manifest, [outcome.manifest()])
             jsonl.append(self.failures, self._failed([outcome]))
 
-    def end(self, plan: Plan) -> list[Outcome]:
+    def end(self, plan: BatchPlan) -> list[Outcome]:
         """Write both anew, in the order of the inputs; returns what is in the manifest."""
         found = {outcome.task: outcome for outcome in (*plan.skipped, *self.done)}
         settled = [*(found[task] for task in plan.tasks if task in found), *plan.faults]
@@ -204,30 +204,38 @@ class _Books:
 
 
 def _plan(
-    wanted: Wanted, out: Path, tasks: list[Task], finding: Finding, cut: Shard, overwrite: bool, quiet: bool = True
-) -> Plan:
+    wanted: ExpectedResults,
+    out: Path,
+    tasks: list[Task],
+    finding: Discovery,
+    cut: Shard,
+    overwrite: bool,
+    quiet: bool = True,
+) -> BatchPlan:
     noted: dict[str, Any] = {} if overwrite else notes(out)
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, ResumeDecision] = {}
     sizes, done = {}, 0
     # Where the manifest is lost the sources are read from end to end, and that may take its time.
     with counting("batch", "videos looked at", quiet) as count:
         for task in tasks:
             try:
-                stamp = Stamp.of(task.path)
+                stamp = SourceStamp.of(task.path)
             except (OSError, HsemotionError):  # whoever opens it says what is wrong with it
-                verdicts[task.place] = Verdict(False, "its source cannot be used")
+                verdicts[task.place] = ResumeDecision(False, "its source cannot be used")
                 continue
             sizes[task.path] = stamp.size
             if overwrite:
-                verdicts[task.place] = Verdict(False, "--overwrite")
+                verdicts[task.place] = ResumeDecision(False, "--overwrite")
             else:
                 verdicts[task.place] = judge(task, out, wanted, stamp, noted.get(task.place))
             done += verdicts[task.place].done
             count(len(verdicts), len(tasks), f"{done} done already")
-    return Plan(tasks, verdicts, sizes, _faults(finding, cut))
+    return BatchPlan(tasks, verdicts, sizes, _faults(finding, cut))
 
 
-def _dry_plan(engine: Engine, order: Order, finding: Finding, tasks: list[Task], cut: Shard, overwrite: bool) -> Plan:
+def _dry_plan(
+    engine: Engine, order: JobConfig, finding: Discovery, tasks: list[Task], cut: Shard, overwrite: bool
+) -> BatchPlan:
     """The plan, without a trace in the output folder. Models are loaded only where a sidecar asks with which."""
     if overwrite or not any((task.folder(order.out) / f"{task.name}.json").is_file() for task in tasks):
         return _plan(order.wanted({}), order.out, tasks, finding, cut, overwrite)
@@ -235,7 +243,7 @@ def _dry_plan(engine: Engine, order: Order, finding: Finding, tasks: list[Task],
         return _plan(order.wanted(engine.settings), order.out, tasks, finding, cut, overwrite)
 
 
-def _faults(finding: Finding, cut: Shard) -> list[Outcome]:
+def _faults(finding: Discovery, cut: Shard) -> list[Outcome]:
     return [
         Outcome(Task(path, ""), "failed", failure=Failure("find", type(error).__name__, str(error), usual=True))
         for path, error in finding.faults
@@ -243,11 +251,11 @@ def _faults(finding: Finding, cut: Shard) -> list[Outcome]:
     ]
 
 
-def _tell(finding: Finding, cut: Shard, out: Path, plan: Plan, as_json: bool) -> int:
+def _tell(finding: Discovery, cut: Shard, out: Path, plan: BatchPlan, as_json: bool) -> int:
     """Say what would be done; returns the exit code."""
     rows: list[tuple[str, str, str, str]] = []
     for task in finding.tasks:
-        verdict = plan.verdicts.get(task.place) or Verdict(True, "in another shard")
+        verdict = plan.verdicts.get(task.place) or ResumeDecision(True, "in another shard")
         rows.append(("skip" if verdict.done else "annotate", task.path, task.place, verdict.reason))
     rows += [("ignore", path, "", reason) for path, reason in finding.ignored]
     rows += [("fail", fault.task.path, "", fault.failure.sentence if fault.failure else "") for fault in plan.faults]

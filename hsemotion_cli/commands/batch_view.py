@@ -20,7 +20,7 @@ _EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
-class View:
+class BatchView:
     """Counts videos and frames as they are done, and shows it.
 
     Args:
@@ -67,12 +67,12 @@ class View:
         return self.frames / max(time.monotonic() - self._began, 0.5)
 
 
-class _Silent(View):
+class _Silent(BatchView):
     def _show(self) -> None:
         pass
 
 
-class _Live(View):
+class _Live(BatchView):
     def __init__(self, total: int, bars: Bars) -> None:
         super().__init__(total)
         self._bars, self._lines = bars, dict[str, TaskID]()
@@ -97,7 +97,7 @@ class _Live(View):
 
 
 @contextlib.contextmanager
-def viewing(total: int, quiet: bool) -> Iterator[View]:
+def viewing(total: int, quiet: bool) -> Iterator[BatchView]:
     """The view that fits where stderr goes."""
     if quiet:
         yield _Silent(total)
@@ -105,7 +105,7 @@ def viewing(total: int, quiet: bool) -> Iterator[View]:
         with bars() as lines:
             yield _Live(total, lines)
     else:
-        yield View(total)
+        yield BatchView(total)
 
 
 def print_counts(outcomes: Sequence[Outcome], left: int, seconds: float, workers: int) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 from rich.table import Table
 
 from ..bench import synthetic_clip
-from ..bench.measure import Agreement, compare, variants
-from ..bench.records import Figures, Order
-from ..bench.runner import Measured, measure
+from ..bench.measure import ScoreAgreement, compare, variants
+from ..bench.records import BenchmarkJob, BenchmarkResult
+from ..bench.runner import Measurements, measure
 from ..errors import InputError, ModelUnavailable, UsageError
 from ..formats import sidecar
 from ..media.video import Source, open_source
@@ -60,7 +60,7 @@ def run(
         source = open_source(video or drawn)
         orders = _chosen(variants(settings, source.path), only)
         if peer:
-            orders[PEER] = Order(source.path, "peer", settings, weights=_weights(settings))
+            orders[PEER] = BenchmarkJob(source.path, "peer", settings, weights=_weights(settings))
         for k, (key, order) in enumerate(orders.items()):
             if order.kind == "annotate":
                 orders[key] = replace(order, keep=folder / str(k))
@@ -87,7 +87,7 @@ def run(
         _print(report)
 
 
-def _chosen(orders: dict[str, Order], only: str | None) -> dict[str, Order]:
+def _chosen(orders: dict[str, BenchmarkJob], only: str | None) -> dict[str, BenchmarkJob]:
     if only is None:
         return orders
     names = [name.strip() for name in only.split(",")]
@@ -112,7 +112,7 @@ def _weights(settings: Settings) -> Path:
     return found
 
 
-def _measured(orders: Mapping[str, Order], repeat: int, quiet: bool) -> dict[str, Measured]:
+def _measured(orders: Mapping[str, BenchmarkJob], repeat: int, quiet: bool) -> dict[str, Measurements]:
     for order in orders.values():
         if order.keep:
             order.keep.mkdir()
@@ -155,7 +155,7 @@ def _clip(source: Source) -> dict[str, Any]:
 
 
 def _row(
-    name: str, measured: Mapping[str, Measured], agreement: Mapping[str, Agreement], cores: int, source: Source
+    name: str, measured: Mapping[str, Measurements], agreement: Mapping[str, ScoreAgreement], cores: int, source: Source
 ) -> dict[str, Any]:
     """Everything about one variant, rounded, as plain data."""
     own = measured[name]
@@ -185,7 +185,7 @@ def _row(
     return _rounded(row)
 
 
-def _per_frame(kind: str, name: str, figures: Figures) -> float:
+def _per_frame(kind: str, name: str, figures: BenchmarkResult) -> float:
     return getattr(figures, kind).get(name, 0.0) / figures.frames
 
 

@@ -156,10 +156,10 @@ def _draw_clip(path: Path) -> None:
     import cv2
     import numpy as np
 
-    from ..media.images import read_picture
+    from ..media.images import read_image
 
     with as_file(files("hsemotion_cli").joinpath("assets", "doctor_face.jpg")) as face:
-        portrait = read_picture(face)
+        portrait = read_image(face)
     if portrait is None:
         _fail("the portrait for this check is damaged: reinstall hsemotion.")
     with av.open(str(path), "w") as container:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..abaw.aligned import Asked
+from ..abaw.aligned import EvaluationSettings
 from ..abaw.challenges import track as track_of
 from ..abaw.evaluation import Report, evaluate
 from ..abaw.lists import few
-from ..abaw.scores import Agreement, ClassRow, ClassScores, Frames, Score, TaskScores, UnitScores
+from ..abaw.scores import ClassRow, ClassScores, FrameCounts, RegressionScores, Score, TaskScores, UnitScores
 from ..errors import UsageError
 from ..postprocess.recipe import Recipe
 from ..runtime.terminal import printable
@@ -48,7 +48,7 @@ def run(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Score tables, and print and draw what came of it."""
-    asked = Asked(
+    asked = EvaluationSettings(
         track_of(track), part, Recipe.read(recipe) if recipe else None, tuple(thresholds), mean, other, seen_only,
         partial, bootstrap, seed,
     )  # fmt: skip
@@ -108,7 +108,7 @@ def _interval(report: Report) -> str:
     )
 
 
-def _frames(frames: Frames) -> str:
+def _frames(frames: FrameCounts) -> str:
     text = f"frames with a label: {frames.valid:,}"
     if frames.seen is not None:
         share = f" ({frames.seen / frames.valid:.1%})" if frames.valid else ""
@@ -159,7 +159,7 @@ def _units(found: UnitScores) -> Table:
     return table
 
 
-def _numbers(found: Agreement) -> Table:
+def _numbers(found: RegressionScores) -> Table:
     table = _table("", _MEASURES[found.measure], "95 %")
     for name, score in found.columns.items():
         table.add_row(name.replace("_", " "), f"{score.value:z.4f}", _ends(score))

@@ -22,7 +22,7 @@ from ..models.registry import SOUND
 from ..models.wav2vec import Wav2Vec2
 from ..pipeline import Annotator, Progress, Settings
 from ..postprocess.recipe import Recipe, parse_models
-from ..runtime.atomic_files import prepare_folder, whole
+from ..runtime.atomic_files import atomic_file, prepare_folder
 from ..runtime.stage_timer import StageClock
 from ..runtime.terminal import say
 from .console import fetching, print_line, progress
@@ -95,7 +95,7 @@ def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], pa
         "classes": list(model.card.network.classes) if model.card.network else [],
         "versions": sidecar.libraries(),
     }
-    with whole(path) as file:
+    with atomic_file(path) as file:
         count = features.write(readings, name, dtype, facts, file)
         if not count:
             raise InputError(f"{source.path}: no face was seen, so there is nothing to extract.")
@@ -157,7 +157,7 @@ def _write_sound(
             done += len(found.time)
             report("sound", done, 0, total)
 
-    with whole(path) as file:
+    with atomic_file(path) as file:
         count = features.write_audio(states(), SOUND.name, dtype, facts, file)
     return f"{count} states of sound, {model.provenance['rate']:g} a second"
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from ..errors import HsemotionError, ModelUnavailable, OutputError, UsageError
 from ..models import model_file, registry, weights
 from ..models.registry import ModelCard, card
-from ..runtime.atomic_files import guarded, together
+from ..runtime.atomic_files import name_failed_file, write_together
 from ..runtime.terminal import say
 from .console import print_line, stderr, stdout
 
@@ -72,9 +72,9 @@ def add(file: Path, *, as_json: bool) -> None:
         copies[model_file.graph_path(target)] = graph
     elif model_file.graph_path(file).is_file():
         say(f"{model_file.graph_path(file)} is not the graph of {file.name}; it is left out.")
-    with guarded(target):
+    with name_failed_file(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with together() as opened:
+    with write_together() as opened:
         for path, content in copies.items():
             with opened(path) as stream:
                 stream.write(content)
@@ -142,7 +142,7 @@ def path(name: str | None, *, as_json: bool) -> None:
     if name is None:
         places = [weights.home()]
     elif file := card(name).path:
-        beside = (model_file.graph_path(file), model_file.told_graph_path(file)) if model_file.graph(file) else ()
+        beside = (model_file.graph_path(file), model_file.delta_graph_path(file)) if model_file.graph(file) else ()
         places = [file, *(graph for graph in beside if graph.is_file())]
     else:
         places = [weights.place(file) for file in weights.published(card(name))]

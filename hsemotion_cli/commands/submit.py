@@ -59,7 +59,7 @@ def run(
     if asked.name == "emi":
         said = _mimicry(rows, tables, out, head, audio_head, audio, audio_weights)
     else:
-        settings = submission.Settings(
+        settings = submission.SubmissionSettings(
             recipe=None if recipe is None else Recipe.read(recipe),
             mean=mean or "arithmetic",
             other=other or "contempt",
@@ -145,15 +145,15 @@ def _is_source(path: Path) -> bool:
 
 
 def _frames(
-    rows: FrameList, tables: Sequence[Path], out: Path, settings: submission.Settings, layout: str, extra: int,
-    quiet: bool,
+    rows: FrameList, tables: Sequence[Path], out: Path, settings: submission.SubmissionSettings, layout: str,
+    extra: int, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Write what is said of frames, and return what to tell of it."""
     every = layout == "per-video"
     raws = find(tables)
     prepare_folder(out if every else out.parent)
 
-    def answer(settings: submission.Settings) -> list[Part]:
+    def answer(settings: submission.SubmissionSettings) -> list[Part]:
         with counting(rows.path.name, "videos", quiet) as report:
             return submission.answer(rows, raws, settings, every_frame=every, extra_frames=extra, progress=report)
 
@@ -200,10 +200,10 @@ def _mimicry(
     if (audio_head is None) != (not audio) or (audio_weights and audio_head is None):
         raise UsageError("--audio-head, --audio and --audio-weight go together: a head, and features of sound for it.")
     weights = emi.parse_weights(audio_weights)
-    faces = emi.tell(emi.clip_head(head, "--head"), find_files(tables), rows.names)
+    faces = emi.predict_clips(emi.clip_head(head, "--head"), find_files(tables), rows.names)
     sound = None
     if audio_head is not None:
-        sound = emi.tell(emi.clip_head(audio_head, "--audio-head"), find_files(audio), rows.names)
+        sound = emi.predict_clips(emi.clip_head(audio_head, "--audio-head"), find_files(audio), rows.names)
     told = emi.fuse(rows, faces, sound, weights)
     prepare_folder(out.parent)
     submission.write(rows, told.values, out)

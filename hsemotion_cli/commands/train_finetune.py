@@ -15,8 +15,8 @@ from ..runtime.atomic_files import prepare_folder
 from .console import counting, print_line, stdout
 
 if TYPE_CHECKING:
-    from ..training.config import Plan
-    from ..training.dataset import Samples
+    from ..training.config import TrainingConfig
+    from ..training.dataset import Dataset
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
     device = resolve_device(device, "torch")
     packed = None if samples is None else read(samples)
     prepare_folder(folder)
-    malloc.hoard()
+    malloc.keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     network = training.make_network(todo)
@@ -51,7 +51,7 @@ def run(
         _say(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
     with counting(todo.name, "steps", quiet) as report:
         trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
-    facts = export.complete(trainer, folder, _say)
+    facts = export.export(trainer, folder, _say)
     if as_json:
         print(json.dumps({"folder": str(folder), "facts": facts}))
     elif not quiet:
@@ -72,7 +72,7 @@ def run_pack(path: Path, out: Path, *, workers: int | None, quiet: bool) -> None
         print_line(f"{out}: {len(found):,} pictures, {out.stat().st_size / 1e6:.1f} MB")
 
 
-def _samples(plan: Plan, folder: Path, workers: int | None, quiet: bool) -> Samples:
+def _samples(plan: TrainingConfig, folder: Path, workers: int | None, quiet: bool) -> Dataset:
     """The packed file of an earlier start of this run, or one that is made now."""
     from ..training import dataset
 
@@ -84,7 +84,7 @@ def _samples(plan: Plan, folder: Path, workers: int | None, quiet: bool) -> Samp
     return dataset.read(packed)
 
 
-def _gathered(plan: Plan, workers: int | None, quiet: bool) -> Samples:
+def _gathered(plan: TrainingConfig, workers: int | None, quiet: bool) -> Dataset:
     from ..training.dataset_readers import gather
 
     with counting("looking for faces", "pictures", quiet) as report:

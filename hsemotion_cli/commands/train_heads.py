@@ -22,8 +22,8 @@ from ..tasks import TASKS
 from .console import print_line, stdout
 
 if TYPE_CHECKING:
-    from ..training.features import Clips, Rows
-    from ..training.head_trainer import Plan
+    from ..training.features import ClipFeatures, Rows
+    from ..training.head_trainer import HeadConfig
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def run(
     plans = _plans(kind, tasks, epochs, batch, rate, hidden, source)
     files = matching.find_files(features)
     prepare_folder(out.parent)
-    data: Mapping[str, Rows] | Mapping[str, Clips]
+    data: Mapping[str, Rows] | Mapping[str, ClipFeatures]
     if kind == "emi":
         base, data = _clips(files, truth, val_truth, val_share, seed, plans[CLIP_TASK].source)
     else:
@@ -63,7 +63,7 @@ def run(
         "versions": {"hsemotion": __version__, **libraries()},
     }
     head = Head(out.stem, "", kind, base, parts, facts)
-    digest = heads.write(head, out, head_card.page(head))
+    digest = heads.write(head, out, head_card.head_card(head))
     if as_json:
         print(json.dumps({"head": str(out), "page": str(out.with_suffix(".md")), "sha256": digest, "facts": facts}))
     elif not quiet:
@@ -74,9 +74,9 @@ def run(
 
 def _plans(
     kind: str, tasks: str | None, epochs: str | None, batch: str | None, rate: float, hidden: int, source: str
-) -> dict[str, Plan]:
+) -> dict[str, HeadConfig]:
     """The papers' plans of the wanted tasks, with what the options change."""
-    from ..training.head_trainer import PLANS, mimicry_with_hidden
+    from ..training.head_trainer import HEAD_CONFIGS, mimicry_with_hidden
 
     if kind not in KINDS:
         raise UsageError(f"--kind {kind}: choose from {', '.join(KINDS)}.")
@@ -88,7 +88,7 @@ def _plans(
     elif hidden or source != "features":
         raise UsageError("--hidden and --input are for --kind emi only; the other heads are wired as in the papers.")
     wanted = [CLIP_TASK] if kind == "emi" else list(TASKS) if tasks is None else _names(tasks)
-    plans = {task: PLANS[kind][task] for task in wanted}
+    plans = {task: HEAD_CONFIGS[kind][task] for task in wanted}
     if kind == "emi":
         plan = replace(plans[CLIP_TASK], source=source)
         plans[CLIP_TASK] = mimicry_with_hidden(plan, hidden) if hidden else plan
@@ -126,7 +126,7 @@ def _counts(option: str, text: str | None, tasks: list[str]) -> dict[str, int]:
 
 def _rows(
     files: Mapping[str, Path], truth: Path, val_truth: Path | None, val_share: float, seed: int,
-    plans: Mapping[str, Plan],
+    plans: Mapping[str, HeadConfig],
 ) -> tuple[heads.Base, dict[str, Rows]]:  # fmt: skip
     from ..training import features as matching
 
@@ -144,7 +144,7 @@ def _rows(
 
 def _clips(
     files: Mapping[str, Path], truth: Path, val_truth: Path | None, val_share: float, seed: int, source: str
-) -> tuple[heads.Base, dict[str, Clips]]:
+) -> tuple[heads.Base, dict[str, ClipFeatures]]:
     from ..training import features as matching
 
     truths = {"train": read_intensities(truth)}

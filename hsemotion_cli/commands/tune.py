@@ -13,14 +13,14 @@ from rich.table import Table
 
 from .. import __version__
 from ..abaw import challenges, grid_plots, grid_search, predictions
-from ..abaw.grid_search import Data, Outcome, Tuned
+from ..abaw.grid_search import TaskOutcome, TuningData, TuningResult
 from ..abaw.objectives import MEASURES
 from ..abaw.search_space import Grid
 from ..errors import UsageError
 from ..evaluation.ground_truth import PARTS, read_for
 from ..postprocess.recipe import Recipe
 from ..reporting import plotting
-from ..runtime.atomic_files import prepare_folder, whole
+from ..runtime.atomic_files import atomic_file, prepare_folder
 from .console import counting, print_line, stdout
 
 _SUFFIXES = (".toml", ".json")
@@ -48,7 +48,7 @@ def run(
     for path in (out, *([picture] if picture else [])):
         prepare_folder(path.parent)
     if picture is not None:
-        plotting.check(picture)
+        plotting.check_plot_path(picture)
     known = read_for(truth, track, part)
     data = grid_search.gather(predictions.find(tables), known, track, models=models, max_gap=max_gap)
     if weights is not None and len(data.models) < 2:
@@ -56,7 +56,7 @@ def run(
     with counting("tune", "steps", quiet or as_json) as report:
         tuned = grid_search.tune(data, grid, folds=folds, threads=threads, progress=report)
     facts = describe(tuned, truth)
-    with whole(out) as file:
+    with atomic_file(out) as file:
         file.write(recipe_text(tuned, facts, out.suffix.lower()).encode())
     if picture is not None:
         grid_plots.draw(tuned, picture, f"{track}, {_counted(data)}")
@@ -70,7 +70,7 @@ def run(
             print_line(str(picture))
 
 
-def describe(tuned: Tuned, truth: Path) -> dict[str, Any]:
+def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
     """What was chosen, from what, and what it is worth, as plain data."""
     data, (untuned, best, crossed) = tuned.data, tuned.total
     tasks = {}
@@ -100,14 +100,14 @@ def describe(tuned: Tuned, truth: Path) -> dict[str, Any]:
     }
 
 
-def recipe_text(tuned: Tuned, facts: Mapping[str, Any], suffix: str) -> str:
+def recipe_text(tuned: TuningResult, facts: Mapping[str, Any], suffix: str) -> str:
     """The recipe as a file that ``Recipe.read`` reads, and where it comes from."""
     if suffix == ".json":
         return json.dumps({"tuned": facts, "recipe": tuned.recipe.to_json()}, indent=2) + "\n"
     return "\n".join([*(f"# {line}" for line in _told(tuned, facts)), *_toml(tuned.recipe)]) + "\n"
 
 
-def _told(tuned: Tuned, facts: Mapping[str, Any]) -> list[str]:
+def _told(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Chosen by hsemotion tune {__version__} for the track {tuned.data.track}, by the truth of "
         f"{_quoted(facts['truth'])}: {_counted(tuned.data)}."
@@ -141,7 +141,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text).replace("\x7f", "\\u007f")
 
 
-def _surfaces(tuned: Tuned) -> dict[str, Any]:
+def _surfaces(tuned: TuningResult) -> dict[str, Any]:
     found = {}
     for task, outcome in tuned.tasks.items():
         rows = zip(tuned.grid.filters, outcome.surface.tolist(), strict=True)
@@ -150,7 +150,7 @@ def _surfaces(tuned: Tuned) -> dict[str, Any]:
     return {"surface": found}
 
 
-def _counted(data: Data) -> str:
+def _counted(data: TuningData) -> str:
     """Videos in words."""
     videos = f"{len(data.videos)} video{'s' if len(data.videos) > 1 else ''}"
     return videos if data.recordings == len(data.videos) else f"{videos} of {data.recordings} recordings"
@@ -159,7 +159,7 @@ def _counted(data: Data) -> str:
 # --- printing -------------------------------------------------------------------------------------------------
 
 
-def _print(tuned: Tuned) -> None:
+def _print(tuned: TuningResult) -> None:
     console = stdout()
     _print_scores(console, tuned)
     for task, outcome in tuned.tasks.items():
@@ -171,7 +171,7 @@ def _print(tuned: Tuned) -> None:
         print_line(note)
 
 
-def _print_scores(console: Console, tuned: Tuned) -> None:
+def _print_scores(console: Console, tuned: TuningResult) -> None:
     """A line for each task: what was chosen, and its scores."""
     two = any(len(outcome.weights) > 1 for outcome in tuned.tasks.values())
     table = Table(header_style="bold")
@@ -196,7 +196,7 @@ def _print_scores(console: Console, tuned: Tuned) -> None:
     console.print(table)
 
 
-def _settled(task: str, outcome: Outcome) -> list[str]:
+def _settled(task: str, outcome: TaskOutcome) -> list[str]:
     """How often the folds chose what, and thresholds."""
     lines = []
     if outcome.choice.thresholds:
@@ -216,7 +216,7 @@ def _often(found: Counter[str]) -> str:
     return ", ".join(f"{name} ({count} x)" for name, count in found.most_common())
 
 
-def _print_surface(console: Console, tuned: Tuned, task: str, outcome: Outcome) -> None:
+def _print_surface(console: Console, tuned: TuningResult, task: str, outcome: TaskOutcome) -> None:
     """Scores of all filters at the chosen weight, and of all weights with the chosen filter."""
     at = f", weight {outcome.choice.weight:g}" if len(outcome.weights) > 1 else ""
     for panel in grid_plots.panels(tuned.grid, outcome):
@@ -235,7 +235,7 @@ def _print_surface(console: Console, tuned: Tuned, task: str, outcome: Outcome) 
         print_line(f"{task}, weights with {outcome.choice.smoothing}: {told}")
 
 
-def _notes(tuned: Tuned) -> list[str]:
+def _notes(tuned: TuningResult) -> list[str]:
     """What should be known before these numbers are trusted."""
     data, found = tuned.data, []
     if any(outcome.crossed is None for outcome in tuned.tasks.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..postprocess.refine import mixed
+from ..postprocess.refine import weighted_mean
 from . import metrics
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -28,7 +28,7 @@ def choose_weight(
     Raises:
         ValueError: another task.
     """
-    scores = [_score(mixed(first, second, weight), truth, task) for weight in WEIGHTS]
+    scores = [_score(weighted_mean(first, second, weight), truth, task) for weight in WEIGHTS]
     best = max(scores)
     return min((w for w, score in zip(WEIGHTS, scores, strict=True) if score >= best), key=lambda w: abs(w - 0.5))
 

@@ -77,7 +77,7 @@ class Annotations:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compounds:
+class CompoundAnnotations:
     """The compound expressions of one video.
 
     Attributes:
@@ -217,7 +217,7 @@ def read_mtl(path: Path) -> dict[str, Annotations]:
     return {name: _annotations(name, frames, values[k]) for name, frames, k in _by_video(path, rows)}
 
 
-def read_compound(path: Path) -> dict[str, Compounds]:
+def read_compound(path: Path) -> dict[str, CompoundAnnotations]:
     """A list of compound expressions: rows ``video/NNNNN.jpg,LABEL`` in any order, under the challenge's header.
 
     LABEL is 0 to 6, in the order of ``tasks.COMPOUNDS``, or -1 where it is not known.
@@ -231,7 +231,7 @@ def read_compound(path: Path) -> dict[str, Compounds]:
     header = _COMPOUND_HEADER.lower().split(",")
     rows = _rows(path, lambda names: names == header, _COMPOUND_HEADER)
     values = _values(path, rows, _COMPOUND_FIELDS, before=1)[:, 0].astype(np.int64)
-    return {name: Compounds(name, frames, values[k]) for name, frames, k in _by_video(path, rows)}
+    return {name: CompoundAnnotations(name, frames, values[k]) for name, frames, k in _by_video(path, rows)}
 
 
 def clip_key(name: str) -> str:

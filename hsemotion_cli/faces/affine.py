@@ -14,7 +14,7 @@ _WORTH = 9
 """Pixels of the picture for each one of the square, up to which a fourth channel for all of them pays."""
 
 
-def square(image: Image, matrix: NDArray[np.float64], size: int, border: int) -> Image:
+def warp_square(image: Image, matrix: NDArray[np.float64], size: int, border: int) -> Image:
     """What lies in a picture where a map puts the pixels of a square; values between pixels are interpolated.
 
     Args:

@@ -6,7 +6,7 @@ import math
 
 from ..domain import Face, Image
 from . import mediapipe_onnx
-from .detector import LARGE, FaceFinder, framed, margin, overlap, surroundings, whole
+from .detector import LARGE, FaceDetector, margin, overlap, pad_edges, surroundings, whole
 from .mediapipe_onnx import Candidate
 
 _TWICE = 0.6
@@ -14,7 +14,7 @@ _TWICE = 0.6
 and letters of the tests' clips stay below."""
 
 
-class FastFinder(FaceFinder):
+class BlazeFaceDetector(FaceDetector):
     """Finds faces with their five points, but neither landmarks nor blendshapes; see ``FaceFinder``.
 
     Raises:
@@ -25,7 +25,7 @@ class FastFinder(FaceFinder):
 
     def find_in_crop(self, image: Image) -> Face:
         """The face that a given crop shows: its points may be None."""
-        found = self.detect(framed(image))
+        found = self.detect(pad_edges(image))
         edge = margin(image)
         points = self.map.points(found[0].moved(-edge, -edge).marks) if found else None
         return Face(whole(image), math.nan, points)
@@ -35,7 +35,7 @@ class FastFinder(FaceFinder):
         if candidate.share >= LARGE:
             best = candidate
         else:
-            again = closer(self, image, candidate)
+            again = refine_candidate(self, image, candidate)
             # Who asks for less than half is given what comes as near to it.
             least = _TWICE - max(0.5 - self.threshold, 0)
             if again is None or (candidate.score + again.score) / 2 < least:
@@ -44,7 +44,7 @@ class FastFinder(FaceFinder):
         return Face(self.map.box(best.marks), candidate.score, self.map.points(best.marks))
 
 
-def closer(finder: FaceFinder, image: Image, candidate: Candidate) -> Candidate | None:
+def refine_candidate(finder: FaceDetector, image: Image, candidate: Candidate) -> Candidate | None:
     """A candidate looked at once more by itself: its marks are then several times as exact; None if it is gone."""
     left, top, region = surroundings(image, candidate.box, 1.0)
     again = [each.moved(left, top) for each in finder.detect(region)]

@@ -145,7 +145,7 @@ def warped(image: Image, matrix: NDArray[np.float64], size: int, border: int = c
     oversample = min(max(math.ceil(1 / math.hypot(matrix[0, 0], matrix[1, 0]) - 0.25), 1), 8)
     larger = matrix * oversample
     larger[:, 2] += (oversample - 1) / 2
-    crop = affine.square(image, np.asarray(cv2.invertAffineTransform(larger)), size * oversample, border)
+    crop = affine.warp_square(image, np.asarray(cv2.invertAffineTransform(larger)), size * oversample, border)
     if oversample > 1:
         return np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
     return crop

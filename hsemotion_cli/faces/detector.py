@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..domain import Face, Frame, Image, Sighting
 from ..errors import UsageError
 from . import crops, mediapipe_onnx
-from .keypoints import Map
+from .keypoints import KeypointMap
 from .mediapipe_onnx import Box, Candidate, intersection, overlap
 
 MAX_FACES = 64
@@ -66,7 +66,7 @@ Shape = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
 """(478, 2) landmarks and (52,) blendshapes of a face; both None where there is none."""
 
 
-class FaceFinder:
+class FaceDetector:
     """Finds the faces of one picture after another, with all their landmarks; use it as a context manager.
 
     One thread may use it at a time. What it says of a picture does not depend on those before.
@@ -96,9 +96,9 @@ class FaceFinder:
         self.min_face = min_face
         self.threshold = threshold
         self.blendshapes = blendshapes
-        self.map = Map.read()
+        self.map = KeypointMap.read()
 
-    def __enter__(self) -> FaceFinder:
+    def __enter__(self) -> FaceDetector:
         mediapipe_onnx.load(name for name in self.NETWORKS if self.blendshapes or name != mediapipe_onnx.SHAPES)
         return self
 
@@ -116,17 +116,17 @@ class FaceFinder:
         found = self._seen(image, self.candidates(image))
         filled = not found and self.fills(image)
         if filled:
-            edge, least, larger = margin(image), _FILLS * min(image.shape[:2]), framed(image)
+            edge, least, larger = margin(image), _FILLS * min(image.shape[:2]), pad_edges(image)
             close = self.detect(larger)
             seen = self._seen(larger, close)
-            found = [moved(face, -edge, -edge) for face in seen if face.box[2] >= least]
+            found = [shifted(face, -edge, -edge) for face in seen if face.box[2] >= least]
         if not found and self.min_face is None:
-            looked = self._in_tiles(image, smaller(image.shape[1], image.shape[0]))
+            looked = self._in_tiles(image, smallest_tiled_face(image.shape[1], image.shape[0]))
             found = self._seen(image, _each_once([candidate for candidate in looked if candidate.score >= _SURE]))
         if not found and filled:
             likely = [candidate for candidate in close if candidate.box[2] >= least]
-            found = [moved(face, -edge, -edge) for face in self._mirrored(larger, likely)]
-            found = [face for face in found if inside(face.box, image) >= _INSIDE]
+            found = [shifted(face, -edge, -edge) for face in self._mirrored(larger, likely)]
+            found = [face for face in found if share_inside(face.box, image) >= _INSIDE]
         return found
 
     def _mirrored(self, image: Image, likely: Sequence[Candidate]) -> list[Face]:
@@ -161,7 +161,7 @@ class FaceFinder:
 
     def find_in_crop(self, image: Image) -> Face:
         """The face that a given crop shows, without any detection: points, landmarks and blendshapes may be None."""
-        landmarks, blendshapes = self._landmark(framed(image))
+        landmarks, blendshapes = self._landmark(pad_edges(image))
         if landmarks is not None:
             landmarks = landmarks - np.float32(margin(image))
         return Face(whole(image), math.nan, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
@@ -215,7 +215,7 @@ class FaceFinder:
         return points, None if points is None or not self.blendshapes else mediapipe_onnx.blendshapes(points)
 
 
-def sight(frame: Frame, finder: FaceFinder, recipes: Sequence[str], *, given: bool = False) -> Sighting:
+def detect_faces(frame: Frame, finder: FaceDetector, recipes: Sequence[str], *, given: bool = False) -> Sighting:
     """Find the faces of a frame and cut them out by each crop recipe.
 
     Args:
@@ -247,7 +247,7 @@ def _each_once(candidates: list[Candidate]) -> list[Candidate]:
     return kept[:MAX_FACES]
 
 
-def smaller(width: int, height: int) -> int:
+def smallest_tiled_face(width: int, height: int) -> int:
     """Width in pixels of the smallest face that is looked for where nobody is found: few tiles are enough for it.
 
     Three squares side by side cover a picture of 16:9, six of half its width one of 4:3.
@@ -281,7 +281,7 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(k * (length - side) / (count - 1)) for k in range(count)]
 
 
-def inside(box: Box, image: Image) -> float:
+def share_inside(box: Box, image: Image) -> float:
     """Share of a box's area that lies in a picture, in [0, 1]."""
     return intersection(box, whole(image)) / (box[2] * box[3])
 
@@ -295,7 +295,7 @@ def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]
     return left, top, image[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
-def moved(face: Face, right: float, down: float) -> Face:
+def shifted(face: Face, right: float, down: float) -> Face:
     """A face without crops, so many pixels further."""
     shift, (x, y, width, height) = np.array((right, down), np.float32), face.box
     points, landmarks = (None if known is None else known + shift for known in (face.points, face.landmarks))
@@ -307,7 +307,7 @@ def margin(image: Image) -> int:
     return max(image.shape[:2]) // 3
 
 
-def framed(image: Image) -> Image:
+def pad_edges(image: Image) -> Image:
     """A crop with its edge repeated on all sides."""
     edge = margin(image)
     return np.asarray(cv2.copyMakeBorder(image, edge, edge, edge, edge, cv2.BORDER_REPLICATE), np.uint8)

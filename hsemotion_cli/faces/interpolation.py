@@ -13,7 +13,7 @@ import numpy as np
 
 from ..domain import Face, Frame, Sighting
 from ..errors import UsageError
-from .detector import FaceFinder, sight, with_crops
+from .detector import FaceDetector, detect_faces, with_crops
 from .tracking import pairs
 
 LONGEST = 15
@@ -21,7 +21,7 @@ LONGEST = 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class ScheduledFrame:
     """A frame, and whether its faces are to be searched for."""
 
     frame: Frame
@@ -34,21 +34,21 @@ def check(every: int) -> None:
         raise UsageError(f"--detect-every {every}: give a number of frames from 1 to {LONGEST}.")
 
 
-def planned(frames: Iterable[Frame], every: int) -> Iterator[Plan]:
+def schedule(frames: Iterable[Frame], every: int) -> Iterator[ScheduledFrame]:
     """Choose which frames are searched: each ``every``-th, the last one, and those on both sides of a cut."""
     waiting: Frame | None = None
     position = 0  # since the last search
     for frame in frames:
         if waiting is not None:
             search = position % every == 0 or frame.cut or waiting.cut
-            yield Plan(waiting, search)
+            yield ScheduledFrame(waiting, search)
             position = 1 if search else position + 1
         waiting = frame
     if waiting is not None:
-        yield Plan(waiting, True)
+        yield ScheduledFrame(waiting, True)
 
 
-def filled(found: Iterable[Sighting | Frame], finder: FaceFinder, recipes: Sequence[str]) -> Iterator[Sighting]:
+def interpolate(found: Iterable[Sighting | Frame], finder: FaceDetector, recipes: Sequence[str]) -> Iterator[Sighting]:
     """Put sightings in the place of frames that were not searched.
 
     Args:
@@ -71,12 +71,12 @@ def filled(found: Iterable[Sighting | Frame], finder: FaceFinder, recipes: Seque
 
 
 def _inside(
-    before: Sighting, gap: list[Frame], after: Sighting, finder: FaceFinder, recipes: Sequence[str]
+    before: Sighting, gap: list[Frame], after: Sighting, finder: FaceDetector, recipes: Sequence[str]
 ) -> Iterator[Sighting]:
     same = pairs([face.box for face in before.faces], [face.box for face in after.faces])
     if not len(same) == len(before.faces) == len(after.faces):
         for frame in gap:
-            yield sight(frame, finder, recipes)
+            yield detect_faces(frame, finder, recipes)
         return
     for frame in gap:
         share = _share(before, frame, after)

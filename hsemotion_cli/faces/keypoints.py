@@ -20,7 +20,7 @@ from .mediapipe_onnx import Box
 FILE = "fast.json"
 
 
-class Map:
+class KeypointMap:
     """BlazeFace's marks -> five points and box.
 
     Args:
@@ -32,7 +32,7 @@ class Map:
         self.weights, self.edges = points, box
 
     @classmethod
-    def read(cls) -> Map:
+    def read(cls) -> KeypointMap:
         """The one that is part of the package; raises ModelUnavailable."""
         try:
             content = json.loads(files("hsemotion_cli").joinpath("assets", FILE).read_text(encoding="utf-8"))

@@ -16,14 +16,14 @@ from ..domain import Image
 from ..errors import ModelUnavailable
 from ..runtime import signals
 from ..tasks import BLENDSHAPES
-from .detector import FaceFinder, Shape
+from .detector import FaceDetector, Shape
 from .mediapipe_onnx import Candidate
 
 BUNDLE = "face_landmarker.task"
 BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
 
-class TaskFinder(FaceFinder):
+class MediaPipeDetector(FaceDetector):
     """Finds faces with a Face Detector and a Face Landmarker, both in IMAGE mode; see ``FaceFinder``.
 
     One thread may use it at a time.
@@ -39,9 +39,9 @@ class TaskFinder(FaceFinder):
         self._names_checked = False
         self._tasks: list[Any] = []
 
-    def __enter__(self) -> TaskFinder:
+    def __enter__(self) -> MediaPipeDetector:
         try:
-            with signals.put_off():
+            with signals.defer_interrupt():
                 self._open()
         except BaseException:
             self.close()
@@ -53,7 +53,7 @@ class TaskFinder(FaceFinder):
 
     def close(self) -> None:
         """Give both tasks back; harmless when there are none."""
-        with signals.put_off(), _muted_stderr():
+        with signals.defer_interrupt(), _muted_stderr():
             for task in self._tasks:
                 task.close()
             self._tasks.clear()

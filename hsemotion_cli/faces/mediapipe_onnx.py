@@ -188,7 +188,9 @@ def _seen(
         [(cos * width / pixels, -sin * height / pixels, left), (sin * width / pixels, cos * height / pixels, top)]
     )
     seen = np.empty((1, 3, pixels, pixels), np.float32)
-    for k, plane in enumerate(cv2.split(affine.square(image, matrix, pixels, border))):  # faster than a transposed copy
+    for k, plane in enumerate(
+        cv2.split(affine.warp_square(image, matrix, pixels, border))
+    ):  # faster than a transposed copy
         seen[0, k] = plane
     return seen
 

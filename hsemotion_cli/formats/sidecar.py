@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import InputError, UsageError, shortened
 from ..media.source import DecodeReport
 from ..media.video import Source
-from ..models.predict import Recogniser
+from ..models.predict import FaceModel
 from ..postprocess.recipe import Recipe
 from ..timeline import Timeline
 from .schema import SCHEMA_VERSION
@@ -28,7 +28,7 @@ def describe(
     source: Source,
     timeline: Timeline,
     recipe: Recipe,
-    models: Mapping[str, Recogniser],
+    models: Mapping[str, FaceModel],
     conditions: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything about one annotated source that its table does not say itself.

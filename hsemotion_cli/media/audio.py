@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .images import PICTURE_SUFFIXES
+from .images import IMAGE_SUFFIXES
 from .video import open_container, packets
 
 RATE = 16000
@@ -91,7 +91,7 @@ class AudioFile:
         self._failures, self._ended = 0, ""
         if not path.exists():
             raise InputError(f"{path}: no such file.")
-        if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
+        if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{path}: pictures have no sound; give the video that they are from.")
         with self._opened() as container:
             stream = self._stream(container)

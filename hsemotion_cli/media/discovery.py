@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import InputError, UsageError
 from . import audio
-from .images import PICTURE_SUFFIXES
+from .images import IMAGE_SUFFIXES
 from .video import VIDEO_SUFFIXES
 
 
@@ -77,7 +77,7 @@ def _expand_sound(folder: Path) -> list[Path]:
 
 def _is_numbered_picture(path: Path) -> bool:
     return (
-        path.suffix.lower() in PICTURE_SUFFIXES and path.stem.isascii() and path.stem.isdigit() and os.path.isfile(path)
+        path.suffix.lower() in IMAGE_SUFFIXES and path.stem.isascii() and path.stem.isdigit() and os.path.isfile(path)
     )
 
 

@@ -17,10 +17,10 @@ from .image_size import declared_size
 from .scene_cuts import CutDetector
 from .source import DecodeReport, Sampling, SourceInfo, check_size
 
-PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
+IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 
 
-class Pictures:
+class ImageSequence:
     """Numbered pictures of a folder (``00001.jpg`` ...), or one picture, as a source.
 
     A picture's frame number is the number in its name; numbers that are missing stay missing.
@@ -34,9 +34,9 @@ class Pictures:
         self.path = path
         self.report = DecodeReport()
         single = path.is_file()
-        self.numbered = [(0, path)] if single else numbered_pictures(path)
+        self.numbered = [(0, path)] if single else numbered_images(path)
         self.fps = fps
-        first = next((image for _, name in self.numbered if (image := read_picture(name)) is not None), None)
+        first = next((image for _, name in self.numbered if (image := read_image(name)) is not None), None)
         if first is None:
             raise InputError(f"{path}: none of its {len(self.numbered)} pictures can be decoded.")
         self.info = SourceInfo(
@@ -65,7 +65,7 @@ class Pictures:
             time = number / self.fps
             if sampling.end is not None and time >= sampling.end:
                 return
-            image = read_picture(name)
+            image = read_image(name)
             if image is None:
                 report.fail(number)
                 continue
@@ -79,7 +79,7 @@ class Pictures:
                 cut = False
 
 
-def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
+def numbered_images(folder: Path) -> list[tuple[int, Path]]:
     """(number, path) of the pictures in a folder whose names are digits, in the order of their numbers.
 
     Raises:
@@ -92,7 +92,7 @@ def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
     found = sorted(
         (int(entry.stem), entry)
         for entry in entries
-        if entry.suffix.lower() in PICTURE_SUFFIXES and re.fullmatch(r"[0-9]{1,12}", entry.stem)
+        if entry.suffix.lower() in IMAGE_SUFFIXES and re.fullmatch(r"[0-9]{1,12}", entry.stem)
     )
     if not found:
         raise InputError(f"{folder}: neither a video nor a numbered picture (00001.jpg, ...) in this folder.")
@@ -102,7 +102,7 @@ def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
     return found
 
 
-def read_picture(path: Path) -> Image | None:
+def read_image(path: Path) -> Image | None:
     """One picture as RGB, turned upright by its EXIF orientation; None if it cannot be decoded.
 
     Raises:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..domain import Frame, Image
 from ..errors import InputError
-from .images import PICTURE_SUFFIXES, Pictures
+from .images import IMAGE_SUFFIXES, ImageSequence
 from .scene_cuts import CutDetector
 from .source import MAX_PIXELS, DecodeReport, Sampling, SourceInfo, check_size
 
@@ -173,7 +173,7 @@ class VideoFile:
         return ""
 
 
-Source = VideoFile | Pictures
+Source = VideoFile | ImageSequence
 
 
 def open_source(path: Path, image_fps: float = 30.0) -> Source:
@@ -184,8 +184,8 @@ def open_source(path: Path, image_fps: float = 30.0) -> Source:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or directory.")
-    if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
-        return Pictures(path, image_fps)
+    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageSequence(path, image_fps)
     return VideoFile(path)
 
 

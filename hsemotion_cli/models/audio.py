@@ -26,7 +26,7 @@ TASK = "expression"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class AudioScores:
     """What was heard in a recording.
 
     Attributes:
@@ -45,7 +45,7 @@ class Heard:
         return replace(timeline, scores={**timeline.scores, SOUND.name: {TASK: scores}})
 
 
-class Listener:
+class AudioModel:
     """wav2vec 2.0 with a head on it.
 
     Args:
@@ -76,7 +76,7 @@ class Listener:
     def __repr__(self) -> str:
         return f"Listener({self._head!r} on {self._model!r})"
 
-    def __call__(self, path: Path, progress: Callable[[int, int], None] | None = None) -> Heard:
+    def __call__(self, path: Path, progress: Callable[[int, int], None] | None = None) -> AudioScores:
         """Listen to all of a recording.
 
         Args:
@@ -95,7 +95,7 @@ class Listener:
             done += len(states.time)
             if progress is not None:
                 progress(done, total)
-        return Heard(np.concatenate(times), np.concatenate(found))
+        return AudioScores(np.concatenate(times), np.concatenate(found))
 
 
 def check(head: Head) -> Head:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ModelUnavailable
-from ..runtime.atomic_files import guarded, replacing
+from ..runtime.atomic_files import name_failed_file, replace_when_done
 from .cards import ModelCard, NetworkSpec
 from .checkpoints import Array, Checkpoint, read
 
@@ -186,9 +186,9 @@ def convert(card: ModelCard, source: Path, target: Path) -> None:
         raise ModelUnavailable(f"{source}: {error}") from error
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     metadata = {"model": card.name, "architecture": architecture, "source_sha256": digest, "format": FORMAT}
-    with guarded(target):
+    with name_failed_file(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as partial:
+        with replace_when_done(target) as partial:
             save_file(tensors, partial, metadata)
 
 

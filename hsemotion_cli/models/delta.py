@@ -18,7 +18,7 @@ _LEAST = 256
 """Bytes from which a part is worth being looked for in the other file."""
 
 
-def told(whole: bytes, other: bytes, places: Iterable[tuple[int, int]]) -> bytes:
+def encode(whole: bytes, other: bytes, places: Iterable[tuple[int, int]]) -> bytes:
     """``whole`` as what is in it beside parts of ``other``; ``restored`` gives it back.
 
     Args:
@@ -43,7 +43,7 @@ def told(whole: bytes, other: bytes, places: Iterable[tuple[int, int]]) -> bytes
     return b"".join([struct.pack("<Q", len(head)), head, *literal, whole[position:]])
 
 
-def restored(content: bytes, other: bytes) -> bytes:
+def decode(content: bytes, other: bytes) -> bytes:
     """What ``told`` was given.
 
     Raises:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelUnavailable, OutputError, UsageError
-from ..runtime.atomic_files import guarded, replacing
+from ..runtime.atomic_files import name_failed_file, replace_when_done
 from . import conversion, model_file, onnx_graphs, openvino, weights
 from .cards import NetworkSpec
 from .registry import ModelCard
@@ -357,7 +357,7 @@ def _exported(card: ModelCard, source: Path, threads: int | None) -> Path:
     target = weights.derived(f"{card.name}.{_digest(source)[:16]}.onnx")
     if not weights.intact(target):
         network = _network(card, source)
-        with guarded(target):
+        with name_failed_file(target):
             target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
             partial = Path(folder) / target.name
@@ -386,9 +386,9 @@ def export_half(network: Network, spec: NetworkSpec, target: Path) -> str:
         OutputError: it cannot be written.
     """
     rounded = model_file.rounded(network)
-    with guarded(target):
+    with name_failed_file(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as partial:
+        with replace_when_done(target) as partial:
             model_file.write_graph(rounded, spec.size, partial)
             _checked(partial, rounded, spec, target.stem, None)
             sha256 = weights.checksums(partial)[0]

@@ -21,7 +21,7 @@ LONGEST = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Marked:
+class ScheduledSighting:
     """A sighting, and at which of its faces networks look."""
 
     sighting: Sighting
@@ -34,7 +34,7 @@ def check(stride: int) -> None:
         raise UsageError(f"--stride {stride}: give a number of frames from 1 to {LONGEST}.")
 
 
-def marked(sightings: Iterable[Sighting], stride: int) -> Iterator[Marked]:
+def schedule(sightings: Iterable[Sighting], stride: int) -> Iterator[ScheduledSighting]:
     """Choose at which faces networks look: of each person at the first, the last and every ``stride``-th in a row.
 
     Args:
@@ -50,7 +50,7 @@ def marked(sightings: Iterable[Sighting], stride: int) -> Iterator[Marked]:
         yield _marked(waiting, set(), since, stride)
 
 
-def _marked(sighting: Sighting, after: set[int | None], since: dict[int | None, int], stride: int) -> Marked:
+def _marked(sighting: Sighting, after: set[int | None], since: dict[int | None, int], stride: int) -> ScheduledSighting:
     here = {face.track for face in sighting.faces}
     looked = []
     for face in sighting.faces:
@@ -60,10 +60,10 @@ def _marked(sighting: Sighting, after: set[int | None], since: dict[int | None, 
         looked.append(look)
     for gone in since.keys() - here:
         del since[gone]
-    return Marked(sighting, tuple(looked))
+    return ScheduledSighting(sighting, tuple(looked))
 
 
-def filled(readings: Iterable[tuple[Reading, tuple[bool, ...]]]) -> Iterator[Reading]:
+def interpolate(readings: Iterable[tuple[Reading, tuple[bool, ...]]]) -> Iterator[Reading]:
     """Put scores in the place of those that networks did not give.
 
     Args:

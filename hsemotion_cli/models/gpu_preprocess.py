@@ -27,7 +27,7 @@ PIXELS = 1 << 24
 what becomes of them on the way take up to 15 bytes each."""
 
 
-class DeviceFaces:
+class GpuPreprocessor:
     """Faces of any size -> (n, 3, size, size) float32 on a device, normalised as a network expects it.
 
     Args:

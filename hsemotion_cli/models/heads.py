@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..errors import ModelUnavailable, UsageError
-from ..runtime.atomic_files import together
+from ..runtime.atomic_files import write_together
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, TASKS
 
 Floats = NDArray[np.float64]
@@ -220,7 +220,7 @@ def write(head: Head, path: Path, page: str) -> str:
     }
     content = {"format": FORMAT, "kind": "head", "head": wiring, "facts": dict(head.facts)}
     data = save(tensors, {"hsemotion": json.dumps(content, allow_nan=False)})
-    with together() as opened:
+    with write_together() as opened:
         with opened(path) as file:
             file.write(data)
         with opened(path.with_suffix(".md")) as file:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelUnavailable, UsageError
-from ..runtime.atomic_files import guarded, replacing
+from ..runtime.atomic_files import name_failed_file, replace_when_done
 from ..tasks import ACTION_UNITS, EXPRESSIONS
 from . import delta
 from .cards import CROP_RECIPE, RESIZE, ModelCard, NetworkSpec
@@ -99,7 +99,7 @@ def graph_path(path: Path) -> Path:
     return path.with_suffix(".onnx")
 
 
-def told_graph_path(path: Path) -> Path:
+def delta_graph_path(path: Path) -> Path:
     """Where the graph of a trained file lies without the weights that the file holds, if there is one."""
     return path.with_suffix(".graph")
 
@@ -178,10 +178,10 @@ def _own_graph(path: Path) -> bytes:
 
 
 def _told_graph(path: Path) -> bytes:
-    return delta.restored(told_graph_path(path).read_bytes(), path.read_bytes())
+    return delta.decode(delta_graph_path(path).read_bytes(), path.read_bytes())
 
 
-def tell_graph(path: Path) -> bytes:
+def write_delta_graph(path: Path) -> bytes:
     """The content of ``told_graph_path`` for a trained file that has its graph beside it.
 
     Raises:
@@ -192,7 +192,7 @@ def tell_graph(path: Path) -> bytes:
         raise ModelUnavailable(f"{graph_path(path)} is not there, or not the graph of {path.name}.")
     _, table, start = _described(path)
     places = [(start + begin, start + end) for begin, end in (entry["data_offsets"] for entry in table.values())]
-    return delta.told(whole, path.read_bytes(), places)
+    return delta.encode(whole, path.read_bytes(), places)
 
 
 def load(card: ModelCard, path: Path) -> Network:
@@ -473,9 +473,9 @@ def write(path: Path, network: Network, card: ModelCard, facts: Mapping[str, Any
     digest = _digest_of(content, _json(bare[8:start]))
     digest.update(bare[start:])  # the weights, which lie the same with metadata
     whole = save(tensors, {KEY: json.dumps({**content, "sha256": digest.hexdigest()})})
-    with guarded(path):
+    with name_failed_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
+        with replace_when_done(path) as partial:
             partial.write_bytes(whole)
             try:
                 _try_out(described, partial)

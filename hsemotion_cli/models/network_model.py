@@ -154,9 +154,9 @@ class NetworkModel:
     def _preparing(self) -> Callable[[Sequence[Image]], Any]:
         """What makes faces ready for the engine: on a GPU where that gives the same, else on the CPU."""
         if self.engine.device.startswith("cuda") and self.resize == "pil-bilinear":
-            from .gpu_preprocess import DeviceFaces
+            from .gpu_preprocess import GpuPreprocessor
 
-            return DeviceFaces(self.spec, self.engine.device)
+            return GpuPreprocessor(self.spec, self.engine.device)
         return partial(prepared, spec=self.spec, rule=self.resize)
 
     def __call__(self, faces: Sequence[Face]) -> Scores:

@@ -359,7 +359,7 @@ def export(network: Network, size: int, target: Path, fold: bool = True) -> None
     """
     import torch
 
-    from .reparameterise import lean
+    from .reparameterise import reparameterise
 
     with warnings.catch_warnings():
         # The exporter that traces is the older one. It is used because it needs no further packages and is the
@@ -367,7 +367,7 @@ def export(network: Network, size: int, target: Path, fold: bool = True) -> None
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                lean(network),
+                reparameterise(network),
                 (torch.zeros(2, 3, size, size),),
                 str(target),
                 dynamo=False,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..domain import Face, Reading, Scores
 from ..errors import ModelUnavailable, UsageError
-from .frame_skipping import Marked
+from .frame_skipping import ScheduledSighting
 from .heads import Head
 from .registry import ModelCard
 
@@ -45,7 +45,7 @@ class Running:
     heads: tuple[Head, ...] = ()
 
 
-class Recogniser(Protocol):
+class FaceModel(Protocol):
     """What every model is: faces in, named scores out, one row for each face, in order.
 
     What it says of a face must not depend on the other faces of the batch. Several threads may call it at once.
@@ -64,7 +64,7 @@ class Recogniser(Protocol):
     def __call__(self, faces: Sequence[Face]) -> Scores: ...
 
 
-def load_all(cards: Iterable[ModelCard], running: Running) -> dict[str, Recogniser]:
+def load_all(cards: Iterable[ModelCard], running: Running) -> dict[str, FaceModel]:
     """Model name -> its recogniser, for all models of a recipe, each with its head if there is one.
 
     Raises:
@@ -80,7 +80,7 @@ def load_all(cards: Iterable[ModelCard], running: Running) -> dict[str, Recognis
     return models | {name: HeadedModel(models[name], head) for name, head in heads.items()}
 
 
-def load(card: ModelCard, running: Running) -> Recogniser:
+def load(card: ModelCard, running: Running) -> FaceModel:
     """The recogniser that a card describes.
 
     Raises:
@@ -141,7 +141,7 @@ class HeadedModel:
         UsageError: its embeddings or outputs are not.
     """
 
-    def __init__(self, base: Recogniser, head: Head) -> None:
+    def __init__(self, base: FaceModel, head: Head) -> None:
         weights = base.provenance.get("sha256")
         if head.base.sha256 is not None and weights != head.base.sha256:
             raise ModelUnavailable(
@@ -169,13 +169,13 @@ class HeadedModel:
         return replace(scores, tasks={**scores.tasks, **self._head(scores.embeddings, scores.outputs)})
 
 
-def grouped(sightings: Iterable[Marked], batch_size: int) -> Iterator[list[Marked]]:
+def grouped(sightings: Iterable[ScheduledSighting], batch_size: int) -> Iterator[list[ScheduledSighting]]:
     """Sightings in groups with about ``batch_size`` faces to look at, which are scored together.
 
     Args:
         batch_size: changes speed, never values.
     """
-    waiting: list[Marked] = []
+    waiting: list[ScheduledSighting] = []
     count = 0
     for one in sightings:
         waiting.append(one)
@@ -187,7 +187,7 @@ def grouped(sightings: Iterable[Marked], batch_size: int) -> Iterator[list[Marke
         yield waiting
 
 
-def read(group: Sequence[Marked], models: Mapping[str, Recogniser]) -> list[Reading]:
+def predict(group: Sequence[ScheduledSighting], models: Mapping[str, FaceModel]) -> list[Reading]:
     """Score all faces with all models: a reading for each sighting.
 
     Rows of faces at which networks do not look are nan. Several threads may call it at the same time.
@@ -205,7 +205,7 @@ def read(group: Sequence[Marked], models: Mapping[str, Recogniser]) -> list[Read
     return readings
 
 
-def _score(model: Recogniser, faces: Sequence[Face], looked: NDArray[np.bool_]) -> Scores:
+def _score(model: FaceModel, faces: Sequence[Face], looked: NDArray[np.bool_]) -> Scores:
     if looked.all() or model.card.network is None:
         return model(faces)
     return model([face for face, look in zip(faces, looked, strict=True) if look]).spread(looked)

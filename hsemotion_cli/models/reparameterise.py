@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .architectures import Network
 
 
-def lean(network: Network) -> Network:
+def reparameterise(network: Network) -> Network:
     """A copy of a network for export, ready to infer; only DDAMFN's layers differ.
 
     Its maps are small and its layers many, so that much of its time went into what is no arithmetic: taking maps

@@ -78,7 +78,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class DrawnFace:
     """One table row as it will be drawn; None and empty are not drawn.
 
     Attributes:
@@ -147,7 +147,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LabelPlace:
     """A panel at a side of a face; ``side`` and ``wide`` are remembered, so that it does not jump to and fro."""
 
     side: str
@@ -161,7 +161,7 @@ class Place:
         return self.left, self.top, self.left + self.panel.width, self.top + self.panel.height
 
 
-def read_row(row: Row, width: int, height: int) -> Face | None:
+def read_row(row: Row, width: int, height: int) -> DrawnFace | None:
     """A table row as a face; None without a box, or with one outside the picture of this width and height."""
     x, y, w, h = (number(row, column) for column in "xywh")
     if x is None or y is None or w is None or h is None or w <= 0 or h <= 0:
@@ -170,7 +170,7 @@ def read_row(row: Row, width: int, height: int) -> Face | None:
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return None
     key, label, compound = number(row, "face_id"), words(row, "expression"), words(row, "compound")
-    return Face(
+    return DrawnFace(
         key=None if key is None else int(key),
         box=(left, top, max(right, left + 1), max(bottom, top + 1)),
         sure=not number(row, "interpolated") and number(row, "face_detected") != 0,
@@ -204,7 +204,7 @@ def words(row: Row, column: str) -> str:
     return " ".join(value.replace("_", " ").split())[:32] if isinstance(value, str) else ""
 
 
-def draw_box(canvas: Image, face: Face, sizes: Sizes) -> None:
+def draw_box(canvas: Image, face: DrawnFace, sizes: Sizes) -> None:
     """The box of a face: four strong corners joined by thin lines, or dashes all around if it was interpolated."""
     left, top, right, bottom = face.box
     line, halo = sizes.line, max(1, sizes.line // 2)
@@ -239,7 +239,7 @@ def label_height(sizes: Sizes) -> int:
     return round(1.75 * sizes.text)
 
 
-def labels(face: Face, rich: bool, sizes: Sizes) -> list[Label]:
+def labels(face: DrawnFace, rich: bool, sizes: Sizes) -> list[Label]:
     """What the label of a face may say, the fullest first; ``rich`` where no panel says the rest."""
     name = "" if face.key is None else str(face.key)
     score = "" if face.score is None or not face.label else f"{face.score:.2f}"
@@ -284,7 +284,7 @@ def small_bar_width(sizes: Sizes) -> int:
     return max(3, round(0.42 * sizes.text))
 
 
-def draw_label(canvas: Image, face: Face, label: Label, left: int, top: int, sizes: Sizes) -> None:
+def draw_label(canvas: Image, face: DrawnFace, label: Label, left: int, top: int, sizes: Sizes) -> None:
     """Draw a label with its upper left corner there."""
     line, gap, inset = label_height(sizes), sizes.gap, max(2, sizes.gap // 2)
     radius = round(0.45 * sizes.text)
@@ -310,7 +310,7 @@ def draw_label(canvas: Image, face: Face, label: Label, left: int, top: int, siz
         write(canvas, label.second, sizes.small, _DIM, left + 2 * gap - inset, top + line + round(0.45 * sizes.small))
 
 
-def draw_small_bars(canvas: Image, face: Face, left: int, top: int, height: int, sizes: Sizes) -> None:
+def draw_small_bars(canvas: Image, face: DrawnFace, left: int, top: int, height: int, sizes: Sizes) -> None:
     """An upright bar for each known expression in a field of this height, in the order of ``EXPRESSIONS``."""
     step = small_bar_width(sizes)
     highest = max((p for _, p in face.expressions), default=0.0)
@@ -348,7 +348,7 @@ def lay_out(sections: tuple[int, bool, bool, bool], wide: bool, sizes: Sizes) ->
     )
 
 
-def draw_panel(canvas: Image, face: Face, place: Place, sizes: Sizes) -> None:
+def draw_panel(canvas: Image, face: DrawnFace, place: LabelPlace, sizes: Sizes) -> None:
     """Draw all that is known of a face on a dark ground with a stripe of the face's colour."""
     panel = place.panel
     radius = round(0.6 * sizes.text)
@@ -363,7 +363,7 @@ def draw_panel(canvas: Image, face: Face, place: Place, sizes: Sizes) -> None:
         draw_units(canvas, face, place.left + panel.units[0], place.top + panel.units[1], sizes)
 
 
-def draw_expressions(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
+def draw_expressions(canvas: Image, face: DrawnFace, left: int, top: int, sizes: Sizes) -> None:
     """A row of name, bar and score for each known expression; the highest in the colour of the face."""
     start, length, thick = left + round(5.3 * sizes.text), round(5.6 * sizes.text), max(4, round(0.5 * sizes.text))
     highest = max((p for _, p in face.expressions), default=0.0)
@@ -380,7 +380,7 @@ def draw_expressions(canvas: Image, face: Face, left: int, top: int, sizes: Size
         write(canvas, f"{value:.2f}", sizes.text, ink, left + sizes.content, middle, 1.0)
 
 
-def draw_compound(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
+def draw_compound(canvas: Image, face: DrawnFace, left: int, top: int, sizes: Sizes) -> None:
     """The name of the compound expression and its score in one row."""
     middle = top + sizes.row // 2 + sizes.gap // 2
     write(canvas, face.compound, sizes.small, _DIM, left, middle)
@@ -388,7 +388,7 @@ def draw_compound(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) 
         write(canvas, f"{face.compound_score:.2f}", sizes.text, _DIM, left + sizes.content, middle, 1.0)
 
 
-def draw_dial(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
+def draw_dial(canvas: Image, face: DrawnFace, left: int, top: int, sizes: Sizes) -> None:
     """A circle with valence to the right and arousal upwards, a dot in it, and both numbers beside it.
 
     A point outside the unit circle is drawn on its rim.
@@ -412,7 +412,7 @@ def draw_dial(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> N
     paste(canvas, block(size, size, size / 2, face.colour, 1.0), x, y)
 
 
-def draw_units(canvas: Image, face: Face, left: int, top: int, sizes: Sizes) -> None:
+def draw_units(canvas: Image, face: DrawnFace, left: int, top: int, sizes: Sizes) -> None:
     """Two rows of six cells: the number of an action unit over a fill of its probability, a rim if it is present."""
     width, height = cell_size(sizes)
     gap = cell_gap(sizes)

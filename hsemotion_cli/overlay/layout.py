@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from ..domain import Image
 from .drawing import (
-    Face,
+    DrawnFace,
     Label,
-    Place,
+    LabelPlace,
     Rect,
     Row,
     Sizes,
@@ -28,7 +28,7 @@ MAX_PANELS = 2
 """With more faces than this in a picture, each one gets a label only."""
 
 
-class Painter:
+class OverlayPainter:
     """Draws on pictures of one size, in the order of a video.
 
     It remembers where the panel of each face was, only to keep it still while the face moves a little.
@@ -41,7 +41,7 @@ class Painter:
         self.width = width
         self.height = height
         self.sizes = Sizes.of(width, height)
-        self._places: dict[int | None, Place] = {}
+        self._places: dict[int | None, LabelPlace] = {}
 
     def draw(self, image: Image, faces: Sequence[Row]) -> Image:
         """A copy of a picture with its faces drawn in.
@@ -67,7 +67,7 @@ class Painter:
             self._places[face.key] = place
         return canvas
 
-    def _panels(self, faces: Sequence[Face]) -> list[Place]:
+    def _panels(self, faces: Sequence[DrawnFace]) -> list[LabelPlace]:
         """A place for the panel of each face, or none at all: half of the panels would look like a fault."""
         if not 0 < len(faces) <= MAX_PANELS or not any(any(face.sections) for face in faces):
             return []
@@ -88,7 +88,7 @@ class Painter:
         )
         return min(pairs, key=lambda pair: pair[0], default=(0, []))[1]
 
-    def _surroundings(self, face: Face) -> tuple[Rect, Rect]:
+    def _surroundings(self, face: DrawnFace) -> tuple[Rect, Rect]:
         """The box of a face with its line, and where its label belongs: above it, or below it at the upper edge."""
         left, top, right, bottom = face.box
         line = self.sizes.line
@@ -102,7 +102,7 @@ class Painter:
             start + height,
         )
 
-    def _candidates(self, face: Face) -> list[Place]:
+    def _candidates(self, face: DrawnFace) -> list[LabelPlace]:
         """Places beside a face that lie within the picture, best first; the one that it had comes first of all."""
         before = self._places.get(face.key)
         found = [place for place in self._around(face) if self._inside(place.rect)]
@@ -114,7 +114,7 @@ class Painter:
         same = [place for place in found if (place.side, place.wide) == (before.side, before.wide)]
         return [self._leashed(place, before, face) for place in same] + [place for place in found if place not in same]
 
-    def _around(self, face: Face) -> Iterator[Place]:
+    def _around(self, face: DrawnFace) -> Iterator[LabelPlace]:
         """Places on all sides of a face, in the picture or not, in both forms."""
         gap, margin = 2 * self.sizes.gap, self.sizes.gap
         box, label = self._surroundings(face)
@@ -124,21 +124,21 @@ class Painter:
             # Flush with the box; pushed back into the picture where it would stick out.
             top = clamp(box[1], margin, self.height - margin - panel.height)
             left = clamp(box[0], margin, self.width - margin - panel.width)
-            yield Place("right", wide, panel, box[2] + gap, top)
-            yield Place("left", wide, panel, box[0] - gap - panel.width, top)
-            yield Place("below", wide, panel, left, below + gap)
-            yield Place("above", wide, panel, left, above - gap - panel.height)
+            yield LabelPlace("right", wide, panel, box[2] + gap, top)
+            yield LabelPlace("left", wide, panel, box[0] - gap - panel.width, top)
+            yield LabelPlace("below", wide, panel, left, below + gap)
+            yield LabelPlace("above", wide, panel, left, above - gap - panel.height)
 
-    def _leashed(self, place: Place, before: Place, face: Face) -> Place:
+    def _leashed(self, place: LabelPlace, before: LabelPlace, face: DrawnFace) -> LabelPlace:
         """The place as near to where it was as a short leash allows, so that a trembling box does not shake it."""
         leash = self.sizes.text
         left = place.left + clamp(before.left - place.left, -leash, leash)
         top = place.top + clamp(before.top - place.top, -leash, leash)
-        pulled = Place(place.side, place.wide, place.panel, left, top)
+        pulled = LabelPlace(place.side, place.wide, place.panel, left, top)
         free = not any(touching(pulled.rect, rect) for rect in self._surroundings(face))
         return pulled if free and self._inside(pulled.rect) else place
 
-    def _at_the_edge(self, face: Face) -> list[Place]:
+    def _at_the_edge(self, face: DrawnFace) -> list[LabelPlace]:
         """For a face too big to stand beside: corners of the picture where the panel hides little of it."""
         margin = self.sizes.gap
         found = []
@@ -146,7 +146,7 @@ class Painter:
             panel = lay_out(face.sections, wide, self.sizes)
             for left in (self.width - margin - panel.width, margin):
                 for top in (margin, self.height - margin - panel.height):
-                    place = Place(f"edge {left > margin} {top > margin}", wide, panel, left, top)
+                    place = LabelPlace(f"edge {left > margin} {top > margin}", wide, panel, left, top)
                     if self._inside(place.rect):
                         found.append((shared(place.rect, face.box), place))
         before = self._places.get(face.key)
@@ -161,7 +161,7 @@ class Painter:
     def _inside(self, rect: Rect) -> bool:
         return rect[0] >= 0 and rect[1] >= 0 and rect[2] <= self.width and rect[3] <= self.height
 
-    def _draw_label(self, canvas: Image, face: Face, avoid: Sequence[Rect], rich: bool) -> list[Rect]:
+    def _draw_label(self, canvas: Image, face: DrawnFace, avoid: Sequence[Rect], rich: bool) -> list[Rect]:
         """Draw the fullest label for which there is room; [where], or [] if there is room for none."""
         sizes = self.sizes
         variants = labels(face, rich, sizes)
@@ -176,7 +176,7 @@ class Painter:
                 return [rect]
         return []
 
-    def _spots(self, face: Face, label: Label) -> Iterator[tuple[int, int]]:
+    def _spots(self, face: DrawnFace, label: Label) -> Iterator[tuple[int, int]]:
         """Left and top of a label around a box: above, below, right, left."""
         left, top, right, bottom = face.box
         gap = self.sizes.gap + self.sizes.line

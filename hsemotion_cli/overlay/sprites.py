@@ -23,7 +23,7 @@ _FINER = 4  # times as large as it will be, text is drawn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stamp:
+class Sprite:
     """A small picture with its transparency, ready to be pasted.
 
     Attributes:
@@ -36,10 +36,10 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Word:
+class TextSprite:
     """A line of text as a stamp; ``width`` is its advance and ``baseline`` the row that it stands on, in pixels."""
 
-    stamp: Stamp
+    stamp: Sprite
     width: int
     baseline: int
 
@@ -56,7 +56,7 @@ def write(canvas: Image, text: str, size: int, colour: Colour, x: int, middle: i
     return line.width
 
 
-def paste(canvas: Image, stamp: Stamp, x: int, y: int) -> None:
+def paste(canvas: Image, stamp: Sprite, x: int, y: int) -> None:
     """Paste a stamp with its upper left corner there; what lies outside the picture is cut off."""
     height, width = canvas.shape[:2]
     rows, columns = stamp.light.shape[:2]
@@ -69,20 +69,20 @@ def paste(canvas: Image, stamp: Stamp, x: int, y: int) -> None:
     cv2.add(below, stamp.light[part], dst=below)
 
 
-def make_stamp(mask: NDArray[np.floating], colour: Colour) -> Stamp:
+def make_sprite(mask: NDArray[np.floating], colour: Colour) -> Sprite:
     """A stamp of one colour; mask: (h, w) opacity in [0, 1]."""
     opacity = mask[..., None]
     light = np.round(opacity * np.array(colour, np.float64)).astype(np.uint8)
     # Rounded by what was added, so that nothing pasted often can ever overflow.
     keep = np.floor(255 * (1 - opacity) + 1e-6).astype(np.uint8)
-    return Stamp(light, np.ascontiguousarray(np.broadcast_to(keep, light.shape)))
+    return Sprite(light, np.ascontiguousarray(np.broadcast_to(keep, light.shape)))
 
 
-def stacked(below: Stamp, above: Stamp) -> Stamp:
+def stacked(below: Sprite, above: Sprite) -> Sprite:
     """Two stamps of the same size as one."""
     through = above.keep.astype(np.float64) / 255
     light = np.minimum(np.round(below.light * through) + above.light, 255).astype(np.uint8)
-    return Stamp(light, np.floor(below.keep * through).astype(np.uint8))
+    return Sprite(light, np.floor(below.keep * through).astype(np.uint8))
 
 
 def rounded(width: float, height: float, radius: float) -> NDArray[np.float64]:
@@ -96,21 +96,21 @@ def rounded(width: float, height: float, radius: float) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4096)
-def block(width: float, height: float, radius: float, colour: Colour, opacity: float) -> Stamp:
+def block(width: float, height: float, radius: float, colour: Colour, opacity: float) -> Sprite:
     """A filled rectangle with round corners."""
-    return make_stamp(opacity * rounded(width, height, radius), colour)
+    return make_sprite(opacity * rounded(width, height, radius), colour)
 
 
 @lru_cache(maxsize=16)
-def ground(width: int, height: int, radius: int, stripe: int, colour: Colour) -> Stamp:
+def ground(width: int, height: int, radius: int, stripe: int, colour: Colour) -> Sprite:
     """The ground of a panel: dark, with a stripe of colour along its left edge."""
     shape = rounded(width, height, radius)
     bar = shape * (np.arange(width) < stripe)
-    return stacked(make_stamp(0.8 * shape, DARK), make_stamp(bar, colour))
+    return stacked(make_sprite(0.8 * shape, DARK), make_sprite(bar, colour))
 
 
 @lru_cache(maxsize=16)
-def dial_face(size: int) -> Stamp:
+def dial_face(size: int) -> Sprite:
     """The valence-arousal circle with its two axes."""
     disc = rounded(size, size, size / 2)
     line = max(1, round(size / 60))
@@ -125,28 +125,28 @@ def dial_face(size: int) -> Stamp:
     hole = middle + line
     ring[hole:-hole, hole:-hole] -= rounded(size - 2 * hole, size - 2 * hole, size / 2)
     opacity = 0.08 * disc + 0.5 * (disc - inner) + 0.26 * axes * inner + 0.12 * np.maximum(ring, 0)
-    return make_stamp(np.clip(opacity, 0, 1), WHITE)
+    return make_sprite(np.clip(opacity, 0, 1), WHITE)
 
 
 @lru_cache(maxsize=2048)
-def cell(width: int, height: int, level: int, present: bool, colour: Colour) -> Stamp:
+def cell(width: int, height: int, level: int, present: bool, colour: Colour) -> Sprite:
     """The cell of an action unit, filled from below to ``level`` pixels, with a rim if it is present."""
     radius = height / 5
     shape = rounded(width, height, radius)
     fill = shape * (np.arange(height)[:, None] >= height - level)
     # Darker than the colour itself, so that the number over it can be read.
     tone: Colour = (round(0.58 * colour[0]), round(0.58 * colour[1]), round(0.58 * colour[2]))
-    stamp = stacked(make_stamp(0.12 * shape, WHITE), make_stamp(fill, tone if present else (74, 80, 88)))
+    stamp = stacked(make_sprite(0.12 * shape, WHITE), make_sprite(fill, tone if present else (74, 80, 88)))
     if not present:
         return stamp
     line = max(1, round(height / 14))
     rim = shape.copy()
     rim[line:-line, line:-line] -= rounded(width - 2 * line, height - 2 * line, radius - line)
-    return stacked(stamp, make_stamp(np.clip(rim, 0, 1), colour))
+    return stacked(stamp, make_sprite(np.clip(rim, 0, 1), colour))
 
 
 @lru_cache(maxsize=512)
-def corner(arm: int, line: int, halo: int, radius: int, colour: Colour, across: bool, down: bool) -> Stamp:
+def corner(arm: int, line: int, halo: int, radius: int, colour: Colour, across: bool, down: bool) -> Sprite:
     """One corner of a box with a dark halo: the upper left one, mirrored ``across`` and ``down``."""
     reach = halo + line / 2
     # Pixel centres, counted from the corner of the box towards its inside.
@@ -156,22 +156,22 @@ def corner(arm: int, line: int, halo: int, radius: int, colour: Colour, across: 
     end = np.clip(arm - np.maximum(along[None, :], along[:, None]) - halo, 0, 1)
     dark = 0.5 * np.clip((reach - distance) / halo, 0, 1) * np.clip(end + 0.5, 0, 1)
     bright = np.clip(line / 2 - distance + 0.5, 0, 1) * end
-    stamp = stacked(make_stamp(dark, DARK), make_stamp(bright, colour))
+    stamp = stacked(make_sprite(dark, DARK), make_sprite(bright, colour))
     step = np.s_[:: -1 if down else 1, :: -1 if across else 1]
-    return Stamp(np.ascontiguousarray(stamp.light[step]), np.ascontiguousarray(stamp.keep[step]))
+    return Sprite(np.ascontiguousarray(stamp.light[step]), np.ascontiguousarray(stamp.keep[step]))
 
 
 @lru_cache(maxsize=1024)
-def edge(length: int, line: int, dash: int, colour: Colour, opacity: float, upright: bool) -> Stamp:
+def edge(length: int, line: int, dash: int, colour: Colour, opacity: float, upright: bool) -> Sprite:
     """A straight line, with gaps half as long as its dashes unless ``dash`` is 0."""
     mask = np.full((line, length), opacity)
     if dash:
         mask *= (np.arange(length) % (dash + (dash + 1) // 2)) < dash
-    return make_stamp(mask.T if upright else mask, colour)
+    return make_sprite(mask.T if upright else mask, colour)
 
 
 @lru_cache(maxsize=4096)
-def word(text: str, size: int, colour: Colour) -> Word:
+def word(text: str, size: int, colour: Colour) -> TextSprite:
     """A line of text; empty text has no width."""
     font = load_font(_FINER * size)
     # Drawn larger and made smaller: letters keep their shapes and distances, which at ten pixels hinting spoils.
@@ -180,7 +180,7 @@ def word(text: str, size: int, colour: Colour) -> Word:
     ImageDraw.Draw(plate).text((_FINER, _FINER * ascent), text, fill=255, font=font, anchor="ls")
     mask = cv2.resize(np.asarray(plate), (width + 2, ascent + descent), interpolation=cv2.INTER_AREA)
     # The font is thin; small light text on a dark ground reads better a little heavier.
-    return Word(make_stamp((mask / 255) ** 0.75, colour), width, ascent)
+    return TextSprite(make_sprite((mask / 255) ** 0.75, colour), width, ascent)
 
 
 @lru_cache(maxsize=16)

@@ -23,11 +23,11 @@ from av.video.reformatter import ColorRange, Colorspace
 from ..domain import Frame, Image
 from ..errors import InputError, OutputError
 from ..media.video import Source, VideoFile, open_source
-from ..runtime.atomic_files import guarded, replacing
-from ..runtime.executor import Beside
+from ..runtime.atomic_files import name_failed_file, replace_when_done
+from ..runtime.executor import ThreadedExecutor
 from ..runtime.stage_timer import StageClock
 from .drawing import Row
-from .layout import Painter
+from .layout import OverlayPainter
 
 CLOCK = 90_000
 """Ticks per second of the written video: every usual frame rate is a whole number of them, or nearly so."""
@@ -64,7 +64,7 @@ class RenderReport:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class OverlayFrame:
     """One picture to be written.
 
     Attributes:
@@ -102,11 +102,11 @@ def render(
     """
     reader = open_source(source) if isinstance(source, Path) else source
     _refuse(out, reader.path)
-    with replacing(out) as part:
+    with replace_when_done(out) as part:
         return _write(reader, rows, part, out, progress)
 
 
-def hold(frames: Iterable[Frame], rows: Rows, path: Path) -> Iterator[Shown]:
+def hold(frames: Iterable[Frame], rows: Rows, path: Path) -> Iterator[OverlayFrame]:
     """Join frames and rows: one item for each frame up to the last analysed one, lazily.
 
     Args:
@@ -131,7 +131,7 @@ def hold(frames: Iterable[Frame], rows: Rows, path: Path) -> Iterator[Shown]:
                 raise InputError(
                     f"{path}: in its table frame {coming[0]} follows frame {frame.index}; sort it by frame."
                 )
-        yield Shown(frame, faces, max(step, 0.0), first, after is None)
+        yield OverlayFrame(frame, faces, max(step, 0.0), first, after is None)
         if not coming:
             return
     raise InputError(_stranger(coming[0], path))
@@ -162,18 +162,18 @@ def _refuse(out: Path, source: Path) -> None:
 
 def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable[[int], None] | None) -> RenderReport:
     with ExitStack() as stack:
-        sound: Sound | None = None
+        sound: AudioCopy | None = None
         if isinstance(reader, VideoFile) and reader.info.audio:
             original = stack.enter_context(reader.container())
-            sound = Sound(original.streams.audio[0])
-        film = Film(part, out, sound)
+            sound = AudioCopy(original.streams.audio[0])
+        film = OverlayWriter(part, out, sound)
         stack.callback(film.abandon)
         # Frames are read ahead, so each takes along the sound that was met before it: the file then does not depend
         # on how far ahead.
         met: deque[Any] = deque()
         frames = reader.frames(on_audio=met.append if sound else None)
         items = ((shown, _drained(met)) for shown in hold(frames, rows, reader.path))
-        flow = stack.enter_context(Beside(StageClock()))
+        flow = stack.enter_context(ThreadedExecutor(StageClock()))
         for (shown, heard), picture in flow.map("draw", items, [lambda item: (item, film.drawn(item[0]))], room=2):
             if sound:
                 sound.offer(heard)
@@ -195,7 +195,7 @@ def _drained(packets: deque[Any]) -> list[Any]:
     return [packets.popleft() for _ in range(len(packets))]
 
 
-def _hear_on(frames: Iterator[Frame], met: deque[Any], sound: Sound, end: float) -> None:
+def _hear_on(frames: Iterator[Frame], met: deque[Any], sound: AudioCopy, end: float) -> None:
     """Read on until the sound has come as far as the picture: in a file it may lie behind it."""
     sound.offer(_drained(met))
     for frame in frames:
@@ -205,7 +205,7 @@ def _hear_on(frames: Iterator[Frame], met: deque[Any], sound: Sound, end: float)
     sound.offer(_drained(met))
 
 
-class Film:
+class OverlayWriter:
     """The mp4 file while it is written: pictures one by one, and sound as far as the pictures have come.
 
     Args:
@@ -214,24 +214,24 @@ class Film:
         sound: the source's sound, or None.
     """
 
-    def __init__(self, part: Path, out: Path, sound: Sound | None) -> None:
+    def __init__(self, part: Path, out: Path, sound: AudioCopy | None) -> None:
         self.out = out
         self.sound = sound
         self.frames = 0
         self.start = self.end = 0.0  # seconds on the source's clock
         self.shift = Fraction(0)
-        self._painters: dict[tuple[int, int], Painter] = {}
+        self._painters: dict[tuple[int, int], OverlayPainter] = {}
         self._size: tuple[int, int] | None = None  # width, height of the first picture
         self._tick = -1
         self._container: Any = self._guarded(lambda: av.open(f"file:{part}", "w", format="mp4", options=_MUXER))
 
-    def drawn(self, shown: Shown) -> Any:
+    def drawn(self, shown: OverlayFrame) -> Any:
         """The picture with its faces, as the encoder takes it; None before the first analysed frame."""
         if shown.faces is None:
             return None
         image = shown.frame.image
         height, width = image.shape[:2]
-        painter = self._painters.setdefault((width, height), Painter(width, height))
+        painter = self._painters.setdefault((width, height), OverlayPainter(width, height))
         image = painter.draw(image, shown.faces)
         if self._size is None:
             self._size = (width, height)
@@ -243,7 +243,7 @@ class Film:
             dst_color_range=ColorRange.MPEG,
         )
 
-    def add(self, shown: Shown, picture: Any) -> None:
+    def add(self, shown: OverlayFrame, picture: Any) -> None:
         """Write one picture of ``drawn``, and the sound that belongs before it."""
         if not self.frames:
             self._begin(shown, picture)
@@ -270,7 +270,7 @@ class Film:
         with suppress(Exception):
             self._container.close()
 
-    def _begin(self, shown: Shown, picture: Any) -> None:
+    def _begin(self, shown: OverlayFrame, picture: Any) -> None:
         """Set up the streams, and move picture and sound together so that the earlier of them begins at zero."""
         self.start = shown.frame.time
         begin = Fraction(shown.frame.time)
@@ -283,7 +283,7 @@ class Film:
         self.shift = begin
         self._guarded(lambda: self._open_streams(shown, picture))
 
-    def _open_streams(self, shown: Shown, picture: Any) -> None:
+    def _open_streams(self, shown: OverlayFrame, picture: Any) -> None:
         rate = Fraction(1 / shown.duration if shown.duration > 0 else 25).limit_denominator(1001)
         video: Any = self._container.add_stream("libx264", rate=max(rate, Fraction(1)))
         video.width, video.height = picture.width, picture.height
@@ -306,14 +306,14 @@ class Film:
 
     def _guarded(self, work: Callable[[], Any]) -> Any:
         """Do something with the output; whatever goes wrong there is an OutputError."""
-        with guarded(self.out):
+        with name_failed_file(self.out):
             try:
                 return work()
             except (av.error.FFmpegError, ValueError) as error:
                 raise OSError(str(getattr(error, "strerror", error))) from error
 
 
-class Sound:
+class AudioCopy:
     """The first audio stream of the source on its way into the new file, packet by packet.
 
     Args:

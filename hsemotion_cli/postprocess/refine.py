@@ -72,10 +72,10 @@ def blend(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
     first, second = (values.astype(np.float64) for values in given)
     if task == "expression":
         first, second = _completed(first, second), _completed(second, first)
-    return mixed(first, second, recipe.blend.get(task, 0.5))
+    return weighted_mean(first, second, recipe.blend.get(task, 0.5))
 
 
-def mixed(first: NDArray[np.floating], second: NDArray[np.floating], share: float) -> NDArray[np.float64]:
+def weighted_mean(first: NDArray[np.floating], second: NDArray[np.floating], share: float) -> NDArray[np.float64]:
     """(n, columns) mean with the share of the first as its weight; what only one of the two says is that one's."""
     one, other = first.astype(np.float64), second.astype(np.float64)
     return np.where(np.isnan(one), other, np.where(np.isnan(other), one, share * one + (1 - share) * other))

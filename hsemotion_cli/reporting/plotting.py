@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelUnavailable
-from ..runtime.atomic_files import whole
+from ..runtime.atomic_files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def check(path: Path) -> None:
+def check_plot_path(path: Path) -> None:
     """Make sure, before hours of work, that a picture can be drawn.
 
     Raises:
@@ -41,7 +41,7 @@ def picture(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.1
         ModelUnavailable: matplotlib is missing.
         OutputError: the file cannot be written.
     """
-    check(path)
+    check_plot_path(path)
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -54,5 +54,5 @@ def picture(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.1
         FigureCanvasAgg(figure)
         yield figure
         figure.savefig(drawn, format="png", metadata={"Software": None})
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(drawn.getvalue())

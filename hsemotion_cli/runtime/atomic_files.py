@@ -19,7 +19,7 @@ Opener = Callable[[Path], contextlib.AbstractContextManager[IO[bytes]]]
 
 
 @contextlib.contextmanager
-def together() -> Iterator[Opener]:
+def write_together() -> Iterator[Opener]:
     """Several files that belong together: all appear when the block ends well, none of them otherwise.
 
     Yields:
@@ -33,9 +33,9 @@ def together() -> Iterator[Opener]:
     @contextlib.contextmanager
     def opened(path: Path) -> Iterator[IO[bytes]]:
         partial[path] = temporary(path)
-        with guarded(path):
+        with name_failed_file(path):
             partial[path].unlink(missing_ok=True)
-        with guarded(path), partial[path].open("xb") as file:  # new, and no link that somebody put there
+        with name_failed_file(path), partial[path].open("xb") as file:  # new, and no link that somebody put there
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -43,7 +43,7 @@ def together() -> Iterator[Opener]:
     try:
         yield opened
         for path, part in partial.items():
-            with guarded(path):
+            with name_failed_file(path):
                 os.replace(part, path)
     finally:
         for part in partial.values():
@@ -51,29 +51,29 @@ def together() -> Iterator[Opener]:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """One file to write to that takes the place of ``path`` when the block ends well, and vanishes otherwise.
 
     Raises:
         OutputError: it cannot be written; what had been at ``path`` is still there.
     """
-    with together() as opened, opened(path) as file:
+    with write_together() as opened, opened(path) as file:
         yield file
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_when_done(path: Path) -> Iterator[Path]:
     """The name of a temporary file, for writers that open files by themselves; it takes the place of ``path``.
 
     Raises:
         OutputError: it cannot be synced or renamed; what had been at ``path`` is still there.
     """
     part = temporary(path)
-    with guarded(path):
+    with name_failed_file(path):
         part.unlink(missing_ok=True)  # a link would be written through
     try:
         yield part
-        with guarded(path):
+        with name_failed_file(path):
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(part, path)
@@ -82,7 +82,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def guarded(path: Path) -> Iterator[None]:
+def name_failed_file(path: Path) -> Iterator[None]:
     """Say which file it was when writing it fails."""
     try:
         yield

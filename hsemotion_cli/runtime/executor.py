@@ -20,7 +20,7 @@ _PATIENCE = 2.0
 """Seconds that the end of a run waits for a thread in the middle of an item; a decoder that hangs is left behind."""
 
 
-class Flow(Protocol):
+class Executor(Protocol):
     """How the stages of one run are carried out; use it as a context manager around the run.
 
     Attributes:
@@ -29,7 +29,7 @@ class Flow(Protocol):
 
     clock: StageClock
 
-    def __enter__(self) -> Flow: ...
+    def __enter__(self) -> Executor: ...
 
     def __exit__(self, *error: object) -> None: ...
 
@@ -49,13 +49,13 @@ class Flow(Protocol):
         ...
 
 
-class InTurn:
+class SerialExecutor:
     """One thread does everything: each stage is pulled by the one behind it."""
 
     def __init__(self, clock: StageClock) -> None:
         self.clock = clock
 
-    def __enter__(self) -> InTurn:
+    def __enter__(self) -> SerialExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,7 +73,7 @@ class InTurn:
             yield result
 
 
-class Beside:
+class ThreadedExecutor:
     """Every stage has a thread for each of its workers, and one that pulls its items from the stage before.
 
     Leaving the context stops all of them, whatever they wait for.
@@ -84,7 +84,7 @@ class Beside:
         self._stages: list[_Stage] = []
         self._threads: list[threading.Thread] = []
 
-    def __enter__(self) -> Beside:
+    def __enter__(self) -> ThreadedExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:

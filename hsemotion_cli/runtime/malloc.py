@@ -23,7 +23,7 @@ def settle() -> None:
     _set({_ARENA_MAX: 1, _MMAP_THRESHOLD: _PICTURE, _TRIM_THRESHOLD: _KEPT})
 
 
-def hoard() -> None:
+def keep_freed_memory() -> None:
     """Tell glibc to give nothing back: for training, which needs the same large pieces again at every step."""
     _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: _KEPT})
 

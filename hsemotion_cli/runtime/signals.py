@@ -10,7 +10,7 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def put_off() -> Iterator[None]:
+def defer_interrupt() -> Iterator[None]:
     """Keep an interrupt that arrives inside the block until its end. Only for blocks that are over in a moment.
 
     A half-made MediaPipe task complains from its destructor when the interpreter ends.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..domain import Image
 from ..faces.crops import face_matrix, warped, whole
-from .dataset import Samples
+from .dataset import Dataset
 
 Floats = NDArray[np.float32]
 
@@ -55,7 +55,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True, slots=True)
-class Viewer:
+class Augmenter:
     """What a network is shown of a sample.
 
     Attributes:
@@ -69,7 +69,7 @@ class Viewer:
     std: tuple[float, float, float]
     luminance: bool
 
-    def exact(self, samples: Samples, row: int) -> Floats:
+    def exact(self, samples: Dataset, row: int) -> Floats:
         """(3, size, size): the crop ``face-N`` as annotating cuts it, normalised; all of a picture without points."""
         picture = self._read(samples, row)
         if np.isnan(samples.points[row]).any():
@@ -77,11 +77,11 @@ class Viewer:
         matrix = self._matrix(samples, row, picture.shape[:2])
         return self._normalised(warped(picture, matrix, self.size, cv2.BORDER_REPLICATE))
 
-    def batch(self, samples: Samples, rows: NDArray[np.int64]) -> Floats:
+    def batch(self, samples: Dataset, rows: NDArray[np.int64]) -> Floats:
         """(n, 3, size, size) of ``exact``."""
         return np.stack([self.exact(samples, int(row)) for row in rows])
 
-    def varied(self, samples: Samples, row: int, how: Augmentation, rng: np.random.Generator) -> Floats:
+    def varied(self, samples: Dataset, row: int, how: Augmentation, rng: np.random.Generator) -> Floats:
         """(3, size, size): a random variation of the crop, normalised."""
         picture = self._read(samples, row)
         if rng.random() < how.other_crop:
@@ -92,13 +92,13 @@ class Viewer:
         face = warped(picture, _jittered(base, self.size, how, rng), self.size, border)
         return self._normalised(_repainted(face, how, rng))
 
-    def _read(self, samples: Samples, row: int) -> Image:
+    def _read(self, samples: Dataset, row: int) -> Image:
         picture = samples.picture(row)
         if self.luminance and picture.ndim == 3:
             picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
         return picture
 
-    def _matrix(self, samples: Samples, row: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+    def _matrix(self, samples: Dataset, row: int, shape: tuple[int, int]) -> NDArray[np.float64]:
         points = samples.points[row]
         if np.isnan(points).any():
             return _stretched(0, 0, shape[1], shape[0], self.size)
@@ -118,7 +118,7 @@ def _stretched(x: float, y: float, width: float, height: float, size: int) -> ND
 
 
 def _other(
-    samples: Samples, row: int, shape: tuple[int, int], size: int, rng: np.random.Generator
+    samples: Dataset, row: int, shape: tuple[int, int], size: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """The face's box, or the whole picture."""
     box = samples.boxes[row]

@@ -17,8 +17,8 @@ from ..evaluation.calibration import choose_temperature, choose_thresholds
 from ..models.architectures import Network
 from ..tasks import ACTION_UNITS
 from .augment import LUMA
-from .config import Plan
-from .dataset import Samples
+from .config import TrainingConfig
+from .dataset import Dataset
 from .figures import columns
 
 
@@ -37,7 +37,7 @@ class Calibration:
     shift: dict[str, float] = field(default_factory=dict)
 
 
-def fit(scores: NDArray[np.floating], samples: Samples, rows: NDArray[np.int64], plan: Plan) -> Calibration:
+def fit(scores: NDArray[np.floating], samples: Dataset, rows: NDArray[np.int64], plan: TrainingConfig) -> Calibration:
     """Fit a temperature to the votes, and thresholds to the action units; even out the classes as the plan says.
 
     Args:
@@ -60,14 +60,14 @@ def fit(scores: NDArray[np.floating], samples: Samples, rows: NDArray[np.int64],
     return Calibration(temperature, thresholds, _shift(samples, plan))
 
 
-def class_shares(samples: Samples, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def class_shares(samples: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """(classes,) of the votes of some pictures; a class that nobody chose has one vote."""
     shares = samples.expression[rows].astype(np.float64)
     votes = np.maximum(shares[~np.isnan(shares).any(axis=1)].sum(axis=0), 1.0)
     return votes / votes.sum()
 
 
-def _shift(samples: Samples, plan: Plan) -> dict[str, float]:
+def _shift(samples: Dataset, plan: TrainingConfig) -> dict[str, float]:
     """What evens out the classes; a constant added to all changes nothing, so they add up to 0."""
     if not plan.evened or "expression" not in plan.tasks:
         return {}
@@ -76,7 +76,7 @@ def _shift(samples: Samples, plan: Plan) -> dict[str, float]:
     return dict(zip(plan.classes, (shift - shift.mean()).tolist(), strict=True))
 
 
-def build_in(network: Network, plan: Plan, calibration: Calibration) -> None:
+def build_in(network: Network, plan: TrainingConfig, calibration: Calibration) -> None:
     """Put a calibration, and the plan's luminance, into the weights of a network that has a linear last layer."""
     with torch.no_grad():
         if "expression" in plan.tasks:

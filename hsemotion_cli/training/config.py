@@ -33,7 +33,7 @@ _KINDS = {str: "text", Path: "text", bool: "true or false", int: "a whole number
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DatasetSource:
     """Where labelled faces come from.
 
     Attributes:
@@ -62,7 +62,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageConfig:
     """A part of the run with one schedule: the rate rises in the first twentieth and then falls along a cosine.
 
     Attributes:
@@ -83,7 +83,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class LossConfig:
     """How the tasks are weighed, and what each loss is.
 
     Attributes:
@@ -106,7 +106,7 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimiser:
+class OptimiserConfig:
     """What moves the weights.
 
     Attributes:
@@ -123,7 +123,7 @@ class Optimiser:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingConfig:
     """A training run.
 
     Attributes:
@@ -154,12 +154,12 @@ class Plan:
 
     name: str
     architecture: str
-    sources: tuple[Source, ...]
-    stages: tuple[Stage, ...]
+    sources: tuple[DatasetSource, ...]
+    stages: tuple[StageConfig, ...]
     size: int = 112
     classes: tuple[str, ...] = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
-    loss: Loss = field(default_factory=Loss)
-    optimiser: Optimiser = field(default_factory=Optimiser)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     start: Path | None = None
     start_share: float = 0.0
@@ -192,7 +192,7 @@ class Plan:
         """Columns of the last layer."""
         return sum(self.columns.values())
 
-    def drawn_from(self, stage: Stage) -> tuple[str, ...]:
+    def drawn_from(self, stage: StageConfig) -> tuple[str, ...]:
         """Names of the sources that a stage draws from."""
         return stage.sources or tuple(source.name for source in self.sources)
 
@@ -207,7 +207,7 @@ class Plan:
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def read(path: Path) -> Plan:
+def read(path: Path) -> TrainingConfig:
     """A plan from a TOML file.
 
     Raises:
@@ -226,14 +226,14 @@ def read(path: Path) -> Plan:
                 raise UsageError(f"it has both {one} and {several}: call all of them [[{one}]].")
             if one in data:
                 data[several] = data.pop(one)
-        plan = _beside(_record(Plan, data), path.parent)
+        plan = _beside(_record(TrainingConfig, data), path.parent)
         check(plan)
     except UsageError as error:
         raise UsageError(f"{path}: {shortened(str(error))}") from error
     return plan
 
 
-def check(plan: Plan) -> None:
+def check(plan: TrainingConfig) -> None:
     """Raise UsageError for what makes no sense, before anything is trained."""
     choices = [
         ("normalisation", plan.normalisation, tuple(NORMALISATIONS)),
@@ -271,7 +271,7 @@ def check(plan: Plan) -> None:
                 raise UsageError(f"a stage draws from {name!r}, which is no source: there are {', '.join(names)}.")
 
 
-def _check_numbers(plan: Plan) -> None:
+def _check_numbers(plan: TrainingConfig) -> None:
     """Raise UsageError for a number that is out of its range."""
     shares = {key: getattr(plan, key) for key in ("dropout", "average", "start_share")}
     shares["loss.smoothing"] = plan.loss.smoothing
@@ -309,7 +309,7 @@ def _check_numbers(plan: Plan) -> None:
             raise UsageError(f"{name} = {number}: give a whole number from 0 to {(1 << 32) - 1}.")
 
 
-def _beside(plan: Plan, folder: Path) -> Plan:
+def _beside(plan: TrainingConfig, folder: Path) -> TrainingConfig:
     """Paths relative to the plan's folder, and a name for every source."""
 
     def placed(path: Path) -> Path:

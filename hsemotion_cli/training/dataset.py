@@ -19,7 +19,7 @@ from ..errors import InputError, shortened
 from ..formats.raw_scores import DAMAGE, check_declared
 from ..media.image_size import declared_size
 from ..media.source import fits
-from ..runtime.atomic_files import whole
+from ..runtime.atomic_files import atomic_file
 from ..tasks import ACTION_UNITS, BLENDSHAPES, VALENCE_AROUSAL
 
 PARTS = ("train", "calibration", "validation")
@@ -40,7 +40,7 @@ _COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
+class Dataset:
     """n labelled faces.
 
     Attributes:
@@ -92,13 +92,13 @@ class Samples:
             chosen &= np.isin(self.source, list(sources))
         return np.flatnonzero(chosen)
 
-    def taken(self, rows: NDArray[np.int64]) -> Samples:
+    def taken(self, rows: NDArray[np.int64]) -> Dataset:
         """Some of them, in the order of their numbers that is given."""
         pictures = [self.encoded[self.offsets[row] : self.offsets[row + 1]].tobytes() for row in rows]
-        columns = {field.name: getattr(self, field.name)[rows] for field in fields(Samples)[2:]}
-        return Samples(*pack(pictures), **columns)
+        columns = {field.name: getattr(self, field.name)[rows] for field in fields(Dataset)[2:]}
+        return Dataset(*pack(pictures), **columns)
 
-    def but(self, **columns: NDArray) -> Samples:
+    def but(self, **columns: NDArray) -> Dataset:
         """The same with other columns."""
         return replace(self, **columns)
 
@@ -121,16 +121,16 @@ def decoded(data: NDArray[np.uint8]) -> Image | None:
     return np.asarray(picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def join(parts: Sequence[Samples]) -> Samples:
+def join(parts: Sequence[Dataset]) -> Dataset:
     """All samples of several sources, in their order."""
     ends = np.cumsum([0, *(part.offsets[-1] for part in parts)])
     columns = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
-        for field in fields(Samples)
+        for field in fields(Dataset)
         if field.name != "offsets"
     }
     starts = [part.offsets[:-1] + end for part, end in zip(parts, ends, strict=False)]
-    return Samples(offsets=np.concatenate([*starts, ends[-1:]]), **columns)
+    return Dataset(offsets=np.concatenate([*starts, ends[-1:]]), **columns)
 
 
 def pack(pictures: Iterable[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -140,23 +140,23 @@ def pack(pictures: Iterable[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64
     return np.frombuffer(b"".join(pictures), np.uint8), offsets
 
 
-def write(path: Path, samples: Samples) -> None:
+def write(path: Path, samples: Dataset) -> None:
     """Write a packed file, whole or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
-    with whole(path) as file:
-        np.savez(file, **{field.name: getattr(samples, field.name) for field in fields(Samples)})
+    with atomic_file(path) as file:
+        np.savez(file, **{field.name: getattr(samples, field.name) for field in fields(Dataset)})
 
 
-def read(path: Path) -> Samples:
+def read(path: Path) -> Dataset:
     """A packed file.
 
     Raises:
         InputError: it is missing, is no such file, is damaged, or its columns do not belong together.
     """
-    samples = Samples(**arrays(path, [field.name for field in fields(Samples)], "a file of packed samples"))
+    samples = Dataset(**arrays(path, [field.name for field in fields(Dataset)], "a file of packed samples"))
     if fault := _fault(samples):
         raise InputError(f"{path}: not a file of packed samples ({fault}).")
     return samples
@@ -186,7 +186,7 @@ def arrays(path: Path, names: Iterable[str], what: str) -> dict[str, NDArray]:
         raise InputError(f"{path}: not {what}, or damaged ({shortened(str(error), 300)}).") from error
 
 
-def _fault(samples: Samples) -> str | None:
+def _fault(samples: Dataset) -> str | None:
     """What is wrong with the columns of a file, or None."""
     count = len(np.atleast_1d(samples.part))
     classes = samples.expression.shape[1:2] or (0,)  # as many as the plan has that it was packed with

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..evaluation import ground_truth
 from ..faces.crops import FIVE_POINTS
-from ..faces.detector import FaceFinder
+from ..faces.detector import FaceDetector
 from ..models.blendshapes import GeometryModel
 from ..models.registry import card
 from ..tasks import ACTION_UNITS, BLENDSHAPES, VALENCE_AROUSAL
-from .config import Plan, Source
-from .dataset import Samples, arrays, decoded, join, pack, read
+from .config import DatasetSource, TrainingConfig
+from .dataset import Dataset, arrays, decoded, join, pack, read
 
 Progress = Callable[[str, int, int], None]
 """Called with a source's name, the pictures looked at so far, and the pictures in all."""
@@ -66,7 +66,7 @@ class _Labels:
     part: NDArray[np.str_]
 
 
-def gather(plan: Plan, workers: int | None = None, progress: Progress | None = None) -> Samples:
+def gather(plan: TrainingConfig, workers: int | None = None, progress: Progress | None = None) -> Dataset:
     """All samples of a plan's sources.
 
     Args:
@@ -79,7 +79,7 @@ def gather(plan: Plan, workers: int | None = None, progress: Progress | None = N
     return join([_samples(source, plan, workers, progress) for source in plan.sources])
 
 
-def _samples(source: Source, plan: Plan, workers: int | None, progress: Progress | None) -> Samples:
+def _samples(source: DatasetSource, plan: TrainingConfig, workers: int | None, progress: Progress | None) -> Dataset:
     if source.kind == "packed":
         return _packed(source, plan)
     labels = {"ferplus": _ferplus, "folder": _folder, "affwild2": _affwild2}[source.kind](source, plan)
@@ -94,7 +94,7 @@ def _samples(source: Source, plan: Plan, workers: int | None, progress: Progress
         raise InputError(f"{source.path}: {error}") from error
     units = _units(shapes) if source.units == "blendshapes" else labels.action_units
     count = len(labels.part)
-    return Samples(
+    return Dataset(
         encoded=encoded,
         offsets=offsets,
         points=points,
@@ -110,7 +110,7 @@ def _samples(source: Source, plan: Plan, workers: int | None, progress: Progress
     )
 
 
-def _packed(source: Source, plan: Plan) -> Samples:
+def _packed(source: DatasetSource, plan: TrainingConfig) -> Dataset:
     """Of a packed file those samples that have the source's name, or all of them under that name if none has it.
 
     They stay in the parts that they were packed in.
@@ -131,7 +131,7 @@ def _packed(source: Source, plan: Plan) -> Samples:
 # --- labels ---------------------------------------------------------------------------------------------------
 
 
-def _ferplus(source: Source, plan: Plan) -> _Labels:
+def _ferplus(source: DatasetSource, plan: TrainingConfig) -> _Labels:
     """FER+ (Barsoum et al. 2016): shares of the plan's classes among the ten votes.
 
     A picture that most raters found to be none of them (unknown, not a face) takes no part in expressions. Valence
@@ -163,7 +163,7 @@ def _ferplus(source: Source, plan: Plan) -> _Labels:
     )
 
 
-def _folder(source: Source, plan: Plan) -> _Labels:
+def _folder(source: DatasetSource, plan: TrainingConfig) -> _Labels:
     """A folder with ``labels.csv``: column image, and any of label, valence, arousal, AU01 ..., subject, split.
 
     Pictures lie beside the table or in ``images/``. Without a column split, whole people (or pictures) are held out.
@@ -216,7 +216,7 @@ def _folder(source: Source, plan: Plan) -> _Labels:
     )
 
 
-def _affwild2(source: Source, plan: Plan) -> _Labels:
+def _affwild2(source: DatasetSource, plan: TrainingConfig) -> _Labels:
     """A tree of Aff-Wild2 or s-Aff-Wild2: annotations and, in ``crops``, a folder of NNNNN.jpg for each video.
 
     Listed frames without a crop are left out, as in HSEmotion's training.
@@ -302,7 +302,7 @@ def _numbers(
     return found
 
 
-def _held_out(names: NDArray[np.str_], source: Source, seed: int) -> NDArray[np.str_]:
+def _held_out(names: NDArray[np.str_], source: DatasetSource, seed: int) -> NDArray[np.str_]:
     """Parts by whole people: ``held_out`` of them are for validation."""
     unique = np.unique(names)
     rng = np.random.default_rng((seed, 3))
@@ -310,7 +310,7 @@ def _held_out(names: NDArray[np.str_], source: Source, seed: int) -> NDArray[np.
     return np.where(np.isin(names, kept), "validation", "train")
 
 
-def _with_calibration(labels: _Labels, source: Source, seed: int) -> NDArray[np.str_]:
+def _with_calibration(labels: _Labels, source: DatasetSource, seed: int) -> NDArray[np.str_]:
     """Parts with ``calibration`` of the training people (pictures, where people are not known) set aside."""
     part = labels.part.astype("<U11")
     if "calibration" not in part:
@@ -360,7 +360,7 @@ def _look_at(chunk: tuple[int, list[bytes]]) -> tuple[NDArray[np.float32], NDArr
     points = np.full((len(pictures), len(FIVE_POINTS), 2), np.nan, np.float32)
     boxes = np.full((len(pictures), 4), np.nan, np.float32)
     shapes = np.full((len(pictures), len(BLENDSHAPES)), np.nan, np.float32)
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         for row, data in enumerate(pictures):
             picture = decoded(np.frombuffer(data, np.uint8))
             if picture is None:

@@ -20,17 +20,17 @@ from ..models import engines, model_file
 from ..models.architectures import Network
 from ..models.cards import ModelCard, NetworkSpec, network_card
 from ..models.conversion import spec_of
-from ..runtime.atomic_files import replacing
+from ..runtime.atomic_files import replace_when_done
 from ..tasks import ACTION_UNITS
 from . import report
 from .calibrate import Calibration, build_in, fit
-from .config import NORMALISATIONS, Plan
-from .dataset import PARTS, Samples
+from .config import NORMALISATIONS, TrainingConfig
+from .dataset import PARTS, Dataset
 from .figures import figures
 from .trainer import Trainer, infer
 
 
-def complete(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def export(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Write everything that a finished run leaves: weights, graph, card, pictures.
 
     Args:
@@ -89,7 +89,7 @@ def measured(trainer: Trainer, network: Network, calibration: Calibration) -> di
     return found
 
 
-def _card(plan: Plan, network: Network, samples: Samples, thresholds: dict[str, float]) -> ModelCard:
+def _card(plan: TrainingConfig, network: Network, samples: Dataset, thresholds: dict[str, float]) -> ModelCard:
     mean, std = NORMALISATIONS[plan.normalisation]
     spec = NetworkSpec(
         architectures=(plan.architecture,),
@@ -112,7 +112,7 @@ def _card(plan: Plan, network: Network, samples: Samples, thresholds: dict[str, 
     return replace(card, au_thresholds=thresholds if spec.action_units else {})
 
 
-def _described(plan: Plan, samples: Samples) -> list[dict[str, Any]]:
+def _described(plan: TrainingConfig, samples: Dataset) -> list[dict[str, Any]]:
     """A row for each part of each source."""
     rows = []
     for source in plan.sources:
@@ -138,20 +138,20 @@ def _graph(network: Network, spec: NetworkSpec, weights: Path, say: Callable[[st
 
 def _write_page(
     folder: Path,
-    plan: Plan,
+    plan: TrainingConfig,
     card: ModelCard,
     facts: dict[str, Any],
     log: list[dict[str, Any]],
     say: Callable[[str], None],
 ) -> None:
     pictures = _draw(folder, plan, facts, log, say)
-    page = report.card({"card": {**asdict(card), "path": None}, "pictures": pictures, **facts})
-    with replacing(folder / f"{plan.name}.md") as part:
+    page = report.model_card({"card": {**asdict(card), "path": None}, "pictures": pictures, **facts})
+    with replace_when_done(folder / f"{plan.name}.md") as part:
         part.write_text(page, encoding="utf-8")
 
 
 def _draw(
-    folder: Path, plan: Plan, facts: dict[str, Any], log: list[dict[str, Any]], say: Callable[[str], None]
+    folder: Path, plan: TrainingConfig, facts: dict[str, Any], log: list[dict[str, Any]], say: Callable[[str], None]
 ) -> dict[str, str]:
     """Curves and confusion matrices; caption -> file."""
     drawn = {}

@@ -61,7 +61,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clips:
+class ClipFeatures:
     """n clips with the intensities of ``tasks.EMOTIONAL_MIMICRY``, sorted by name.
 
     Attributes:
@@ -159,7 +159,7 @@ def gather(
 
 def gather_clips(
     files: Mapping[str, Path], truths: Mapping[str, Mapping[str, Sequence[float]]], source: str
-) -> tuple[Base, dict[str, Clips]]:
+) -> tuple[Base, dict[str, ClipFeatures]]:
     """The same for clips: all faces of a file are one row.
 
     Args:
@@ -187,7 +187,7 @@ def gather_clips(
         if not clips:
             raise InputError(_nothing(part, files, truths[part]))
     return found, {
-        part: Clips(
+        part: ClipFeatures(
             np.array([name for name, _, _ in clips]),
             np.array([values for _, values, _ in clips], np.float32),
             np.array([intensities for _, _, intensities in clips], np.float32),

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from ..evaluation import metrics
 from ..tasks import ACTION_UNITS, TASKS
-from .config import Plan
-from .dataset import Samples
+from .config import TrainingConfig
+from .dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class EvaluationFigures:
     """Figures of one set of predictions; a task without labels has none.
 
     Attributes:
@@ -48,11 +48,11 @@ class Figures:
 
 def figures(
     scores: NDArray[np.floating],
-    samples: Samples,
+    samples: Dataset,
     rows: NDArray[np.int64],
-    plan: Plan,
+    plan: TrainingConfig,
     thresholds: NDArray[np.floating] | None = None,
-) -> Figures:
+) -> EvaluationFigures:
     """Compare raw outputs with the labels.
 
     Args:
@@ -86,7 +86,7 @@ def figures(
             f1 = metrics.f1_binary((truth[known] >= 0.5).astype(np.int64), present.astype(np.int64))
             found["action_units"] = dict(zip(ACTION_UNITS, map(float, f1), strict=True)) | {"mean": float(np.mean(f1))}
             found["rows"]["action_units"] = int(known.sum())
-    return Figures(**found)
+    return EvaluationFigures(**found)
 
 
 def expression(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def expression(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes:
     }
 
 
-def columns(scores: NDArray[np.floating], plan: Plan) -> dict[str, NDArray[np.floating]]:
+def columns(scores: NDArray[np.floating], plan: TrainingConfig) -> dict[str, NDArray[np.floating]]:
     """(n, outputs) -> task -> its columns."""
     ends = np.cumsum(list(plan.columns.values()))
     return dict(zip(plan.columns, np.split(scores, ends[:-1], axis=1), strict=True))

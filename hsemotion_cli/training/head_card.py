@@ -91,7 +91,7 @@ def _of_numbers(name: str, classes: Sequence[str], values: NDArray[np.float64]) 
     return {name: float(values.mean()), "classes": {c: {name: float(v)} for c, v in zip(classes, values, strict=True)}}
 
 
-def page(head: Head) -> str:
+def head_card(head: Head) -> str:
     """The page about a head, in Markdown, from its facts."""
     facts, base = head.facts, head.base
     size = sum(weight.size + bias.size for part in head.parts.values() for weight, bias in part.layers)

@@ -28,7 +28,7 @@ from ..evaluation.calibration import choose_temperature, choose_thresholds
 from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS
 from ..models.heads import CLIP_TASK, Base, Part
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
-from .features import Clips, Rows
+from .features import ClipFeatures, Rows
 from .head_card import figures
 from .losses import one_minus_ccc
 
@@ -49,7 +49,7 @@ Report = Callable[[str, int, int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class HeadConfig:
     """How the layers of one task are wired and trained.
 
     Attributes:
@@ -71,25 +71,25 @@ class Plan:
     rate: float = 1e-3
 
 
-PLANS: Mapping[str, Mapping[str, Plan]] = {
+HEAD_CONFIGS: Mapping[str, Mapping[str, HeadConfig]] = {
     "unitask": {
-        "expression": Plan("features", "softmax", 256, 10, hidden=128),
-        "valence_arousal": Plan("scores", "tanh", 1024, 5, l2=1 / 1024),
-        "action_units": Plan("features", "sigmoid", 512, 5, hidden=128),
+        "expression": HeadConfig("features", "softmax", 256, 10, hidden=128),
+        "valence_arousal": HeadConfig("scores", "tanh", 1024, 5, l2=1 / 1024),
+        "action_units": HeadConfig("features", "sigmoid", 512, 5, hidden=128),
     },
     # Three nets that share nothing but their input. The papers give valence and arousal "the last ten values" of
     # it, which are the outputs of a network that has ten.
     "mtl": {
-        "expression": Plan("both", "softmax", 512, 10, l2=1 / 512),
-        "valence_arousal": Plan("scores", "tanh", 512, 20, l2=1 / 512),
-        "action_units": Plan("both", "sigmoid", 512, 10, hidden=128),
+        "expression": HeadConfig("both", "softmax", 512, 10, l2=1 / 512),
+        "valence_arousal": HeadConfig("scores", "tanh", 512, 20, l2=1 / 512),
+        "action_units": HeadConfig("both", "sigmoid", 512, 10, hidden=128),
     },
-    "emi": {CLIP_TASK: Plan("features", "sigmoid", 512, 100, l2=1 / 512)},
+    "emi": {CLIP_TASK: HeadConfig("features", "sigmoid", 512, 100, l2=1 / 512)},
 }
 """Kind of head -> task -> plan, as in the papers."""
 
 
-def mimicry_with_hidden(plan: Plan, hidden: int) -> Plan:
+def mimicry_with_hidden(plan: HeadConfig, hidden: int) -> HeadConfig:
     """The papers' other net for clips: a hidden layer (theirs has 64 units), no L2, fewer epochs, weighted classes."""
     return replace(plan, hidden=hidden, l2=0.0, epochs=20)
 
@@ -132,18 +132,18 @@ def examples(rows: Rows, task: str, source: str) -> Examples:
     return Examples(values[source], known, getattr(rows, task)[known], len(np.unique(rows.video[known])))
 
 
-def clip_examples(clips: Clips) -> Examples:
+def clip_examples(clips: ClipFeatures) -> Examples:
     """The same of clips."""
     return Examples((clips.values,), np.arange(len(clips.name)), clips.intensities, len(clips.name))
 
 
-class Layers(nn.Module):
+class HeadLayers(nn.Module):
     """Dense layers with relu between them; what comes out has not met its activation yet.
 
     Starting weights are Keras's: uniform within sqrt(6 / (in + out)) of zero (Glorot and Bengio 2010), biases zero.
     """
 
-    def __init__(self, width: int, plan: Plan, outputs: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, plan: HeadConfig, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
         hidden = [nn.Linear(width, plan.hidden), nn.ReLU()] if plan.hidden else []
         self.net = nn.Sequential(*hidden, nn.Linear(plan.hidden or width, outputs))
@@ -208,7 +208,7 @@ def one_minus_pearson(said: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return 1 - (weights * (x * y).mean(dim=0) / below).sum() / weights.sum()
 
 
-def loss_of(task: str, plan: Plan, labels: NDArray) -> Loss:
+def loss_of(task: str, plan: HeadConfig, labels: NDArray) -> Loss:
     """The loss of a task, with weights from the training labels."""
     if task == "expression":
         classes = torch.tensor(class_weights(labels, len(CLASSES[task])), dtype=torch.float32)
@@ -226,7 +226,7 @@ def loss_of(task: str, plan: Plan, labels: NDArray) -> Loss:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class FittedHead:
     """A trained net.
 
     Attributes:
@@ -242,7 +242,9 @@ class Fitted:
     logits: NDArray[np.float64] | None
 
 
-def fit(task: str, plan: Plan, train: Examples, validation: Examples | None, seed: int, report: Report) -> Fitted:
+def fit(
+    task: str, plan: HeadConfig, train: Examples, validation: Examples | None, seed: int, report: Report
+) -> FittedHead:
     """Train one net; with validation data the first of its best epochs is kept, without them the last epoch.
 
     Best is by accuracy for expressions, by mean correlation for clips, else by the loss (with its L2, as Keras counts
@@ -257,7 +259,7 @@ def fit(task: str, plan: Plan, train: Examples, validation: Examples | None, see
         if found is not None and not len(found):
             raise InputError(f"{task}: none of the matched {part} rows has a label for it; leave it out with --tasks.")
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {task}".encode()))
-    net = Layers(train.width, plan, len(CLASSES[task]), generator)
+    net = HeadLayers(train.width, plan, len(CLASSES[task]), generator)
     loss_function = loss_of(task, plan, train.labels)
     # Keras's small number below the fraction; torch's own is a tenth of it.
     optimiser = torch.optim.Adam(net.parameters(), lr=plan.rate, eps=1e-7)
@@ -282,10 +284,10 @@ def fit(task: str, plan: Plan, train: Examples, validation: Examples | None, see
         for weights in net.parameters():
             _check_finite(weights, task, plan)
         logits = None if validation is None else _logits(net, validation).numpy().astype(np.float64)
-    return Fitted(Part(plan.source, plan.activation, CLASSES[task], net.arrays()), best[0], scores, logits)
+    return FittedHead(Part(plan.source, plan.activation, CLASSES[task], net.arrays()), best[0], scores, logits)
 
 
-def _score(task: str, plan: Plan, net: Layers, loss_function: Loss, validation: Examples) -> float:
+def _score(task: str, plan: HeadConfig, net: HeadLayers, loss_function: Loss, validation: Examples) -> float:
     logits, labels = _logits(net, validation), torch.from_numpy(validation.labels)
     _check_finite(logits, task, plan)
     if task == "expression":
@@ -296,12 +298,12 @@ def _score(task: str, plan: Plan, net: Layers, loss_function: Loss, validation: 
         return -float(loss_function(logits, labels) + plan.l2 * net.squares())
 
 
-def _check_finite(values: Tensor, task: str, plan: Plan) -> None:
+def _check_finite(values: Tensor, task: str, plan: HeadConfig) -> None:
     if not values.isfinite().all():
         raise UsageError(f"{task}: training at a rate of {plan.rate:g} ran away; give a smaller --rate.")
 
 
-def _logits(net: Layers, data: Examples) -> Tensor:
+def _logits(net: HeadLayers, data: Examples) -> Tensor:
     with torch.no_grad():
         return torch.cat([net(data.inputs(slice(k, k + _CHUNK))) for k in range(0, len(data), _CHUNK)])
 
@@ -321,8 +323,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def train(
-    kind: str, base: Base, data: Mapping[str, Rows] | Mapping[str, Clips], plans: Mapping[str, Plan], seed: int,
-    report: Report,
+    kind: str, base: Base, data: Mapping[str, Rows] | Mapping[str, ClipFeatures], plans: Mapping[str, HeadConfig],
+    seed: int, report: Report,
 ) -> tuple[dict[str, Part], dict[str, Any]]:  # fmt: skip
     """Train the nets of a head.
 
@@ -349,7 +351,7 @@ def train(
                 "leave it out with --tasks, or extract with another model."
             )
         found = {
-            part: clip_examples(rows) if isinstance(rows, Clips) else examples(rows, task, plan.source)
+            part: clip_examples(rows) if isinstance(rows, ClipFeatures) else examples(rows, task, plan.source)
             for part, rows in data.items()
         }
         for part, own in found.items():

@@ -68,7 +68,7 @@ def binary_cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor | None =
     return loss[known].mean()
 
 
-def attention_likeness(maps: Sequence[Tensor]) -> Tensor:
+def attention_similarity(maps: Sequence[Tensor]) -> Tensor:
     """How alike DDAMFN's attention maps are: number of pairs / (sum of their mean squared differences + epsilon).
 
     Zhang et al. 2023 (SainingZhang/DDAMFN, training scripts), where it is added with weight 0.1.

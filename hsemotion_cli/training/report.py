@@ -268,7 +268,7 @@ _CROPS = {
 }
 
 
-def card(facts: Mapping[str, Any]) -> str:
+def model_card(facts: Mapping[str, Any]) -> str:
     """The page about a trained network, in Markdown.
 
     Args:

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from ..errors import InputError, ModelUnavailable, UsageError
 from ..models.architectures import ARCHITECTURES, Network, build, known
-from ..runtime.atomic_files import whole
+from ..runtime.atomic_files import atomic_file
 from . import losses
-from .augment import Viewer
-from .config import NORMALISATIONS, Plan, Stage
-from .dataset import Samples
-from .figures import Figures, figures
+from .augment import Augmenter
+from .config import NORMALISATIONS, StageConfig, TrainingConfig
+from .dataset import Dataset
+from .figures import EvaluationFigures, figures
 from .pretrained import origin, start_from
 
 CHECKPOINT = "checkpoint.pt"
@@ -49,7 +49,7 @@ class Batch:
     labels: dict[str, Tensor]
 
 
-def make_network(plan: Plan) -> Network:
+def make_network(plan: TrainingConfig) -> Network:
     """The plan's network with the random weights of its seed.
 
     Raises:
@@ -87,10 +87,12 @@ class Trainer:
         UsageError: a stage trains a part that the network does not have.
     """
 
-    def __init__(self, plan: Plan, network: Network, samples: Samples, folder: Path, device: str = "cpu") -> None:
+    def __init__(
+        self, plan: TrainingConfig, network: Network, samples: Dataset, folder: Path, device: str = "cpu"
+    ) -> None:
         mean, std = NORMALISATIONS[plan.normalisation]
         self.plan, self.samples, self.folder, self.device = plan, samples, folder, device
-        self.viewer = Viewer(plan.size, mean, std, plan.luminance)
+        self.viewer = Augmenter(plan.size, mean, std, plan.luminance)
         torch.manual_seed(plan.seed)
         self.network = network
         self.draws = [_Draw(plan, stage, samples) for stage in plan.stages]
@@ -233,7 +235,7 @@ class Trainer:
                 outputs["action_units"], labels["action_units"], self.weights.get("action_units")
             )
         if maps and loss.attention:
-            weighed["attention"] = loss.attention * losses.attention_likeness([m.float() for m in maps])
+            weighed["attention"] = loss.attention * losses.attention_similarity([m.float() for m in maps])
         total = torch.stack(list(weighed.values())).sum()
         return total, {"loss": total.item(), **{name: value.item() for name, value in weighed.items()}}
 
@@ -320,7 +322,7 @@ class Trainer:
             self.best = found.score()
             _save(self.folder / BEST, self.average.state)
 
-    def measure(self, part: str, averaged: bool) -> Figures:
+    def measure(self, part: str, averaged: bool) -> EvaluationFigures:
         """Figures of the weights (or their average) on a part of the samples."""
         rows = self.samples.rows(part)
         scores = self.predict(rows, averaged)
@@ -405,13 +407,13 @@ def mixed_up(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
     return Batch(mix(batch.images), {task: mix(values) for task, values in batch.labels.items()})
 
 
-def split(scores: Tensor, plan: Plan) -> dict[str, Tensor]:
+def split(scores: Tensor, plan: TrainingConfig) -> dict[str, Tensor]:
     """(n, outputs) -> task -> its columns, in the order of the outputs."""
     return dict(zip(plan.columns, scores.split(list(plan.columns.values()), dim=1), strict=True))
 
 
 def infer(
-    network: Network, viewer: Viewer, samples: Samples, rows: NDArray[np.int64], device: str = "cpu", batch: int = 64
+    network: Network, viewer: Augmenter, samples: Dataset, rows: NDArray[np.int64], device: str = "cpu", batch: int = 64
 ) -> NDArray[np.float32]:
     """(len(rows), outputs) raw outputs for the exact crops of some samples."""
     network.eval()
@@ -427,7 +429,7 @@ def infer(
 class _Draw:
     """Which pictures a stage shows, step by step."""
 
-    def __init__(self, plan: Plan, stage: Stage, samples: Samples) -> None:
+    def __init__(self, plan: TrainingConfig, stage: StageConfig, samples: Dataset) -> None:
         sources = plan.drawn_from(stage)
         pool = samples.rows("train", sources)
         labelled = np.zeros(len(pool), bool)
@@ -521,7 +523,7 @@ def _trained_modules(network: Network, scope: str) -> list[nn.Module]:
     return [network.head, *network.pooling]
 
 
-def _optimiser(plan: Plan, network: Network) -> torch.optim.Optimizer:
+def _optimiser(plan: TrainingConfig, network: Network) -> torch.optim.Optimizer:
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": plan.optimiser.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -531,7 +533,7 @@ def _optimiser(plan: Plan, network: Network) -> torch.optim.Optimizer:
     return kind(groups, lr=1e-3)
 
 
-def _loss_weights(plan: Plan, samples: Samples, device: str) -> dict[str, Tensor]:
+def _loss_weights(plan: TrainingConfig, samples: Dataset, device: str) -> dict[str, Tensor]:
     """Class weights and action-unit weights of the training part."""
     rows, found = samples.rows("train"), {}
     if "expression" in plan.tasks and plan.loss.class_power:
@@ -567,12 +569,12 @@ def _write_log(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
     writer.writeheader()
     writer.writerows(rows)
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(text.getvalue().encode())
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(state, content)  # to memory first: torch's own errors do not say that the disk is full
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(content.getbuffer())
