@@ -1,12 +1,13 @@
 """hsemotion: face videos to trustworthy tables of affect.
 
-A frame travels through these files, in this order:
+A frame travels through the folders in this order:
 
-    video, pictures (source, scenes) -> faces (crops) -> tracks -> predict (geometry, networks) -> timeline
-    timeline -> refine (recipe, smooth) -> formats/ table, archive, sidecar -> render (painter, drawing, stamps)
+    media (video, images) -> faces (detector, crops, tracking) -> models (predict) -> timeline
+    timeline -> postprocess (refine, smoothing) -> formats (table, raw_scores, sidecar) -> overlay (video)
 
-annotate wires them together for one video. A network comes through networks/ cards -> weights -> checkpoints
-(pickles) -> conversion (architectures) -> engines (onnx_graphs, lean) -> model.
+``pipeline`` wires them together for one video; ``batch`` runs it over a collection. A published network comes through
+``models``: cards -> weights -> checkpoints (safe_unpickler) -> conversion (architectures) -> engines (onnx_graphs,
+reparameterise) -> network_model. ``cli`` and ``commands`` are the command line.
 """
 
 __version__ = "0.1.0"

@@ -48,7 +48,7 @@ class Face:
         landmarks: (478, 2) pixels of the displayed picture in MediaPipe's order, or None.
         blendshapes: (52,) in [0, 1] in the order of ``tasks.BLENDSHAPES``, or None.
         crops: crop recipe -> the face cut out by it, uint8 RGB.
-        track: id of the person, the same through a clip; None before ``tracks``.
+        track: id of the person, the same through a clip; None before ``faces.tracking``.
     """
 
     box: tuple[float, float, float, float]

@@ -186,7 +186,7 @@ class Conversion:
         )  # fmt: skip
 
     def _prelu(self, _: Any, inputs: list[int], output: int) -> None:
-        # As x + (1 - slope) Relu(-x), with products as depth-wise convolutions; see networks/onnx_graphs.py on why.
+        # As x + (1 - slope) Relu(-x), with products as depth-wise convolutions; see models/onnx_graphs.py on why.
         slopes = self.values[inputs[1]].reshape(-1, 1, 1, 1).astype(np.float32)
         x, below, count = name(inputs[0]), f"{name(output)}_below", len(slopes)
         self._node("Conv", [x, self._constant(np.full_like(slopes, -1))], f"{below}_or_above", group=count)

@@ -3,7 +3,7 @@
     python scripts/ship_weights.py runs/mt-mobilefacenet/mt-mobilefacenet.safetensors
 
 The graph is stored without the weights that the trained file holds; card and pictures go to docs/models/. A name that
-is new also belongs into SHIPPED of hsemotion_cli/registry.py.
+is new also belongs into SHIPPED of hsemotion_cli/models/registry.py.
 """
 
 from __future__ import annotations

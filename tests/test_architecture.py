@@ -6,6 +6,7 @@ import ast
 import graphlib
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,22 @@ def test_a_folder_imports_only_from_folders_below_it(name: str) -> None:
 
 def test_the_order_names_what_is_there() -> None:
     assert {name.split(".")[0] for name in IMPORTS} == set(LEVEL)
+
+
+def test_every_module_that_is_named_in_text_exists() -> None:
+    """In documentation, comments and scripts inside strings, where no import would fail."""
+    root = PACKAGE.parent
+    pages = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("plans/*.toml")]
+    for path in [*pages, *PACKAGE.rglob("*.py"), *root.glob("tests/*.py"), *root.glob("scripts/*.py")]:
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"\bhsemotion_cli/[\w/]+\.py\b", text):
+            assert (root / name).is_file(), f"{path.name} names {name}"
+        for folder, module in re.findall(r"\bhsemotion_cli\.([a-z_]+)(?:\.([a-z_0-9]+))?", text):
+            place = PACKAGE / folder
+            assert place.is_dir() or place.with_suffix(".py").is_file(), f"{path.name} names hsemotion_cli.{folder}"
+            if module and place.is_dir():
+                found = (place / module).with_suffix(".py")
+                assert found.is_file(), f"{path.name} names hsemotion_cli.{folder}.{module}"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

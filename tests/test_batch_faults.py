@@ -155,12 +155,12 @@ def test_leaving_early_stops_all_and_leaves_nothing_half_written(tmp_path: Path)
 COMMANDING = """
 import sys
 from pathlib import Path
-from hsemotion_cli.batch.local import LocalEngine
-from hsemotion_cli.batch.records import Task
-from hsemotion_cli.batch.worker import Setup
+from hsemotion_cli.batch.local_engine import LocalEngine
+from hsemotion_cli.batch.messages import Task
+from hsemotion_cli.batch.worker import WorkerConfig
 sys.path.insert(0, sys.argv[2])
 out = Path(sys.argv[1])
-with LocalEngine(Setup("batch_jobs:opened", out, 1), out, workers=2) as engine:
+with LocalEngine(WorkerConfig("batch_jobs:opened", out, 1), out, workers=2) as engine:
     list(engine.run([Task(f"hang-{k}", f"hang-{k}") for k in range(2)], lambda _: None))
 """
 

@@ -16,7 +16,7 @@ class Task:
 
     Attributes:
         path: of the source; bytes that are no UTF-8 are kept as surrogates, as ``os.fsdecode`` gives them.
-        place: of the results below the output folder, without suffix, parts separated by "/"; see ``places``.
+        place: of the results below the output folder, without suffix, parts separated by "/"; see ``output_paths``.
     """
 
     path: str

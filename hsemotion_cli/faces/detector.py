@@ -1,10 +1,10 @@
 """Frame -> Sighting: find faces, place 478 landmarks, read 52 blendshapes, cut the face out.
 
-MediaPipe's networks (``mesh``) look at one picture at a time, so that the same picture gives the same faces whatever
-came before it: BlazeFace finds candidates and scores them; then it looks at each candidate's own surroundings at a good
-size, and the landmarks are placed there; a candidate in which no face is seen is dropped, unless it is large, its
-mirror image agrees, and nobody else is there. BlazeFace sees 128 x 128 pixels of whatever it is shown, so ``min_face``
-makes it look at overlapping tiles as well.
+MediaPipe's networks (``mediapipe_onnx``) look at one image at a time, so the same image gives the same faces whatever
+came before it. BlazeFace proposes and scores candidates, then looks at the surroundings of each candidate again at a
+good size, and the landmarks are placed there. A candidate without a face in that second look is dropped, unless it is
+large, its mirror image agrees, and there is no other face. BlazeFace sees 128 x 128 pixels of whatever it is given, so
+``min_face`` makes it search overlapping tiles as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faces by MediaPipe's own tasks: what ``mesh`` does with the same networks, the slow way; to compare with."""
+"""Detect faces with MediaPipe's own tasks: the same networks as ``mediapipe_onnx``, slower; for comparison."""
 
 from __future__ import annotations
 
