@@ -21,7 +21,7 @@ from .faces.crops import check_recipe
 from .faces.detector import FaceDetector, detect_faces
 from .faces.mediapipe_detector import MediaPipeDetector
 from .formats import raw_scores, sidecar, table
-from .media.source import Sampling
+from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
 from .models import frame_skipping, predict, registry
 from .models.audio import AudioModel, AudioScores
@@ -67,7 +67,8 @@ class Settings:
         faces: faces kept in each frame, the largest; None keeps all.
         sampling: frames analysed.
         crops: the pictures are faces already, so nothing is detected.
-        image_fps: pictures per second of numbered pictures.
+        image_fps: pictures per second of numbered pictures; replaces the one of ``decoding``.
+        decoding: how sources are decoded.
         detector: of ``DETECTORS``.
         detect_every: frames from one search for faces to the next; those between are interpolated.
         stride: frames from one look of the networks at a face to the next; those between are interpolated.
@@ -86,6 +87,7 @@ class Settings:
     sampling: Sampling = field(default_factory=Sampling)
     crops: bool = False
     image_fps: float = 30.0
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
     detector: str = "landmarks"
     detect_every: int = 1
     stride: int = 1
@@ -111,8 +113,7 @@ class Settings:
             raise UsageError(f"--detect-every {self.detect_every}: of --crops every picture is a face; leave it out.")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
-        if not 0 < self.image_fps < float("inf"):
-            raise UsageError(f"--image-fps {self.image_fps:g}: give a rate above 0.")
+        object.__setattr__(self, "decoding", replace(self.decoding, image_fps=self.image_fps))  # the one with a check
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ class Annotator:
             OutputError: a result could not be written.
         """
         clock, settings = StageClock(), self.settings
-        source = open_source(path, settings.image_fps)
+        source = open_source(path, settings.decoding)
         prepare_folder(folder)
         progress = progress or _silent
         heard = self._listen(path, clock, progress)

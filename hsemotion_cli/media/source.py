@@ -81,6 +81,57 @@ class Sampling:
         return choose
 
 
+DEINTERLACE = ("auto", "on", "off")
+"""What ``--deinterlace`` may be."""
+
+ROTATE = ("auto", "0", "90", "180", "270")
+"""What ``--rotate`` may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How a source is decoded.
+
+    Attributes:
+        image_fps: images per second of a folder of numbered images.
+        stream: which video stream of a file that has several: its number among them, from 0, or its language; None for
+            the one that a player shows.
+        video_fps: frames per second that replace the time stamps of a video file, or None.
+        deinterlace: "auto" deinterlaces frames that are flagged as interlaced, "on" every frame, "off" none.
+        rotate: "auto" rotates as the file asks, a number of degrees rotates counter-clockwise by that instead.
+        region: x, y, width, height in pixels of the displayed image; only this part is analysed. None for all of it.
+        clock: add the wall-clock time of each frame to the table.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    image_fps: float = 30.0
+    stream: str | None = None
+    video_fps: float | None = None
+    deinterlace: str = "auto"
+    rotate: str = "auto"
+    region: tuple[int, int, int, int] | None = None
+    clock: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.image_fps < math.inf:
+            raise UsageError(f"--image-fps {self.image_fps:g}: give a rate above 0.")
+        if self.stream is not None and not self.stream.strip():
+            raise UsageError("--stream is empty: give the number of a video stream, from 0, or its language.")
+        if self.video_fps is not None and not 0 < self.video_fps < math.inf:
+            raise UsageError(f"--video-fps {self.video_fps:g}: give a rate above 0.")
+        if self.deinterlace not in DEINTERLACE:
+            raise UsageError(f"--deinterlace {self.deinterlace}: choose from {', '.join(DEINTERLACE)}.")
+        if self.rotate not in ROTATE:
+            raise UsageError(f"--rotate {self.rotate}: choose from {', '.join(ROTATE)}.")
+        if self.region is not None and (min(self.region) < 0 or min(self.region[2:]) < 1):
+            raise UsageError(
+                f"--region {','.join(map(str, self.region))}: give x, y, width and height in pixels, "
+                "none of them negative, width and height at least 1."
+            )
+
+
 @dataclass(slots=True)
 class DecodeReport:
     """What happened while a source was read; complete once its frames have run out.

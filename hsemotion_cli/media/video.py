@@ -10,20 +10,17 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from ..domain import Frame, Image
+from ..domain import Frame
 from ..errors import InputError
+from .display import displayed, displayed_size, luma, pixel_aspect, quarter_turn
 from .images import IMAGE_SUFFIXES, ImageSequence
 from .scene_cuts import CutDetector
-from .source import MAX_PIXELS, DecodeReport, Sampling, SourceInfo, check_size
+from .source import MAX_PIXELS, DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -58,24 +55,31 @@ _FORMATS = (
 _MOST = {"max_pixels": str(MAX_PIXELS)}
 _OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **_MOST}
 
+_AS_IT_IS = DecodeOptions()
+
 
 class VideoFile:
     """One video file. ``info`` is there at once, ``report`` fills while ``frames`` is read.
+
+    Args:
+        path: of the file.
+        options: how to decode it.
 
     Raises:
         InputError: the file is missing, empty, no video, or has no picture that can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: DecodeOptions = _AS_IT_IS) -> None:
         self.path = path
+        self.options = options
         self.report = DecodeReport()
         with open_container(path) as container:
             stream = _video_stream(container, path)
             if stream.codec_context.width and stream.codec_context.height:
                 check_size(path, stream.codec_context.width, stream.codec_context.height)
             first = self._first_frame(container, stream)
-            rotation, aspect = _quarter_turn(first), _pixel_aspect(stream)
-            height, width = _displayed_size(first.height, first.width, rotation, aspect)
+            rotation, aspect = quarter_turn(first), pixel_aspect(stream)
+            height, width = displayed_size(first.height, first.width, rotation, aspect)
             check_size(path, width, height)
             declared = _declared_duration(container, stream)
             audio = [sound for sound in container.streams.audio[:1] if sound.codec_context]  # one that can be decoded
@@ -109,7 +113,7 @@ class VideoFile:
         choose, scenes, cut = sampling.chooser(), CutDetector(), False
         with open_container(self.path) as container:
             stream = _video_stream(container, self.path)
-            aspect = _pixel_aspect(stream)
+            aspect = pixel_aspect(stream)
             step = float(1 / stream.average_rate) if stream.average_rate else 0.04
             last = -math.inf
             for picture in self._decoded(container, stream, on_audio):
@@ -124,12 +128,12 @@ class VideoFile:
                 report.corrupt += picture.is_corrupt
                 if sampling.end is not None and time >= sampling.end:
                     return
-                height, width = _displayed_size(picture.height, picture.width, 0, aspect)
+                height, width = displayed_size(picture.height, picture.width, 0, aspect)
                 check_size(self.path, width, height)  # it may change from frame to frame
                 # A cut at a frame that is not analysed counts for the next one that is.
-                cut |= scenes.cuts(_luma(picture))
+                cut |= scenes.cuts(luma(picture))
                 if choose(index, time):
-                    yield Frame(index, time, _displayed(picture, aspect), cut)
+                    yield Frame(index, time, displayed(picture, aspect), cut)
                     cut = False
             report.ended_early = self._early_end(last + step)
 
@@ -176,17 +180,22 @@ class VideoFile:
 Source = VideoFile | ImageSequence
 
 
-def open_source(path: Path, image_fps: float = 30.0) -> Source:
-    """Open a video file, a picture, or a folder of numbered pictures.
+def open_source(path: Path, options: DecodeOptions | float = _AS_IT_IS) -> Source:
+    """Open a video file, an image, or a folder of numbered images.
+
+    Args:
+        options: how to decode it; a number stands for ``DecodeOptions(image_fps=number)``.
 
     Raises:
         InputError: there is nothing there that can be read as a video.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or directory.")
+    if not isinstance(options, DecodeOptions):
+        options = DecodeOptions(image_fps=options)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSequence(path, image_fps)
-    return VideoFile(path)
+        return ImageSequence(path, options.image_fps)
+    return VideoFile(path, options)
 
 
 def open_container(path: Path, what: str = "video") -> Any:
@@ -256,42 +265,3 @@ def _declared_duration(container: Any, stream: Any) -> float | None:
 def _time_of(picture: Any, stream: Any) -> float | None:
     stamp = picture.pts if picture.pts is not None else picture.dts
     return None if stamp is None else float(stamp * (picture.time_base or stream.time_base))
-
-
-def _pixel_aspect(stream: Any) -> Fraction:
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return Fraction(aspect) if aspect else Fraction(1)
-
-
-def _quarter_turn(picture: Any) -> int:
-    """Degrees counter-clockwise, as a multiple of 90, by which the picture is turned for display."""
-    return round(picture.rotation / 90) * 90 % 360
-
-
-def _displayed_size(height: int, width: int, rotation: int, aspect: Fraction) -> tuple[int, int]:
-    """Height and width after pixels are made square (never by dropping any) and the picture is turned."""
-    if aspect > 1:
-        width = round(width * aspect)
-    elif aspect < 1:
-        height = round(height / aspect)
-    return (width, height) if rotation % 180 else (height, width)
-
-
-def _luma(picture: Any) -> NDArray[np.uint8]:
-    """(height, width) brightness of a decoded picture, without converting it where its first plane is just that."""
-    bits = picture.format.components[0].bits
-    if picture.format.is_rgb or picture.format.has_palette or not picture.format.is_planar or bits > 16:
-        return np.asarray(picture.to_ndarray(format="gray8"), np.uint8)
-    plane = picture.planes[0]
-    kind = np.dtype(np.uint8 if bits == 8 else ">u2" if picture.format.is_big_endian else "<u2")
-    rows = np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // kind.itemsize)[:, : picture.width]
-    return np.asarray(rows if bits == 8 else rows >> (bits - 8), np.uint8)
-
-
-def _displayed(picture: Any, aspect: Fraction) -> Image:
-    image = picture.to_ndarray(format="rgb24")
-    if aspect != 1:
-        height, width = _displayed_size(image.shape[0], image.shape[1], 0, aspect)
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    turn = _quarter_turn(picture)
-    return np.ascontiguousarray(np.rot90(image, turn // 90)) if turn else image
