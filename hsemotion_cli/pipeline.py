@@ -21,6 +21,7 @@ from .faces.crops import check_recipe
 from .faces.detector import FaceDetector, detect_faces
 from .faces.mediapipe_detector import MediaPipeDetector
 from .formats import raw_scores, sidecar, table
+from .formats.output_names import output_names
 from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
 from .models import frame_skipping, predict, registry
@@ -234,7 +235,7 @@ class Annotator:
             content = self._describe(source, timeline)
             outputs = write_results(affect, timeline, content, folder, name, settings.formats)
         if settings.overlay:
-            outputs["overlay"] = f"{name}.overlay.mp4"
+            outputs["overlay"] = output_names(name, settings.formats, overlay=True)["overlay"]
             with clock.busy("overlay"):
                 self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], progress)
         with atomic_file(folder / outputs["sidecar"]) as file:
@@ -320,11 +321,11 @@ def write_results(
     Raises:
         OutputError: one of them could not be written.
     """
-    tables = {format_: f"{name}.{format_}" for format_ in formats}
-    outputs = {**tables, "raw": f"{name}.raw.npz", "sidecar": f"{name}.json"}
+    formats = tuple(formats)
+    outputs = output_names(name, formats)
     with write_together() as opened:
-        for format_, file_name in tables.items():
-            with opened(folder / file_name) as file:
+        for format_ in formats:
+            with opened(folder / outputs[format_]) as file:
                 table.WRITERS[format_](affect, file)
         with opened(folder / outputs["raw"]) as file:
             raw_scores.write(timeline, file)

@@ -203,7 +203,7 @@ def limited(size: int) -> Callable[[], None]:
 def test_a_full_disk_is_exit_3_and_leaves_what_was_there(smile: Path, tmp_path: Path, format: str, size: int) -> None:
     (tmp_path / f"smile.{format}").write_text("from yesterday")
     done = run("annotate", smile, "-o", tmp_path, "-f", format, preexec_fn=limited(size))
-    assert_fails(done, 3, f"smile.{format}", "could not be written", "free some space")
+    assert_fails(done, 3, f"smile.{format}", "could not be written", "allows no larger file")
     assert left_in(tmp_path) == [f"smile.{format}"]
     assert (tmp_path / f"smile.{format}").read_text() == "from yesterday"
 
@@ -278,7 +278,7 @@ def test_equal_names_get_names_of_their_own_or_are_refused(smile: Path, tmp_path
 
 def test_a_missing_model_file_is_exit_5(smile: Path, tmp_path: Path) -> None:
     script = (
-        "from hsemotion_cli.faces.detector import FaceFinder\nFaceFinder.NETWORKS = {'gone.onnx': ''}\n"
+        "from hsemotion_cli.faces.detector import FaceDetector\nFaceDetector.NETWORKS = {'gone.onnx': ''}\n"
         "from hsemotion_cli.cli import main\nmain()\n"
     )
     command = [sys.executable, "-c", script, "annotate", str(smile), "-o", str(tmp_path)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hsemotion_cli.errors import OutputError, UsageError
-from hsemotion_cli.runtime import atomic_files
+from hsemotion_cli.runtime import atomic_files, write_errors
 
 
 def test_files_that_belong_together_appear_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +48,42 @@ def test_a_name_of_any_length_has_a_temporary_one(tmp_path: Path) -> None:
     with atomic_files.atomic_file(long) as file:
         file.write(b"x")
     assert long.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "the disk is full: free some space"),
+        (errno.EDQUOT, "your disk quota is used up"),
+        (errno.EFBIG, "allows no larger file"),
+        (errno.EROFS, "mounted read-only"),
+        (errno.EACCES, "you have no permission"),
+        (errno.ENAMETOOLONG, "rename the input"),
+        (errno.EILSEQ, "does not allow these characters"),
+        (errno.EISDIR, "a folder has this name"),
+        (errno.ELOOP, "remove the link"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EIO, "reports a fault"),
+        (errno.ESTALE, "run it again"),
+        (errno.ECHILD, "choose another place"),
+    ],
+)
+def test_each_error_has_advice_that_fits_it(tmp_path: Path, number: int, says: str) -> None:
+    with pytest.raises(OutputError) as raised, atomic_files.name_failed_file(tmp_path / "a.csv"):
+        raise OSError(number, os.strerror(number))
+    sentence = str(raised.value)
+    assert sentence.startswith(f"{tmp_path / 'a.csv'}: could not be written ({os.strerror(number)}); ")
+    assert says in sentence and sentence.endswith(".")
+    assert ("free some space" in sentence) == (number == errno.ENOSPC), "space is no help against anything else"
+
+
+@pytest.mark.parametrize(("code", "says"), [(32, "close that program"), (123, "may not allow"), (206, "shorter path")])
+def test_windows_says_more_than_its_errno(code: int, says: str) -> None:
+    class WindowsError(OSError):
+        winerror = code
+
+    assert says in write_errors.advice(WindowsError(errno.ENOENT, "The system cannot find the file"))
+    assert write_errors.is_bad_name(WindowsError(errno.ENOENT, "x")) == (code != 32)
 
 
 def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:

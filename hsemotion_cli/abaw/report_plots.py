@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..reporting import plotting
 from ..runtime.atomic_files import atomic_file
+from ..runtime.file_marks import TOOL
 from ..training import report as drawing
 from .aligned import CLIPS
 from .evaluation import Report
@@ -50,7 +51,7 @@ def draw(report: Report, path: Path) -> None:
         for task, found in report.tasks.items():
             _draw(report, task, found, path)
         return
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     with tempfile.TemporaryDirectory() as folder:
         panels = []
@@ -63,8 +64,10 @@ def draw(report: Report, path: Path) -> None:
     for panel in panels:
         stack.paste(panel, (0, top))
         top += panel.height
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Software", TOOL)
     with atomic_file(path) as file:
-        stack.save(file, "PNG")
+        stack.save(file, "PNG", pnginfo=notes)
 
 
 def _draw(report: Report, task: str, found: TaskScores, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from .. import __version__
 from ..errors import HsemotionError, InputError, OutputError, UsageError
 from ..formats import sidecar
+from ..formats.output_names import output_names
 from ..formats.schema import SCHEMA_VERSION
 from ..models import model_file, registry
 from ..pipeline import Annotator, Progress, Settings
@@ -74,8 +75,7 @@ class BatchJob:
             OutputError: a result cannot be written.
         """
         folder = task.folder(self._out)
-        kinds = (*self._annotator.settings.formats, "raw.npz", "overlay.mp4", "json")
-        check_inside(self._out, folder, [f"{task.name}.{kind}" for kind in kinds])
+        check_inside(self._out, folder, output_names(task.name, self._annotator.settings.formats, True).values())
         before = _stamp(task)
         try:
             prepare_folder(folder)

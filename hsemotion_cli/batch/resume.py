@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import HsemotionError
 from ..formats import sidecar
+from ..formats.output_names import output_names
 from ..media.images import numbered_images
 from . import jsonl
 from .messages import Task
@@ -71,9 +72,7 @@ class ExpectedResults:
 
     def files(self, name: str) -> dict[str, str]:
         """Kind -> file name of what there shall be."""
-        tables = {format_: f"{name}.{format_}" for format_ in self.formats}
-        overlay = {"overlay": f"{name}.overlay.mp4"} if self.overlay else {}
-        return {**tables, "raw": f"{name}.raw.npz", **overlay, "sidecar": f"{name}.json"}
+        return output_names(name, self.formats, self.overlay)
 
 
 @dataclass(frozen=True, slots=True)

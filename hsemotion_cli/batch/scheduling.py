@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import IO
 
+from ..media.mp4_boxes import find_box, whole
 from .messages import Task
 
 _USUAL = 250_000.0  # bytes per second, where no file of the batch says how long it is
 _CONTAINERS = (".mp4", ".mov", ".m4v", ".3gp")
-_MOST_BOXES = 200
 
 
 def longest_first(tasks: Sequence[Task], sizes: Mapping[str, int]) -> list[Task]:
@@ -29,16 +28,14 @@ def longest_first(tasks: Sequence[Task], sizes: Mapping[str, int]) -> list[Task]
 def declared_seconds(path: str) -> float | None:
     """The duration that an MP4 or QuickTime file declares in its movie header; None where that is not found.
 
-    Read here, and by no media library: the process that watches over the others opens no container. The header is
+    No media library reads it, because the process that supervises the workers opens no container. The header is
     described in ISO/IEC 14496-12, 8.2.2.
     """
     if os.path.splitext(path)[1].lower() not in _CONTAINERS:
         return None
     try:
         with open(path, "rb") as file:
-            end = os.fstat(file.fileno()).st_size
-            movie = _box(file, 0, end, b"moov")
-            header = _box(file, *movie, b"mvhd") if movie else None
+            header = find_box(file, whole(file), b"moov", b"mvhd")
             if header is None:
                 return None
             file.seek(header[0])
@@ -52,23 +49,3 @@ def declared_seconds(path: str) -> float | None:
     )
     known = scale and 0 < length < (1 << 63) - 1 and length != 0xFFFFFFFF
     return length / scale if known else None
-
-
-def _box(file: IO[bytes], start: int, end: int, kind: bytes) -> tuple[int, int] | None:
-    """Where the content of the first box of a kind begins and ends."""
-    for _ in range(_MOST_BOXES):
-        if start + 8 > end:
-            return None
-        file.seek(start)
-        head = file.read(16)
-        size, content = int.from_bytes(head[:4]), start + 8
-        if size == 1:
-            size, content = int.from_bytes(head[8:16]), start + 16
-        elif size == 0:
-            size = end - start
-        if size < content - start:
-            return None
-        if head[4:8] == kind:
-            return content, min(start + size, end)
-        start += size
-    return None

@@ -23,6 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from ..domain import Frame, Image
 from ..errors import InputError, OutputError
 from ..media.video import Source, VideoFile, open_source
+from ..runtime import file_marks
 from ..runtime.atomic_files import name_failed_file, replace_when_done
 from ..runtime.executor import ThreadedExecutor
 from ..runtime.stage_timer import StageClock
@@ -38,6 +39,9 @@ COPIED = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
 _AAC_RATES = frozenset((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000))
 
 # The clock of the whole file as well: on the usual one of a millisecond a late start would be rounded.
+_OWN_ERRORS = 1 << 16
+"""Error numbers from here on are FFmpeg's own, not the system's."""
+
 _MUXER = {"movflags": "+faststart", "movie_timescale": str(CLOCK)}
 
 # Seconds that sound may lie behind the picture in a file before the search for the rest of it is given up.
@@ -224,6 +228,7 @@ class OverlayWriter:
         self._size: tuple[int, int] | None = None  # width, height of the first picture
         self._tick = -1
         self._container: Any = self._guarded(lambda: av.open(f"file:{part}", "w", format="mp4", options=_MUXER))
+        self._container.metadata["encoding_tool"] = file_marks.TOOL  # by which a later run knows the file as ours
 
     def drawn(self, shown: OverlayFrame) -> Any:
         """The picture with its faces, as the encoder takes it; None before the first analysed frame."""
@@ -310,6 +315,8 @@ class OverlayWriter:
             try:
                 return work()
             except (av.error.FFmpegError, ValueError) as error:
+                if isinstance(error, av.error.FFmpegError) and 0 < (error.errno or 0) < _OWN_ERRORS:
+                    raise OSError(error.errno, error.strerror) from error
                 raise OSError(str(getattr(error, "strerror", error))) from error
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..runtime.file_marks import PAGE_MARK
+
 
 def flat(value: Any) -> str:
     """Text on one line, without what a terminal or a reader could take for a command."""
@@ -19,3 +21,8 @@ def text(value: Any) -> str:
 def code(value: Any) -> str:
     """Text as code; grave accents would end it, and become apostrophes."""
     return "`" + flat(value).replace("`", "'") + "`"
+
+
+def signed(page: str) -> str:
+    """A page with the mark by which a later run knows it as ours, and may replace it."""
+    return f"{page.rstrip()}\n\n{PAGE_MARK}\n"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelUnavailable
 from ..runtime.atomic_files import atomic_file
+from ..runtime.file_marks import TOOL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,6 +54,6 @@ def picture(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.1
         figure.set_layout_engine("constrained", w_pad=margin, h_pad=0.1)
         FigureCanvasAgg(figure)
         yield figure
-        figure.savefig(drawn, format="png", metadata={"Software": None})
+        figure.savefig(drawn, format="png", metadata={"Software": TOOL})
     with atomic_file(path) as file:
         file.write(drawn.getvalue())

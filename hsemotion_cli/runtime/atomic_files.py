@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import socket
+import stat
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from ..errors import OutputError, UsageError
+from .write_errors import advice, is_bad_name, reason
 
 Opener = Callable[[Path], contextlib.AbstractContextManager[IO[bytes]]]
 
@@ -87,10 +90,7 @@ def name_failed_file(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(
-            f"{path}: could not be written ({reason}); free some space or choose another place."
-        ) from error
+        raise OutputError(f"{path}: could not be written ({reason(error)}); {advice(error)}.") from error
 
 
 def temporary(path: Path) -> Path:
@@ -165,6 +165,37 @@ def prepare_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(
-            f"-o {folder}: nothing can be written there ({error.strerror}); choose another folder."
-        ) from error
+        raise UsageError(f"-o {folder}: nothing can be written there ({reason(error)}); {advice(error)}.") from error
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Make sure, before any work, that files can have these names where they shall lie.
+
+    The file system is asked, because each has its own limits. Names of folders that do not exist yet are looked up in
+    the nearest folder that does.
+
+    Raises:
+        UsageError: a name is too long or not allowed, or something other than a file has it.
+    """
+    for path in paths:
+        there = next((folder for folder in path.parents if os.path.isdir(folder)), path.parent)
+        try:
+            for part in path.relative_to(there).parts:
+                _mode(there / part)
+            mode = _mode(path)
+            if mode is not None and stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written ({reason(error)}); {advice(error)}.") from error
+        if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise UsageError(f"{path}: is not a regular file; remove it or choose another name.")
+
+
+def _mode(path: Path) -> int | None:
+    """The mode of what has this name, or None if nothing has; raises OSError if the name cannot exist."""
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError as error:
+        if is_bad_name(error):  # so Windows reports it
+            raise
+        return None

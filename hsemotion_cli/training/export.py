@@ -20,6 +20,7 @@ from ..models import engines, model_file
 from ..models.architectures import Network
 from ..models.cards import ModelCard, NetworkSpec, network_card
 from ..models.conversion import spec_of
+from ..reporting.markdown import signed
 from ..runtime.atomic_files import replace_when_done
 from ..tasks import ACTION_UNITS
 from . import report
@@ -147,7 +148,7 @@ def _write_page(
     pictures = _draw(folder, plan, facts, log, say)
     page = report.model_card({"card": {**asdict(card), "path": None}, "pictures": pictures, **facts})
     with replace_when_done(folder / f"{plan.name}.md") as part:
-        part.write_text(page, encoding="utf-8")
+        part.write_text(signed(page), encoding="utf-8")
 
 
 def _draw(
