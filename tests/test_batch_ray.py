@@ -71,7 +71,7 @@ class Machines:
     def busy(node: Any) -> list[int]:
         """Processes of Ray on a node that wait for a worker of ours which is at a video."""
         raylet = node.all_processes["raylet"][0].process.pid
-        return [process for process in children(raylet) if title(process).startswith("ray::Station.do")]
+        return [process for process in children(raylet) if title(process).startswith("ray::RayActor.do")]
 
 
 def children(process: int) -> list[int]:

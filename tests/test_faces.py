@@ -454,11 +454,11 @@ def test_impossible_detector_settings_are_refused(options: dict[str, float]) -> 
         FaceDetector(**options)
 
 
-@pytest.mark.parametrize("finder", ["faces.detector.FaceFinder", "faces.mediapipe_detector.TaskFinder"])
+@pytest.mark.parametrize("finder", ["detector.FaceDetector", "mediapipe_detector.MediaPipeDetector"])
 def test_nothing_of_the_runtimes_chatter_reaches_the_user(finder: str) -> None:
     module, _, kind = finder.partition(".")
     script = (
-        f"import numpy as np, sys\nfrom hsemotion_cli.{module} import {kind}\n"
+        f"import numpy as np, sys\nfrom hsemotion_cli.faces.{module} import {kind}\n"
         f"with {kind}(min_face=40) as f:\n    f.find(np.zeros((240, 320, 3), np.uint8))\n"
         "print('mine', file=sys.stderr)\n"
     )

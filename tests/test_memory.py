@@ -44,4 +44,4 @@ def test_the_memory_of_one_picture_serves_the_next() -> None:
 def test_training_keeps_what_it_has() -> None:
     pages = (100 << 20) // os.sysconf("SC_PAGE_SIZE")
     assert faults("plain", 100) > 10 * pages
-    assert faults("hoard", 100) < pages
+    assert faults("keep_freed_memory", 100) < pages

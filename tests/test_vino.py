@@ -161,7 +161,7 @@ class TestInstalled:
 
     def test_its_reporter_is_never_imported(self) -> None:
         code = (
-            "import sys; from hsemotion_cli.models import vino; vino.import_openvino()\n"
+            "import sys; from hsemotion_cli.models import openvino; openvino.import_openvino()\n"
             "import openvino.tools.ovc.telemetry_utils\n"
             "print([n for n, m in sys.modules.items() if n.startswith('openvino_telemetry') and m is not None])"
         )

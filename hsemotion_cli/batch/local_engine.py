@@ -16,7 +16,7 @@ class LocalEngine(WorkerPool):
 
     Args:
         setup: what workers are told.
-        out, workers, timeout, retries, fetching: as ``Crew``.
+        out, workers, timeout, retries, fetching: as ``WorkerPool``.
 
     Raises:
         HsemotionError: on entering, whatever the first worker met with when it loaded its models.

@@ -54,7 +54,7 @@ class RayEngine(WorkerPool):
         gpus: that each worker uses; may be a fraction.
         memory: GB that each worker takes.
         tell: is given sentences that the user should read.
-        out, timeout, retries, fetching: as ``Crew``.
+        out, timeout, retries, fetching: as ``WorkerPool``.
 
     Raises:
         UsageError: on entering: there is no such cluster, it has no room, its machines do not share the output folder,

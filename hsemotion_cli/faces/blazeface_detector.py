@@ -15,7 +15,7 @@ and letters of the tests' clips stay below."""
 
 
 class BlazeFaceDetector(FaceDetector):
-    """Finds faces with their five points, but neither landmarks nor blendshapes; see ``FaceFinder``.
+    """Finds faces with their five points, but neither landmarks nor blendshapes; see ``FaceDetector``.
 
     Raises:
         ModelUnavailable: the map of the marks is missing from the installation.
@@ -31,7 +31,7 @@ class BlazeFaceDetector(FaceDetector):
         return Face(whole(image), math.nan, points)
 
     def look(self, image: Image, candidate: Candidate) -> Face | None:
-        """See ``FaceFinder``: the face of a candidate, or None if there is none after all."""
+        """See ``FaceDetector``: the face of a candidate, or None if there is none after all."""
         if candidate.share >= LARGE:
             best = candidate
         else:

@@ -24,7 +24,7 @@ BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9f
 
 
 class MediaPipeDetector(FaceDetector):
-    """Finds faces with a Face Detector and a Face Landmarker, both in IMAGE mode; see ``FaceFinder``.
+    """Finds faces with a Face Detector and a Face Landmarker, both in IMAGE mode; see ``FaceDetector``.
 
     One thread may use it at a time.
 
