@@ -34,13 +34,16 @@ from torch import Tensor, nn
 from hsemotion_cli.errors import InputError, ModelUnavailable, OutputError, UsageError
 from hsemotion_cli.models.architectures import DDAMFN, Network
 from hsemotion_cli.runtime import atomic_files
-from hsemotion_cli.training import losses
-from hsemotion_cli.training import trainer as training
+from hsemotion_cli.training import checkpoint, losses
 from hsemotion_cli.training.augment import Augmentation
+from hsemotion_cli.training.batches import Batch, mix_up
+from hsemotion_cli.training.checkpoint import CHECKPOINT, LOG
 from hsemotion_cli.training.config import DatasetSource, LossConfig, OptimiserConfig, StageConfig, TrainingConfig
 from hsemotion_cli.training.dataset import Dataset, join
 from hsemotion_cli.training.figures import EvaluationFigures
-from hsemotion_cli.training.trainer import CHECKPOINT, LOG, Trainer, make_network
+from hsemotion_cli.training.optimisation import learning_rate
+from hsemotion_cli.training.sampler import Sampler, StageSampler
+from hsemotion_cli.training.trainer import Trainer, infer, make_network
 
 SIZE = 24
 CLASSES = ("neutral", "anger", "fear")
@@ -181,8 +184,8 @@ def test_what_is_planted_is_learned_and_nothing_else(tmp_path: Path, meaning: bo
         assert max(found.valence_arousal.values()) < 0.4
         assert found.action_units["mean"] < 0.7
     network = run.result()
-    again = training.infer(network, run.viewer, run.samples, run.samples.rows("validation"))
-    np.testing.assert_allclose(again, run.predict(run.samples.rows("validation")), atol=1e-5)
+    again = infer(network, run.augmenter, run.dataset, run.dataset.rows("validation"))
+    np.testing.assert_allclose(again, run.predict(run.dataset.rows("validation")), atol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["expression", "valence_arousal", "action_units"])
@@ -215,7 +218,9 @@ def test_the_log_is_what_was_seen(tmp_path: Path) -> None:
         begin = logged["step"]
         for name in steps[0]:  # the mean over the epoch
             assert logged[name] == pytest.approx(np.mean([parts[name] for parts in steps]), rel=1e-6)
-        assert logged["rate"] == run._rate(logged["step"] - 1, logged["stage"])
+        stage, within = run.sampler.locate(logged["step"] - 1)
+        assert stage == logged["stage"]
+        assert logged["rate"] == learning_rate(plan.stages[stage].rate, within, run.sampler.stages[stage].steps)
         total = sum(logged[task] for task in plan.tasks)
         assert logged["loss"] == pytest.approx(total, rel=1e-5)
     last = run.measure("calibration", averaged=True).summary()
@@ -252,18 +257,19 @@ def test_steps_of_fractions_of_epochs(tmp_path: Path, epochs: float, steps: int,
 def test_the_rate_rises_and_falls_in_every_stage(epochs: float, batch: int, rate: float) -> None:
     plan = planned(StageConfig(1.0, batch=5), StageConfig(epochs, rate, batch))
     samples = telling(30, part="train")
-    run = object.__new__(Trainer)
-    run.plan, run.draws = plan, [training._Draw(plan, stage, samples) for stage in plan.stages]
-    run.ends = np.cumsum([draw.steps for draw in run.draws])
-    steps, before = run.draws[1].steps, run.draws[0].steps
+    sampler = Sampler(plan, samples)
+    first, second = sampler.stages
+    steps = second.steps
     assert steps == max(round(epochs * math.ceil(30 / batch)), 1)
-    found = np.array([run._rate(before + k, 1) for k in range(steps)])
+    assert [sampler.locate(first.steps + k) for k in range(steps)] == [(1, k) for k in range(steps)]
+    found = np.array([learning_rate(rate, k, steps) for k in range(steps)])
     warm = max(steps // 20, 1)
     np.testing.assert_allclose(found[:warm], rate * np.arange(1, warm + 1) / warm)
     after = np.arange(steps - warm) / max(steps - warm, 1)  # from 0 to 1
     np.testing.assert_allclose(found[warm:], rate * (0.01 + 0.99 * np.cos(np.pi * after / 2) ** 2))
     assert found.max() == pytest.approx(rate) and (np.diff(found[warm:]) < 0).all()
-    assert run._rate(0, 0) == plan.stages[0].rate  # a short first stage is at its highest at once
+    assert sampler.locate(0) == (0, 0)
+    assert learning_rate(rate, 0, first.steps) == rate  # a short first stage is at its highest at once
 
 
 # --- what is drawn ----------------------------------------------------------------------------------------------
@@ -271,7 +277,7 @@ def test_the_rate_rises_and_falls_in_every_stage(epochs: float, batch: int, rate
 
 def drawn(samples: Dataset, stage: StageConfig, epochs: int = 1, **options: Any) -> np.ndarray:
     """(epochs, samples) how often each was drawn."""
-    draw = training._Draw(planned(stage, **options), stage, samples)
+    draw = StageSampler(planned(stage, **options), stage, samples)
     found = []
     for epoch in range(epochs):
         rows = [draw.rows(epoch * draw.epoch_steps + k) for k in range(draw.epoch_steps)]
@@ -284,14 +290,12 @@ def test_without_weights_everything_is_drawn_once() -> None:
     samples = telling(53)
     found = drawn(samples, StageConfig(1.0, batch=5), 3)
     np.testing.assert_array_equal(found, np.tile(samples.part == "train", (3, 1)))
-    draw = training._Draw(planned(), StageConfig(1.0, batch=10), samples)
+    draw = StageSampler(planned(), StageConfig(1.0, batch=10), samples)
     first, second = ([draw.rows(e * draw.epoch_steps + k).tolist() for k in range(3)] for e in (0, 1))
     assert first != second  # in another order
     # A step's pictures do not depend on which were asked for before.
-    assert (
-        training._Draw(planned(), StageConfig(1.0, batch=10), samples).rows(draw.epoch_steps + 1).tolist() == second[1]
-    )
-    assert training._Draw(planned(seed=1), StageConfig(1.0, batch=10), samples).rows(0).tolist() != first[0]
+    assert StageSampler(planned(), StageConfig(1.0, batch=10), samples).rows(draw.epoch_steps + 1).tolist() == second[1]
+    assert StageSampler(planned(seed=1), StageConfig(1.0, batch=10), samples).rows(0).tolist() != first[0]
 
 
 def test_a_last_batch_of_one_gets_company(tmp_path: Path) -> None:
@@ -332,7 +336,7 @@ def named(*weights: float) -> tuple[DatasetSource, ...]:
 def test_sources_are_drawn_by_their_weights(weights: tuple[float, float], batch: int) -> None:
     samples = sourced(20, 30)
     stage = StageConfig(1.0, batch=batch)
-    draw = training._Draw(planned(stage, sources=named(*weights)), stage, samples)
+    draw = StageSampler(planned(stage, sources=named(*weights)), stage, samples)
     assert draw.count == max(round(20 * weights[0] + 30 * weights[1]), 2)
     found = drawn(samples, stage, 2, sources=named(*weights))
     spare = draw.count % batch == 1  # one more, for company
@@ -351,7 +355,7 @@ def test_stages_draw_from_their_own_sources() -> None:
     assert found[samples.source == "c"].tolist() == [2] * 8
     with pytest.raises(InputError, match="weight 0"):
         drawn(samples, StageConfig(1.0, sources=("a",)), sources=named(0.0, 1.0, 1.0))
-    with pytest.raises(InputError, match="one picture"):
+    with pytest.raises(InputError, match="only one image"):
         drawn(sourced(1, 5), StageConfig(1.0, sources=("a",)), sources=named(1.0, 1.0))
 
 
@@ -384,11 +388,11 @@ def test_labels_are_shares_or_the_majority(tmp_path: Path) -> None:
     samples = telling(3, part="train", expression=shares)
     rows = np.array([2, 1, 0, 0])
     run = trainer(tmp_path, planned(), samples)
-    np.testing.assert_array_equal(run._labels(rows)["expression"], shares[rows])
-    np.testing.assert_array_equal(run._labels(rows)["action_units"], samples.action_units[rows])
+    np.testing.assert_array_equal(run.loader.labels(rows)["expression"], shares[rows])
+    np.testing.assert_array_equal(run.loader.labels(rows)["action_units"], samples.action_units[rows])
     run = trainer(tmp_path, planned(loss=LossConfig(targets="majority")), samples)
     expected = [[0, 0, 1], [np.nan] * 3, [1, 0, 0], [1, 0, 0]]
-    np.testing.assert_array_equal(run._labels(rows)["expression"], expected)
+    np.testing.assert_array_equal(run.loader.labels(rows)["expression"], expected)
 
 
 @pytest.mark.filterwarnings("error")
@@ -399,14 +403,14 @@ def test_losses_are_weighed_by_what_the_training_part_has(tmp_path: Path) -> Non
     part = ["train"] * 7 + ["validation"] * 2
     samples = telling(9, expression=labelled.onehot(classes, 3), action_units=units, part=part)
     run = trainer(tmp_path, planned(loss=LossConfig(class_power=1.0, balance_units=True)), samples)
-    np.testing.assert_allclose(run.weights["expression"], [1, 2, 4])
+    np.testing.assert_allclose(run.loss_weights["expression"], [1, 2, 4])
     # As HSEmotion's N / (2 neg) and N / (2 pos); nobody has too much to say.
     expected = np.tile([[6 / 10], [6 / 2]], (1, 12))
     expected[:, 3], expected[:, 4], expected[:, 5] = (1, 1), (0.5 / 0.99, 50), (50, 0.5 / 0.99)
-    np.testing.assert_allclose(run.weights["action_units"], expected, rtol=1e-5)
+    np.testing.assert_allclose(run.loss_weights["action_units"], expected, rtol=1e-5)
     run = trainer(tmp_path, planned(loss=LossConfig(class_power=0.5, balance_units=False)), samples)
-    np.testing.assert_allclose(run.weights["expression"], [1, math.sqrt(2), 2], rtol=1e-6)
-    assert set(run.weights) == {"expression"}
+    np.testing.assert_allclose(run.loss_weights["expression"], [1, math.sqrt(2), 2], rtol=1e-6)
+    assert set(run.loss_weights) == {"expression"}
 
 
 # --- one step ---------------------------------------------------------------------------------------------------
@@ -433,7 +437,7 @@ def slopes(weight: np.ndarray, bias: np.ndarray, x: np.ndarray, targets: np.ndar
 def test_a_step_is_that_of_the_book(tmp_path: Path, sam: float, clip: float) -> None:
     plan = flat_plan(optimiser=OptimiserConfig("sgd", weight_decay=0.0, sam=sam, clip=clip))
     run = trainer(tmp_path, plan, flat_samples(), Flat(plan.outputs))
-    batch = run._batch(0)
+    batch = run.loader.batch(0)
     x, targets = batch.images.flatten(1).double().numpy(), batch.labels["expression"].double().numpy()
     weight, bias = (p.detach().double().numpy().copy() for p in (run.network.fc.weight, run.network.fc.bias))
     gradients = slopes(weight, bias, x, targets)
@@ -467,14 +471,14 @@ def test_the_second_pass_of_a_sharp_step_leaves_statistics_alone(tmp_path: Path)
 def test_a_sharp_step_without_a_gradient_to_speak_of_moves_nothing(tmp_path: Path) -> None:
     run = trainer(tmp_path, planned(optimiser=OptimiserConfig(sam=0.05)))
     run._set_scope("all")
-    batch, before = run._batch(0), state_of(run.network)
+    batch, before = run.loader.batch(0), state_of(run.network)
     for parameter in run.network.parameters():
         parameter.grad = torch.full_like(parameter, torch.inf)  # as float16 overflows
-    run._sharpen(batch.images, batch.labels, 0)
+    run._sam_gradient(batch.images, batch.labels, 0)
     assert not changed(before, run.network.state_dict())
     for parameter in run.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    run._sharpen(batch.images, batch.labels, 0)
+    run._sam_gradient(batch.images, batch.labels, 0)
     assert not {name for name in changed(before, run.network.state_dict()) if "running" not in name}
 
 
@@ -494,7 +498,7 @@ def test_dropout_is_before_the_last_layer(tmp_path: Path) -> None:
     seen: list[Tensor] = []
     run.network.fc.register_forward_pre_hook(lambda _, values: seen.append(values[0].detach()))
     run.run(stop_at=1)
-    given_values = run._batch(0).images.flatten(1)
+    given_values = run.loader.batch(0).images.flatten(1)
     kept = seen[0] != 0
     torch.testing.assert_close(seen[0][kept], given_values[kept] / 0.4)
     assert 0.25 < kept.float().mean() < 0.55
@@ -544,7 +548,7 @@ def test_a_scope_ends_with_its_stage(tmp_path: Path) -> None:
     plan = planned(*(StageConfig(1.0, batch=16, scope=scope) for scope in ("all", "head", "head and pooling")))
     run = trainer(tmp_path, plan)
     states = [state_of(run.network)]
-    for end in run.ends:
+    for end in run.sampler.ends:
         run.run(stop_at=int(end))
         states.append(state_of(run.network))
     for (before, after), scope in zip(itertools.pairwise(states), ("all", "head", "head and pooling"), strict=True):
@@ -569,9 +573,9 @@ def test_attention_maps_are_driven_apart(tmp_path: Path) -> None:
         network.load_state_dict(start)
         run = trainer(tmp_path / f"{weight}", plan, samples, network)
         run._set_scope("all")
-        batch, likeness = run._batch(0), []
+        batch, likeness = run.loader.batch(0), []
         for step in range(3):
-            parts = run._learn(batch, 1e-3, step)
+            parts = run._train_step(batch, 1e-3, step)
             assert ("attention" in parts) == bool(weight)
             with torch.no_grad():
                 likeness.append(losses.attention_similarity(network.attend(batch.images)[1]).item())
@@ -582,7 +586,7 @@ def test_attention_maps_are_driven_apart(tmp_path: Path) -> None:
     # Other networks have no such maps.
     run = trainer(tmp_path / "tiny", planned(loss=LossConfig(attention=1.0)))
     run._set_scope("all")
-    assert "attention" not in run._learn(run._batch(0), 1e-3, 0)
+    assert "attention" not in run._train_step(run.loader.batch(0), 1e-3, 0)
 
 
 # --- averages and the best --------------------------------------------------------------------------------------
@@ -612,16 +616,16 @@ def test_measuring_leaves_a_run_as_it_was(tmp_path: Path) -> None:
     run = trainer(tmp_path, planned(average=0.5))
     run.run(stop_at=2)
     weights, modes = state_of(run.network), [module.training for module in run.network.modules()]
-    rows = run.samples.rows("validation")
+    rows = run.dataset.rows("validation")
     own, averaged = run.predict(rows, averaged=False), run.predict(rows, averaged=True)
     assert not changed(weights, run.network.state_dict())
     assert [module.training for module in run.network.modules()] == modes
     assert abs(own - averaged).max() > 1e-4
-    images = torch.from_numpy(run.viewer.batch(run.samples, rows))
+    images = torch.from_numpy(run.augmenter.batch(run.dataset, rows))
     run.network.eval()
     with torch.no_grad():
         np.testing.assert_allclose(run.network(images)[0], own, atol=1e-5)
-    assert training.infer(run.network, run.viewer, run.samples, rows[:0]).shape == (0, run.network.outputs)
+    assert infer(run.network, run.augmenter, run.dataset, rows[:0]).shape == (0, run.network.outputs)
 
 
 def with_figures(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
@@ -640,7 +644,7 @@ def test_the_best_epoch_is_kept_if_wanted(
     with_figures(monkeypatch, [0.3, 0.9, 0.9, 0.2])
     averages: list[dict[str, Tensor]] = []
     for k in range(4):
-        run.run(stop_at=(k + 1) * run.draws[0].epoch_steps)
+        run.run(stop_at=(k + 1) * run.sampler.stages[0].epoch_steps)
         averages.append({name: value.clone() for name, value in run.average.state.items()})
         if k == 2:  # also when the run went on after a stop
             run = trainer(tmp_path, plan, network=tiny(plan, seed=9))
@@ -649,8 +653,8 @@ def test_the_best_epoch_is_kept_if_wanted(
     network = run.result()
     assert not changed(averages[epoch], network.state_dict())
     # What is fitted and reported afterwards is of the network that is kept.
-    rows = run.samples.rows("validation")
-    np.testing.assert_array_equal(run.predict(rows), training.infer(network, run.viewer, run.samples, rows))
+    rows = run.dataset.rows("validation")
+    np.testing.assert_array_equal(run.predict(rows), infer(network, run.augmenter, run.dataset, rows))
 
 
 def test_the_best_needs_something_to_tell_it_by(tmp_path: Path) -> None:
@@ -670,7 +674,7 @@ def test_pictures_and_labels_are_mixed_alike(alpha: float, seed: int, count: int
     lacking = own.clone()
     lacking[chance.random(count) < 0.4] = torch.nan
     images = own[:, :, None, None].repeat(1, 1, 2, 2)
-    found = training.mixed_up(training.Batch(images, {"a": own, "b": lacking}), alpha, np.random.default_rng(seed))
+    found = mix_up(Batch(images, {"a": own, "b": lacking}), alpha, np.random.default_rng(seed))
     torch.testing.assert_close(found.images[:, :, 1, 0], found.labels["a"])
     apart = (found.labels["a"][:, None] - own[None]).norm(dim=2)
     between = (own[:, None] - own[None]).norm(dim=2)
@@ -684,9 +688,9 @@ def test_pictures_and_labels_are_mixed_alike(alpha: float, seed: int, count: int
 
 def test_mixing_shows_in_what_is_trained_on(tmp_path: Path) -> None:
     samples = telling(30)
-    plain = trainer(tmp_path / "plain", planned(augmentation=STILL), samples)._batch(0)
+    plain = trainer(tmp_path / "plain", planned(augmentation=STILL), samples).loader.batch(0)
     mixing = planned(augmentation=replace(STILL, mixup=1.0))
-    mixed = trainer(tmp_path / "mixed", mixing, samples)._batch(0)
+    mixed = trainer(tmp_path / "mixed", mixing, samples).loader.batch(0)
     assert set(np.unique(plain.labels["expression"].numpy())) == {0, 1}
     assert ((mixed.labels["expression"] > 0) & (mixed.labels["expression"] < 1)).any()
     assert not torch.equal(mixed.images, plain.images)
@@ -782,7 +786,7 @@ def while_writing(name: str, count: int) -> Callable[[Trainer], Any]:
     """In the middle of the n-th writing of a file."""
 
     def arrange(run: Trainer) -> None:
-        left, plain = [count], training.atomic_file
+        left, plain = [count], checkpoint.atomic_file
 
         @contextlib.contextmanager
         def broken(path: Path) -> Iterator[IO[bytes]]:
@@ -794,7 +798,7 @@ def while_writing(name: str, count: int) -> Callable[[Trainer], Any]:
                     die()
                 yield file
 
-        training.atomic_file = broken
+        checkpoint.atomic_file = broken
 
     return arrange
 
@@ -895,10 +899,13 @@ def test_a_folder_is_of_one_plan_and_one_set_of_samples(tmp_path: Path) -> None:
         (replace(plan, stages=(StageConfig(2.0, batch=16),)), telling(60)),
         (replace(plan, augmentation=LIVELY), telling(60)),
         (plan, telling(61)),
+        (plan, telling(60, seed=1)),  # as many, but others
     ):
         with pytest.raises(InputError) as raised:
             trainer(tmp_path, other, samples)
-        assert str(raised.value).startswith(f"{tmp_path / CHECKPOINT}: belongs to another plan or other samples")
+        assert str(raised.value).startswith(
+            f"{tmp_path / CHECKPOINT}: this checkpoint belongs to another plan or other samples"
+        )
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     moved = replace(plan, sources=(replace(plan.sources[0], path=Path("/elsewhere/made")),), checkpoint=9.0)
     assert trainer(tmp_path, moved).step == run.steps
@@ -922,8 +929,8 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / CHECKPOINT).write_bytes(wrong)
         with pytest.raises(InputError) as raised:
             trainer(tmp_path, plan)
-        assert str(raised.value).startswith(f"{tmp_path / CHECKPOINT}: not a checkpoint that can be read (")
-        assert "remove it to begin anew" in str(raised.value)
+        assert str(raised.value).startswith(f"{tmp_path / CHECKPOINT}: the checkpoint cannot be read (")
+        assert "delete it to start over" in str(raised.value)
     assert not (tmp_path / "hostile").exists()
 
 
@@ -931,7 +938,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_full_disk_is_told_and_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     plan = planned(StageConfig(2.0, batch=16), keep="best")
     run = trainer(tmp_path, plan)
-    run.run(stop_at=run.draws[0].epoch_steps)
+    run.run(stop_at=run.sampler.stages[0].epoch_steps)
     before = (tmp_path / CHECKPOINT).read_bytes()
     plain = os.fsync
 
@@ -984,7 +991,7 @@ def test_a_start_has_its_share_in_what_is_kept(tmp_path: Path) -> None:
     trained = state_of(run.result())
     run = trainer(tmp_path / "shared", shared)
     run.run(stop_at=1)
-    run._write_checkpoint()
+    run.write_checkpoint()
     save_file({name: value + 1 for name, value in weights.items()}, tmp_path / "a.safetensors")  # what it was, counts
     run = trainer(tmp_path / "shared", shared, network=tiny(shared, seed=9))  # also when the run went on after a stop
     run.run()
@@ -993,8 +1000,8 @@ def test_a_start_has_its_share_in_what_is_kept(tmp_path: Path) -> None:
     for name, value in kept.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, 0.25 * weights[name] + 0.75 * trained[name])
-    rows = run.samples.rows("validation")
-    np.testing.assert_array_equal(run.predict(rows), training.infer(run.result(), run.viewer, run.samples, rows))
+    rows = run.dataset.rows("validation")
+    np.testing.assert_array_equal(run.predict(rows), infer(run.result(), run.augmenter, run.dataset, rows))
     weights.pop("fc.weight")
     save_file(weights, tmp_path / "a.safetensors")
     with pytest.raises(ModelUnavailable, match=r"a\.safetensors: it lacks 1 of .*\(fc\.weight, .*start_share"):
@@ -1017,7 +1024,7 @@ def test_a_network_has_the_weights_of_its_seed() -> None:
     ("architecture", "size", "words"),
     [
         ("resnet", 112, "architecture = 'resnet': choose from ddamfn"),
-        ("mobilefacenet_first", 48, "size = 48: mobilefacenet_first takes no"),
+        ("mobilefacenet_first", 48, "size = 48: mobilefacenet_first does not accept"),
         ("mobilefacenet_first_48", 112, "size = 112"),
         ("mobilefacenet", 96, "size = 96"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -27,7 +26,7 @@ def run(
     try:
         import torch
 
-        from ..training import config, export
+        from ..training import config, dataset_cache, export
         from ..training import trainer as training
         from ..training.dataset import read
     except ImportError as error:
@@ -45,7 +44,7 @@ def run(
         torch.set_num_threads(threads)
     network = training.make_network(todo)
     if packed is None:
-        packed = _samples(todo, folder, workers, quiet)
+        packed = dataset_cache.load_or_build(todo, folder, lambda: _gathered(todo, workers, quiet))
     trainer = training.Trainer(todo, network, packed, folder, device)
     if trainer.step and not quiet:
         _say(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
@@ -70,18 +69,6 @@ def run_pack(path: Path, out: Path, *, workers: int | None, quiet: bool) -> None
     dataset.write(out, found)
     if not quiet:
         print_line(f"{out}: {len(found):,} pictures, {out.stat().st_size / 1e6:.1f} MB")
-
-
-def _samples(plan: TrainingConfig, folder: Path, workers: int | None, quiet: bool) -> Dataset:
-    """The packed file of an earlier start of this run, or one that is made now."""
-    from ..training import dataset
-
-    where = [str(source.path.resolve()) for source in plan.sources]
-    key = json.dumps([where, plan.to_json()["sources"], plan.classes, plan.seed])
-    packed = folder / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
-    if not packed.exists():
-        dataset.write(packed, _gathered(plan, workers, quiet))
-    return dataset.read(packed)
 
 
 def _gathered(plan: TrainingConfig, workers: int | None, quiet: bool) -> Dataset:

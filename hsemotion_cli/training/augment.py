@@ -69,37 +69,37 @@ class Augmenter:
     std: tuple[float, float, float]
     luminance: bool
 
-    def exact(self, samples: Dataset, row: int) -> Floats:
+    def exact(self, dataset: Dataset, row: int) -> Floats:
         """(3, size, size): the crop ``face-N`` as annotating cuts it, normalised; all of a picture without points."""
-        picture = self._read(samples, row)
-        if np.isnan(samples.points[row]).any():
+        picture = self._read(dataset, row)
+        if np.isnan(dataset.points[row]).any():
             return self._normalised(whole(picture, self.size))
-        matrix = self._matrix(samples, row, picture.shape[:2])
+        matrix = self._matrix(dataset, row, picture.shape[:2])
         return self._normalised(warped(picture, matrix, self.size, cv2.BORDER_REPLICATE))
 
-    def batch(self, samples: Dataset, rows: NDArray[np.int64]) -> Floats:
+    def batch(self, dataset: Dataset, rows: NDArray[np.int64]) -> Floats:
         """(n, 3, size, size) of ``exact``."""
-        return np.stack([self.exact(samples, int(row)) for row in rows])
+        return np.stack([self.exact(dataset, int(row)) for row in rows])
 
-    def varied(self, samples: Dataset, row: int, how: Augmentation, rng: np.random.Generator) -> Floats:
+    def varied(self, dataset: Dataset, row: int, how: Augmentation, rng: np.random.Generator) -> Floats:
         """(3, size, size): a random variation of the crop, normalised."""
-        picture = self._read(samples, row)
+        picture = self._read(dataset, row)
         if rng.random() < how.other_crop:
-            base = _other(samples, row, picture.shape[:2], self.size, rng)
+            base = _other(dataset, row, picture.shape[:2], self.size, rng)
         else:
-            base = self._matrix(samples, row, picture.shape[:2])
+            base = self._matrix(dataset, row, picture.shape[:2])
         border = (cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT_101)[rng.integers(3)]
         face = warped(picture, _jittered(base, self.size, how, rng), self.size, border)
         return self._normalised(_repainted(face, how, rng))
 
-    def _read(self, samples: Dataset, row: int) -> Image:
-        picture = samples.picture(row)
+    def _read(self, dataset: Dataset, row: int) -> Image:
+        picture = dataset.picture(row)
         if self.luminance and picture.ndim == 3:
             picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
         return picture
 
-    def _matrix(self, samples: Dataset, row: int, shape: tuple[int, int]) -> NDArray[np.float64]:
-        points = samples.points[row]
+    def _matrix(self, dataset: Dataset, row: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+        points = dataset.points[row]
         if np.isnan(points).any():
             return _stretched(0, 0, shape[1], shape[0], self.size)
         return face_matrix(points.astype(np.float64), self.size)
@@ -118,10 +118,10 @@ def _stretched(x: float, y: float, width: float, height: float, size: int) -> ND
 
 
 def _other(
-    samples: Dataset, row: int, shape: tuple[int, int], size: int, rng: np.random.Generator
+    dataset: Dataset, row: int, shape: tuple[int, int], size: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """The face's box, or the whole picture."""
-    box = samples.boxes[row]
+    box = dataset.boxes[row]
     if np.isnan(box).any() or rng.random() < 0.5:
         return _stretched(0, 0, shape[1], shape[0], size)
     x, y, width, height = map(float, box)

@@ -37,56 +37,56 @@ class Calibration:
     shift: dict[str, float] = field(default_factory=dict)
 
 
-def fit(scores: NDArray[np.floating], samples: Dataset, rows: NDArray[np.int64], plan: TrainingConfig) -> Calibration:
+def fit(scores: NDArray[np.floating], dataset: Dataset, rows: NDArray[np.int64], config: TrainingConfig) -> Calibration:
     """Fit a temperature to the votes, and thresholds to the action units; even out the classes as the plan says.
 
     Args:
         scores: (n, outputs) raw outputs for ``rows``.
     """
-    parts = {task: values.astype(np.float64) for task, values in columns(scores, plan).items()}
+    parts = {task: values.astype(np.float64) for task, values in columns(scores, config).items()}
     temperature, thresholds = 1.0, None
     if "expression" in parts:
-        shares = samples.expression[rows].astype(np.float64)
+        shares = dataset.expression[rows].astype(np.float64)
         known = ~np.isnan(shares).any(axis=1)
-        if known.sum() > 10 * len(plan.classes):
+        if known.sum() > 10 * len(config.classes):
             temperature = choose_temperature(parts["expression"][known], shares[known])
     if "action_units" in parts:
-        truth = samples.action_units[rows]
+        truth = dataset.action_units[rows]
         known = ~np.isnan(truth).any(axis=1)
         if known.any():
             present = (truth[known] >= 0.5).astype(np.float64)
             chosen = choose_thresholds(present, expit(parts["action_units"][known]))
             thresholds = dict(zip(ACTION_UNITS, chosen.tolist(), strict=True))
-    return Calibration(temperature, thresholds, _shift(samples, plan))
+    return Calibration(temperature, thresholds, _shift(dataset, config))
 
 
-def class_shares(samples: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def class_shares(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """(classes,) of the votes of some pictures; a class that nobody chose has one vote."""
-    shares = samples.expression[rows].astype(np.float64)
+    shares = dataset.expression[rows].astype(np.float64)
     votes = np.maximum(shares[~np.isnan(shares).any(axis=1)].sum(axis=0), 1.0)
     return votes / votes.sum()
 
 
-def _shift(samples: Dataset, plan: TrainingConfig) -> dict[str, float]:
+def _shift(dataset: Dataset, config: TrainingConfig) -> dict[str, float]:
     """What evens out the classes; a constant added to all changes nothing, so they add up to 0."""
-    if not plan.evened or "expression" not in plan.tasks:
+    if not config.evened or "expression" not in config.tasks:
         return {}
-    drawn = {source for stage in plan.stages for source in plan.drawn_from(stage)}
-    shift = -plan.evened * np.log(class_shares(samples, samples.rows("train", drawn)))
-    return dict(zip(plan.classes, (shift - shift.mean()).tolist(), strict=True))
+    drawn = {source for stage in config.stages for source in config.drawn_from(stage)}
+    shift = -config.evened * np.log(class_shares(dataset, dataset.rows("train", drawn)))
+    return dict(zip(config.classes, (shift - shift.mean()).tolist(), strict=True))
 
 
-def build_in(network: Network, plan: TrainingConfig, calibration: Calibration) -> None:
+def build_in(network: Network, config: TrainingConfig, calibration: Calibration) -> None:
     """Put a calibration, and the plan's luminance, into the weights of a network that has a linear last layer."""
     with torch.no_grad():
-        if "expression" in plan.tasks:
+        if "expression" in config.tasks:
             last = [module for module in network.head.modules() if isinstance(module, nn.Linear)][-1]
-            count = len(plan.classes)
+            count = len(config.classes)
             last.weight[:count] /= calibration.temperature
             last.bias[:count] /= calibration.temperature
-            for k, name in enumerate(plan.classes):
+            for k, name in enumerate(config.classes):
                 last.bias[k] += calibration.shift.get(name, 0.0)
-        if plan.luminance:
+        if config.luminance:
             # Trained on grey, where red, green and blue are alike: only the sum of a kernel over them has counted.
             first = next(m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
             first.weight.copy_(first.weight.sum(dim=1, keepdim=True) * torch.tensor(LUMA).view(1, 3, 1, 1))

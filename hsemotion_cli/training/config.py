@@ -226,65 +226,65 @@ def read(path: Path) -> TrainingConfig:
                 raise UsageError(f"it has both {one} and {several}: call all of them [[{one}]].")
             if one in data:
                 data[several] = data.pop(one)
-        plan = _beside(_record(TrainingConfig, data), path.parent)
-        check(plan)
+        config = _beside(_record(TrainingConfig, data), path.parent)
+        check(config)
     except UsageError as error:
         raise UsageError(f"{path}: {shortened(str(error))}") from error
-    return plan
+    return config
 
 
-def check(plan: TrainingConfig) -> None:
+def check(config: TrainingConfig) -> None:
     """Raise UsageError for what makes no sense, before anything is trained."""
     choices = [
-        ("normalisation", plan.normalisation, tuple(NORMALISATIONS)),
-        ("keep", plan.keep, KEPT),
-        ("precision", plan.precision, PRECISIONS),
-        ("loss.targets", plan.loss.targets, TARGETS),
-        ("optimiser.kind", plan.optimiser.kind, OPTIMISERS),
-        *((f"sources[{k}].kind", source.kind, KINDS) for k, source in enumerate(plan.sources)),
-        *((f"sources[{k}].units", source.units, UNITS) for k, source in enumerate(plan.sources)),
-        *((f"stages[{k}].scope", stage.scope, SCOPES) for k, stage in enumerate(plan.stages)),
+        ("normalisation", config.normalisation, tuple(NORMALISATIONS)),
+        ("keep", config.keep, KEPT),
+        ("precision", config.precision, PRECISIONS),
+        ("loss.targets", config.loss.targets, TARGETS),
+        ("optimiser.kind", config.optimiser.kind, OPTIMISERS),
+        *((f"sources[{k}].kind", source.kind, KINDS) for k, source in enumerate(config.sources)),
+        *((f"sources[{k}].units", source.units, UNITS) for k, source in enumerate(config.sources)),
+        *((f"stages[{k}].scope", stage.scope, SCOPES) for k, stage in enumerate(config.stages)),
     ]
     for key, value, allowed in choices:
         if value not in allowed:
             raise UsageError(f"{key} = {value!r}: choose from {', '.join(allowed)}.")
-    _check_numbers(plan)
-    if not NAME.fullmatch(plan.name):
-        raise UsageError(f"name = {plan.name!r}: give up to 64 letters, digits, - and _.")
-    if not plan.sources or not plan.stages:
+    _check_numbers(config)
+    if not NAME.fullmatch(config.name):
+        raise UsageError(f"name = {config.name!r}: give up to 64 letters, digits, - and _.")
+    if not config.sources or not config.stages:
         raise UsageError("a plan needs at least one [[source]] and one [[stage]].")
-    if plan.start_share and plan.start is None:
-        raise UsageError(f"start_share = {plan.start_share}: there is no start to have a share.")
-    if not plan.tasks:
+    if config.start_share and config.start is None:
+        raise UsageError(f"start_share = {config.start_share}: there is no start to have a share.")
+    if not config.tasks:
         raise UsageError("loss: every task has weight 0, so there is nothing to train.")
-    for name in plan.classes:
-        if name not in EXPRESSIONS or plan.classes.count(name) > 1:
+    for name in config.classes:
+        if name not in EXPRESSIONS or config.classes.count(name) > 1:
             raise UsageError(f"classes: {name!r} is there twice, or is none of {', '.join(EXPRESSIONS)}.")
-    if len(plan.classes) < 2:
-        raise UsageError(f"classes = {list(plan.classes)}: give at least two.")
-    names = [source.name for source in plan.sources]
+    if len(config.classes) < 2:
+        raise UsageError(f"classes = {list(config.classes)}: give at least two.")
+    names = [source.name for source in config.sources]
     if len(set(names)) != len(names):
         raise UsageError(f"two sources are called {max(names, key=names.count)!r}: give each a name of its own.")
-    for stage in plan.stages:
+    for stage in config.stages:
         for name in stage.sources:
             if name not in names:
                 raise UsageError(f"a stage draws from {name!r}, which is no source: there are {', '.join(names)}.")
 
 
-def _check_numbers(plan: TrainingConfig) -> None:
+def _check_numbers(config: TrainingConfig) -> None:
     """Raise UsageError for a number that is out of its range."""
-    shares = {key: getattr(plan, key) for key in ("dropout", "average", "start_share")}
-    shares["loss.smoothing"] = plan.loss.smoothing
-    positive: dict[str, float] = {"size": plan.size, "checkpoint": plan.checkpoint}
-    weights = {f"loss.{key}": getattr(plan.loss, key) for key in (*TASKS, "attention", "class_power")}
-    weights |= {f"optimiser.{key}": getattr(plan.optimiser, key) for key in ("weight_decay", "sam", "clip")}
-    for k, source in enumerate(plan.sources):
+    shares = {key: getattr(config, key) for key in ("dropout", "average", "start_share")}
+    shares["loss.smoothing"] = config.loss.smoothing
+    positive: dict[str, float] = {"size": config.size, "checkpoint": config.checkpoint}
+    weights = {f"loss.{key}": getattr(config.loss, key) for key in (*TASKS, "attention", "class_power")}
+    weights |= {f"optimiser.{key}": getattr(config.optimiser, key) for key in ("weight_decay", "sam", "clip")}
+    for k, source in enumerate(config.sources):
         shares |= {f"sources[{k}].held_out": source.held_out, f"sources[{k}].calibration": source.calibration}
         weights[f"sources[{k}].weight"] = source.weight
-    for k, stage in enumerate(plan.stages):
+    for k, stage in enumerate(config.stages):
         positive |= {f"stages[{k}].{key}": getattr(stage, key) for key in ("epochs", "rate", "batch")}
         weights[f"stages[{k}].balance"] = stage.balance
-    varied, chances = asdict(plan.augmentation), ("flip", "other_crop", "resolution", "erase", "jpeg")
+    varied, chances = asdict(config.augmentation), ("flip", "other_crop", "resolution", "erase", "jpeg")
     positive["augmentation.least"] = varied.pop("least")
     weights |= {f"augmentation.{key}": value for key, value in varied.items() if key not in chances}
     for key, value in shares.items():
@@ -293,31 +293,31 @@ def _check_numbers(plan: TrainingConfig) -> None:
     for key in chances:
         if not 0 <= varied[key] <= 1:
             raise UsageError(f"augmentation.{key} = {varied[key]}: give a probability from 0 to 1.")
-    if not 0 <= plan.evened <= 1:
-        raise UsageError(f"evened = {plan.evened}: give a power from 0 to 1.")
+    if not 0 <= config.evened <= 1:
+        raise UsageError(f"evened = {config.evened}: give a power from 0 to 1.")
     for key, value in positive.items():
         if not 0 < value < math.inf:
             raise UsageError(f"{key} = {value}: it must be above 0.")
     for key, value in weights.items():
         if not 0 <= value < math.inf:
             raise UsageError(f"{key} = {value}: give 0 or more.")
-    for k, stage in enumerate(plan.stages):
+    for k, stage in enumerate(config.stages):
         if stage.batch < 2:
             raise UsageError(f"stages[{k}].batch = {stage.batch}: give 2 or more, layers are normalised over a batch.")
-    for name, number in (("seed", plan.seed), ("split", plan.split)):
+    for name, number in (("seed", config.seed), ("split", config.split)):
         if not 0 <= number < 1 << 32:
             raise UsageError(f"{name} = {number}: give a whole number from 0 to {(1 << 32) - 1}.")
 
 
-def _beside(plan: TrainingConfig, folder: Path) -> TrainingConfig:
+def _beside(config: TrainingConfig, folder: Path) -> TrainingConfig:
     """Paths relative to the plan's folder, and a name for every source."""
 
     def placed(path: Path) -> Path:
         # Absolute, so that the last part is a name also where the plan says "." or "..".
         return Path(os.path.abspath(folder / os.path.expanduser(path)))
 
-    sources = tuple(replace(s, path=placed(s.path), name=s.name or s.kind) for s in plan.sources)
-    return replace(plan, sources=sources, start=placed(plan.start) if plan.start else None)
+    sources = tuple(replace(s, path=placed(s.path), name=s.name or s.kind) for s in config.sources)
+    return replace(config, sources=sources, start=placed(config.start) if config.start else None)
 
 
 def _record(kind: type, data: Any, where: str = "") -> Any:

@@ -6,6 +6,7 @@ JPEG) until they are looked at; a label that a picture lacks is nan.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -98,6 +99,15 @@ class Dataset:
         columns = {field.name: getattr(self, field.name)[rows] for field in fields(Dataset)[2:]}
         return Dataset(*pack(pictures), **columns)
 
+    def digest(self) -> str:
+        """SHA-256 of all samples: pictures, labels, and the parts that they are in."""
+        found = hashlib.sha256()
+        for field in fields(Dataset):
+            values = np.ascontiguousarray(getattr(self, field.name))
+            found.update(f"{field.name} {values.dtype} {values.shape}\n".encode())
+            found.update(values.tobytes())
+        return found.hexdigest()
+
     def but(self, **columns: NDArray) -> Dataset:
         """The same with other columns."""
         return replace(self, **columns)
@@ -140,14 +150,14 @@ def pack(pictures: Iterable[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64
     return np.frombuffer(b"".join(pictures), np.uint8), offsets
 
 
-def write(path: Path, samples: Dataset) -> None:
+def write(path: Path, dataset: Dataset) -> None:
     """Write a packed file, whole or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
     with atomic_file(path) as file:
-        np.savez(file, **{field.name: getattr(samples, field.name) for field in fields(Dataset)})
+        np.savez(file, **{field.name: getattr(dataset, field.name) for field in fields(Dataset)})
 
 
 def read(path: Path) -> Dataset:
@@ -156,10 +166,10 @@ def read(path: Path) -> Dataset:
     Raises:
         InputError: it is missing, is no such file, is damaged, or its columns do not belong together.
     """
-    samples = Dataset(**arrays(path, [field.name for field in fields(Dataset)], "a file of packed samples"))
-    if fault := _fault(samples):
+    dataset = Dataset(**arrays(path, [field.name for field in fields(Dataset)], "a file of packed samples"))
+    if fault := _fault(dataset):
         raise InputError(f"{path}: not a file of packed samples ({fault}).")
-    return samples
+    return dataset
 
 
 def arrays(path: Path, names: Iterable[str], what: str) -> dict[str, NDArray]:
@@ -186,24 +196,24 @@ def arrays(path: Path, names: Iterable[str], what: str) -> dict[str, NDArray]:
         raise InputError(f"{path}: not {what}, or damaged ({shortened(str(error), 300)}).") from error
 
 
-def _fault(samples: Dataset) -> str | None:
+def _fault(dataset: Dataset) -> str | None:
     """What is wrong with the columns of a file, or None."""
-    count = len(np.atleast_1d(samples.part))
-    classes = samples.expression.shape[1:2] or (0,)  # as many as the plan has that it was packed with
+    count = len(np.atleast_1d(dataset.part))
+    classes = dataset.expression.shape[1:2] or (0,)  # as many as the plan has that it was packed with
     for name, (kind, shape) in ({"expression": (np.float32, classes)} | _COLUMNS).items():
-        values = getattr(samples, name)
+        values = getattr(dataset, name)
         if not np.issubdtype(values.dtype, kind) or values.shape != (count, *shape):
             return f"its column {name} has the shape {values.shape} and the type {values.dtype}"
-    encoded, offsets = samples.encoded, samples.offsets
+    encoded, offsets = dataset.encoded, dataset.offsets
     if encoded.dtype != np.uint8 or encoded.ndim != 1 or offsets.dtype.kind != "i" or offsets.shape != (count + 1,):
         return "its pictures and its labels do not belong together"
     if offsets[0] != 0 or offsets[-1] != len(encoded) or (np.diff(offsets) < 0).any():
         return "its pictures and its labels do not belong together"
-    if not np.isin(samples.part, PARTS).all():
+    if not np.isin(dataset.part, PARTS).all():
         return f"a part is none of {', '.join(PARTS)}"
     for name, least in (("expression", 0), ("valence_arousal", -1), ("action_units", 0)):
-        values = getattr(samples, name)
+        values = getattr(dataset, name)
         if (~np.isnan(values) & ~((least <= values) & (values <= 1))).any():
             return f"its column {name} has values that are not from {least} to 1"
-    sums = samples.expression.sum(axis=1)
+    sums = dataset.expression.sum(axis=1)
     return None if (np.isnan(sums) | (abs(sums - 1) < 1e-3)).all() else "the shares of a picture do not add up to 1"

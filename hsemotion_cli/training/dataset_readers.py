@@ -66,7 +66,7 @@ class _Labels:
     part: NDArray[np.str_]
 
 
-def gather(plan: TrainingConfig, workers: int | None = None, progress: Progress | None = None) -> Dataset:
+def gather(config: TrainingConfig, workers: int | None = None, progress: Progress | None = None) -> Dataset:
     """All samples of a plan's sources.
 
     Args:
@@ -76,13 +76,13 @@ def gather(plan: TrainingConfig, workers: int | None = None, progress: Progress 
     Raises:
         InputError: a source is missing, or is not what it should be.
     """
-    return join([_samples(source, plan, workers, progress) for source in plan.sources])
+    return join([_samples(source, config, workers, progress) for source in config.sources])
 
 
-def _samples(source: DatasetSource, plan: TrainingConfig, workers: int | None, progress: Progress | None) -> Dataset:
+def _samples(source: DatasetSource, config: TrainingConfig, workers: int | None, progress: Progress | None) -> Dataset:
     if source.kind == "packed":
-        return _packed(source, plan)
-    labels = {"ferplus": _ferplus, "folder": _folder, "affwild2": _affwild2}[source.kind](source, plan)
+        return _packed(source, config)
+    labels = {"ferplus": _ferplus, "folder": _folder, "affwild2": _affwild2}[source.kind](source, config)
     if not labels.pictures:
         raise InputError(f"{source.path}: there is no labelled picture in it.")
     encoded, offsets = pack(labels.pictures)
@@ -106,32 +106,32 @@ def _samples(source: DatasetSource, plan: TrainingConfig, workers: int | None, p
         clear=labels.clear,
         source=np.full(count, source.name),
         subject=labels.subject.astype(str),
-        part=_with_calibration(labels, source, plan.split),
+        part=_with_calibration(labels, source, config.split),
     )
 
 
-def _packed(source: DatasetSource, plan: TrainingConfig) -> Dataset:
+def _packed(source: DatasetSource, config: TrainingConfig) -> Dataset:
     """Of a packed file those samples that have the source's name, or all of them under that name if none has it.
 
     They stay in the parts that they were packed in.
     """
-    samples = read(source.path)
-    if samples.expression.shape[1] != len(plan.classes):
+    dataset = read(source.path)
+    if dataset.expression.shape[1] != len(config.classes):
         raise InputError(
-            f"{source.path}: packed with {samples.expression.shape[1]} classes, the plan has {len(plan.classes)}."
+            f"{source.path}: packed with {dataset.expression.shape[1]} classes, the plan has {len(config.classes)}."
         )
-    named = samples.source == source.name
-    samples = samples.taken(np.flatnonzero(named)) if named.any() else samples
-    if not len(samples):
+    named = dataset.source == source.name
+    dataset = dataset.taken(np.flatnonzero(named)) if named.any() else dataset
+    if not len(dataset):
         raise InputError(f"{source.path}: there is no picture in it.")
-    samples = samples.but(source=np.full(len(samples), source.name))
-    return samples.but(action_units=_units(samples.blendshapes)) if source.units == "blendshapes" else samples
+    dataset = dataset.but(source=np.full(len(dataset), source.name))
+    return dataset.but(action_units=_units(dataset.blendshapes)) if source.units == "blendshapes" else dataset
 
 
 # --- labels ---------------------------------------------------------------------------------------------------
 
 
-def _ferplus(source: DatasetSource, plan: TrainingConfig) -> _Labels:
+def _ferplus(source: DatasetSource, config: TrainingConfig) -> _Labels:
     """FER+ (Barsoum et al. 2016): shares of the plan's classes among the ten votes.
 
     A picture that most raters found to be none of them (unknown, not a face) takes no part in expressions. Valence
@@ -145,13 +145,13 @@ def _ferplus(source: DatasetSource, plan: TrainingConfig) -> _Labels:
         raise InputError(f"{source.path}: not {what}: its arrays have other shapes.")
     if not np.isin(split, ("train", "val")).all():
         raise InputError(f"{source.path}: not {what}: a split is neither train nor val.")
-    if missing := [name for name in plan.classes if name not in names]:
+    if missing := [name for name in config.classes if name not in names]:
         raise InputError(f"{source.path}: FER+ has no {missing[0]}; its classes are {', '.join(map(str, names))}.")
     votes = votes.astype(np.float64)
-    chosen = votes[:, [names.tolist().index(name) for name in plan.classes]]
+    chosen = votes[:, [names.tolist().index(name) for name in config.classes]]
     usable = chosen.sum(axis=1) > votes.sum(axis=1) / 2
     shares = np.where(usable[:, None], chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1), np.nan)
-    affect = np.array([AFFECT.get(name, (np.nan, np.nan)) for name in plan.classes])
+    affect = np.array([AFFECT.get(name, (np.nan, np.nan)) for name in config.classes])
     return _Labels(
         pictures=[cv2.imencode(".png", image)[1].tobytes() for image in images],
         expression=shares.astype(np.float32),
@@ -163,7 +163,7 @@ def _ferplus(source: DatasetSource, plan: TrainingConfig) -> _Labels:
     )
 
 
-def _folder(source: DatasetSource, plan: TrainingConfig) -> _Labels:
+def _folder(source: DatasetSource, config: TrainingConfig) -> _Labels:
     """A folder with ``labels.csv``: column image, and any of label, valence, arousal, AU01 ..., subject, split.
 
     Pictures lie beside the table or in ``images/``. Without a column split, whole people (or pictures) are held out.
@@ -193,18 +193,18 @@ def _folder(source: DatasetSource, plan: TrainingConfig) -> _Labels:
             raise InputError(f"{table}: has no column {lacking[0]!r}; give all of {', '.join(task)}, or none.")
     folder = source.path / "images" if (source.path / "images").is_dir() else source.path
     pictures = [_bytes(_inside(folder, row["image"], table, n), table, n) for n, row in zip(lines, rows, strict=True)]
-    shares = np.full((len(rows), len(plan.classes)), np.nan, np.float32)
+    shares = np.full((len(rows), len(config.classes)), np.nan, np.float32)
     for k, row in enumerate(rows):
         label = row.get("label", "").strip()
         if label:
-            if label not in plan.classes:
-                raise InputError(f"{table}, line {lines[k]}: {label!r} is none of {', '.join(plan.classes)}.")
-            shares[k] = np.eye(len(plan.classes))[plan.classes.index(label)]
+            if label not in config.classes:
+                raise InputError(f"{table}, line {lines[k]}: {label!r} is none of {', '.join(config.classes)}.")
+            shares[k] = np.eye(len(config.classes))[config.classes.index(label)]
     subject = np.array([row.get("subject", "").strip() for row in rows], str)
     if "split" in names:
         part = np.array([_split(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
     else:
-        part = _held_out(np.where(subject == "", [row["image"] for row in rows], subject), source, plan.split)
+        part = _held_out(np.where(subject == "", [row["image"] for row in rows], subject), source, config.split)
     return _Labels(
         pictures=pictures,
         expression=shares,
@@ -216,7 +216,7 @@ def _folder(source: DatasetSource, plan: TrainingConfig) -> _Labels:
     )
 
 
-def _affwild2(source: DatasetSource, plan: TrainingConfig) -> _Labels:
+def _affwild2(source: DatasetSource, config: TrainingConfig) -> _Labels:
     """A tree of Aff-Wild2 or s-Aff-Wild2: annotations and, in ``crops``, a folder of NNNNN.jpg for each video.
 
     Listed frames without a crop are left out, as in HSEmotion's training.
@@ -224,11 +224,11 @@ def _affwild2(source: DatasetSource, plan: TrainingConfig) -> _Labels:
     columns: dict[str, list[Any]] = {key: [] for key in ("picture", "expression", "va", "au", "subject", "part")}
     order = [
         ground_truth.AFFWILD2_EXPRESSIONS.index(name) if name in ground_truth.AFFWILD2_EXPRESSIONS else -1
-        for name in plan.classes
+        for name in config.classes
     ]
     if -1 in order:
         raise InputError(
-            f"{source.path}: Aff-Wild2 has no {plan.classes[order.index(-1)]}; its classes are "
+            f"{source.path}: Aff-Wild2 has no {config.classes[order.index(-1)]}; its classes are "
             f"{', '.join(ground_truth.AFFWILD2_EXPRESSIONS)}."
         )
     for part in ("train", "validation"):
@@ -238,7 +238,7 @@ def _affwild2(source: DatasetSource, plan: TrainingConfig) -> _Labels:
                 if not path.exists():
                     continue
                 label = int(told.expression[k])
-                row = np.full(len(plan.classes), np.nan, np.float32)
+                row = np.full(len(config.classes), np.nan, np.float32)
                 if label in order:
                     row[:] = 0
                     row[order.index(label)] = 1
@@ -250,7 +250,7 @@ def _affwild2(source: DatasetSource, plan: TrainingConfig) -> _Labels:
                 columns["part"].append(part)
     return _Labels(
         pictures=columns["picture"],
-        expression=np.array(columns["expression"], np.float32).reshape(-1, len(plan.classes)),
+        expression=np.array(columns["expression"], np.float32).reshape(-1, len(config.classes)),
         valence_arousal=np.array(columns["va"], np.float32).reshape(-1, 2),
         action_units=np.array(columns["au"], np.float32).reshape(-1, len(ACTION_UNITS)),
         clear=np.ones(len(columns["part"]), bool),

@@ -45,82 +45,88 @@ def export(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[s
     Raises:
         OutputError: something cannot be written.
     """
-    plan, samples = trainer.plan, trainer.samples
+    config, dataset = trainer.config, trainer.dataset
     network = copy.deepcopy(trainer.result())
-    rows = samples.rows(trainer.set_aside)
-    calibration = fit(trainer.predict(rows), samples, rows, plan)
-    build_in(network, plan, calibration)
+    rows = dataset.rows(trainer.held_out_part)
+    calibration = fit(trainer.predict(rows), dataset, rows, config)
+    build_in(network, config, calibration)
     network = model_file.rounded(network)
     thresholds = calibration.thresholds or {}
-    card = _card(plan, network, samples, thresholds)
+    card = _card(config, network, dataset, thresholds)
     facts = {
-        "plan": plan.to_json(),
-        "plan_sha256": plan.digest(),
+        "plan": config.to_json(),
+        "plan_sha256": config.digest(),
         "start": trainer.origin,
         "commit": _commit(),
         "versions": {"hsemotion": __version__, "python": sys.version.split()[0], **libraries()},
         "seconds": round(trainer.seconds, 1),
         "steps": trainer.steps,
         "device": trainer.device,
-        "data": _described(plan, samples),
+        "data": _described(config, dataset),
         "figures": measured(trainer, network, calibration),
         "calibration": {
-            "part": trainer.set_aside,
+            "part": trainer.held_out_part,
             "temperature": calibration.temperature,
             "shift": calibration.shift,
         },
         "au_thresholds": thresholds,
     }
-    weights = folder / f"{plan.name}.safetensors"
+    weights = folder / f"{config.name}.safetensors"
     facts["onnx_sha256"] = _graph(network, spec_of(card), weights, say)
     model_file.write(weights, network, card, facts)
-    _write_page(folder, plan, card, facts, trainer.log, say)
+    _write_page(folder, config, card, facts, trainer.log, say)
     return facts
 
 
 def measured(trainer: Trainer, network: Network, calibration: Calibration) -> dict[str, Any]:
     """Figures of the finished network on the validation part of every source that has one."""
-    plan, samples, found = trainer.plan, trainer.samples, {}
+    config, dataset, found = trainer.config, trainer.dataset, {}
     limits = np.array([(calibration.thresholds or {}).get(unit, 0.5) for unit in ACTION_UNITS])
-    for source in plan.sources:
-        rows = samples.rows("validation", [source.name])
+    for source in config.sources:
+        rows = dataset.rows("validation", [source.name])
         if len(rows):
-            scores = infer(network, trainer.viewer, samples, rows)
-            found[f"{source.name} validation"] = asdict(figures(scores, samples, rows, plan, limits))
+            scores = infer(network, trainer.augmenter, dataset, rows)
+            found[f"{source.name} validation"] = asdict(figures(scores, dataset, rows, config, limits))
     return found
 
 
-def _card(plan: TrainingConfig, network: Network, samples: Dataset, thresholds: dict[str, float]) -> ModelCard:
-    mean, std = NORMALISATIONS[plan.normalisation]
+def _card(config: TrainingConfig, network: Network, dataset: Dataset, thresholds: dict[str, float]) -> ModelCard:
+    mean, std = NORMALISATIONS[config.normalisation]
     spec = NetworkSpec(
-        architectures=(plan.architecture,),
-        size=plan.size,
+        architectures=(config.architecture,),
+        size=config.size,
         mean=mean,
         std=std,
-        classes=plan.classes if "expression" in plan.tasks else (),
-        valence_arousal="valence_arousal" in plan.tasks,
+        classes=config.classes if "expression" in config.tasks else (),
+        valence_arousal="valence_arousal" in config.tasks,
         embedding_size=network.embedding_size,
         embedding_source="fc",
-        action_units=ACTION_UNITS if "action_units" in plan.tasks else (),
+        action_units=ACTION_UNITS if "action_units" in config.tasks else (),
     )
     data = "; ".join(
-        f"{source.name}, {len(samples.rows('train', [source.name])):,} pictures ({source.terms})"
-        for source in plan.sources
+        f"{source.name}, {len(dataset.rows('train', [source.name])):,} pictures ({source.terms})"
+        for source in config.sources
     )
     card = network_card(
-        plan.name, plan.paper_name or plan.name, f"face-{plan.size}", plan.licence, data, plan.citation, spec
+        config.name,
+        config.paper_name or config.name,
+        f"face-{config.size}",
+        config.licence,
+        data,
+        config.citation,
+        spec,
     )
     return replace(card, au_thresholds=thresholds if spec.action_units else {})
 
 
-def _described(plan: TrainingConfig, samples: Dataset) -> list[dict[str, Any]]:
+def _described(config: TrainingConfig, dataset: Dataset) -> list[dict[str, Any]]:
     """A row for each part of each source."""
     rows = []
-    for source in plan.sources:
+    for source in config.sources:
         for part in PARTS:
-            chosen = samples.rows(part, [source.name])
+            chosen = dataset.rows(part, [source.name])
             if len(chosen):
-                seen = int((~np.isnan(samples.points[chosen]).any(axis=(1, 2))).sum())
+                seen = int((~np.isnan(dataset.points[chosen]).any(axis=(1, 2))).sum())
                 row = {"source": source.name, "part": part, "pictures": len(chosen), "with_face": seen}
                 rows.append({**row, "terms": source.terms})
     return rows
@@ -139,31 +145,31 @@ def _graph(network: Network, spec: NetworkSpec, weights: Path, say: Callable[[st
 
 def _write_page(
     folder: Path,
-    plan: TrainingConfig,
+    config: TrainingConfig,
     card: ModelCard,
     facts: dict[str, Any],
     log: list[dict[str, Any]],
     say: Callable[[str], None],
 ) -> None:
-    pictures = _draw(folder, plan, facts, log, say)
+    pictures = _draw(folder, config, facts, log, say)
     page = report.model_card({"card": {**asdict(card), "path": None}, "pictures": pictures, **facts})
-    with replace_when_done(folder / f"{plan.name}.md") as part:
+    with replace_when_done(folder / f"{config.name}.md") as part:
         part.write_text(signed(page), encoding="utf-8")
 
 
 def _draw(
-    folder: Path, plan: TrainingConfig, facts: dict[str, Any], log: list[dict[str, Any]], say: Callable[[str], None]
+    folder: Path, config: TrainingConfig, facts: dict[str, Any], log: list[dict[str, Any]], say: Callable[[str], None]
 ) -> dict[str, str]:
     """Curves and confusion matrices; caption -> file."""
     drawn = {}
     try:
-        report.curves(log, folder / "curves.png", plan.name)
+        report.curves(log, folder / "curves.png", config.name)
         drawn["Losses and figures over the run"] = "curves.png"
         for name, found in facts["figures"].items():
             if found["expression"]:
                 plain = re.sub(r"[^A-Za-z0-9._-]", "-", name.removesuffix(" validation"))
                 picture = f"confusion-{plain}.png"
-                report.confusion(found["expression"], plan.classes, folder / picture, f"{plan.name}: {name}")
+                report.confusion(found["expression"], config.classes, folder / picture, f"{config.name}: {name}")
                 drawn[f"Confusion matrix, {name}"] = picture
     except ModelUnavailable as error:
         say(f"no pictures were drawn: {error}")

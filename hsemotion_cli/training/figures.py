@@ -48,9 +48,9 @@ class EvaluationFigures:
 
 def figures(
     scores: NDArray[np.floating],
-    samples: Dataset,
+    dataset: Dataset,
     rows: NDArray[np.int64],
-    plan: TrainingConfig,
+    config: TrainingConfig,
     thresholds: NDArray[np.floating] | None = None,
 ) -> EvaluationFigures:
     """Compare raw outputs with the labels.
@@ -60,25 +60,25 @@ def figures(
         rows: (n,) the samples that they belong to.
         thresholds: (12,) probabilities from which an action unit counts as present; 0.5 where not given.
     """
-    parts = columns(scores, plan)
+    parts = columns(scores, config)
     found: dict[str, Any] = {"rows": {}}
     if "expression" in parts:
-        shares = samples.expression[rows]
-        known: NDArray[np.bool_] = np.asarray(~np.isnan(shares).any(axis=1) & samples.clear[rows])
+        shares = dataset.expression[rows]
+        known: NDArray[np.bool_] = np.asarray(~np.isnan(shares).any(axis=1) & dataset.clear[rows])
         if known.any():
             found["expression"] = expression(
-                shares[known].argmax(1), parts["expression"][known].argmax(1), plan.classes
+                shares[known].argmax(1), parts["expression"][known].argmax(1), config.classes
             )
             found["rows"]["expression"] = int(known.sum())
     if "valence_arousal" in parts:
-        truth = samples.valence_arousal[rows]
+        truth = dataset.valence_arousal[rows]
         known = np.asarray(~np.isnan(truth).any(axis=1))
         if known.sum() > 1:
             ccc = metrics.ccc(truth[known], np.clip(parts["valence_arousal"][known], -1, 1))
             found["valence_arousal"] = dict(zip(TASKS["valence_arousal"], map(float, ccc), strict=True))
             found["rows"]["valence_arousal"] = int(known.sum())
     if "action_units" in parts:
-        truth = samples.action_units[rows]
+        truth = dataset.action_units[rows]
         known = np.asarray(~np.isnan(truth).any(axis=1))
         if known.any():
             limits = np.full(len(ACTION_UNITS), 0.5) if thresholds is None else thresholds
@@ -103,7 +103,7 @@ def expression(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes:
     }
 
 
-def columns(scores: NDArray[np.floating], plan: TrainingConfig) -> dict[str, NDArray[np.floating]]:
+def columns(scores: NDArray[np.floating], config: TrainingConfig) -> dict[str, NDArray[np.floating]]:
     """(n, outputs) -> task -> its columns."""
-    ends = np.cumsum(list(plan.columns.values()))
-    return dict(zip(plan.columns, np.split(scores, ends[:-1], axis=1), strict=True))
+    ends = np.cumsum(list(config.columns.values()))
+    return dict(zip(config.columns, np.split(scores, ends[:-1], axis=1), strict=True))
