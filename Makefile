@@ -1,16 +1,18 @@
-# make demo   set everything up and annotate sample_videos/ into demo/
-# make test   set everything up and run the tests
-# make check  format, lint and types
-# make weights  train the network that comes with the package anew, into runs/second; an hour and a half on two cores
-# make across  train it on one source at a time, to be checked on the other; half an hour
-# make weights-ddamfn  train the larger one from its first part, into runs/ddamfn; an hour and a quarter more
+# make demo     install everything into .venv, and annotate sample_videos/ into demo/
+# make test     install everything into .venv, and run the tests
+# make check    format, lint and types
+# make docs     renew the generated pages, and build the documentation site into site/
+# make weights  train the network of the package again, into runs/second; an hour and a half on two cores
+# make across   train it on one data source at a time, to check it on the other; half an hour
+# make weights-ddamfn  train the larger network, from the first part of make weights, into runs/ddamfn; another 75 minutes
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check weights weights-ddamfn across clean
+.PHONY: demo test check docs weights weights-ddamfn across clean
 
 demo: .venv/ready
 	$(BIN)/hsemotion annotate sample_videos -o demo --smooth gaussian:0.1 --overlay --verbose
+	@echo "The tables and overlay videos are in demo/. To use hsemotion in this shell: source .venv/bin/activate"
 
 test: .venv/ready
 	$(BIN)/python -m pytest
@@ -19,6 +21,11 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/ready
+	$(BIN)/python scripts/make_reference.py
+	$(BIN)/python scripts/draw_architecture.py
+	$(BIN)/zensical build --strict
 
 weights: runs/first/mt-mobilefacenet.safetensors
 	$(BIN)/hsemotion train finetune plans/mobilefacenet-2.toml -o runs/second
@@ -36,10 +43,10 @@ runs/first/mt-mobilefacenet.safetensors: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
-	# The authors' library and the detector that it is used with, to compare with: without their dependencies, which
-	# bring a second OpenCV and want an old torch.
+	# emotiefflib and its usual detector, for comparisons: without their dependencies, which bring a second OpenCV and an
+	# old torch.
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps emotiefflib facenet-pytorch
 	touch .venv/ready
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site
