@@ -12,10 +12,10 @@ from pathlib import Path
 import clips
 import cv2
 import pytest
-from pages import Block, blocks, hsemotion_commands
+from pages import ROOT, Block, blocks, hsemotion_commands
 from typer.testing import CliRunner
 
-import hsemotion_cli
+import hsemotion_cli as hs
 from hsemotion_cli.cli import app
 
 RUN = [block for block in blocks("sh") if block.runs and any(hsemotion_commands(line) for line in block.lines)]
@@ -67,9 +67,7 @@ def run_in_shell(line: str, folder: Path) -> None:
     tools.mkdir(exist_ok=True)
     (tools / "hsemotion").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hsemotion_cli "$@"\n')
     (tools / "hsemotion").chmod(0o755)
-    paths = os.pathsep.join(
-        p for p in (str(Path(hsemotion_cli.__file__).parent.parent), os.environ.get("PYTHONPATH")) if p
-    )
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": paths}
     done = subprocess.run(
         ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -79,6 +77,6 @@ def run_in_shell(line: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("block", PYTHON, ids=[f"{block.page.name}-{k}" for k, block in enumerate(PYTHON)])
 def test_every_documented_python_snippet_runs(block: Block, folder: Path) -> None:
-    if not hasattr(hsemotion_cli, "annotate"):
-        pytest.skip("hsemotion_cli.annotate is not there yet")
+    if not hasattr(hs, "annotate"):
+        pytest.skip("the Python interface is not there yet")
     exec(compile(block.text, str(block.page), "exec"), {})
