@@ -57,6 +57,7 @@ from hsemotion_cli.abaw import lists, predictions, validation
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.batch import discovery, output_paths
 from hsemotion_cli.commands import smooth
+from hsemotion_cli.commands.options import call
 from hsemotion_cli.errors import HsemotionError
 from hsemotion_cli.evaluation.ground_truth import read_compound, read_intensities, read_mtl, read_track
 from hsemotion_cli.formats import features, sidecar, table
@@ -560,8 +561,8 @@ def scored(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
     path.write_bytes(bent(data, chance) if chance.random() < 0.7 else spoil(data, chance))
 
     def run() -> None:
-        options = {"recipe": None, "blend": None, "max_gap": None, "interpolate": 0.5, "thresholds": []}
-        smooth.run(folder / "clip.csv", folder / "out", smooth="gaussian:0.1", formats="csv", quiet=True, **options)
+        options = {"smooth": "gaussian:0.1", "interpolate": 0.5, "quiet": True}
+        call(smooth.run, table=folder / "clip.csv", out=folder / "out", **options)
         predictions.predict(predictions.load(folder / "clip.raw.npz"), Recipe.of("mp-blendshapes")).in_affwild2("none")
         sidecar.read(folder / "clip.json")
 

@@ -33,6 +33,7 @@ from hsemotion_cli.abaw import predictions
 from hsemotion_cli.cli import app
 from hsemotion_cli.commands import annotate as annotate_command
 from hsemotion_cli.commands import extract as extract_command
+from hsemotion_cli.commands.options import call
 from hsemotion_cli.errors import HsemotionError, InputError, ModelUnavailable, UsageError
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, read_tree
 from hsemotion_cli.formats import features, raw_scores, sidecar
@@ -581,7 +582,7 @@ EXTRACT: dict[str, Any] = {
 
 
 def extract(videos: list[Path], out: Path, weights: Path, **options: Any) -> int:
-    return extract_command.run(videos, out, **{**EXTRACT, "weights": str(weights), **options})
+    return call(extract_command.run, videos=videos, out=out, **{**EXTRACT, "weights": str(weights), **options})
 
 
 @pytest.mark.parametrize("dtype", features.DTYPES)
@@ -640,7 +641,12 @@ def test_options_that_mean_nothing_are_refused(weights: Path, tmp_path: Path) ->
     ]
     for options, reason in wrong:
         with pytest.raises(UsageError, match=reason):
-            extract_command.run([path], tmp_path / "out", **{**EXTRACT, "weights": str(weights), **options})
+            call(
+                extract_command.run,
+                videos=[path],
+                out=tmp_path / "out",
+                **{**EXTRACT, "weights": str(weights), **options},
+            )
 
 
 # --- heads ------------------------------------------------------------------------------------------------------
@@ -771,10 +777,10 @@ def test_intensities_are_trained_on_statistics_of_sound(weights: Path, tmp_path:
 
 ANNOTATE: dict[str, Any] = {
     "model": "mp-blendshapes", "head": [], "recipe": None, "blend": None, "smooth": None, "max_gap": None,
-    "interpolate": None, "thresholds": [], "formats": "csv", "overlay": False, "faces": "all", "start": None,
+    "interpolate": None, "threshold": [], "formats": "csv", "overlay": False, "faces": "all", "start": None,
     "end": None, "fps": None, "every": 1, "crops": False, "image_fps": 30.0, "min_face": None, "det_threshold": 0.5,
     "min_coverage": 0.0, "batch_size": 8, "backend": "auto", "device": "auto", "precision": "fp32", "threads": 1,
-    "offline": True, "quiet": True, "verbose": False, "as_json": False,
+    "offline": True, "quiet": True, "verbose": False, "json": False,
 }  # fmt: skip
 
 
@@ -814,7 +820,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def annotate(video: Path, out: Path, head: Path | None, weights: Path | None, **options: Any) -> int:
     given = {"audio_head": head, "audio_weights": str(weights) if weights else None}
-    return annotate_command.run([video], out, **{**ANNOTATE, **given, **options})
+    return call(annotate_command.run, videos=[video], out=out, **{**ANNOTATE, **given, **options})
 
 
 @pytest.fixture(scope="session")
@@ -940,7 +946,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
         with pytest.raises(kind, match=reason):
             annotate(talk, tmp_path / "out", head, on, **options)
     with pytest.raises(UsageError, match="--audio-head"):
-        annotate_command.run([talk], tmp_path / "out", **{**ANNOTATE, "head": [ear], "model": None})
+        call(annotate_command.run, videos=[talk], out=tmp_path / "out", **{**ANNOTATE, "head": [ear], "model": None})
     assert annotate(nobody, tmp_path / "out", ear, weights) == InputError.exit_code
     assert "has no audio stream" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("nobody*"))

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
-from hsemotion_cli.commands import doctor
+from hsemotion_cli.commands import doctor_checks as doctor
 from hsemotion_cli.models import registry
 
 

@@ -24,6 +24,7 @@ from hsemotion_cli.abaw.aligned import NAMES, EvaluationSettings
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.abaw.evaluation import Report
 from hsemotion_cli.commands import evaluate as command
+from hsemotion_cli.commands.options import call
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.evaluation.ground_truth import Annotations, recording
 from hsemotion_cli.formats import raw_scores
@@ -731,11 +732,11 @@ def test_options_that_make_no_sense(track: str, options: dict[str, Any], says: s
 
 def run(tables: list[Path], truth: Path, track: str, **options: Any) -> None:
     usual: dict[str, Any] = {
-        "part": "validation", "recipe": None, "thresholds": [], "mean": "arithmetic", "other": "contempt",
+        "part": "validation", "recipe": None, "threshold": [], "mean": "arithmetic", "other": "contempt",
         "seen_only": False, "partial": False, "bootstrap": 50, "seed": 0, "picture": None, "quiet": False,
-        "as_json": False,
+        "json": False,
     }  # fmt: skip
-    command.run(tables, truth, track=track, **{**usual, **options})
+    call(command.run, tables=tables, truth=truth, track=track, **{**usual, **options})
 
 
 def finite(value: Any) -> bool:
@@ -765,7 +766,7 @@ def test_what_is_printed(mtl: Set, capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_is_the_report(mtl: Set, track: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps({"models": [MODEL], "thresholds": UNITS}))
-    run([mtl.tables], mtl.data.root, track, as_json=True, recipe=recipe)
+    run([mtl.tables], mtl.data.root, track, json=True, recipe=recipe)
     out = capsys.readouterr()
     found = json.loads(out.out)
     assert out.err == "" and finite(found)
@@ -811,7 +812,7 @@ def test_pictures(mtl: Set, compound: Any, tmp_path: Path, capsys: pytest.Captur
     run([compound[1]], compound[0], "ce", picture=tmp_path / "ce.png", quiet=True)
     random = np.random.default_rng(0)
     clips = intensities(tmp_path / "clips.csv", {str(k): random.random(6) for k in range(9)})
-    run([clips], clips, "emi", picture=tmp_path / "emi.png", as_json=True)
+    run([clips], clips, "emi", picture=tmp_path / "emi.png", json=True)
     assert json.loads(capsys.readouterr().out)["score"]["value"] == pytest.approx(1)
     assert (tmp_path / "ce.png").is_file() and (tmp_path / "emi.png").is_file()
     for bad in (tmp_path / "mine.jpg", tmp_path / "none" / "mine.png"):

@@ -22,6 +22,7 @@ from hsemotion_cli.abaw.predictions import find
 from hsemotion_cli.abaw.submission import Override, SubmissionSettings, answer, gather, write, write_per_video
 from hsemotion_cli.abaw.validation import Problem, read, validate
 from hsemotion_cli.commands import submit
+from hsemotion_cli.commands.options import call
 from hsemotion_cli.domain import Face, Reading, Scores
 from hsemotion_cli.errors import HsemotionError, InputError, OutputError, UsageError
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS
@@ -716,12 +717,12 @@ def test_faces_and_sound_are_fused(tmp_path: Path) -> None:
 EMI: dict[str, Any] = {
     "track": "emi", "validate": None, "recipe": None, "mean": None, "other": None, "override": None,
     "override_model": None, "layout": "file", "extra_frames": None, "head": None, "audio_head": None, "audio": [],
-    "audio_weights": [], "quiet": True, "as_json": False,
+    "audio_weights": [], "quiet": True, "json": False,
 }  # fmt: skip
 
 
 def emi_run(listed: FrameList, tables: list[Path], out: Path | None, **options: Any) -> int:
-    return submit.run(tables, out, listed=listed.path, **{**EMI, **options})
+    return call(submit.run, tables=tables, out=out, listed=listed.path, **{**EMI, **options})
 
 
 def test_what_is_from_one_of_the_two_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -734,7 +735,7 @@ def test_what_is_from_one_of_the_two_is_told(tmp_path: Path, capsys: pytest.Capt
     emi_run(listed, [tmp_path / "f"], tmp_path / "out.csv", quiet=False, **both)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "3 clips: 1 from faces and sound, 1 from faces alone (1), 1 from sound alone (3)."
-    emi_run(listed, [tmp_path / "f"], tmp_path / "out.csv", as_json=True, audio_weights=["0.5", "JOY=1"], **both)
+    emi_run(listed, [tmp_path / "f"], tmp_path / "out.csv", json=True, audio_weights=["0.5", "JOY=1"], **both)
     found = json.loads(capsys.readouterr().out)
     assert (found["faces_alone"], found["sound_alone"], found["faces_and_sound"]) == (["1"], ["3"], 1)
     assert found["audio_weights"] == dict.fromkeys(EMOTIONAL_MIMICRY, 0.5) | {"joy": 1.0}
@@ -778,7 +779,9 @@ def test_features_must_be_what_the_head_stands_on(tmp_path: Path) -> None:
 
 
 def run(listed: FrameList, tables: list[Path], out: Path | None, **options: Any) -> int:
-    return submit.run(tables, out, listed=listed.path, **{**EMI, "track": listed.track.name, **options})
+    return call(
+        submit.run, tables=tables, out=out, listed=listed.path, **{**EMI, "track": listed.track.name, **options}
+    )
 
 
 def test_the_command_writes_and_tells(one: Values, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -791,7 +794,7 @@ def test_the_command_writes_and_tells(one: Values, tmp_path: Path, capsys: pytes
     ]
     assert run(listed, [], None, validate=out, quiet=False) == 0
     assert capsys.readouterr().out == f"{out}: good, 15 rows of 1 videos.\n"
-    assert run(listed, [tmp_path], out, as_json=True) == 0
+    assert run(listed, [tmp_path], out, json=True) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["videos"] == {"a": {"rows": 15, "seen": 5, "filled": 8, "beyond": 2}}
     assert (said["track"], said["rows"], said["out"], said["notes"]) == ("va", 15, str(out), [])
@@ -809,7 +812,7 @@ def test_the_command_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ]
     assert run(listed, [], None, validate=path) == 3
     assert capsys.readouterr().out == ""
-    assert run(listed, [], None, validate=path, as_json=True) == 3
+    assert run(listed, [], None, validate=path, json=True) == 3
     said = json.loads(capsys.readouterr().out)
     assert (said["valid"], said["total"], said["problems"][0]["line"]) == (False, 2, 3)
     path.write_text(text[:-1])
@@ -825,7 +828,7 @@ def test_only_a_hundred_problems_are_shown(tmp_path: Path, capsys: pytest.Captur
     assert run(listed, [], None, validate=path, quiet=False) == 3
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 102 and said[100:] == ["... and 150 more.", f"{path}: 250 problems."]
-    run(listed, [], None, validate=path, as_json=True)
+    run(listed, [], None, validate=path, json=True)
     found = json.loads(capsys.readouterr().out)
     assert (found["total"], len(found["problems"])) == (250, 100)
 
@@ -835,7 +838,7 @@ def test_compounds_are_told_by_each_mean(tmp_path: Path, capsys: pytest.CaptureF
     values = scores(n, 3)
     table(tmp_path, "01", list(range(1, n + 1)), n, mp_blendshapes=values)
     listed, out = listing(tmp_path, "ce", pictures("01", range(1, n + 1))), tmp_path / "ce.txt"
-    run(listed, [tmp_path], out, mean="geometric", as_json=True)
+    run(listed, [tmp_path], out, mean="geometric", json=True)
     said = json.loads(capsys.readouterr().out)
     assert said["mean"] == "geometric" and list(said["means"]) == ["arithmetic", "geometric", "harmonic"]
     labels = read(out, TRACKS["ce"])[1][:, 0].astype(int)
@@ -846,14 +849,14 @@ def test_compounds_are_told_by_each_mean(tmp_path: Path, capsys: pytest.CaptureF
     text = capsys.readouterr().out
     assert "geometric (written)" in text and f"{rel_entr(PRIOR, shares).sum():.4f}" in text
     # A class that is never said is infinitely far, which JSON cannot hold.
-    run(listing(tmp_path, "ce", pictures("01", [1])), [tmp_path], out, as_json=True)
+    run(listing(tmp_path, "ce", pictures("01", [1])), [tmp_path], out, json=True)
     assert json.loads(capsys.readouterr().out)["means"]["harmonic"]["divergence"] is None
 
 
 def test_a_folder_of_files(one: Values, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "videos.txt").write_text("a\n")
     listed = lists.read(tmp_path / "videos.txt", TRACKS["expr"])
-    run(listed, [tmp_path], tmp_path / "out", layout="per-video", as_json=True)
+    run(listed, [tmp_path], tmp_path / "out", layout="per-video", json=True)
     assert json.loads(capsys.readouterr().out)["rows"] == LENGTH + 1
     assert len((tmp_path / "out" / "a.txt").read_text().splitlines()) == LENGTH + 2
     run(listed, [tmp_path], tmp_path / "out", layout="per-video", extra_frames=0)

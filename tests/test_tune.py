@@ -23,6 +23,7 @@ from hsemotion_cli.abaw.grid_search import SPARSE_GAP, gather, tune
 from hsemotion_cli.abaw.objectives import MEASURES
 from hsemotion_cli.abaw.predictions import affwild2, find, load, predict
 from hsemotion_cli.abaw.search_space import Grid
+from hsemotion_cli.commands.options import call
 from hsemotion_cli.commands.tune import run
 from hsemotion_cli.errors import InputError, ModelUnavailable, OutputError, UsageError
 from hsemotion_cli.evaluation import metrics
@@ -313,7 +314,7 @@ def test_the_recipe_gives_exactly_what_is_reported(
     """Raw scores and a list on disk, tune, read the recipe, apply it in public, score by scikit-learn."""
     folder, truth = made
     out = tmp_path / "new" / "best.toml"
-    run_it([folder], as_list(tmp_path, truth), out, track=track, deltas="1,6,20", sigmas="10,1000", as_json=True)
+    run_it([folder], as_list(tmp_path, truth), out, track=track, deltas="1,6,20", sigmas="10,1000", json=True)
     told = json.loads(capsys.readouterr().out)
     recipe = Recipe.read(out)
     plain = Recipe((ONE, TWO), dict.fromkeys(TASKS, 0.5), thresholds=dict.fromkeys(ACTION_UNITS, 0.5))
@@ -421,7 +422,7 @@ def test_one_recording_cannot_be_cross_validated(
     said_ = capsys.readouterr().out
     assert "no cross-validation is possible with one recording" in said_
     assert "no cross-validation" in (tmp_path / "r.toml").read_text()
-    run_it([folder], listed, tmp_path / "r.toml", track="va", deltas="5", as_json=True)
+    run_it([folder], listed, tmp_path / "r.toml", track="va", deltas="5", json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["score"]["cross_validated"] is told["tasks"]["valence_arousal"]["cross_validated"] is None
 
@@ -601,7 +602,7 @@ def test_a_model_without_the_task_and_truth_without_it(tmp_path: Path) -> None:
     ("options", "says"),
     [
         ({"track": "ce"}, "--track ce"), ({"track": "emi"}, "--track emi"), ({"track": "faces"}, "--track faces"),
-        ({"out": "r.yaml"}, "call it r.toml"), ({"picture": Path("s.jpg")}, "--surface s.jpg"),
+        ({"out": "r.yaml"}, "call it r.toml"), ({"surface": Path("s.jpg")}, "--surface s.jpg"),
         ({"part": "test"}, "--part test"), ({"folds": 1}, "--folds 1"), ({"sigmas": "x"}, "--sigmas x"),
         ({"model": f"{ONE},{ONE}"}, "two different ones"), ({"model": ONE, "weights": "0.5,1"}, "--weights 0.5,1"),
         ({"max_gap": -1.0}, "--max-gap"), ({"model": "nobody"}, "no raw scores of nobody"),
@@ -628,9 +629,9 @@ def test_truth_that_is_not_there(made: tuple[Path, dict[str, Annotations]], tmp_
 def run_it(tables: list[Path], truth: Path, out: Path, **options: object) -> None:
     usual: dict[str, object] = {
         "track": "expr", "part": "validation", "model": None, "sigmas": None, "deltas": None, "seconds": None,
-        "weights": None, "folds": 3, "max_gap": None, "picture": None, "threads": 2, "quiet": False, "as_json": False,
+        "weights": None, "folds": 3, "max_gap": None, "surface": None, "threads": 2, "quiet": False, "json": False,
     }  # fmt: skip
-    run(tables, truth, out, **{**usual, **options})  # type: ignore[arg-type]
+    call(run, tables=tables, truth=truth, out=out, **{**usual, **options})
 
 
 def test_recipes_say_where_they_come_from(made: tuple[Path, dict[str, Annotations]], tmp_path: Path) -> None:
@@ -660,10 +661,7 @@ def test_smooth_takes_the_recipe(made: tuple[Path, dict[str, Annotations]], tmp_
 
     folder, truth = made
     run_it([folder], as_list(tmp_path, truth), tmp_path / "r.toml", track="va", quiet=True, deltas="6", sigmas="100")
-    smooth_command(
-        folder / "a.csv", tmp_path / "out", recipe=tmp_path / "r.toml", smooth=None, blend=None, max_gap=None,
-        interpolate=None, thresholds=[], formats="csv", quiet=True,
-    )  # fmt: skip
+    call(smooth_command, table=folder / "a.csv", out=tmp_path / "out", recipe=tmp_path / "r.toml", quiet=True)
     recipe = Recipe.read(tmp_path / "r.toml")
     assert Recipe.read(tmp_path / "out" / "a.json") == recipe
     content = load(folder / "a.raw.npz").timeline
@@ -686,7 +684,7 @@ def test_nothing_is_left_half_written(
     with pytest.raises(
         ModelUnavailable, match=r"s\.png: drawing needs matplotlib.*pip install 'hsemotion-cli\[train\]'"
     ):
-        run_it([folder], listed, tmp_path / "s.toml", track="va", picture=tmp_path / "s.png")
+        run_it([folder], listed, tmp_path / "s.toml", track="va", surface=tmp_path / "s.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.toml", listed.name]
 
 
@@ -696,7 +694,7 @@ def test_the_surface_is_printed_and_drawn(
     folder, truth = made
     options = {"track": "mtl", "sigmas": "10,1000", "deltas": "1,6,20", "seconds": "0.2,1"}
     listed = as_list(tmp_path, truth | {"elsewhere": truth["a"]})
-    run_it([folder], listed, tmp_path / "r.json", picture=tmp_path / "s.png", **options)
+    run_it([folder], listed, tmp_path / "r.json", surface=tmp_path / "s.png", **options)
     text = capsys.readouterr().out
     assert str(tmp_path / "r.json") in text and str(tmp_path / "s.png") in text
     assert "videos of the truth without a table, which do not count here: 1." in text

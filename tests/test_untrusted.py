@@ -293,12 +293,12 @@ def test_a_page_shows_names_as_they_are() -> None:
 
 
 def test_memory_that_runs_out_is_said(smile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsemotion_cli.commands import annotate
+    from hsemotion_cli.media import discovery
 
     def exhausted(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(annotate, "find_jobs", exhausted)
+    monkeypatch.setattr(discovery, "find_jobs", exhausted)
     done = invoke("annotate", smile, "-o", tmp_path)
     assert done.exit_code == 3
     assert "not enough memory" in done.stderr

@@ -1,11 +1,10 @@
-"""``hsemotion batch``: many inputs -> tasks -> workers -> results, a manifest, and a list of what failed."""
+"""A batch from its plan to its end: what is done already, the run itself, the manifest and the list of failures."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import threading
 import time
@@ -15,24 +14,20 @@ from types import FrameType
 from typing import Any
 
 from ..batch import jsonl
-from ..batch.discovery import Discovery, Search, find, parse_suffixes
+from ..batch.discovery import Discovery
 from ..batch.engine import Engine
-from ..batch.job import OPENER, JobConfig
-from ..batch.local_engine import LocalEngine
+from ..batch.job import JobConfig
 from ..batch.locks import hold_lock
 from ..batch.messages import Failure, Outcome, Task
 from ..batch.resume import ExpectedResults, ResumeDecision, SourceStamp, judge, notes
 from ..batch.scheduling import longest_first
 from ..batch.shards import Shard
-from ..batch.worker import WorkerConfig
-from ..errors import HsemotionError, InputError, OutputError, UsageError
+from ..errors import HsemotionError, InputError, OutputError
 from ..pipeline import Settings
-from ..runtime import resources
 from ..runtime.atomic_files import prepare_folder, remove_leftovers
 from ..runtime.terminal import printable, say
-from .annotate import chosen_settings
 from .batch_view import print_counts, viewing
-from .console import counting, fetching, print_line
+from .console import counting, print_line
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,65 +56,36 @@ class BatchPlan:
         return [Outcome(task, "skipped", facts=verdict.facts) for task, verdict in done if verdict.done]
 
 
-def run(
-    inputs: Sequence[str], out: Path, *, lists: Sequence[Path] = (), recursive: bool = True,
-    extensions: str | None = None, dry_run: bool = False, overwrite: bool = False, fail_fast: bool = False,
-    retries: int = 1, timeout: float | None = None, workers: int | None = None, shard: str | None = None,
-    memory: float = resources.USUAL_MEMORY, quiet: bool = False, as_json: bool = False, threads: int | None = None,
-    engine: str = "local", address: str | None = None, gpus: float | None = None, **annotating: Any,
-) -> int:  # fmt: skip
-    """Annotate everything that is not done yet; returns the exit code.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inputs:
+    """What was named.
 
-    Args:
-        annotating: the other arguments of ``annotate.chosen_settings``.
+    Attributes:
+        finding: everything that was found, for all shards.
+        tasks: those of this shard.
+        cut: this shard.
     """
-    if not inputs and not lists:
-        raise UsageError("nothing was named: give files, folders, patterns or lists.")
-    if (timeout is not None and not timeout > 0) or not memory > 0:
-        raise UsageError("--timeout and --memory take numbers above 0.")
-    if engine not in ("local", "ray"):
-        raise UsageError(f"--engine {engine}: choose local or ray.")
-    if engine == "local" and (address is not None or gpus is not None):
-        raise UsageError("--address and --gpus-per-worker are for --engine ray.")
-    if gpus is not None and not 0 <= gpus < float("inf"):
-        raise UsageError("--gpus-per-worker takes a number from 0 on, as 0.25 for four workers to a GPU.")
-    cut = Shard.parse(shard) if shard else Shard()
-    settings = chosen_settings(threads=threads, quiet=quiet, **annotating)
-    finding = find(inputs, lists, Search(out, recursive, parse_suffixes(extensions), settings.crops))
-    if not finding.tasks and not finding.faults:
-        raise InputError("nothing to annotate was found: the lists are empty.")
-    tasks = [task for task in finding.tasks if cut.has(task.place)]
-    limits: dict[str, Any] = {"timeout": timeout, "retries": retries, "fetching": fetching(quiet)}
-    if engine == "ray":
-        order = _order(settings, Path(os.path.abspath(out)), threads or 1)
-        device = settings.running.device
-        used = gpus if gpus is not None else float(device.startswith("cuda"))
-        hands = _ray(order, threads or 1, address=address, workers=workers, gpus=used, memory=memory, **limits)
-    else:
-        count = min(workers or resources.usual_workers(memory), max(len(tasks), 1))
-        cores = threads or max(resources.cores() // count, 1)
-        order = _order(settings, out, cores)
-        hands = LocalEngine(WorkerConfig(OPENER, order, cores), out, workers=count, **limits)
+
+    finding: Discovery
+    tasks: list[Task]
+    cut: Shard
+
+
+def run(
+    engine: Engine, job: JobConfig, inputs: Inputs, *, overwrite: bool, dry_run: bool, fail_fast: bool, quiet: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Annotate everything that is not done yet, or show what would be done; returns the exit code."""
+    finding, tasks, cut = inputs.finding, inputs.tasks, inputs.cut
     with _stoppable():
         if dry_run:
-            return _tell(finding, cut, out, _dry_plan(hands, order, finding, tasks, cut, overwrite), as_json)
-        return _do(hands, order, finding, tasks, cut, overwrite, fail_fast, quiet, as_json)
+            return _tell(finding, cut, job.out, _dry_plan(engine, job, finding, tasks, cut, overwrite), as_json)
+        return _do(engine, job, finding, tasks, cut, overwrite, fail_fast, quiet, as_json)
 
 
-def _order(settings: Settings, out: Path, threads: int) -> JobConfig:
-    running = dataclasses.replace(settings.running, threads=threads, progress=None)
-    return JobConfig(dataclasses.replace(settings, running=running), out)
-
-
-def _ray(order: JobConfig, threads: int, *, address: str | None, **options: Any) -> Engine:
-    try:
-        from ..batch.ray_engine import RayEngine
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"--engine ray: {error}; pip install 'hsemotion-cli[ray]', on every machine of the cluster."
-        ) from error
-    setup = WorkerConfig(OPENER, order, threads)
-    return RayEngine(setup, order.out, address=address or os.environ.get("RAY_ADDRESS") or "auto", tell=say, **options)
+def without_progress(settings: Settings, threads: int) -> Settings:
+    """The settings for a worker, which reports its downloads through the engine."""
+    return dataclasses.replace(settings, running=dataclasses.replace(settings.running, threads=threads, progress=None))
 
 
 def _do(

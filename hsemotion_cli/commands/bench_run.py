@@ -1,10 +1,9 @@
-"""``hsemotion bench``: a clip -> how fast each way of annotating it is, and where the time goes."""
+"""A clip -> how fast each way of annotating it is, where the time goes, and tables of both."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import platform
@@ -25,38 +24,42 @@ from ..errors import InputError, ModelUnavailable, UsageError
 from ..formats import sidecar
 from ..media.video import Source, open_source
 from ..models import registry, weights
-from ..models.predict import Running
 from ..pipeline import Settings
 from ..runtime import resources
-from .annotate import chosen_models
 from .console import counting, stdout
 
 FIRST, PEER = "as chosen", "emotiefflib"
 
 
-def run(
-    video: Path | None, *, peer: bool, scaling: bool, repeat: int, only: str | None, people: int, height: int,
-    seconds: float, minutes: float, model: str | None, detector: str, detect_every: int, stride: int,
-    min_face: int | None, batch_size: int | None, backend: str, device: str, precision: str, threads: int | None,
-    quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Measure and print."""
-    recipe, given = chosen_models(model, None, detector=detector)
-    settings = Settings(
-        recipe=recipe,
-        detector=detector,
-        detect_every=detect_every,
-        stride=stride,
-        min_face=min_face,
-        batch_size=batch_size,
-        # Nothing is fetched while the clock runs.
-        running=Running(backend, device, precision, threads, offline=True, files=given),
-    )
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clip:
+    """The clip that is drawn where no video is given.
+
+    Attributes:
+        people: faces in it.
+        height: pixels, 16:9.
+        seconds: length.
+    """
+
+    people: int
+    height: int
+    seconds: float
+
+
+def report(
+    settings: Settings, video: Path | None, clip: Clip, *, repeat: int, only: str | None, peer: bool,
+    minutes: float | None, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure every variant, as plain data.
+
+    Args:
+        minutes: length of the longest clip for the scaling runs; None for no such runs.
+    """
     with tempfile.TemporaryDirectory(prefix="hsemotion-bench-") as name:
         folder = Path(name)
         drawn = folder / "drawn.mp4"
         if video is None:
-            synthetic_clip.write(drawn, people, height // 2 * 2, seconds)
+            synthetic_clip.write(drawn, clip.people, clip.height // 2 * 2, clip.seconds)
         source = open_source(video or drawn)
         orders = _chosen(variants(settings, source.path), only)
         if peer:
@@ -64,27 +67,31 @@ def run(
         for k, (key, order) in enumerate(orders.items()):
             if order.kind == "annotate":
                 orders[key] = replace(order, keep=folder / str(k))
-        measured = _measured(orders, repeat, quiet or as_json)
-        cores = threads or resources.cores()
-        reference = orders[FIRST].keep if FIRST in orders else None
-        agreement = {
-            key: compare(order.keep, reference)
-            for key, order in orders.items()
-            if reference and order.keep and key != FIRST
-        }
-        report = {
+        measured = _measured(orders, repeat, quiet)
+        cores = settings.running.threads or resources.cores()
+        found = {
             "host": _host(cores),
-            "clip": {"drawn": video is None, "people": people if video is None else None, **_clip(source)},
-            "models": list(recipe.models),
+            "clip": {"drawn": video is None, "people": clip.people if video is None else None, **_clip(source)},
+            "models": list(settings.recipe.models),
             "rounds": repeat,
-            "variants": {key: _row(key, measured, agreement, cores, source) for key in measured},
+            "variants": _rows(orders, measured, cores, source),
         }
-        if scaling:
-            report["scaling"] = _scaling(settings, folder, minutes, quiet or as_json)
-    if as_json:
-        print(json.dumps(report, indent=2))
-    else:
-        _print(report)
+        if minutes is not None:
+            found["scaling"] = _scaling(settings, folder, minutes, quiet)
+    return found
+
+
+def _rows(
+    orders: Mapping[str, BenchmarkJob], measured: Mapping[str, Measurements], cores: int, source: Source
+) -> dict[str, Any]:
+    """Variant -> its figures, and how far its results are from those of the first."""
+    reference = orders[FIRST].keep if FIRST in orders else None
+    agreement = {
+        key: compare(order.keep, reference)
+        for key, order in orders.items()
+        if reference and order.keep and key != FIRST
+    }
+    return {key: _row(key, measured, agreement, cores, source) for key in measured}
 
 
 def _chosen(orders: dict[str, BenchmarkJob], only: str | None) -> dict[str, BenchmarkJob]:
@@ -230,7 +237,8 @@ def _sizes(minutes: float) -> Iterator[tuple[str, int, int, float]]:
         yield f"1 face, 720p, {length:g} min", 1, 720, 60 * length
 
 
-def _print(report: Mapping[str, Any]) -> None:
+def show(report: Mapping[str, Any]) -> None:
+    """Print what ``report`` measured."""
     console, host, shown = stdout(), report["host"], report["clip"]
     console.print(
         f"{host['processor']}, {host['cores']} cores, load {host['load']}, {', '.join(host['instructions'])}; "

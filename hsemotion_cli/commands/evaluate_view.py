@@ -1,21 +1,15 @@
-"""``hsemotion evaluate``: tables and truth -> the scores of a track of the ABAW challenges."""
+"""The scores of a track of the ABAW challenges on a terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..abaw.aligned import EvaluationSettings
-from ..abaw.challenges import track as track_of
-from ..abaw.evaluation import Report, evaluate
+from ..abaw.evaluation import Report
 from ..abaw.lists import few
 from ..abaw.scores import ClassRow, ClassScores, FrameCounts, RegressionScores, Score, TaskScores, UnitScores
-from ..errors import UsageError
-from ..postprocess.recipe import Recipe
 from ..runtime.terminal import printable
-from .console import counting, print_line, stdout
+from .console import print_line, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,33 +36,7 @@ _FIGURES = {
 }
 
 
-def run(
-    tables: list[Path], truth: Path, *, track: str, part: str, recipe: Path | None, thresholds: list[str], mean: str,
-    other: str, seen_only: bool, partial: bool, bootstrap: int, seed: int, picture: Path | None, quiet: bool,
-    as_json: bool,
-) -> None:  # fmt: skip
-    """Score tables, and print and draw what came of it."""
-    asked = EvaluationSettings(
-        track_of(track), part, Recipe.read(recipe) if recipe else None, tuple(thresholds), mean, other, seen_only,
-        partial, bootstrap, seed,
-    )  # fmt: skip
-    if picture is not None and (picture.suffix != ".png" or not picture.parent.is_dir()):
-        raise UsageError(f"--picture {picture}: give the name of a .png file in a folder that is there.")
-    with counting("evaluate", "videos", quiet or as_json) as progress:
-        report = evaluate(tables, truth, asked, progress)
-    if as_json:
-        print(json.dumps(report.to_json(), allow_nan=False))
-    elif not quiet:
-        _print(report)
-    if picture is not None:
-        from ..abaw import report_plots
-
-        report_plots.draw(report, picture)
-        if not (quiet or as_json):
-            print_line(str(picture))
-
-
-def _print(report: Report) -> None:
+def show(report: Report) -> None:
     """The score first, then each task, then each video, then what should be known before it is trusted."""
     asked = report.asked
     print_line(f"{asked.track.name}: {_SCORES[asked.track.name]} {_said(report.score)}")

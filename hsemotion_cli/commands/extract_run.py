@@ -1,71 +1,68 @@
-"""``hsemotion extract``: videos -> the embeddings of every face, or the hidden states of their sound."""
+"""Videos -> the embeddings of every face, or the hidden states of their sound, one file each."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..domain import Reading
-from ..errors import HsemotionError, InputError, UsageError, exit_code_of
-from ..faces.tracking import parse_faces
+from ..errors import HsemotionError, InputError, exit_code_of
 from ..formats import features, sidecar
 from ..media.audio import RATE, AudioFile
 from ..media.discovery import Job, find_jobs
-from ..media.source import Sampling
 from ..media.video import Source, VideoFile, open_source
-from ..models.predict import Running
 from ..models.registry import SOUND
 from ..models.wav2vec import Wav2Vec2
 from ..pipeline import Annotator, Progress, Settings
-from ..postprocess.recipe import Recipe, parse_models
 from ..runtime.atomic_files import atomic_file, prepare_folder
 from ..runtime.stage_timer import StageClock
 from ..runtime.terminal import say
-from .console import fetching, print_line, progress
+from .console import print_line, progress
 
 
-def run(
-    videos: list[Path], out: Path, *, model: str, dtype: str, faces: str, every: int, crops: bool, image_fps: float,
-    min_face: int | None, batch_size: int | None, backend: str, device: str, precision: str, threads: int | None,
-    offline: bool, quiet: bool, audio: bool = False, weights: str | None = None, video_fps: float | None = None,
-    detector: str = "landmarks",
-) -> int:  # fmt: skip
-    """Write ``out / NAME.features.parquet`` for every video; returns the exit code."""
-    if audio:
-        _check_sound(crops, every, min_face, backend, precision, video_fps)
-        features.check_dtype(dtype)
-        return _listen(videos, out, dtype, weights, video_fps, device, threads, offline, quiet)
-    if weights is not None or video_fps is not None:
-        raise UsageError("--weights and --video-fps are for --audio; weights for --model are given as NAME=FILE.")
-    names, given = parse_models(model)
-    if len(names) != 1:
-        raise UsageError(f"--model {model}: extract takes one model at a time.")
-    features.check_dtype(dtype)
-    settings = Settings(
-        recipe=Recipe.of(*names),
-        faces=parse_faces(faces),
-        sampling=Sampling(every=every),
-        crops=crops,
-        image_fps=image_fps,
-        detector=detector,
-        min_face=min_face,
-        batch_size=batch_size,
-        running=Running(backend, device, precision, threads, offline, given, fetching(quiet)),
-    )
-    jobs = find_jobs(videos, crops=crops)
+@dataclass(frozen=True, slots=True)
+class SoundModel:
+    """Which wav2vec 2.0 to run, and where.
+
+    Attributes:
+        weights: a folder, a name, or None for the usual ones.
+        device: auto, cpu or cuda.
+        threads: CPU threads; None for all.
+        offline: whether nothing may be downloaded.
+    """
+
+    weights: str | None
+    device: str
+    threads: int | None
+    offline: bool
+
+
+def faces(videos: list[Path], out: Path, settings: Settings, dtype: str, quiet: bool) -> int:
+    """Write the embeddings of the faces of every video to ``out / NAME.features.parquet``; returns the exit code."""
+    jobs = find_jobs(videos, crops=settings.crops)
     prepare_folder(out)
     with Annotator(settings) as annotator:
 
         def extract(job: Job, path: Path, report: Progress) -> str:
-            source = open_source(job.path, image_fps)
+            source = open_source(job.path, settings.image_fps)
             readings = annotator.readings(source, StageClock(), report)
             return f"{_write(annotator, source, readings, path, dtype)} faces"
 
         return _each(jobs, out, quiet, extract)
+
+
+def sound(videos: list[Path], out: Path, model: SoundModel, dtype: str, video_fps: float | None, quiet: bool) -> int:
+    """Write the hidden states of the sound of every video in the same way; returns the exit code."""
+    jobs = find_jobs(videos, sound=True)
+    prepare_folder(out)
+    opened = Wav2Vec2(model.weights, offline=model.offline, device=model.device, threads=model.threads)
+    return _each(
+        jobs, out, quiet, lambda job, path, report: _write_sound(opened, job.path, path, dtype, video_fps, report)
+    )
 
 
 def _each(jobs: list[Job], out: Path, quiet: bool, extract: Callable[[Job, Path, Progress], str]) -> int:
@@ -100,30 +97,6 @@ def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], pa
         if not count:
             raise InputError(f"{source.path}: no face was seen, so there is nothing to extract.")
     return count
-
-
-def _check_sound(
-    crops: bool, every: int, min_face: int | None, backend: str, precision: str, video_fps: float | None
-) -> None:
-    """Raise UsageError for an option that means nothing beside --audio."""
-    if crops or every != 1 or min_face is not None:
-        raise UsageError("--crops, --every and --min-face are about pictures; leave them out beside --audio.")
-    if backend == "onnx" or precision != "fp32":
-        raise UsageError("--audio runs in torch and float32; leave out --backend and --precision.")
-    if video_fps is not None and not 0 < video_fps < math.inf:
-        raise UsageError(f"--video-fps {video_fps:g}: give a rate above 0.")
-
-
-def _listen(
-    videos: list[Path], out: Path, dtype: str, weights: str | None, video_fps: float | None, device: str,
-    threads: int | None, offline: bool, quiet: bool,
-) -> int:  # fmt: skip
-    jobs = find_jobs(videos, sound=True)
-    prepare_folder(out)
-    model = Wav2Vec2(weights, offline=offline, device=device, threads=threads)
-    return _each(
-        jobs, out, quiet, lambda job, path, report: _write_sound(model, job.path, path, dtype, video_fps, report)
-    )
 
 
 def _write_sound(

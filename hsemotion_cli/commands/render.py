@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from ..errors import UsageError
-from ..formats.table import read_frames
-from ..media.video import open_source
-from ..overlay.video import render
-from ..runtime.atomic_files import prepare_folder
-from .console import print_line, progress
+import typer
+
+from .options import InputOptions, Only, OutputOptions
 
 
-def run(video: Path, table: Path, out: Path, *, image_fps: float, quiet: bool) -> None:
-    """Draw the table over the video."""
+def run(
+    video: Annotated[Path, typer.Argument(help="The video that was annotated.")],
+    table: Annotated[Path, typer.Argument(help="Its table.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT.mp4", help="Overlay video to write.", show_default=False)
+    ],
+    input: Annotated[InputOptions, Only("image_fps")],
+    output: Annotated[OutputOptions, Only("quiet")],
+) -> None:
+    """Draw a table over its video: H.264, original sound, original timing. Runs no model."""
+    from ..runtime import malloc
+
+    malloc.settle()
+    from ..errors import UsageError
+    from ..formats.table import read_frames
+    from ..media.video import open_source
+    from ..overlay.video import render
+    from ..runtime.atomic_files import prepare_folder
+    from .console import print_line, progress
+
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"-o {out}: overlays are MP4 files; give a name that ends in .mp4.")
     if out.exists() and video.exists() and out.samefile(video):
         raise UsageError(f"-o {out}: that is the video itself; choose another name.")
     prepare_folder(out.parent)
-    with progress(video.name, quiet) as report:
+    with progress(video.name, output.quiet) as report:
         render(
-            open_source(video, image_fps),
+            open_source(video, input.image_fps),
             read_frames(table),
             out,
             progress=lambda done: report("overlay", done, 0, None),
         )
-    if not quiet:
+    if not output.quiet:
         print_line(str(out))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+from typing import Annotated
 
-from rich.table import Table
-
-from ..formats.schema import COLUMNS, SCHEMA_VERSION
-from .console import stdout
+from .options import Only, OutputOptions
 
 
-def run(*, as_json: bool) -> None:
-    """Print every column with its unit, range and meaning."""
-    if as_json:
+def run(output: Annotated[OutputOptions, Only("json")]) -> None:
+    """Print the data dictionary: each column of the table with its unit, range and meaning."""
+    import dataclasses
+    import json
+
+    from rich.table import Table
+
+    from ..formats.schema import COLUMNS, SCHEMA_VERSION
+    from .console import stdout
+
+    if output.json:
         columns = [dataclasses.asdict(column) for column in COLUMNS]
         print(json.dumps({"schema_version": SCHEMA_VERSION, "columns": columns}, indent=2))
         return

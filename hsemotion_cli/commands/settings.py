@@ -1,4 +1,4 @@
-"""``hsemotion annotate``: options -> settings -> every video in turn -> a table on the terminal."""
+"""Groups of options -> what the library takes: settings, recipe, heads, weight files."""
 
 from __future__ import annotations
 
@@ -9,107 +9,75 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import HsemotionError, LowCoverage, OutputError, UsageError, exit_code_of
+from ..errors import UsageError
 from ..faces.tracking import parse_faces
 from ..formats.table import parse_formats
-from ..media.discovery import find_jobs, parse_time
+from ..media.discovery import parse_time
 from ..media.source import Sampling
 from ..models import audio, heads, registry
 from ..models.predict import Running
-from ..pipeline import Annotator, Settings, Summary
+from ..pipeline import Settings
 from ..postprocess.recipe import Recipe, parse_models, with_sound
-from ..runtime.atomic_files import prepare_folder
 from ..runtime.terminal import say
 from ..tasks import ACTION_UNITS
-from .console import fetching, print_summaries, progress
-
-
-def run(
-    videos: list[Path], out: Path, *, model: str | None, head: list[Path], recipe: Path | None, blend: str | None,
-    smooth: str | None, max_gap: float | None, interpolate: float | None, thresholds: list[str], formats: str,
-    overlay: bool, faces: str, start: str | None, end: str | None, fps: float | None, every: int, crops: bool,
-    image_fps: float, min_face: int | None, det_threshold: float, min_coverage: float, batch_size: int | None,
-    backend: str, device: str, precision: str, threads: int | None, offline: bool, quiet: bool, verbose: bool,
-    as_json: bool, audio_head: Path | None = None, audio_weights: str | None = None, detector: str = "landmarks",
-    detect_every: int = 1, stride: int = 1,
-) -> int:  # fmt: skip
-    """Annotate every video; returns the exit code.
-
-    Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
-    """
-    settings = chosen_settings(
-        model=model, head=head, recipe=recipe, blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate,
-        thresholds=thresholds, formats=formats, overlay=overlay, faces=faces, start=start, end=end, fps=fps,
-        every=every, crops=crops, image_fps=image_fps, min_face=min_face, det_threshold=det_threshold,
-        batch_size=batch_size, backend=backend, device=device, precision=precision, threads=threads, offline=offline,
-        quiet=quiet, audio_head=audio_head, audio_weights=audio_weights, detector=detector, detect_every=detect_every,
-        stride=stride,
-    )  # fmt: skip
-    jobs = find_jobs(videos, crops=crops)
-    prepare_folder(out)
-    done: list[Summary] = []
-    failures: list[HsemotionError] = []
-    with Annotator(settings) as annotator:
-        for job in jobs:
-            try:
-                with progress(job.path.name, quiet or as_json) as report:
-                    done.append(annotator.annotate(job.path, out, job.name, report))
-            except HsemotionError as error:
-                say(str(error))
-                failures.append(error)
-    for summary in done:
-        if summary.problem:
-            say(summary.problem)
-            failures.append(OutputError(summary.problem))
-    if as_json:
-        print(json.dumps([dataclasses.asdict(summary) for summary in done], indent=2))
-    elif done and not quiet:
-        print_summaries(done, verbose=verbose)
-    return _exit_code(done, failures, min_coverage)
+from .console import fetching
+from .options import FaceOptions, InputOptions, ModelOptions, OutputOptions, RunningOptions, SmoothingOptions
 
 
 def chosen_settings(
-    *, model: str | None, head: Sequence[Path], recipe: Path | None, blend: str | None, smooth: str | None,
-    max_gap: float | None, interpolate: float | None, thresholds: Sequence[str], formats: str, overlay: bool,
-    faces: str, start: str | None, end: str | None, fps: float | None, every: int, crops: bool, image_fps: float,
-    min_face: int | None, det_threshold: float, batch_size: int | None, backend: str, device: str, precision: str,
-    threads: int | None, offline: bool, quiet: bool, audio_head: Path | None = None, audio_weights: str | None = None,
-    detector: str = "landmarks", detect_every: int = 1, stride: int = 1,
+    input: InputOptions, faces: FaceOptions, models: ModelOptions, smoothing: SmoothingOptions,
+    output: OutputOptions, running: RunningOptions,
 ) -> Settings:  # fmt: skip
-    """What the options ask for; says what about the heads may not be as the user thinks.
+    """The settings that the options of ``annotate`` and ``batch`` describe.
+
+    Unless ``--quiet`` is given, prints a warning for each head that may not do what the user expects.
 
     Raises:
         UsageError: options that make no sense.
         ModelUnavailable: a head or a trained file that cannot be used.
     """
-    given_heads = tuple(heads.per_face(path) for path in head)
-    base, given = chosen_models(model, recipe, given_heads, detector)
-    listening = _listening(audio_head, audio_weights)
+    given_heads = tuple(heads.per_face(path) for path in models.head)
+    base, given = chosen_models(models.model, smoothing.recipe, given_heads, faces.detector)
+    listening = _listening(models.audio_head, models.audio_weights)
     if listening is not None:
         base = with_sound(base)
     settings = Settings(
         recipe=base.changed(
-            blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds
+            blend=smoothing.blend,
+            smooth=smoothing.smooth,
+            max_gap=smoothing.max_gap,
+            interpolate=smoothing.interpolate,
+            thresholds=smoothing.threshold,
         ),
-        formats=parse_formats(formats),
-        overlay=overlay,
-        faces=parse_faces(faces),
-        sampling=Sampling(parse_time(start, "--start"), parse_time(end, "--end"), fps, every),
-        crops=crops,
-        image_fps=image_fps,
-        detector=detector,
-        detect_every=detect_every,
-        stride=stride,
-        min_face=min_face,
-        threshold=det_threshold,
-        batch_size=batch_size,
-        running=Running(backend, device, precision, threads, offline, given, fetching(quiet), given_heads),
+        formats=parse_formats(output.formats),
+        overlay=output.overlay,
+        faces=parse_faces(faces.faces),
+        sampling=Sampling(parse_time(input.start, "--start"), parse_time(input.end, "--end"), input.fps, input.every),
+        crops=input.crops,
+        image_fps=input.image_fps,
+        detector=faces.detector,
+        detect_every=faces.detect_every,
+        stride=models.stride,
+        min_face=faces.min_face,
+        threshold=faces.det_threshold,
+        batch_size=running.batch_size,
+        running=how_to_run(running, given, given_heads, output.quiet),
         audio_head=listening,
-        audio_weights=audio_weights,
+        audio_weights=models.audio_weights,
     )
-    if not quiet:
-        _warn((*given_heads, listening) if listening else given_heads, _said_by(recipe))
+    if not output.quiet:
+        _warn((*given_heads, listening) if listening else given_heads, _read_plain(smoothing.recipe))
     return settings
+
+
+def how_to_run(
+    running: RunningOptions, files: Mapping[str, Path], given_heads: Sequence[heads.Head] = (), quiet: bool = True
+) -> Running:
+    """The library's record of how networks run; downloads are reported unless ``quiet``."""
+    return Running(
+        running.backend, running.device, running.precision, running.threads, running.offline, files,
+        fetching(quiet), tuple(given_heads),
+    )  # fmt: skip
 
 
 def _listening(head: Path | None, weights: str | None) -> heads.Head | None:
@@ -143,7 +111,7 @@ def chosen_models(
             chosen = Recipe.from_json({**chosen.to_json(), "models": list(names)})
     if not given_heads:
         return chosen, given
-    said = _said_by(recipe)
+    said = _read_plain(recipe)
     return _with_thresholds(chosen, given_heads, set(said.get("recipe", said).get("thresholds", {}))), given
 
 
@@ -161,7 +129,7 @@ def _with_thresholds(recipe: Recipe, given_heads: Sequence[heads.Head], own: set
     return dataclasses.replace(recipe, thresholds={**recipe.thresholds, **thresholds})
 
 
-def _said_by(recipe: Path | None) -> dict[str, Any]:
+def _read_plain(recipe: Path | None) -> dict[str, Any]:
     """All that a recipe file says, which has been read as a recipe before."""
     if recipe is None:
         return {}
@@ -182,13 +150,3 @@ def _warn(given_heads: Sequence[heads.Head], said: Mapping[str, Any]) -> None:
                 f"--recipe: its table was made with the head {before.get('name')} on {model.get('name')}; "
                 "without --head FILE this one will be another."
             )
-
-
-def _exit_code(done: list[Summary], failures: list[HsemotionError], min_coverage: float) -> int:
-    if failures:
-        return exit_code_of(failures, some_succeeded=bool(done))
-    low = [summary for summary in done if summary.coverage < min_coverage]
-    for summary in low:
-        seen = f"a face was seen in {summary.coverage:.1%} of its frames"
-        say(f"{summary.source}: {seen}, below --min-coverage {min_coverage:g}.")
-    return LowCoverage.exit_code if low else 0

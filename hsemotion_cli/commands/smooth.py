@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from ..errors import InputError
-from ..formats import raw_scores, sidecar
-from ..formats.schema import SCHEMA_VERSION
-from ..formats.table import parse_formats
-from ..pipeline import write_results
-from ..postprocess.recipe import Recipe
-from ..postprocess.refine import refine
-from ..runtime.atomic_files import prepare_folder
-from .console import print_line
+import typer
+
+from .options import Only, OutputOptions, SmoothingOptions
 
 
 def run(
-    table: Path, out: Path, *, recipe: Path | None, smooth: str | None, blend: str | None, max_gap: float | None,
-    interpolate: float | None, thresholds: list[str], formats: str, quiet: bool,
-) -> None:  # fmt: skip
-    """Write ``out / NAME.*`` anew; what is not given stays as it was."""
+    table: Annotated[
+        Path, typer.Argument(help="Table made by annotate; NAME.raw.npz and NAME.json must lie beside it.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the new table.", show_default=False)
+    ],
+    smoothing: SmoothingOptions,
+    output: Annotated[OutputOptions, Only("formats", "quiet")],
+) -> None:
+    """Rebuild a table from its raw scores with other smoothing, blend or thresholds. The video is not needed.
+
+    Settings that are not given stay as they were.
+    """
+    from ..errors import InputError
+    from ..formats import raw_scores, sidecar
+    from ..formats.schema import SCHEMA_VERSION
+    from ..formats.table import parse_formats
+    from ..pipeline import write_results
+    from ..postprocess.recipe import Recipe
+    from ..postprocess.refine import refine
+    from ..runtime.atomic_files import prepare_folder
+    from .console import print_line
+
     name = table.stem
-    wanted = parse_formats(formats)
+    wanted = parse_formats(output.formats)
     beside = table.with_name(f"{name}.json")
     content = sidecar.read(beside)
     timeline = raw_scores.read(table.with_name(f"{name}.raw.npz"))
-    before = Recipe.read(recipe) if recipe else sidecar.recipe(content, beside)
-    after = before.changed(blend=blend, smooth=smooth, max_gap=max_gap, interpolate=interpolate, thresholds=thresholds)
+    before = Recipe.read(smoothing.recipe) if smoothing.recipe else sidecar.recipe(content, beside)
+    after = before.changed(
+        blend=smoothing.blend,
+        smooth=smoothing.smooth,
+        max_gap=smoothing.max_gap,
+        interpolate=smoothing.interpolate,
+        thresholds=smoothing.threshold,
+    )
     try:
         affect = refine(timeline, after)
     except InputError as error:
@@ -34,6 +54,6 @@ def run(
     prepare_folder(out)
     content |= {"schema_version": SCHEMA_VERSION, "recipe": after.to_json()}
     outputs = write_results(affect, timeline, content, out, name, wanted)
-    if not quiet:
+    if not output.quiet:
         for file_name in outputs.values():
             print_line(str(out / file_name))

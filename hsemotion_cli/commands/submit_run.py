@@ -1,19 +1,17 @@
-"""``hsemotion submit``: tables and an organisers' list -> the file of a track; or what is wrong with such a file."""
+"""Writing and checking the file of a track, and what is printed about it."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..abaw import emi, lists, submission, validation
-from ..abaw.challenges import Track
-from ..abaw.challenges import track as track_of
+from ..abaw import emi, submission, validation
 from ..abaw.lists import FrameList, few
 from ..abaw.predictions import RAW, find
 from ..abaw.submission import Part
@@ -26,98 +24,11 @@ from ..runtime.atomic_files import prepare_folder
 from ..tasks import COMPOUNDS
 from .console import counting, print_line, progress, stdout
 
-LAYOUTS = ("file", "per-video")
-
 _SHOWN = 100
 """Problems of a file that are printed; all are counted."""
 
 
-def run(
-    tables: list[Path], out: Path | None, *, track: str, listed: Path, validate: Path | None, recipe: Path | None,
-    mean: str | None, other: str | None, override: float | None, override_model: str | None, layout: str,
-    extra_frames: int | None, head: Path | None, audio_head: Path | None, audio: list[Path],
-    audio_weights: list[str], quiet: bool, as_json: bool, crops: bool = False, image_fps: float = 30.0,
-) -> int:  # fmt: skip
-    """Write a submission, or check one; returns the exit code."""
-    asked = track_of(track)
-    options = {
-        "--recipe": recipe, "--mean": mean, "--other": other, "--override": override,
-        "--override-model": override_model, "--extra-frames": extra_frames, "--head": head, "--audio-head": audio_head,
-        "--audio": audio or None, "--audio-weight": audio_weights or None,
-    }  # fmt: skip
-    given = [option for option, value in options.items() if value is not None]
-    if layout not in LAYOUTS:
-        raise UsageError(f"--layout {layout}: choose from {', '.join(LAYOUTS)}.")
-    if validate is not None:
-        if tables or out is not None or given or layout != "file":
-            raise UsageError("--validate takes --track, --list and the file alone.")
-        return _validated(validate, lists.read(listed, asked), quiet, as_json)
-    _check_options(asked, given, layout)
-    _check_places(tables, out, listed, layout)
-    assert out is not None
-    rows = lists.read(listed, asked)
-    if asked.name == "emi":
-        said = _mimicry(rows, tables, out, head, audio_head, audio, audio_weights)
-    else:
-        settings = submission.SubmissionSettings(
-            recipe=None if recipe is None else Recipe.read(recipe),
-            mean=mean or "arithmetic",
-            other=other or "contempt",
-            override=_override(override, override_model),
-        )
-        tables = _annotated(tables, out, settings.recipe, crops, image_fps, quiet or as_json)
-        extra = 1 if extra_frames is None else extra_frames
-        said = _frames(rows, tables, out, settings, layout, extra, quiet or as_json)
-    if as_json:
-        print(json.dumps(said))
-    elif not quiet:
-        _print(said)
-    return 0
-
-
-def _check_options(track: Track, given: Sequence[str], layout: str) -> None:
-    """Raise UsageError for an option that says nothing about this track."""
-    expressions = ["expr", "mtl"]
-    frames = ["expr", "va", "au", "mtl", "ce"]
-    meant = {
-        "--recipe": frames,
-        "--mean": ["ce"],
-        "--other": expressions,
-        "--override": expressions,
-        "--override-model": expressions,
-        "--extra-frames": frames,
-        "--head": ["emi"],
-        "--audio-head": ["emi"],
-        "--audio": ["emi"],
-        "--audio-weight": ["emi"],
-    }
-    for option in given:
-        if track.name not in meant[option]:
-            raise UsageError(f"{option} is for --track {' and '.join(meant[option])}, not for {track.name}.")
-    if layout == "per-video" and track.per_video is None:
-        raise UsageError(f"--layout per-video: --track {track.name} never had a file per video; leave it out.")
-    if "--extra-frames" in given and layout != "per-video":
-        raise UsageError("--extra-frames is for --layout per-video; otherwise the list says which rows there are.")
-
-
-def _check_places(tables: Sequence[Path], out: Path | None, listed: Path, layout: str) -> None:
-    if not tables:
-        raise UsageError("give the listed videos, or the tables that annotate made of them, or folders of either.")
-    if out is None:
-        raise UsageError("-o: say where to write, a file (a folder with --layout per-video).")
-    if out.exists() and listed.exists() and out.samefile(listed):
-        raise UsageError(f"-o {out}: that is the list itself; choose another file.")
-    if layout == "file" and out.is_dir():
-        raise UsageError(f"-o {out}: that is a folder; give the file to write in it.")
-
-
-def _override(threshold: float | None, model: str | None) -> submission.Override | None:
-    if (threshold is None) != (model is None):
-        raise UsageError("--override and --override-model go together: a probability, and whose.")
-    return None if threshold is None or model is None else submission.Override(threshold, model)
-
-
-def _annotated(
+def annotated(
     paths: Sequence[Path], out: Path, recipe: Recipe | None, crops: bool, image_fps: float, quiet: bool
 ) -> list[Path]:
     """Tables as they are given; videos and pictures are annotated first, into OUT.tables, where the tables stay."""
@@ -144,7 +55,7 @@ def _is_source(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _frames(
+def frames(
     rows: FrameList, tables: Sequence[Path], out: Path, settings: submission.SubmissionSettings, layout: str,
     extra: int, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
@@ -188,28 +99,40 @@ def _shares(parts: Sequence[Part]) -> dict[str, Any]:
     }
 
 
-def _mimicry(
-    rows: FrameList, tables: Sequence[Path], out: Path, head: Path | None, audio_head: Path | None,
-    audio: Sequence[Path], audio_weights: Sequence[str],
-) -> dict[str, Any]:  # fmt: skip
-    """Write what is said of clips, and return what to tell of it."""
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What ``submit --track emi`` takes of the sound.
+
+    Attributes:
+        head: on features of sound; None without.
+        features: files of ``extract --audio``, or folders.
+        weights: share of the sound, W or CLASS=W each.
+    """
+
+    head: Path | None
+    features: Sequence[Path]
+    weights: Sequence[str]
+
+
+def mimicry(rows: FrameList, tables: Sequence[Path], out: Path, head: Path | None, sound: Sound) -> dict[str, Any]:
+    """Write the predictions for clips, and return what to print about them."""
     from ..training.features import find_files
 
     if head is None:
         raise UsageError("--track emi needs --head HEAD.safetensors, and files of extract instead of tables.")
-    if (audio_head is None) != (not audio) or (audio_weights and audio_head is None):
+    if (sound.head is None) != (not sound.features) or (sound.weights and sound.head is None):
         raise UsageError("--audio-head, --audio and --audio-weight go together: a head, and features of sound for it.")
-    weights = emi.parse_weights(audio_weights)
+    weights = emi.parse_weights(sound.weights)
     faces = emi.predict_clips(emi.clip_head(head, "--head"), find_files(tables), rows.names)
-    sound = None
-    if audio_head is not None:
-        sound = emi.predict_clips(emi.clip_head(audio_head, "--audio-head"), find_files(audio), rows.names)
-    told = emi.fuse(rows, faces, sound, weights)
+    heard = None
+    if sound.head is not None:
+        heard = emi.predict_clips(emi.clip_head(sound.head, "--audio-head"), find_files(sound.features), rows.names)
+    told = emi.fuse(rows, faces, heard, weights)
     prepare_folder(out.parent)
     submission.write(rows, told.values, out)
     said = _said(rows, out, len(rows.names))
     said |= {"faces_and_sound": told.both, "faces_alone": list(told.faces), "sound_alone": list(told.sound)}
-    if sound is not None:
+    if heard is not None:
         said["audio_weights"] = weights
     return said
 
@@ -218,7 +141,7 @@ def _said(rows: FrameList, out: Path, count: int) -> dict[str, Any]:
     return {"track": rows.track.name, "out": str(out), "rows": count, "notes": list(rows.notes)}
 
 
-def _validated(path: Path, rows: FrameList, quiet: bool, as_json: bool) -> int:
+def validated(path: Path, rows: FrameList, quiet: bool, as_json: bool) -> int:
     problems = validation.validate(path, rows)
     wrong = [problem for problem in problems if not problem.warning]
     if as_json:
@@ -235,7 +158,7 @@ def _validated(path: Path, rows: FrameList, quiet: bool, as_json: bool) -> int:
     return OutputError.exit_code if wrong else 0
 
 
-def _print(said: Mapping[str, Any]) -> None:
+def show(said: Mapping[str, Any]) -> None:
     for note in said["notes"]:
         print_line(f"the list: {note}.")
     if "means" in said:

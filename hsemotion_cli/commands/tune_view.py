@@ -1,4 +1,4 @@
-"""``hsemotion tune``: raw scores and truth -> a recipe, and what it is worth."""
+"""What tuning found: as plain data, as a recipe file, and as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -12,62 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
-from ..abaw import challenges, grid_plots, grid_search, predictions
+from ..abaw import grid_plots
 from ..abaw.grid_search import TaskOutcome, TuningData, TuningResult
 from ..abaw.objectives import MEASURES
-from ..abaw.search_space import Grid
-from ..errors import UsageError
-from ..evaluation.ground_truth import PARTS, read_for
 from ..postprocess.recipe import Recipe
-from ..reporting import plotting
-from ..runtime.atomic_files import atomic_file, prepare_folder
-from .console import counting, print_line, stdout
+from .console import print_line, stdout
 
 _SUFFIXES = (".toml", ".json")
-
-
-def run(
-    tables: list[Path], truth: Path, out: Path, *, track: str, part: str, model: str | None, sigmas: str | None,
-    deltas: str | None, seconds: str | None, weights: str | None, folds: int, max_gap: float | None,
-    picture: Path | None, threads: int | None, quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Choose, write the recipe and the picture, and print what came of it."""
-    if out.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"-o {out}: a recipe is a .toml or .json file; call it {out.stem or 'recipe'}.toml.")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise UsageError(f"--surface {picture}: the picture is a .png file.")
-    if track not in grid_search.TRACKS:
-        challenges.track(track)
-        raise UsageError(
-            f"--track {track}: there is no truth to tune it by; choose from {', '.join(grid_search.TRACKS)}."
-        )
-    if part not in PARTS:
-        raise UsageError(f"--part {part}: choose from {', '.join(PARTS)}.")
-    grid = Grid.of(sigmas, deltas, seconds, weights)
-    models = [name.strip() for name in model.split(",")] if model is not None else []
-    for path in (out, *([picture] if picture else [])):
-        prepare_folder(path.parent)
-    if picture is not None:
-        plotting.check_plot_path(picture)
-    known = read_for(truth, track, part)
-    data = grid_search.gather(predictions.find(tables), known, track, models=models, max_gap=max_gap)
-    if weights is not None and len(data.models) < 2:
-        raise UsageError(f"--weights {weights}: there are raw scores of one model only, {data.models[0]}.")
-    with counting("tune", "steps", quiet or as_json) as report:
-        tuned = grid_search.tune(data, grid, folds=folds, threads=threads, progress=report)
-    facts = describe(tuned, truth)
-    with atomic_file(out) as file:
-        file.write(recipe_text(tuned, facts, out.suffix.lower()).encode())
-    if picture is not None:
-        grid_plots.draw(tuned, picture, f"{track}, {_counted(data)}")
-    if as_json:
-        files = {"recipe": str(out)} | ({"surface": str(picture)} if picture else {})
-        print(json.dumps({**facts, **_surfaces(tuned), "recipe": tuned.recipe.to_json(), "files": files}))
-    elif not quiet:
-        _print(tuned)
-        print_line(str(out))
-        if picture is not None:
-            print_line(str(picture))
 
 
 def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
@@ -110,7 +61,7 @@ def recipe_text(tuned: TuningResult, facts: Mapping[str, Any], suffix: str) -> s
 def _told(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Chosen by hsemotion tune {__version__} for the track {tuned.data.track}, by the truth of "
-        f"{_quoted(facts['truth'])}: {_counted(tuned.data)}."
+        f"{_quoted(facts['truth'])}: {counted(tuned.data)}."
     ]
     for task, outcome in tuned.tasks.items():
         frames, filled = tuned.data.frames(task)
@@ -141,7 +92,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text).replace("\x7f", "\\u007f")
 
 
-def _surfaces(tuned: TuningResult) -> dict[str, Any]:
+def surfaces(tuned: TuningResult) -> dict[str, Any]:
     found = {}
     for task, outcome in tuned.tasks.items():
         rows = zip(tuned.grid.filters, outcome.surface.tolist(), strict=True)
@@ -150,7 +101,7 @@ def _surfaces(tuned: TuningResult) -> dict[str, Any]:
     return {"surface": found}
 
 
-def _counted(data: TuningData) -> str:
+def counted(data: TuningData) -> str:
     """Videos in words."""
     videos = f"{len(data.videos)} video{'s' if len(data.videos) > 1 else ''}"
     return videos if data.recordings == len(data.videos) else f"{videos} of {data.recordings} recordings"
@@ -159,7 +110,7 @@ def _counted(data: TuningData) -> str:
 # --- printing -------------------------------------------------------------------------------------------------
 
 
-def _print(tuned: TuningResult) -> None:
+def show(tuned: TuningResult) -> None:
     console = stdout()
     _print_scores(console, tuned)
     for task, outcome in tuned.tasks.items():

@@ -1,4 +1,4 @@
-"""``hsemotion models``: what there is, and the weights in the cache."""
+"""What there is of models, and the weights in the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``hsemotion doctor``: does this installation work? Every check does the thing itself, none only reads a version."""
+"""The checks of ``hsemotion doctor``. Each does the thing itself; none only reads a version."""
 
 from __future__ import annotations
 

@@ -1,0 +1,106 @@
+"""``hsemotion annotate``: options -> settings -> every video in turn -> a table on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import (
+    FaceOptions,
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    RunningOptions,
+    SmoothingOptions,
+    Videos,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..errors import HsemotionError
+    from ..pipeline import Summary
+
+
+def run(
+    videos: Videos,
+    input: InputOptions,
+    faces: FaceOptions,
+    models: ModelOptions,
+    smoothing: SmoothingOptions,
+    output: OutputOptions,
+    running: RunningOptions,
+    min_coverage: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Exit with 6 if faces are found in a smaller share of frames.",
+            rich_help_panel=OutputOptions.panel,
+        ),
+    ] = 0.0,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Also print the time of each stage and every path written.",
+            rich_help_panel=OutputOptions.panel,
+        ),
+    ] = False,
+) -> int:  # fmt: skip
+    """Annotate videos: for each a table, raw scores and a description, and an overlay if asked for.
+
+    hsemotion annotate talk.mp4 --overlay
+
+    hsemotion annotate lab/ -o results --smooth gaussian:0.2 --format csv,parquet
+
+    hsemotion annotate cropped_aligned/video45_1 --crops
+    """
+    from ..runtime import malloc
+
+    malloc.settle()
+    import dataclasses
+    import json
+
+    from ..errors import HsemotionError, OutputError
+    from ..media.discovery import find_jobs
+    from ..pipeline import Annotator
+    from ..runtime.atomic_files import prepare_folder
+    from ..runtime.terminal import say
+    from .console import print_summaries, progress
+    from .settings import chosen_settings
+
+    # Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
+    settings = chosen_settings(input, faces, models, smoothing, output, running)
+    jobs = find_jobs(videos, crops=input.crops)
+    prepare_folder(output.out)
+    done: list[Summary] = []
+    failures: list[HsemotionError] = []
+    with Annotator(settings) as annotator:
+        for job in jobs:
+            try:
+                with progress(job.path.name, output.quiet or output.json) as report:
+                    done.append(annotator.annotate(job.path, output.out, job.name, report))
+            except HsemotionError as error:
+                say(str(error))
+                failures.append(error)
+    for summary in done:
+        if summary.problem:
+            say(summary.problem)
+            failures.append(OutputError(summary.problem))
+    if output.json:
+        print(json.dumps([dataclasses.asdict(summary) for summary in done], indent=2))
+    elif done and not output.quiet:
+        print_summaries(done, verbose=verbose)
+    return _exit_code(done, failures, min_coverage)
+
+
+def _exit_code(done: Sequence[Summary], failures: Sequence[HsemotionError], min_coverage: float) -> int:
+    from ..errors import LowCoverage, exit_code_of
+    from ..runtime.terminal import say
+
+    if failures:
+        return exit_code_of(failures, some_succeeded=bool(done))
+    low = [summary for summary in done if summary.coverage < min_coverage]
+    for summary in low:
+        seen = f"a face was seen in {summary.coverage:.1%} of its frames"
+        say(f"{summary.source}: {seen}, below --min-coverage {min_coverage:g}.")
+    return LowCoverage.exit_code if low else 0

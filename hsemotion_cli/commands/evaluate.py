@@ -1,0 +1,94 @@
+"""``hsemotion evaluate``: tables and ground truth -> the scores of a track of the ABAW challenges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from .options import Only, OutputOptions, SmoothingOptions, TruthOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringOptions:
+    """How predictions are made of raw scores, and what counts."""
+
+    panel: ClassVar[str] = "Scoring"
+
+    mean: Annotated[
+        str,
+        typer.Option(
+            metavar="arithmetic|geometric|harmonic", help="Mean of two basic expressions' probabilities, for ce."
+        ),
+    ] = "arithmetic"
+    other: Annotated[
+        str, typer.Option(metavar="contempt|none", help='Class used as "Other" for models without one.')
+    ] = "contempt"
+    seen_only: Annotated[bool, typer.Option("--seen-only", help="Leave out frames without a detected face.")] = False
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out annotated videos that have no table or no face.")
+    ] = False
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Bootstrap resamples (by recording) for confidence intervals; 0 for none."
+        ),
+    ] = 1000
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed of the bootstrap.")] = 0
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also plot the result.", show_default=False)
+    ] = None
+
+
+def run(
+    tables: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TABLES...",
+            help="Tables made by annotate, or folders of them; or one submission file (the only kind for emi).",
+            show_default=False,
+        ),
+    ],
+    truth: TruthOptions,
+    scoring: ScoringOptions,
+    smoothing: Annotated[SmoothingOptions, Only("recipe", "threshold")],
+    output: Annotated[OutputOptions, Only("quiet", "json")],
+) -> None:
+    """Score tables against a challenge's ground truth, with 95 % confidence intervals over recordings.
+
+    hsemotion evaluate results --truth Aff-Wild2 --track expr
+
+    hsemotion evaluate submission.txt --truth validation_set_annotations.txt --track mtl
+    """
+    import json
+
+    from ..abaw.aligned import EvaluationSettings
+    from ..abaw.challenges import track as track_of
+    from ..abaw.evaluation import evaluate
+    from ..errors import UsageError
+    from ..postprocess.recipe import Recipe
+    from . import evaluate_view
+    from .console import counting, print_line
+
+    asked = EvaluationSettings(
+        track_of(truth.track), truth.part, Recipe.read(smoothing.recipe) if smoothing.recipe else None,
+        tuple(smoothing.threshold), scoring.mean, scoring.other, scoring.seen_only, scoring.partial,
+        scoring.bootstrap, scoring.seed,
+    )  # fmt: skip
+    picture = scoring.picture
+    if picture is not None and (picture.suffix != ".png" or not picture.parent.is_dir()):
+        raise UsageError(f"--picture {picture}: give the name of a .png file in a folder that is there.")
+    with counting("evaluate", "videos", output.quiet or output.json) as progress:
+        report = evaluate(tables, truth.truth, asked, progress)
+    if output.json:
+        print(json.dumps(report.to_json(), allow_nan=False))
+    elif not output.quiet:
+        evaluate_view.show(report)
+    if picture is not None:
+        from ..abaw import report_plots
+
+        report_plots.draw(report, picture)
+        if not (output.quiet or output.json):
+            print_line(str(picture))

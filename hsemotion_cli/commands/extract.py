@@ -1,0 +1,101 @@
+"""``hsemotion extract``: videos -> the embeddings of every face, or the hidden states of their sound."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from .options import FaceOptions, InputOptions, ModelOptions, Only, OutputOptions, RunningOptions, Videos
+
+
+def run(
+    videos: Videos,
+    input: Annotated[InputOptions, Only("every", "crops", "image_fps")],
+    faces: Annotated[FaceOptions, Only("faces", "detector", "min_face")],
+    output: Annotated[OutputOptions, Only("out", "quiet")],
+    running: RunningOptions,
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A model, or NAME=FILE.", rich_help_panel=ModelOptions.panel),
+    ] = "mp-blendshapes",
+    audio: Annotated[
+        bool,
+        typer.Option(
+            "--audio",
+            help="Extract hidden states of wav2vec 2.0 from the sound instead (needs the audio extra).",
+            rich_help_panel=ModelOptions.panel,
+        ),
+    ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            help="wav2vec 2.0 weights: a folder, or a name to download if the Hugging Face cache lacks it.",
+            show_default="facebook/wav2vec2-base-960h",
+            rich_help_panel=ModelOptions.panel,
+        ),
+    ] = None,
+    video_fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            help="With --audio: frame rate of the video that a sound file belongs to.",
+            show_default=False,
+            rich_help_panel=InputOptions.panel,
+        ),
+    ] = None,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="float16|float32", help="Number format of the embeddings.", rich_help_panel=OutputOptions.panel
+        ),
+    ] = "float32",
+) -> int:
+    """Write the embeddings of every face: NAME.features.parquet, one row per frame per face."""
+    from ..runtime import malloc
+
+    malloc.settle()
+    from ..faces.tracking import parse_faces
+    from ..formats import features
+    from ..media.source import Sampling
+    from ..pipeline import Settings
+    from ..postprocess.recipe import Recipe, parse_models
+    from . import extract_run
+    from .settings import how_to_run
+
+    if audio:
+        _check_sound(input, faces, running, video_fps)
+        features.check_dtype(dtype)
+        wav2vec = extract_run.SoundModel(weights, running.device, running.threads, running.offline)
+        return extract_run.sound(videos, output.out, wav2vec, dtype, video_fps, output.quiet)
+    if weights is not None or video_fps is not None:
+        raise UsageError("--weights and --video-fps are for --audio; weights for --model are given as NAME=FILE.")
+    names, given = parse_models(model)
+    if len(names) != 1:
+        raise UsageError(f"--model {model}: extract takes one model at a time.")
+    features.check_dtype(dtype)
+    settings = Settings(
+        recipe=Recipe.of(*names),
+        faces=parse_faces(faces.faces),
+        sampling=Sampling(every=input.every),
+        crops=input.crops,
+        image_fps=input.image_fps,
+        detector=faces.detector,
+        min_face=faces.min_face,
+        batch_size=running.batch_size,
+        running=how_to_run(running, given, quiet=output.quiet),
+    )
+    return extract_run.faces(videos, output.out, settings, dtype, output.quiet)
+
+
+def _check_sound(input: InputOptions, faces: FaceOptions, running: RunningOptions, video_fps: float | None) -> None:
+    """Raise UsageError for an option that means nothing beside --audio."""
+    if input.crops or input.every != 1 or faces.min_face is not None:
+        raise UsageError("--crops, --every and --min-face are about images; leave them out beside --audio.")
+    if running.backend == "onnx" or running.precision != "fp32":
+        raise UsageError("--audio runs in torch and float32; leave out --backend and --precision.")
+    if video_fps is not None and not 0 < video_fps < math.inf:
+        raise UsageError(f"--video-fps {video_fps:g}: give a rate above 0.")

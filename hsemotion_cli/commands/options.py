@@ -1,0 +1,362 @@
+"""Options that several commands share, each declared once, and how a command takes them.
+
+To add an option:
+
+- For one command: add a parameter to that command's ``run`` in its own file,
+  ``name: Annotated[TYPE, typer.Option(help="...")] = DEFAULT``, or a field to the dataclass that stands there.
+- For several commands: add a field to the group below that it belongs to. Every command that takes the whole group has
+  the option at once; a command that takes part of a group names its fields with ``Only``.
+
+Then use it as ``GROUP.NAME`` where the command runs: ``settings.py`` turns the groups into ``pipeline.Settings`` for
+``annotate`` and ``batch``. A flag needs its name spelled out (``"--crops"``), or Typer adds ``--no-crops``. An option
+that may be repeated is a ``list`` field with ``field(default_factory=list)``. ``--help`` shows each group in a panel
+with the group's title.
+
+A command is a plain function whose parameters are Typer arguments, Typer options and groups::
+
+    def run(
+        videos: Videos,
+        faces: FaceOptions,
+        output: Annotated[OutputOptions, Only("out", "quiet")],
+        running: Annotated[RunningOptions, Reworded(threads={"help": "CPU threads of each worker."})],
+    ) -> int: ...
+
+``expand`` makes of it what Typer reads; ``call`` calls it with options by their names, as tests do.
+
+Nothing heavy is imported here: every ``--help`` reads this file.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+
+import typer
+
+Videos = Annotated[
+    list[Path], typer.Argument(metavar="VIDEO...", help="Videos, images, or folders of them.", show_default=False)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """What is read of an input, and how."""
+
+    panel: ClassVar[str] = "Input"
+
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Start here: 90, 1:30.5 or 1:02:03.", show_default="the first frame"),
+    ] = None
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop before this time.", show_default="the last frame")
+    ] = None
+    fps: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Analyse at most this many frames per second.", show_default="every frame"),
+    ] = None
+    every: Annotated[int, typer.Option(metavar="N", min=1, help="Analyse every N-th frame.")] = 1
+    crops: Annotated[
+        bool, typer.Option("--crops", help="The images are already cropped faces; skip face detection.")
+    ] = False
+    image_fps: Annotated[float, typer.Option(metavar="RATE", help="Frame rate of a folder of numbered images.")] = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOptions:
+    """How faces are found and followed."""
+
+    panel: ClassVar[str] = "Faces"
+
+    faces: Annotated[
+        str,
+        typer.Option(metavar="all|largest|N", help="Faces to keep in each frame: all, the largest, or the N largest."),
+    ] = "all"
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="landmarks|fast|mediapipe",
+            help="Face detector: landmarks and blendshapes; eyes, nose and mouth only (fast, for networks); or "
+            "MediaPipe's own tasks, for comparison.",
+        ),
+    ] = "landmarks"
+    detect_every: Annotated[
+        int, typer.Option(metavar="N", help="Detect faces in every N-th frame and interpolate between.")
+    ] = 1
+    min_face: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Smallest face to detect, in pixels; turns on slower tiled search.",
+            show_default="14 % of the longer side, 10 % where no face is closer",
+        ),
+    ] = None
+    det_threshold: Annotated[
+        float, typer.Option(metavar="SCORE", help="Lowest detector confidence that counts as a face.")
+    ] = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which models score the faces."""
+
+    panel: ClassVar[str] = "Models"
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="One model, or two to blend; FILE.safetensors for one you trained, NAME=FILE for your own weights.",
+            show_default="the two included models",
+        ),
+    ] = None
+    head: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE",
+            help="Head made by train heads, replaces its model's own; repeat for a second model.",
+            show_default=False,
+        ),
+    ] = field(default_factory=list)
+    audio_head: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Head trained on extract --audio features; blends in the sound.", show_default=False
+        ),
+    ] = None
+    audio_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            help="wav2vec 2.0 weights: a folder, or a name to download if the Hugging Face cache lacks it.",
+            show_default="facebook/wav2vec2-base-960h",
+        ),
+    ] = None
+    stride: Annotated[
+        int, typer.Option(metavar="N", help="Run networks on every N-th frame and interpolate between.")
+    ] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothingOptions:
+    """How raw scores become the values in the table."""
+
+    panel: ClassVar[str] = "Smoothing and blending"
+
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Recipe: TOML, JSON, or a table's sidecar. Options on the command line override it.",
+            show_default=False,
+        ),
+    ] = None
+    blend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHT",
+            help="Weight of the first of two models; TASK=WEIGHT for single tasks.",
+            show_default="0.5",
+        ),
+    ] = None
+    smooth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:WIDTH",
+            help="none, gaussian:0.2 (standard deviation) or box:0.5 (full width), in seconds or as 5f in frames; "
+            "TASK=KIND:WIDTH for single tasks.",
+            show_default="none",
+        ),
+    ] = None
+    max_gap: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Never smooth across a longer stretch without a face.", show_default="0.5"
+        ),
+    ] = None
+    interpolate: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Fill gaps up to this long with interpolated rows.", show_default="0"),
+    ] = None
+    threshold: Annotated[
+        list[str],
+        typer.Option(
+            metavar="AU=VALUE", help="Presence threshold of an action unit, as AU12=0.4; repeat for more.",
+            show_default=False,
+        ),
+    ] = field(default_factory=list)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What is written and printed."""
+
+    panel: ClassVar[str] = "Output"
+
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.")] = Path(
+        "hsemotion"
+    )
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format", "-f", metavar="NAME[,NAME]", help="Table formats: csv, parquet, jsonl; several with commas."
+        ),
+    ] = "csv"
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write NAME.overlay.mp4.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunningOptions:
+    """Where and how networks run."""
+
+    panel: ClassVar[str] = "Running"
+
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Faces per inference batch; affects speed only.", show_default="8, 128 on a GPU"
+        ),
+    ] = None
+    backend: Annotated[str, typer.Option(metavar="auto|onnx|openvino|torch", help="Inference runtime.")] = "auto"
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Device to run networks on.")] = "auto"
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|bf16|fp16", help="Inference precision; scores change below fp32.")
+    ] = "fp32"
+    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU cores to use.", show_default="all")] = (
+        None
+    )
+    offline: Annotated[bool, typer.Option("--offline", help="Never download a model (also HSEMOTION_OFFLINE=1).")] = (
+        False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TruthOptions:
+    """Ground truth of a challenge."""
+
+    panel: ClassVar[str] = "Ground truth"
+
+    truth: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="Annotations: a tree of Aff-Wild2, one track's folder, or a list (s-Aff-Wild2, ce, emi).",
+            show_default=False,
+        ),
+    ]
+    track: Annotated[str, typer.Option(metavar="expr|va|au|mtl|ce|emi", help="ABAW track.", show_default=False)]
+    part: Annotated[str, typer.Option(metavar="train|validation", help="Part of an annotation tree.")] = "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """A command takes only these fields of a group; the rest keep their defaults."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
+
+
+class Reworded:
+    """A command describes fields of a group in its own words: field -> attributes of its ``typer.Option``."""
+
+    def __init__(self, **fields: dict[str, Any]) -> None:
+        self.fields = fields
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A parameter of a command that stands for several options."""
+
+    kind: type
+    fields: dict[str, Field[Any]]
+    reworded: dict[str, dict[str, Any]]
+
+    def parameters(self) -> Iterator[inspect.Parameter]:
+        hints = _hints(self.kind)
+        for name, found in self.fields.items():
+            own, info = get_args(hints[name])
+            info = copy(info)
+            for key, value in {"rich_help_panel": self.kind.panel, **self.reworded.get(name, {})}.items():  # type: ignore[attr-defined]
+                setattr(info, key, value)
+            default = inspect.Parameter.empty if found.default is MISSING else found.default
+            if found.default_factory is not MISSING:
+                own, default = own | None, None
+            yield _parameter(name, Annotated[own, info], default)
+
+
+def expand(run: Callable[..., Any]) -> Callable[..., Any]:
+    """What Typer makes a command of: ``run`` with the options of its groups as parameters of their own.
+
+    Raises:
+        ValueError: two options of the same name.
+    """
+
+    @functools.wraps(run)
+    def command(**given: Any) -> Any:
+        return call(run, **given)
+
+    parameters: list[inspect.Parameter] = []
+    for name, kind in _groups(run).items():
+        if isinstance(kind, _Group):
+            parameters += kind.parameters()
+        else:
+            parameters.append(_parameter(name, kind, inspect.signature(run).parameters[name].default))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def call(run: Callable[..., Any], **given: Any) -> Any:
+    """Call a command with options by their names; those left out have their defaults.
+
+    Raises:
+        TypeError: an option that the command does not have, or lacks.
+    """
+    arguments: dict[str, Any] = {}
+    for name, kind in _groups(run).items():
+        if isinstance(kind, _Group):
+            own = {key: given.pop(key) for key in kind.fields if key in given}
+            # Typer's value of a list that was not given.
+            empty = {key for key, value in own.items() if value is None and kind.fields[key].default is MISSING}
+            arguments[name] = kind.kind(**{key: value for key, value in own.items() if key not in empty})
+        elif name in given:
+            arguments[name] = given.pop(name)
+    return run(**arguments, **given)
+
+
+@functools.cache
+def _groups(run: Callable[..., Any]) -> dict[str, Any]:
+    """Parameter -> its group, or its annotation."""
+    hints = get_type_hints(run, include_extras=True)
+    return {name: _group(hints[name]) for name in inspect.signature(run).parameters}
+
+
+def _group(hint: Any) -> Any:
+    kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if not is_dataclass(kind):
+        return hint
+    assert isinstance(kind, type)
+    known = {found.name: found for found in fields(kind)}
+    chosen, reworded = tuple(known), dict[str, dict[str, Any]]()
+    for mark in marks:
+        if isinstance(mark, Only):
+            chosen = mark.names
+        elif isinstance(mark, Reworded):
+            reworded = mark.fields
+    return _Group(kind, {name: known[name] for name in chosen}, reworded)
+
+
+@functools.cache
+def _hints(group: type) -> dict[str, Any]:
+    return get_type_hints(group, include_extras=True)
+
+
+def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)

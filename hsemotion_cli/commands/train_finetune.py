@@ -1,0 +1,76 @@
+"""``hsemotion train finetune``: a plan -> labelled faces -> a trained network with its card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ModelUnavailable
+from .options import Only, OutputOptions, RunningOptions
+
+Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="Training plan, PLAN.toml.", show_default=False)]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Processes for face detection.", show_default="all")
+]
+
+
+def run(
+    plan: Plan,
+    running: Annotated[RunningOptions, Only("device", "threads")],
+    output: Annotated[OutputOptions, Only("quiet", "json")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the run.", show_default="runs/NAME"),
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File from train pack, used instead of the plan's sources.", show_default=False
+        ),
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Train a network end to end as a plan describes; a stopped run continues where it was.
+
+    hsemotion train finetune plans/mobilefacenet.toml
+    """
+    try:
+        import torch
+
+        from ..training import config, export
+        from ..training import trainer as training
+        from ..training.dataset import read
+    except ImportError as error:
+        raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[train]'.") from error
+    from ..models.engines import resolve_device
+    from ..runtime import malloc
+    from ..runtime.atomic_files import prepare_folder
+    from . import train_finetune_run
+    from .console import counting
+    from .train_finetune_run import say_plainly
+
+    quiet = output.quiet or output.json
+    todo = config.read(plan)
+    folder = out or Path("runs") / todo.name
+    device = resolve_device(running.device, "torch")
+    packed = None if samples is None else read(samples)
+    prepare_folder(folder)
+    malloc.keep_freed_memory()
+    if running.threads:
+        torch.set_num_threads(running.threads)
+    network = training.make_network(todo)
+    if packed is None:
+        packed = train_finetune_run.samples(todo, folder, workers, quiet)
+    trainer = training.Trainer(todo, network, packed, folder, device)
+    if trainer.step and not quiet:
+        say_plainly(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
+    with counting(todo.name, "steps", quiet) as report:
+        trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
+    facts = export.export(trainer, folder, say_plainly)
+    if output.json:
+        print(json.dumps({"folder": str(folder), "facts": facts}))
+    elif not output.quiet:
+        train_finetune_run.show(facts, folder, todo.name)

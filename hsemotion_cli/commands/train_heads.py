@@ -1,0 +1,200 @@
+"""``hsemotion train heads``: features and annotations -> a head, and the page about it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from ..errors import ModelUnavailable, UsageError
+from .options import Only, OutputOptions
+
+if TYPE_CHECKING:
+    from ..training.head_trainer import HeadConfig
+
+
+@dataclass(frozen=True, slots=True)
+class HeadDataOptions:
+    """What a head learns from, and what it is validated with."""
+
+    panel: ClassVar[str] = "Data"
+
+    truth: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="Annotations: the list of s-Aff-Wild2, a folder of Aff-Wild2's (its training part), "
+            "or the list of clips for emi.",
+            show_default=False,
+        ),
+    ]
+    val_truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Annotations to validate with: a second list, or a folder (its validation part).",
+            show_default=False,
+        ),
+    ] = None
+    val_share: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", min=0, max=0.9, help="Share of videos held out for validation without --val-truth."
+        ),
+    ] = 0.2
+    input: Annotated[str, typer.Option(metavar="features|scores", help="Input of a clip's statistics, for emi.")] = (
+        "features"
+    )
+    terms: Annotated[str, typer.Option(metavar="TEXT", help="Terms of the data, kept in the head and its page.")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadTrainingOptions:
+    """How a head is wired and trained."""
+
+    panel: ClassVar[str] = "Training"
+
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="unitask|mtl|emi", help="Wiring: a network per task, one for all tasks, or one for whole clips."
+        ),
+    ] = "unitask"
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK[,TASK]", help="Tasks with commas.", show_default="expression,valence_arousal,action_units"
+        ),
+    ] = None
+    epochs: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Epochs; TASK=N for single tasks.", show_default="as in the papers"),
+    ] = None
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Rows per step; TASK=N for single tasks.", show_default="as in the papers"),
+    ] = None
+    rate: Annotated[float, typer.Option(metavar="RATE", help="Learning rate of Adam.")] = 1e-3
+    hidden: Annotated[int, typer.Option(metavar="N", min=0, help="Units of a hidden layer, for emi.")] = 0
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of weights, order and the held-out videos.")] = 0
+
+
+def run(
+    features: Annotated[
+        list[Path],
+        typer.Argument(metavar="FEATURES...", help="Files of extract, or folders of them.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Head to write, HEAD.safetensors.", show_default=False,
+            rich_help_panel=OutputOptions.panel,
+        ),
+    ],
+    data: HeadDataOptions,
+    training: HeadTrainingOptions,
+    output: Annotated[OutputOptions, Only("quiet", "json")],
+) -> None:  # fmt: skip
+    """Train the papers' heads on embeddings from extract; annotate --head uses the result.
+
+    hsemotion train heads features/ --truth training_set_annotations.txt --kind mtl -o head.safetensors
+    """
+    began = time.perf_counter()
+    if out.suffix != ".safetensors":
+        raise UsageError(f"-o {out}: a head is a .safetensors file; call it {out.stem or 'head'}.safetensors.")
+    try:
+        from ..training import features as matching
+        from ..training import head_card
+        from ..training import head_trainer as trainer
+    except ImportError as error:
+        raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[torch]'.") from error
+    from .. import __version__
+    from ..formats.sidecar import libraries
+    from ..models import heads
+    from ..runtime.atomic_files import prepare_folder
+    from . import train_heads_run
+    from .console import print_line
+
+    plans = _plans(training, data.input)
+    files = matching.find_files(features)
+    prepare_folder(out.parent)
+    truth = train_heads_run.Truth(data.truth, data.val_truth, data.val_share, training.seed)
+    base, rows = train_heads_run.gather(training.kind, files, truth, plans)
+    progress = train_heads_run.progress(output.quiet or output.json)
+    parts, facts = trainer.train(training.kind, base, rows, plans, training.seed, progress)
+    facts = {
+        "data": train_heads_run.described(truth, files, rows),
+        "terms": data.terms,
+        **facts,
+        "seconds": round(time.perf_counter() - began, 3),
+        "versions": {"hsemotion": __version__, **libraries()},
+    }
+    head = heads.Head(out.stem, "", training.kind, base, parts, facts)
+    digest = heads.write(head, out, head_card.head_card(head))
+    if output.json:
+        print(json.dumps({"head": str(out), "page": str(out.with_suffix(".md")), "sha256": digest, "facts": facts}))
+    elif not output.quiet:
+        train_heads_run.show(head)
+        print_line(str(out))
+        print_line(str(out.with_suffix(".md")))
+
+
+def _plans(training: HeadTrainingOptions, source: str) -> dict[str, HeadConfig]:
+    """The papers' plans of the wanted tasks, with what the options change."""
+    from ..models.heads import CLIP_TASK, KINDS
+    from ..tasks import TASKS
+    from ..training.head_trainer import HEAD_CONFIGS, mimicry_with_hidden
+
+    kind, tasks = training.kind, training.tasks
+    if kind not in KINDS:
+        raise UsageError(f"--kind {kind}: choose from {', '.join(KINDS)}.")
+    if kind == "emi":
+        if tasks is not None:
+            raise UsageError(f"--tasks {tasks}: a head of --kind emi has one task, which needs no name.")
+        if source not in ("features", "scores"):
+            raise UsageError(f"--input {source}: choose features or scores.")
+    elif training.hidden or source != "features":
+        raise UsageError("--hidden and --input are for --kind emi only; the other heads are wired as in the papers.")
+    wanted = [CLIP_TASK] if kind == "emi" else list(TASKS) if tasks is None else _names(tasks)
+    plans = {task: HEAD_CONFIGS[kind][task] for task in wanted}
+    if kind == "emi":
+        plan = replace(plans[CLIP_TASK], source=source)
+        plans[CLIP_TASK] = mimicry_with_hidden(plan, training.hidden) if training.hidden else plan
+    if not 0 < training.rate < math.inf:
+        raise UsageError(f"--rate {training.rate:g}: give a number above 0.")
+    rounds = _counts("--epochs", training.epochs, wanted)
+    sizes = _counts("--batch", training.batch, wanted)
+    return {
+        task: replace(plan, rate=training.rate, epochs=rounds.get(task, plan.epochs), batch=sizes.get(task, plan.batch))
+        for task, plan in plans.items()
+    }
+
+
+def _names(tasks: str) -> list[str]:
+    from ..tasks import TASKS
+
+    names = [name.strip() for name in tasks.split(",")]
+    for name in names:
+        if name not in TASKS:
+            raise UsageError(f"--tasks {tasks}: {name!r} is no task; choose from {', '.join(TASKS)}.")
+    return [task for task in TASKS if task in names]
+
+
+def _counts(option: str, text: str | None, tasks: list[str]) -> dict[str, int]:
+    """One number for all tasks ("5"), or some of them each with their own ("expression=5,action_units=1")."""
+    if text is None:
+        return {}
+    pairs = [part.partition("=") for part in text.split(",")] if "=" in text else [(task, "=", text) for task in tasks]
+    found = {}
+    for task, _, number in pairs:
+        if task not in tasks:
+            raise UsageError(f"{option} {text}: {task!r} is no task of this head; choose from {', '.join(tasks)}.")
+        if not (number.isascii() and number.isdigit() and int(number)):
+            raise UsageError(f"{option} {text}: give a whole number from 1.")
+        found[task] = int(number)
+    return found

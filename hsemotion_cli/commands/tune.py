@@ -1,0 +1,144 @@
+"""``hsemotion tune``: raw scores and ground truth -> a recipe, and how well it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from .options import Only, OutputOptions, Reworded, TruthOptions
+
+_SUFFIXES = (".toml", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """What is tried."""
+
+    panel: ClassVar[str] = "Search"
+
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME]", help="Use only these models of the raw scores.", show_default="all"),
+    ] = None
+    sigmas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Gaussian widths to try, in the papers' notation.",
+            show_default="0.1,1,10,50,100,500,1e3,1e4,1e5",
+        ),
+    ] = None
+    deltas: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Neighbouring frames on each side to try.", show_default="1,5,10,50,100"),
+    ] = None
+    seconds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...", help="Also try Gaussians and boxes of these widths, in seconds.", show_default=False
+        ),
+    ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Weights of the first of two models to try.", show_default="0,0.1,...,1"),
+    ] = None
+    folds: Annotated[int, typer.Option(metavar="N", min=2, help="Cross-validation folds, split by recording.")] = 5
+    max_gap: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Never smooth across a longer stretch without a face.",
+            show_default="0.5; a day for lists of single images",
+        ),
+    ] = None
+    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads.", show_default="all")] = None
+
+
+def run(
+    tables: Annotated[
+        list[Path],
+        typer.Argument(metavar="TABLES...", help="Tables made by annotate, or folders of them.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Recipe to write, RECIPE.toml or .json.", show_default=False,
+            rich_help_panel=OutputOptions.panel,
+        ),
+    ],
+    truth: Annotated[
+        TruthOptions, Reworded(track={"help": "ABAW track to tune for.", "metavar": "expr|va|au|mtl"})
+    ],
+    search: SearchOptions,
+    output: Annotated[OutputOptions, Only("quiet", "json")],
+    surface: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="Also plot the score over the grid.", show_default=False,
+            rich_help_panel=OutputOptions.panel,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Tune smoothing, blend weights and thresholds against ground truth, using saved raw scores; write a recipe.
+
+    hsemotion tune results --truth Aff-Wild2 --track expr -o expr.toml --surface expr.png
+    """
+    import json
+
+    from ..abaw import grid_plots, grid_search, predictions
+    from ..abaw.search_space import Grid
+    from ..errors import UsageError
+    from ..evaluation.ground_truth import read_for
+    from ..reporting import plotting
+    from ..runtime.atomic_files import atomic_file, prepare_folder
+    from . import tune_view
+    from .console import counting, print_line
+
+    _check(out, surface, truth)
+    grid = Grid.of(search.sigmas, search.deltas, search.seconds, search.weights)
+    models = [name.strip() for name in search.model.split(",")] if search.model is not None else []
+    for path in (out, *([surface] if surface else [])):
+        prepare_folder(path.parent)
+    if surface is not None:
+        plotting.check_plot_path(surface)
+    known = read_for(truth.truth, truth.track, truth.part)
+    data = grid_search.gather(predictions.find(tables), known, truth.track, models=models, max_gap=search.max_gap)
+    if search.weights is not None and len(data.models) < 2:
+        raise UsageError(f"--weights {search.weights}: there are raw scores of one model only, {data.models[0]}.")
+    with counting("tune", "steps", output.quiet or output.json) as report:
+        tuned = grid_search.tune(data, grid, folds=search.folds, threads=search.threads, progress=report)
+    facts = tune_view.describe(tuned, truth.truth)
+    with atomic_file(out) as file:
+        file.write(tune_view.recipe_text(tuned, facts, out.suffix.lower()).encode())
+    if surface is not None:
+        grid_plots.draw(tuned, surface, f"{truth.track}, {tune_view.counted(data)}")
+    files = {"recipe": str(out)} | ({"surface": str(surface)} if surface else {})
+    if output.json:
+        recipe = tuned.recipe.to_json()
+        print(json.dumps({**facts, **tune_view.surfaces(tuned), "recipe": recipe, "files": files}))
+    elif not output.quiet:
+        tune_view.show(tuned)
+        for file_name in files.values():
+            print_line(file_name)
+
+
+def _check(out: Path, surface: Path | None, truth: TruthOptions) -> None:
+    """Raise UsageError for a name, track or part that cannot be."""
+    from ..abaw import challenges, grid_search
+    from ..errors import UsageError
+    from ..evaluation.ground_truth import PARTS
+
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"-o {out}: a recipe is a .toml or .json file; call it {out.stem or 'recipe'}.toml.")
+    if surface is not None and surface.suffix.lower() != ".png":
+        raise UsageError(f"--surface {surface}: the plot is a .png file.")
+    if truth.track not in grid_search.TRACKS:
+        challenges.track(truth.track)
+        raise UsageError(
+            f"--track {truth.track}: there is no truth to tune it by; choose from {', '.join(grid_search.TRACKS)}."
+        )
+    if truth.part not in PARTS:
+        raise UsageError(f"--part {truth.part}: choose from {', '.join(PARTS)}.")

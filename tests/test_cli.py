@@ -1,0 +1,149 @@
+"""How commands are assembled: groups of options, panels of help, suggestions."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hsemotion_cli.cli import app
+from hsemotion_cli.commands import annotate, options
+from hsemotion_cli.commands.options import FaceOptions, Only, OutputOptions, Reworded, RunningOptions, call, expand
+
+GROUPS = [
+    found for found in vars(options).values() if isinstance(found, type) and dataclasses.is_dataclass(found)
+    and hasattr(found, "panel")
+]  # fmt: skip
+
+
+def commands(group: Any = None, prefix: str = "") -> dict[str, Any]:
+    """Every command by its full name."""
+    found = {}
+    for name, command in (group or typer.main.get_command(app)).commands.items():
+        inner = getattr(command, "commands", None)
+        found |= commands(command, f"{prefix}{name} ") if inner else {f"{prefix}{name}": command}
+    return found
+
+
+def invoke(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def given(**changes: Any) -> dict[str, Any]:
+    """What a command with three groups receives, one of them in part and one in other words."""
+    seen: dict[str, Any] = {}
+
+    def run(
+        videos: options.Videos,
+        faces: FaceOptions,
+        output: Annotated[OutputOptions, Only("out", "quiet")],
+        running: Annotated[RunningOptions, Reworded(threads={"help": "Threads of each."})],
+        least: Annotated[float, typer.Option(min=0)] = 0.25,
+    ) -> None:
+        """Do something."""
+        seen.update(videos=videos, faces=faces, output=output, running=running, least=least)
+
+    group = typer.Typer()
+    group.command()(expand(run))
+    group.command("other")(lambda: None)
+    words = [word for name, value in changes.items() for word in (f"--{name}", *([str(value)] if value else []))]
+    result = CliRunner().invoke(group, ["run", "a.mp4", *words], env={"COLUMNS": "160"})
+    assert result.exit_code == 0, result.output
+    return seen | {"printed": result.output}
+
+
+def test_options_arrive_in_their_groups() -> None:
+    seen = given(**{"min-face": 40, "quiet": "", "threads": 3, "least": 0.5})
+    assert seen["videos"] == [Path("a.mp4")] and seen["least"] == 0.5
+    assert seen["faces"] == FaceOptions(min_face=40)
+    assert seen["output"] == OutputOptions(quiet=True)
+    assert seen["running"] == RunningOptions(threads=3)
+
+
+def test_help_shows_groups_and_only_what_a_command_takes() -> None:
+    printed = given(help="")["printed"]
+    for words in ("─ Faces ─", "─ Output ─", "─ Running ─", "--min-face", "--quiet", "Threads of each."):
+        assert words in printed
+    for words in ("--json", "--overlay", "CPU cores to use", "─ Models ─"):
+        assert words not in printed
+
+
+def test_a_list_that_is_not_given_is_empty_and_one_that_is_repeated_is_whole() -> None:
+    seen: list[options.SmoothingOptions] = []
+
+    def run(smoothing: options.SmoothingOptions) -> None:
+        seen.append(smoothing)
+
+    group = typer.Typer()
+    group.command()(expand(run))
+    CliRunner().invoke(group, [], catch_exceptions=False)
+    CliRunner().invoke(group, ["--threshold", "AU1=0.3", "--threshold", "AU2=0.4"], catch_exceptions=False)
+    assert [smoothing.threshold for smoothing in seen] == [[], ["AU1=0.3", "AU2=0.4"]]
+
+
+def test_two_groups_cannot_have_an_option_of_the_same_name() -> None:
+    def run(faces: FaceOptions, detector: str = "fast") -> None: ...
+
+    with pytest.raises(ValueError, match="detector"):
+        expand(run)
+
+
+def test_calling_with_an_option_that_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match="min_fase"):
+        call(annotate.run, videos=[], min_fase=3)
+
+
+def test_an_option_of_a_group_is_declared_once() -> None:
+    names = [field.name for group in GROUPS for field in dataclasses.fields(group)]
+    assert len(names) == len(set(names)) and len(names) > 25
+    sources = "".join(path.read_text() for path in Path(options.__file__).parent.glob("*.py"))
+    assert len(re.findall(r"^    min_face:", sources, re.M)) == 1
+
+
+@pytest.mark.parametrize("name", commands())
+def test_no_flag_is_shown_with_a_type_and_every_option_is_explained(name: str) -> None:
+    printed = invoke(*name.split(), "--help")
+    assert printed.exit_code == 0
+    assert "bool" not in printed.stdout.lower()
+    for parameter in commands()[name].params:
+        assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def test_the_options_of_annotate_stand_in_their_panels() -> None:
+    printed = invoke("annotate", "--help").stdout
+    panels = re.findall(r"^╭─ (.+?) ─", printed, re.M)
+    assert panels == [
+        "Arguments", "Options", "Input", "Faces", "Models", "Smoothing and blending", "Output", "Running",
+    ]  # fmt: skip
+    block = printed.partition("─ Options ─")[2].partition("╰")[0]
+    assert re.findall(r"--[\w-]+", block) == ["--help"]
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["anotate", "a.mp4"], "'annotate'"), (["models", "lst"], "'list'"),
+        (["annotate", "a.mp4", "--overley"], "--overlay"), (["annotate", "--min-fase", "3", "a.mp4"], "--min-face"),
+        (["batch", "--dry-rum", "x"], "--dry-run"), (["batch", "--no-recursiv", "x"], "--no-recursive"),
+        (["train", "heads", "f", "--epoch", "3"], "--epochs"),
+    ],
+)  # fmt: skip
+def test_a_slip_gets_the_nearest_name(words: list[str], nearest: str) -> None:
+    done = invoke(*words)
+    assert done.exit_code == 2
+    assert f"Did you mean {nearest}?" in done.stderr
+
+
+def test_what_is_near_to_nothing_gets_no_suggestion() -> None:
+    done = invoke("annotate", "a.mp4", "--xyzzy")
+    assert done.exit_code == 2 and "No such option: --xyzzy." in done.stderr and "Did you mean" not in done.stderr
+
+
+def test_the_assembly_is_short() -> None:
+    cli = Path(options.__file__).parents[1] / "cli.py"
+    assert len(cli.read_text().splitlines()) < 120
