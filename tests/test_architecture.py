@@ -98,7 +98,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded = set(done.stderr.partition("LOADED ")[2].split())
     assert "typer" in loaded
     heavy = {"numpy", "cv2", "av", "mediapipe", "pandas", "scipy", "pyarrow", "onnxruntime", "openvino", "torch", "PIL"}
-    heavy |= {"ray", "hsemotion_cli.pipeline", "hsemotion_cli.commands.console"}
+    heavy |= {"ray", "pydantic", "hsemotion_cli.pipeline", "hsemotion_cli.commands.console"}
     assert not heavy & loaded
     assert done.stdout
 

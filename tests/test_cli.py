@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 import typer
+from test_docs import COMMANDS
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
@@ -19,15 +20,6 @@ GROUPS = [
     found for found in vars(options).values() if isinstance(found, type) and dataclasses.is_dataclass(found)
     and hasattr(found, "panel")
 ]  # fmt: skip
-
-
-def commands(group: Any = None, prefix: str = "") -> dict[str, Any]:
-    """Every command by its full name."""
-    found = {}
-    for name, command in (group or typer.main.get_command(app)).commands.items():
-        inner = getattr(command, "commands", None)
-        found |= commands(command, f"{prefix}{name} ") if inner else {f"{prefix}{name}": command}
-    return found
 
 
 def invoke(*arguments: object) -> Any:
@@ -105,12 +97,12 @@ def test_an_option_of_a_group_is_declared_once() -> None:
     assert len(re.findall(r"^    min_face:", sources, re.M)) == 1
 
 
-@pytest.mark.parametrize("name", commands())
+@pytest.mark.parametrize("name", COMMANDS)
 def test_no_flag_is_shown_with_a_type_and_every_option_is_explained(name: str) -> None:
     printed = invoke(*name.split(), "--help")
     assert printed.exit_code == 0
     assert "bool" not in printed.stdout.lower()
-    for parameter in commands()[name].params:
+    for parameter in COMMANDS[name].params:
         assert getattr(parameter, "help", None), f"{name} {parameter.name}"
 
 

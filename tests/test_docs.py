@@ -21,13 +21,20 @@ from hsemotion_cli.formats import schema
 from hsemotion_cli.postprocess.recipe import Recipe
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def every_command(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Full name -> command; "models list" and the like are commands as well."""
+    found = {}
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        inner = hasattr(command, "list_commands")
+        found |= every_command(command, f"{prefix}{name} ") if inner else {f"{prefix}{name}": command}
+    return found
+
+
 GROUP = typer.main.get_command(app)
-# "models list" and the like are commands as well.
-COMMANDS: dict[str, Any] = {
-    f"{name} {sub}".strip(): inner
-    for name, command in GROUP.commands.items()  # type: ignore[attr-defined]
-    for sub, inner in getattr(command, "commands", {"": command}).items()
-}
+COMMANDS = every_command(GROUP)
 SHELL = blocks("sh")
 WRITTEN = [(block, line) for block in SHELL for line in block.lines]
 
