@@ -108,7 +108,6 @@ Threads = Reworded(threads={"help": "CPU threads of each worker.", "show_default
 
 
 def run(
-    inputs: Inputs,
     input: InputOptions,
     faces: FaceOptions,
     models: ModelOptions,
@@ -117,6 +116,7 @@ def run(
     running: Annotated[RunningOptions, Threads],
     collection: CollectionOptions,
     worker: WorkerOptions,
+    inputs: Inputs = None,
 ) -> int:
     """Annotate a whole collection in parallel; finished videos are skipped and failures do not stop the rest.
 
