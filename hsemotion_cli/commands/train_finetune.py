@@ -40,7 +40,7 @@ def run(
     try:
         import torch
 
-        from ..training import config, export
+        from ..training import config, dataset_cache, export
         from ..training import trainer as training
         from ..training.dataset import read
     except ImportError as error:
@@ -63,7 +63,7 @@ def run(
         torch.set_num_threads(running.threads)
     network = training.make_network(todo)
     if packed is None:
-        packed = train_finetune_run.samples(todo, folder, workers, quiet)
+        packed = dataset_cache.load_or_build(todo, folder, lambda: train_finetune_run.gathered(todo, workers, quiet))
     trainer = training.Trainer(todo, network, packed, folder, device)
     if trainer.step and not quiet:
         say_plainly(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
