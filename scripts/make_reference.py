@@ -57,11 +57,12 @@ class Parameter:
 
 def commands(group: Any, context: Any) -> Iterator[tuple[str, Any, Any]]:
     """(full name, command, its context) of each command, those of groups included, in the order of the help."""
-    for name, command in group.commands.items():
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if command.hidden:
             continue
         inner = command.context_class(command, info_name=name, parent=context)
-        if hasattr(command, "commands"):
+        if hasattr(command, "list_commands"):
             yield from commands(command, inner)
         else:
             yield inner.command_path, command, inner
