@@ -145,7 +145,7 @@ def test_leaving_early_stops_all_and_leaves_nothing_half_written(tmp_path: Path)
     with engine(tmp_path, workers=2) as started:
         outcomes = started.run([Task(n, n) for n in ("good-1", "slow-1", "slow-2")], lambda _: None)
         assert next(outcomes).task.place == "good-1"
-        workers = [worker.process.pid for worker in started._crew]
+        workers = [worker.process.pid for worker in started._running]
     assert workers
     assert not any(map(lives, workers))
     assert parts(tmp_path) == []

@@ -154,7 +154,7 @@ def test_faults_come_to_the_same_as_on_one_machine(machines: Machines, tmp_path:
 
 def test_a_worker_does_many_videos_and_one_that_hangs_is_replaced(machines: Machines, tmp_path: Path) -> None:
     found = by_name(
-        run(engine(machines, tmp_path, workers=1, retries=0, timeout=10), ["good-1", "good-2", "hang-1", "good-3"])
+        run(engine(machines, tmp_path, workers=1, retries=0, timeout=5), ["good-1", "good-2", "hang-1", "good-3"])
     )
     assert {name: o.state for name, o in found.items()} == {
         "good-1": "done", "good-2": "done", "hang-1": "failed", "good-3": "done"
@@ -164,7 +164,7 @@ def test_a_worker_does_many_videos_and_one_that_hangs_is_replaced(machines: Mach
     failure = found["hang-1"].failure
     assert failure is not None
     assert (failure.error, failure.stage) == ("Timeout", "annotate")
-    assert "longer than --timeout 10 s" in failure.sentence
+    assert "longer than --timeout 5 s" in failure.sentence
     assert not lives(int((tmp_path / "hang-1.tried").read_text()))
     assert parts(tmp_path) == []
 
@@ -176,11 +176,11 @@ def test_a_worker_that_is_killed_loses_nothing(machines: Machines, tmp_path: Pat
         if news and news.task.place == "slow-1" and not killed:
             wait_until(lambda: parts(tmp_path))
             worker = int((tmp_path / "slow-1.tried").read_text())
-            (station,) = [
+            (actor,) = [
                 p for node in machines.cluster.worker_nodes for p in machines.busy(node) if worker in children(p)
             ]
             killed.append(worker)
-            os.kill(station, signal.SIGKILL)
+            os.kill(actor, signal.SIGKILL)
 
     found = by_name(run(engine(machines, tmp_path, workers=1), ["slow-1", "good-1"], kill))
     assert killed
@@ -238,7 +238,7 @@ def other_version(machines: Machines, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_mixed_versions_are_refused(machines: Machines, other_version: None, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"not the same versions: hsemotion is .*0\.0\.1 on "):
+    with pytest.raises(UsageError, match=r"do not have the same versions: hsemotion is .*0\.0\.1 on "):
         run(engine(machines, tmp_path), ["good-1"])
     assert list(tmp_path.iterdir()) == []
 
@@ -290,7 +290,7 @@ def test_a_machine_says_what_keeps_it_from_taking_part(tmp_path: Path) -> None:
         (("--address", "head:6379"), "are for --engine ray"),
         (("--engine", "ray", "--address", "ray://head:10001"), "give HOST:PORT"),
         (("--engine", "ray", "--address", "head"), "give HOST:PORT"),
-        (("--engine", "ray", "--address", "127.0.0.1:9"), "nobody answers there"),
+        (("--engine", "ray", "--address", "127.0.0.1:9"), "no cluster answers there"),
         (("--engine", "ray", "--gpus-per-worker", "-1"), "takes a number from 0 on"),
     ],
 )
@@ -352,14 +352,14 @@ def halted(machines: Machines, nodes: Collection[Any], command: subprocess.Popen
     found: list[tuple[int, int, Any]] = []
 
     def working() -> bool:
-        busy = ((station, node) for node in nodes for station in machines.busy(node))
-        found.extend((worker, station, node) for station, node in busy for worker in children(station))
+        busy = ((actor, node) for node in nodes for actor in machines.busy(node))
+        found.extend((worker, actor, node) for actor, node in busy for worker in children(actor))
         return bool(found) or command.poll() is not None
 
     wait_until(working)
-    worker, station, node = found[0]
+    worker, actor, node = found[0]
     os.kill(worker, signal.SIGSTOP)
-    return station, node
+    return actor, node
 
 
 def on(machines: Machines) -> tuple[str, ...]:
@@ -373,9 +373,9 @@ def test_a_worker_and_then_a_node_is_lost_and_no_byte_differs(
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         # Both are halted at a video first, so that they die in the middle of their work however fast the machine is.
-        station, first = halted(machines, machines.cluster.worker_nodes, process)
+        actor, first = halted(machines, machines.cluster.worker_nodes, process)
         _, second = halted(machines, machines.cluster.worker_nodes - {first}, process)
-        os.kill(station, signal.SIGKILL)
+        os.kill(actor, signal.SIGKILL)
         machines.remove(second)
         printed, said = process.communicate(timeout=PATIENCE)
     finally:
@@ -402,14 +402,14 @@ def test_killed_it_leaves_no_worker_and_goes_on_where_it_was(
         command = batch(study, tmp_path, *on(machines), "-q")
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         wait_until(lambda p=process: [s for n in nodes for s in machines.busy(n)] or p.poll() is not None)
-        stations = [station for node in nodes for station in machines.busy(node)]
-        workers = [worker for station in stations for worker in children(station)]
+        actors = [actor for node in nodes for actor in machines.busy(node)]
+        workers = [worker for actor in actors for worker in children(actor)]
         assert workers
         process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, said
         assert "Traceback" not in said
-        wait_until(lambda ended=(*stations, *workers): not any(map(lives, ended)))
+        wait_until(lambda ended=(*actors, *workers): not any(map(lives, ended)))
         for name, data in tables(tmp_path).items():
             assert data == tables(undisturbed)[name], f"{name} was torn"
     assert parts(tmp_path) == [], "what is interrupted cleans up; what was killed before is removed at the next start"

@@ -1,6 +1,6 @@
 """What does the work, seen from outside: tasks in, outcomes out.
 
-``local`` has the one that uses this machine, ``cluster`` the one that uses many.
+``local_engine`` has the one that uses this machine, ``ray_engine`` the one that uses many.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any, Protocol
 from .messages import Outcome, Progress, Task
 
 Report = Callable[[Progress | None], None]
-"""Told of progress as it comes, and at least every second or so that all is still running (None)."""
+"""Called with progress as it comes, and with None at least every second or so while everything is still running."""
 
 
 class Engine(Protocol):
     """Does tasks somewhere, in any order; use it as a context manager.
 
     Attributes:
-        workers: at most so many at once.
-        settings: all that results depend on, as plain data, from the first worker; there as soon as it is entered.
+        workers: most workers at the same time.
+        settings: everything that results depend on, as plain data, from the first worker; set when it is entered.
     """
 
     workers: int

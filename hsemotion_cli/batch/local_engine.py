@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from multiprocessing.connection import wait
+import threading
 from pathlib import Path
 
 from .worker import WorkerConfig
@@ -15,7 +15,7 @@ class LocalEngine(WorkerPool):
     """Worker processes; each loads its models once.
 
     Args:
-        setup: what workers are told.
+        config: given to each worker.
         out, workers, timeout, retries, fetching: as ``WorkerPool``.
 
     Raises:
@@ -23,25 +23,27 @@ class LocalEngine(WorkerPool):
     """
 
     def __init__(
-        self, setup: WorkerConfig, out: Path, *, workers: int = 1, timeout: float | None = None, retries: int = 1,
+        self, config: WorkerConfig, out: Path, *, workers: int = 1, timeout: float | None = None, retries: int = 1,
         fetching: Fetching | None = None,
     ) -> None:  # fmt: skip
         super().__init__(out, workers=workers, timeout=timeout, retries=retries, fetching=fetching)
-        self._setup = setup
+        self._config = config
+        self._news = threading.Event()
 
     def __enter__(self) -> LocalEngine:
         try:
-            self._first()
+            self._start_first()
         except BaseException:
-            self._dismiss()
+            self._shut_down()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._dismiss()
+        self._shut_down()
 
-    def _hire(self) -> WorkerProcess:
-        return WorkerProcess(self._setup, sys.path)
+    def _start_worker(self) -> WorkerProcess:
+        return WorkerProcess(self._config, sys.path, self._news.set)
 
     def _wait(self, seconds: float) -> None:
-        wait([worker.connection for worker in self._crew], seconds)
+        self._news.wait(seconds)
+        self._news.clear()  # before the messages are read, so that none can come unnoticed

@@ -1,7 +1,7 @@
-"""What runs on the machines of a cluster: a look around first, then one worker process and what it says.
+"""What runs on the machines of a cluster: a check of the machine first, then one worker process and its messages.
 
-The worker is the process that ``local`` uses, so that everything about a video happens as it does on one machine; the
-process of Ray beside it only passes messages on, and loads no library that reads a video.
+The worker is the process that ``local_engine`` uses, so that everything about a video happens as it does on one
+machine; the process of Ray beside it only passes messages on, and loads no library that reads a video.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import json
 import os
 import platform
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .. import __version__
 from ..errors import UsageError
 from ..formats import sidecar
 from ..runtime.atomic_files import machine_name, prepare_folder, remove_leftovers
-from .messages import Task
+from .messages import Ended, Failed, Finished, Hello, Ready, Refused, Task, encode
 from .worker import WorkerConfig
 from .worker_process import WorkerProcess
 
@@ -31,13 +31,13 @@ _TICK = 0.5
 
 @dataclass(frozen=True, slots=True)
 class NodeRequirements:
-    """What a machine of the cluster must have in common with the one that commands.
+    """What a machine of the cluster must have in common with the driver, on which the command runs.
 
     Attributes:
         out: the output folder, absolute.
         token: the name of a file in it, which only a machine that shares the folder can see.
         folder: the working folder, for relative paths.
-        environment: variables that the workers shall have as well.
+        environment: variables that the workers get as well.
     """
 
     out: Path
@@ -58,45 +58,46 @@ class NodeRequirements:
             raise UsageError(f"on {socket.gethostname()}: {error}") from error
 
     def enter(self) -> None:
-        """Make relative paths and variables mean what they mean on the commanding machine."""
+        """Make relative paths and variables mean what they mean on the driver."""
         os.environ.update(self.environment)
-        with contextlib.suppress(OSError):  # paths may well be absolute; where they are not, ``missing`` tells
+        with contextlib.suppress(OSError):  # paths may be absolute; where they are not, ``missing`` finds out
             os.chdir(self.folder)
 
 
 def versions() -> dict[str, str]:
-    """Of hsemotion, of Python, and of all libraries here that numbers may depend on."""
+    """Versions of hsemotion, of Python, and of all libraries on this machine that numbers may depend on."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"version": __version__, "python": python, **sidecar.libraries()}
 
 
-def inspect_node(surroundings: NodeRequirements) -> dict[str, Any]:
-    """What a machine says of itself: its name, ``versions``, and a sentence ("refused") if it cannot take part."""
+def inspect_node(requirements: NodeRequirements) -> dict[str, Any]:
+    """This machine's name ("host"), its ``versions``, and a sentence ("refused") if it cannot take part."""
     refused = ""
     try:
-        surroundings.check()
+        requirements.check()
     except UsageError as error:
         refused = str(error)
     return {"host": socket.gethostname(), "versions": versions(), "refused": refused}
 
 
 def missing(folder: str, paths: Sequence[str]) -> dict[str, Any]:
-    """This machine's name and, of some sources, the "paths" that it does not see.
+    """This machine's name ("host"), and the sources that it does not see ("paths").
 
     Args:
-        folder: where relative ones begin.
+        folder: against which relative paths are resolved.
+        paths: of the sources.
     """
     lacks = [path for path in paths if not os.path.exists(os.path.join(folder, path))]
     return {"host": socket.gethostname(), "paths": lacks}
 
 
 def reports_usage() -> bool:
-    """Whether a cluster whose head runs here tells its makers, every hour, how it is used.
+    """Whether a cluster whose head runs here reports its usage to the makers of Ray every hour.
 
-    So it does unless somebody has said no: https://docs.ray.io/en/latest/cluster/usage-stats.html.
+    It does so unless that was switched off: https://docs.ray.io/en/latest/cluster/usage-stats.html.
     """
-    if (said := os.environ.get("RAY_USAGE_STATS_ENABLED")) is not None:
-        return said != "0"
+    if (enabled := os.environ.get("RAY_USAGE_STATS_ENABLED")) is not None:
+        return enabled != "0"
     try:
         place = os.environ.get("RAY_USAGE_STATS_CONFIG_PATH") or os.path.expanduser("~/.ray/config.json")
         return json.loads(Path(place).read_text()).get("usage_stats") is not False
@@ -107,65 +108,66 @@ def reports_usage() -> bool:
 class RayActor:
     """One worker of a cluster; a Ray actor of which one method gives messages while another may stop it.
 
-    Its messages are those of ``worker``, and two more: "hello" first, and "ended" when the worker's process is gone.
+    Messages travel encoded, as they do from a worker process: the machines may have different versions of the package.
     """
 
-    def __init__(self, setup: WorkerConfig, surroundings: NodeRequirements) -> None:
-        self._out, self._began = surroundings.out, time.time()
+    def __init__(self, config: WorkerConfig, requirements: NodeRequirements) -> None:
+        self._out, self._began = requirements.out, time.time()
         self._seen: set[Path] = set()
+        self._news = threading.Event()
         self._worker: WorkerProcess | None = None
         self._refused = ""
         try:
-            surroundings.check()
+            requirements.check()
         except UsageError as error:
             self._refused = str(error)
             return
-        surroundings.enter()
-        # Made here, in the main thread: a worker ends with the thread that made it. Its modules come from where this
-        # machine has them, not from the folder in which the command was given.
-        self._worker = WorkerProcess(setup, None)
+        requirements.enter()
+        # Started here, in the main thread: Linux ends a worker with the thread that started it. Its modules come from
+        # where this machine has them, not from the folder in which the command was given.
+        self._worker = WorkerProcess(config, None, self._news.set)
 
-    def start(self) -> Iterator[dict[str, Any]]:
+    def start(self) -> Iterator[bytes]:
         """Messages until the worker is ready, or has ended."""
         import ray
 
         process = self._worker.process.pid if self._worker else 0
-        names = {"node": ray.get_runtime_context().get_node_id(), "host": socket.gethostname()}
-        yield {"kind": "hello", **names, "machine": machine_name(), "process": process}
+        node = ray.get_runtime_context().get_node_id()
+        yield encode(Hello(node, socket.gethostname(), machine_name(), process))
         if self._worker is None:
-            yield {"kind": "refused", "error": "UsageError", "sentence": self._refused}
+            yield encode(Refused("UsageError", self._refused))
         else:
-            yield from _said(self._worker, "ready", "refused")
+            yield from self._messages(self._worker, (Ready, Refused))
 
-    def do(self, path: str, place: str) -> Iterator[dict[str, Any]]:
+    def do(self, path: str, place: str) -> Iterator[bytes]:
         """Messages about one task until it is done, or the worker has ended."""
-        assert self._worker is not None, "a station that refused is given no task"
+        assert self._worker is not None, "an actor that refused is given no task"
         task = Task(path, place)
         folder = task.folder(self._out)
         if folder not in self._seen:  # what another batch left here when it was killed
             self._seen.add(folder)
             remove_leftovers(folder, self._began)
         self._worker.begin(task, None)
-        yield from _said(self._worker, "done", "failed")
+        yield from self._messages(self._worker, (Finished, Failed))
         if self._worker.ended:
             self._worker.clean(self._out)
 
     def stop(self, grace: float) -> None:
-        """End the worker within so many seconds, and remove what it has begun."""
+        """End the worker within that many seconds, and remove its temporary files."""
         if self._worker is not None:
             self._worker.stop(gently=grace > 0)
             self._worker.end(grace)
             self._worker.clean(self._out)
+            self._news.set()
 
-
-def _said(worker: WorkerProcess, *last: str) -> Iterator[dict[str, Any]]:
-    """What a worker says, up to one of the ``last`` kinds or its end."""
-    while not worker.ended:
-        with contextlib.suppress(OSError, ValueError):  # closed by ``stop`` in the meantime
-            wait([worker.connection], _TICK)
-        for message in worker.messages():
-            yield message
-            if message["kind"] in last:
-                worker.forget_words()
-                return
-    yield {"kind": "ended", "words": worker.last_words()}
+    def _messages(self, worker: WorkerProcess, last: tuple[type, ...]) -> Iterator[bytes]:
+        """What a worker sends, up to a message of one of the ``last`` kinds or its end."""
+        while not worker.ended:
+            self._news.wait(_TICK)
+            self._news.clear()
+            for message in worker.messages():
+                yield encode(message)
+                if isinstance(message, last):
+                    worker.forget_words()
+                    return
+        yield encode(Ended(worker.last_words()))

@@ -1,15 +1,16 @@
-"""The other process: loads a job once, does one task after another, and ends when the process that wants it ends.
+"""The worker process: loads a job once, does one task after another, and ends when its parent process ends.
 
-Both ends of a socket speak like this. To the worker: ``Setup`` (pickled), then tasks (JSON). From the worker (JSON):
-"ready" once, or "refused"; "fetching" and "progress" at most a few times a second; "done" or "failed" for each task.
+It reads from its standard input a pickled ``WorkerConfig``, then messages (``Assign``, ``Stop``), and writes messages
+to its standard output: ``Ready`` or ``Refused`` once, ``Downloading`` and ``Working`` at most a few times a second,
+``Finished`` or ``Failed`` for each task. What anything else prints goes to standard error.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import importlib
-import json
 import os
 import pickle
 import queue
@@ -19,21 +20,38 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import IO, Any
 
 from ..errors import HsemotionError, InputError, ModelUnavailable, OutputError, UsageError
 from ..runtime import malloc
-from .messages import Task
+from . import pipe
+from .messages import (
+    Assign,
+    Downloading,
+    Failed,
+    Finished,
+    FromWorker,
+    ProtocolError,
+    Ready,
+    Refused,
+    Stop,
+    Task,
+    ToWorker,
+    Working,
+    decode,
+    encode,
+)
 
 _EVERY = 0.5  # seconds between two messages about progress
 _PR_SET_PDEATHSIG = 1
 _USUAL = (InputError, UsageError, ModelUnavailable)
 
+Send = Callable[[FromWorker], None]
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What a worker is told first.
+    """What a worker is given first.
 
     Attributes:
         opener: "module:function". The function is called with ``order`` and a function that takes the progress of
@@ -49,104 +67,127 @@ class WorkerConfig:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: numerical libraries that read it when they are loaded keep to so many threads."""
+    """The environment of a worker, in which numerical libraries find their number of threads when they load."""
     names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     return {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in names}}
 
 
 def main() -> None:
-    """Entry point: the arguments are the number of the socket, and the number of the process that wants the worker."""
-    handle, parent = map(int, sys.argv[-2:])
+    """Entry point; the last argument is the number of the parent process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the parent runs in the background
-    connection = Connection(handle)
-    _die_with(parent)
+    commands, answers = _own_pipes()
+    _die_with(int(sys.argv[-1]))
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, ConnectionResetError, EOFError):
-        setup: WorkerConfig = pickle.loads(connection.recv_bytes())
-        threading.Thread(target=_listen, args=(connection, tasks), daemon=True).start()
-        _work(setup, connection, tasks)
+    lock = threading.Lock()
+
+    def send(message: FromWorker) -> None:
+        with lock:
+            pipe.write(answers, encode(message))
+
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
+        pipe.write_start(answers)
+        first = pipe.read(commands)
+        if first is None:
+            return
+        config: WorkerConfig = pickle.loads(first)
+        threading.Thread(target=_listen, args=(commands, tasks), daemon=True).start()
+        _work(config, tasks, send)
+
+
+def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Standard input and output for messages alone: libraries read from nothing, and print to standard error."""
+    commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return commands, answers
 
 
 def _die_with(parent: int) -> None:
-    """Have the system end this process with its parent, and let it be the first to go when memory runs out."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")
+    """Have Linux end this process with its parent, and first of all where memory runs out.
+
+    On other systems the closed pipe ends it, as soon as no native code holds the interpreter.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
     if os.getppid() != parent:
         os._exit(1)
 
 
-def _listen(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
-    """Take in tasks; when the other end is closed, by a wish or a death, nothing is left to be done."""
-    while True:
-        try:
-            tasks.put(Task(**json.loads(connection.recv_bytes())))
-        except (EOFError, OSError):
-            os._exit(0)
+def _listen(commands: IO[bytes], tasks: queue.SimpleQueue[Task]) -> None:
+    """Receive messages; when the parent has closed the pipe or died there is nothing left to do."""
+    try:
+        while (data := pipe.read(commands)) is not None:
+            message = decode(data, ToWorker)
+            if isinstance(message, Assign):
+                tasks.put(Task(message.path, message.place))
+            elif isinstance(message, Stop):
+                _interrupt_main()
+    except (ProtocolError, OSError) as error:
+        print(f"the parent process sent {error}", file=sys.stderr, flush=True)
+        os._exit(2)
+    os._exit(0)
 
 
-def _work(setup: WorkerConfig, connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
-    def send(kind: str, **content: Any) -> None:
-        connection.send_bytes(json.dumps({"kind": kind, **content}).encode())
+def _interrupt_main() -> None:
+    """Raise KeyboardInterrupt in the main thread, also in the middle of a system call where there are signals."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
+
+def _work(config: WorkerConfig, tasks: queue.SimpleQueue[Task], send: Send) -> None:
     malloc.settle()
     with contextlib.ExitStack() as stack:
         try:
-            module, _, name = setup.opener.partition(":")
+            module, _, name = config.opener.partition(":")
             opener = getattr(importlib.import_module(module), name)
-            fetching = _seldom(lambda have, total: send("fetching", have=have, total=total))
-            job = stack.enter_context(opener(setup.order, fetching))
+            downloading = _throttled(lambda have, total: send(Downloading(have, total)))
+            job = stack.enter_context(opener(config.order, downloading))
         except HsemotionError as error:
-            send("refused", error=type(error).__name__, sentence=str(error))
+            send(Refused(type(error).__name__, str(error)))
             return
-        send("ready", settings=job.settings)
+        send(Ready(job.settings))
         while _do(job, tasks.get(), send):
             pass
 
 
-def _do(job: Any, task: Task, send: Callable[..., None]) -> bool:
-    """One task; returns whether the worker is fit for another."""
+def _do(job: Any, task: Task, send: Send) -> bool:
+    """Do one task; returns whether the worker is fit for another."""
     stage = "read"
 
     def report(now: str, done: int, faces: int, total: int | None) -> None:
         nonlocal stage
-        told(now, done, faces, total, at_once=now != stage)
+        working(now, done, faces, total, at_once=now != stage)
         stage = now
 
-    told = _seldom(lambda now, done, faces, total: send("progress", stage=now, done=done, faces=faces, total=total))
+    working = _throttled(lambda now, done, faces, total: send(Working(now, done, faces, total)))
     try:
         facts = job(task, report)
     except HsemotionError as error:
         where = "write" if isinstance(error, OutputError) and stage != "overlay" else stage
-        _failed(send, where, error, str(error), usual=isinstance(error, _USUAL))
+        send(Failed(where, type(error).__name__, str(error), usual=isinstance(error, _USUAL)))
         return True
-    except MemoryError as error:
+    except MemoryError:
         sentence = f"{task.path}: there is not enough memory for it; try fewer --workers."
-        _failed(send, stage, error, sentence, leaving=True)
+        send(Failed(stage, "MemoryError", sentence, leaving=True))
         return False
     except Exception as error:
-        # Nobody knows what state this one is in; another attempt is for a fresh process.
-        _failed(send, stage, error, f"{task.path}: a bug: {type(error).__name__}: {error}.", leaving=True)
+        # The state of this process is unknown now; another attempt is for a fresh one.
+        name = type(error).__name__
+        send(Failed(stage, name, f"{task.path}: a bug: {name}: {error}.", leaving=True))
         return False
-    send("done", facts=facts)
+    send(Finished(facts))
     return True
 
 
-def _failed(
-    send: Callable[..., None],
-    stage: str,
-    error: Exception,
-    sentence: str,
-    *,
-    usual: bool = False,
-    leaving: bool = False,
-) -> None:
-    send("failed", stage=stage, error=type(error).__name__, sentence=sentence, usual=usual, leaving=leaving)
-
-
-def _seldom(function: Callable[..., None]) -> Callable[..., None]:
-    """The function, but called at most every half second unless it must be ``at_once``."""
+def _throttled(function: Callable[..., None]) -> Callable[..., None]:
+    """The function, called at most every half second unless ``at_once`` is set."""
     last = -_EVERY
 
     def call(*arguments: Any, at_once: bool = False) -> None:

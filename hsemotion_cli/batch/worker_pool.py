@@ -1,6 +1,6 @@
-"""What all engines share: who gets which task, what is tried again, and when a worker has to go.
+"""What all engines share: which worker gets which task, what is tried again, and when a worker has to go.
 
-Where a worker lives is its own matter: ``local`` has processes of this machine, ``cluster`` those of many.
+``local_engine`` has workers that are processes of this machine, ``ray_engine`` those of many machines.
 """
 
 from __future__ import annotations
@@ -15,7 +15,19 @@ from typing import Any
 from .. import errors
 from ..errors import HsemotionError, ModelUnavailable
 from .engine import Report
-from .messages import Failure, Outcome, Progress, Task
+from .messages import (
+    Downloading,
+    Failed,
+    Failure,
+    Finished,
+    Message,
+    Outcome,
+    Progress,
+    Ready,
+    Refused,
+    Task,
+    Working,
+)
 
 _TICK = 1.0
 GRACE = 1.0
@@ -23,17 +35,18 @@ GRACE = 1.0
 _MOST_STARTS = 3
 
 Fetching = Callable[[int, int | None], None]
+"""Called with the bytes of a download so far, and all of them if they are known."""
 
 
 class PooledWorker(ABC):
-    """One worker, seen from the process that commands it.
+    """One worker, seen from the pool.
 
     Attributes:
         ready: it has loaded its models.
         leaving: it takes no further task.
         ended: it is gone, or about to be.
-        lost: it went with its machine, which is no fault of what it did.
-        settings: what its results depend on; there when it is ready.
+        lost: it went with its machine, for which its task is not to blame.
+        settings: what its results depend on; set when it is ready.
         task: what it does; None while it is idle.
         folder: of its last task's results, below the output folder.
         stage: of its task.
@@ -48,7 +61,7 @@ class PooledWorker(ABC):
         self.stage, self.began, self.deadline = "read", 0.0, float("inf")
 
     def begin(self, task: Task, timeout: float | None) -> None:
-        """Give it a task, and so many seconds for it."""
+        """Give it a task, and a limit in seconds or None."""
         self.task, self.stage, self.began = task, "read", time.monotonic()
         self.folder = task.folder(Path())
         self.deadline = float("inf") if timeout is None else self.began + timeout
@@ -56,11 +69,11 @@ class PooledWorker(ABC):
 
     @abstractmethod
     def send(self, task: Task) -> None:
-        """Pass a task on; that it could not be is told by ``messages``."""
+        """Pass a task on; where that fails ``messages`` notices."""
 
     @abstractmethod
-    def messages(self) -> Iterator[dict[str, Any]]:
-        """What it has said since the last time, as ``worker`` describes; notes when it has ended."""
+    def messages(self) -> Iterator[Message]:
+        """What it has sent since the last call; sets ``ended`` when it has ended, or sends what is no message."""
 
     @abstractmethod
     def stop(self, *, gently: bool) -> None:
@@ -68,19 +81,19 @@ class PooledWorker(ABC):
 
     @abstractmethod
     def end(self, grace: float) -> None:
-        """Wait for its end for so many seconds, then make it end."""
+        """Wait that many seconds for its end, then kill it."""
 
     @abstractmethod
     def last_words(self) -> str:
-        """How it ended, in a few words; it is made to end if it has not yet."""
+        """How it ended, in a few words; it is killed if it has not ended yet."""
 
     @abstractmethod
     def forget_words(self) -> None:
-        """Begin anew with what it printed, so that a weekend of it fills no disk."""
+        """Drop what it has printed so far, so that a weekend of it fills no disk."""
 
     @abstractmethod
     def clean(self, out: Path) -> None:
-        """Remove what it has left in the folder of its last task, now that it is gone."""
+        """Remove its temporary files from the folder of its last task, now that it is gone."""
 
 
 class WorkerPool(ABC):
@@ -90,10 +103,10 @@ class WorkerPool(ABC):
         out: the output folder, where temporary files of killed workers are removed.
         timeout: seconds that one attempt may take, or None.
         retries: further attempts after a crash, a time-out, or a result that could not be written.
-        fetching: is told of downloads.
+        fetching: receives the progress of downloads.
 
     Attributes:
-        workers: at most so many at once.
+        workers: most workers at the same time.
 
     Raises:
         HsemotionError: on entering, whatever the first worker met with when it loaded its models.
@@ -105,24 +118,24 @@ class WorkerPool(ABC):
         self.settings: dict[str, Any] = {}
         self.workers = workers
         self._out, self._timeout, self._retries, self._fetching = out, timeout, retries, fetching
-        self._crew: list[Any] = []
+        self._running: list[Any] = []
         self._attempts: Counter[Task] = Counter()
         self._seconds: defaultdict[Task, float] = defaultdict(float)
         self._bad_starts = 0
         self._why = ""
 
     @abstractmethod
-    def _hire(self) -> PooledWorker:
+    def _start_worker(self) -> PooledWorker:
         """A new worker, which begins to load its models."""
 
     @abstractmethod
     def _wait(self, seconds: float) -> None:
-        """Return when a worker has news, or after so many seconds."""
+        """Return when a worker has sent something, or after that many seconds."""
 
-    def _first(self) -> PooledWorker:
-        """Hire the first worker and wait until it is ready."""
-        first = self._hire()
-        self._crew.append(first)
+    def _start_first(self) -> PooledWorker:
+        """Start the first worker and wait until it is ready."""
+        first = self._start_worker()
+        self._running.append(first)
         while not first.ready:
             self._wait(_TICK)
             for message in first.messages():
@@ -132,73 +145,76 @@ class WorkerPool(ABC):
         self.settings = first.settings
         return first
 
-    def _dismiss(self) -> None:
+    def _shut_down(self) -> None:
         """End all workers, at once."""
-        for worker in self._crew:
+        for worker in self._running:
             worker.stop(gently=worker.task is not None)
         deadline = time.monotonic() + GRACE
-        for worker in self._crew:
+        for worker in self._running:
             worker.end(max(deadline - time.monotonic(), 0))
             worker.clean(self._out)
-        self._crew.clear()
+        self._running.clear()
 
     def run(self, tasks: Sequence[Task], report: Report) -> Iterator[Outcome]:
         """See ``Engine``."""
         waiting = deque(tasks)
-        while waiting or any(worker.task for worker in self._crew):
-            yield from self._staff(waiting)
+        while waiting or any(worker.task for worker in self._running):
+            yield from self._assign(waiting)
             self._wait(self._until())
-            for worker in list(self._crew):
+            for worker in list(self._running):
                 for message in worker.messages():
                     yield from self._settled(worker, self._on_message(worker, message, report), waiting)
                 yield from self._settled(worker, self._on_trouble(worker), waiting)
             report(None)
 
-    def _staff(self, waiting: deque[Task]) -> Iterator[Outcome]:
-        """Give every idle worker a task, and hire more while there are tasks for them."""
-        for worker in self._crew:
+    def _assign(self, waiting: deque[Task]) -> Iterator[Outcome]:
+        """Give every idle worker a task, and start more workers while there are tasks for them."""
+        for worker in self._running:
             if worker.ready and not worker.leaving and worker.task is None and waiting:
                 worker.begin(waiting.popleft(), self._timeout)
-        coming = sum(not worker.ready for worker in self._crew)
+        starting = sum(not worker.ready for worker in self._running)
         if self._bad_starts < _MOST_STARTS:
-            for _ in range(min(self.workers - len(self._crew), len(waiting) - coming)):
-                self._crew.append(self._hire())
-        elif not self._crew:
+            for _ in range(min(self.workers - len(self._running), len(waiting) - starting)):
+                self._running.append(self._start_worker())
+        elif not self._running:
             while waiting:
                 task = waiting.popleft()
                 sentence = f"{task.path}: not tried, since no worker can start any more: {self._why}."
                 yield self._outcome(task, Failure("read", "Crash", sentence))
 
     def _until(self) -> float:
-        ends = [worker.deadline - time.monotonic() for worker in self._crew if worker.task]
+        ends = [worker.deadline - time.monotonic() for worker in self._running if worker.task]
         return max(min([_TICK, *ends]), 0)
 
-    def _on_start(self, worker: PooledWorker, message: dict[str, Any]) -> None:
-        if message["kind"] == "fetching" and self._fetching:
-            self._fetching(message["have"], message["total"])
-        elif message["kind"] == "refused":
-            raise _error(message)
-        elif message["kind"] == "ready":
-            worker.ready, worker.settings = True, message["settings"]
+    def _on_start(self, worker: PooledWorker, message: Message) -> None:
+        match message:
+            case Downloading(have, total) if self._fetching:
+                self._fetching(have, total)
+            case Refused(error, sentence):
+                raise _error(error, sentence)
+            case Ready(settings):
+                worker.ready, worker.settings = True, settings
 
-    def _on_message(self, worker: PooledWorker, message: dict[str, Any], report: Report) -> Outcome | Failure | None:
+    def _on_message(self, worker: PooledWorker, message: Message, report: Report) -> Outcome | Failure | None:
         """What a message means for the worker's task."""
-        kind, task = message["kind"], worker.task
+        task = worker.task
         if task is None:
             self._on_replacement(worker, message)
-        elif kind == "progress":
-            worker.stage = message["stage"]
-            report(Progress(task, worker.stage, message["done"], message["faces"], message["total"]))
-        elif kind == "done":
-            self._count(worker)
-            return self._outcome(task, None, message["facts"])
-        elif kind == "failed":
-            worker.leaving = message["leaving"]
-            return Failure(message["stage"], message["error"], message["sentence"], message["usual"])
+            return None
+        match message:
+            case Working(stage, done, faces, total):
+                worker.stage = stage
+                report(Progress(task, stage, done, faces, total))
+            case Finished(facts):
+                self._count(worker)
+                return self._outcome(task, None, facts)
+            case Failed():
+                worker.leaving = message.leaving
+                return Failure(message.stage, message.error, message.sentence, message.usual)
         return None
 
-    def _on_replacement(self, worker: PooledWorker, message: dict[str, Any]) -> None:
-        """What a worker says that was hired later; one that may not start, or would do other things, has to go."""
+    def _on_replacement(self, worker: PooledWorker, message: Message) -> None:
+        """A message of a worker that was started later; one that cannot start, or would do other things, has to go."""
         try:
             self._on_start(worker, message)
             if worker.ready and worker.settings != self.settings:
@@ -211,7 +227,7 @@ class WorkerPool(ABC):
             worker.end(GRACE)
 
     def _on_trouble(self, worker: PooledWorker) -> Failure | None:
-        """Whether a worker died or takes too long; it leaves the crew then."""
+        """Whether a worker died or takes too long; it leaves the pool then."""
         failure = None
         if worker.task and time.monotonic() >= worker.deadline and not worker.ended:
             worker.end(0)
@@ -225,13 +241,13 @@ class WorkerPool(ABC):
         if worker.ended:
             worker.end(GRACE)
             worker.clean(self._out)
-            self._crew.remove(worker)
+            self._running.remove(worker)
         return failure
 
     def _settled(
         self, worker: PooledWorker, found: Outcome | Failure | None, waiting: deque[Task]
     ) -> Iterator[Outcome]:
-        """What has come of a task, unless it is tried again."""
+        """The outcome of a task, unless it is tried again."""
         if isinstance(found, Outcome):
             yield found
         elif found is not None and worker.task is not None:
@@ -255,8 +271,9 @@ class WorkerPool(ABC):
         return Outcome(task, state, self._attempts[task], self._seconds[task], facts or {}, failure)
 
 
-def _error(message: dict[str, Any]) -> HsemotionError:
+def _error(name: str, sentence: str) -> HsemotionError:
     """The error that a worker met with, here."""
-    kind = getattr(errors, message["error"], HsemotionError)
-    error: HsemotionError = kind(message["sentence"])
-    return error
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, HsemotionError):
+        return kind(sentence)
+    return HsemotionError(sentence)
