@@ -118,7 +118,7 @@ class RayEngine(WorkerPool):
         if not self._nodes:
             raise UsageError(
                 f"no machine of the cluster has {self._needs_in_words()} for a worker; it has "
-                f"{_resources_in_words()}. Change --threads, --gpus-per-worker or --memory, or what ray start was given."
+                f"{_resources_in_words()}. Change --threads, --gpus-per-worker, --memory, or what ray start was given."
             )
         self._count_room()
         found = _everywhere(self._nodes, inspect_node, self._requirements)
