@@ -686,7 +686,7 @@ def test_a_share_of_the_videos_validates_where_no_other_truth_is_given(
     run("train", "heads", folder / "features", "-o", tmp_path / "b.safetensors", *options, "--val-share", "0")
     blind = heads.read(tmp_path / "b.safetensors")
     assert (blind.facts["validation"], blind.thresholds, blind.temperature) == ({}, {}, 1.0)
-    assert "nothing is known of how well it does" in (tmp_path / "b.md").read_text()
+    assert "so its accuracy is unknown" in (tmp_path / "b.md").read_text()
 
 
 def test_a_tree_of_tracks_has_its_own_parts(tmp_path: Path) -> None:
@@ -747,7 +747,7 @@ def test_a_base_without_outputs_has_no_valence_and_arousal(small: Path, kind: st
         write_features(small / "features", video, range(1, 9), numbered(8)[0], None, model="mp-blendshapes")
     options = ["--truth", small / "list.txt", "--kind", kind, "--epochs", 1]
     told = refused(small, *options, "--tasks", "valence_arousal", code=4)
-    assert "valence_arousal" in told and "mp-blendshapes has none" in told
+    assert "valence_arousal" in told and "mp-blendshapes has only embeddings" in told
     if kind == "unitask":
         run(
             "train",
@@ -806,7 +806,7 @@ def test_several_faces_in_a_frame_are_refused(small: Path) -> None:
         (["--batch", "mood=3"], "no task of this head"),
         (["--rate", "0"], "--rate 0"),
         (["--rate", "nan"], "--rate nan"),
-        (["--rate", "1e30"], "ran away"),
+        (["--rate", "1e30"], "diverged"),
         (["--hidden", "64"], "--kind emi only"),
         (["--kind", "emi", "--tasks", "expression"], "needs no name"),
         (["--kind", "emi", "--input", "sound"], "--input sound"),

@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hsemotion_cli.errors import ModelUnavailable, OutputError
+from hsemotion_cli.models import model_file, registry
 from hsemotion_cli.models.cards import HALF, IMAGENET, NetworkSpec, network_card
 from hsemotion_cli.tasks import ACTION_UNITS
-from hsemotion_cli.training import config, report
+from hsemotion_cli.training import config, plots
 from hsemotion_cli.training import figures as training_figures
+from hsemotion_cli.training.model_card import model_card
 
 CLASSES = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
 
@@ -72,7 +74,7 @@ def of_colour(picture: Pixels, colour: str) -> NDArray[np.bool_]:
 
 def drawn(tmp_path: Path, log: list[dict[str, Any]], name: str = "curves.png") -> Pixels:
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
-    report.curves(log, tmp_path / name, "a run")
+    plots.curves(log, tmp_path / name, "a run")
     return pixels(tmp_path / name)
 
 
@@ -84,7 +86,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Pixels:
 
 def test_curves_are_a_picture_of_the_expected_size_and_the_same_every_time(tmp_path: Path) -> None:
     first = drawn(tmp_path, a_log(2), "1.png")
-    assert first.shape == (report.CURVES_SIZE[1], report.CURVES_SIZE[0], 3)
+    assert first.shape == (plots.CURVES_SIZE[1], plots.CURVES_SIZE[0], 3)
     drawn(tmp_path, a_log(2), "2.png")
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"1.png", "2.png"}
@@ -174,7 +176,7 @@ def test_a_log_read_from_its_file_is_the_same_picture(tmp_path: Path) -> None:
     ],
 )
 def test_odd_logs_are_drawn_without_a_warning(tmp_path: Path, log: list[dict[str, Any]]) -> None:
-    assert drawn(tmp_path, log).shape[:2] == report.CURVES_SIZE[::-1]
+    assert drawn(tmp_path, log).shape[:2] == plots.CURVES_SIZE[::-1]
 
 
 def test_losses_of_very_different_sizes_can_all_be_seen(tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_only_where_one_stage_follows_another_is_a_line(tmp_path: Path, figures: list[Any]) -> None:
-    report.curves(a_log(12, stages=(3, 6)), tmp_path / "curves.png", "a run")
+    plots.curves(a_log(12, stages=(3, 6)), tmp_path / "curves.png", "a run")
     for axes in figures[0].axes:
         lines = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
         assert lines == [[300, 300], [900, 900]]
@@ -232,7 +234,7 @@ def test_a_line_marks_where_a_stage_ends(tmp_path: Path, usual: Pixels) -> None:
 def matrix(counts: Any, tmp_path: Path, classes: tuple[str, ...] | None = None, **more: Any) -> Pixels:
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
     names = classes or CLASSES[: len(counts)]
-    report.confusion({"confusion": counts, **more}, names, tmp_path / "matrix.png", "a run: a set")
+    plots.confusion({"confusion": counts, **more}, names, tmp_path / "matrix.png", "a run: a set")
     return pixels(tmp_path / "matrix.png")
 
 
@@ -245,7 +247,7 @@ def fields(picture: Pixels) -> NDArray[np.int64]:
 def test_a_matrix_has_truth_in_rows_and_their_shares_as_colours(tmp_path: Path) -> None:
     matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
     picture = matrix([[30, 10], [0, 2000]], tmp_path)
-    assert picture.shape == (report.CONFUSION_SIZE[1], report.CONFUSION_SIZE[0], 3)
+    assert picture.shape == (plots.CONFUSION_SIZE[1], plots.CONFUSION_SIZE[0], 3)
     blues = matplotlib.colormaps["Blues"]
     expected = [[blues(share)[:3] for share in row] for row in ([0.75, 0.25], [0.0, 1.0])]
     assert np.abs(fields(picture) - 255 * np.array(expected)).max() <= 2
@@ -268,14 +270,14 @@ def test_a_matrix_shows_counts_classes_and_figures(tmp_path: Path) -> None:
 def test_a_matrix_is_found_among_all_tasks(tmp_path: Path) -> None:
     alone = matrix([[1, 2], [3, 4]], tmp_path)
     every = {"rows": {"expression": 10}, "expression": {"confusion": [[1, 2], [3, 4]]}, "valence_arousal": {}}
-    report.confusion(every, CLASSES[:2], tmp_path / "all.png", "a run: a set")
+    plots.confusion(every, CLASSES[:2], tmp_path / "all.png", "a run: a set")
     assert (pixels(tmp_path / "all.png") == alone).all()
 
 
 @pytest.mark.parametrize("found", [{}, {"confusion": []}, {"confusion": [[1, 2]]}, {"confusion": [[1], [2, 3]]}])
 def test_what_is_no_matrix_of_the_classes_is_refused(tmp_path: Path, found: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a set: no confusion matrix of 2 x 2 counts"):
-        report.confusion(found, ("a", "b"), tmp_path / "matrix.png", "a set")
+        plots.confusion(found, ("a", "b"), tmp_path / "matrix.png", "a set")
     assert not list(tmp_path.iterdir())
 
 
@@ -309,12 +311,12 @@ def test_nothing_is_written_over_anything_else_in_the_curves(
     tmp_path: Path, figures: list[Any], stages: tuple[int, ...]
 ) -> None:
     log = [{**row, "attention": 200.0 / (k + 1), "step": 4300 * k} for k, row in enumerate(a_log(240, stages))]
-    report.curves(log, tmp_path / "curves.png", "a network whose name is long, " * 5)
+    plots.curves(log, tmp_path / "curves.png", "a network whose name is long, " * 5)
     (figure,) = figures
     boxes = texts(figure)
     assert len(boxes) > 30
     assert overlapping(boxes) == []
-    width, height = report.CURVES_SIZE
+    width, height = plots.CURVES_SIZE
     for text, box in boxes:
         assert 0 <= box.x0 < box.x1 <= width, text
         assert 0 <= box.y0 < box.y1 <= height, text
@@ -326,7 +328,7 @@ def test_nothing_is_written_over_anything_else_in_the_curves(
 def test_every_count_stays_in_its_field(tmp_path: Path, figures: list[Any], count: int, largest: int) -> None:
     names = (*CLASSES, "other")[:count]
     found = {"confusion": [[largest] * count] * count, "accuracy": 0.5, "f1": 0.5}
-    report.confusion(found, names, tmp_path / "matrix.png", "a network: a set with a long name " * 3)
+    plots.confusion(found, names, tmp_path / "matrix.png", "a network: a set with a long name " * 3)
     axes = figures[0].axes[0]
     field = (axes.bbox.width / count, axes.bbox.height / count)
     assert len(axes.texts) == count * count
@@ -342,8 +344,8 @@ def test_every_count_stays_in_its_field(tmp_path: Path, figures: list[Any], coun
 
 def test_a_title_is_no_formula(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
-    report.curves(a_log(1), tmp_path / "curves.png", r"$\frac$")
-    report.confusion({"confusion": [[1, 0], [0, 1]]}, (r"$\frac$", "$_$"), tmp_path / "matrix.png", r"$\frac$")
+    plots.curves(a_log(1), tmp_path / "curves.png", r"$\frac$")
+    plots.confusion({"confusion": [[1, 0], [0, 1]]}, (r"$\frac$", "$_$"), tmp_path / "matrix.png", r"$\frac$")
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -354,23 +356,23 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(figure.Figure, "savefig", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            report.curves(a_log(), path, "a run")
+            plots.curves(a_log(), path, "a run")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(OutputError, match=r"curves\.png: could not be written \(No space left on device\)"):
-            report.curves(a_log(), path, "a run")
+            plots.curves(a_log(), path, "a run")
     assert [entry.name for entry in tmp_path.iterdir()] == ["curves.png"]
     assert path.read_text() == "what was there"
     with pytest.raises(OutputError, match="could not be written"):
-        report.curves(a_log(), tmp_path / "missing" / "curves.png", "a run")
+        plots.curves(a_log(), tmp_path / "missing" / "curves.png", "a run")
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ModelUnavailable, match=r"pip install 'hsemotion-cli\[train\]'"):
-        report.curves(a_log(), tmp_path / "curves.png", "a run")
+        plots.curves(a_log(), tmp_path / "curves.png", "a run")
     with pytest.raises(ModelUnavailable, match="matplotlib"):
-        report.confusion({"confusion": [[1]]}, ("a",), tmp_path / "matrix.png", "a run")
+        plots.confusion({"confusion": [[1]]}, ("a",), tmp_path / "matrix.png", "a run")
     assert not list(tmp_path.iterdir())
 
 
@@ -378,10 +380,10 @@ def test_no_display_no_global_state_and_no_settings_of_the_machine(tmp_path: Pat
     expected = drawn(tmp_path, a_log(2))
     (tmp_path / "matplotlibrc").write_text("savefig.bbox: tight\ntext.usetex: True\nsavefig.dpi: 30\nfont.size: 30\n")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom hsemotion_cli.training import report\n"
+        "import sys\nfrom pathlib import Path\nfrom hsemotion_cli.training import plots\n"
         "print({'matplotlib', 'torch'} & set(sys.modules))\n"
         "import matplotlib\nbefore = dict(matplotlib.rcParams)\n"
-        "import test_report\nreport.curves(test_report.a_log(2), Path(sys.argv[1]), 'a run')\n"
+        "import test_report\nplots.curves(test_report.a_log(2), Path(sys.argv[1]), 'a run')\n"
         "print(before == dict(matplotlib.rcParams), before['text.usetex'], 'matplotlib.pyplot' in sys.modules)\n"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -413,16 +415,16 @@ def the_plan(folder: Path = Path("/somewhere/secret"), **more: Any) -> config.Tr
 
 def test_a_card_says_what_a_run_began_with() -> None:
     facts = the_facts()
-    assert "Began with" not in report.model_card(facts)
+    assert "Initial weights" not in model_card(facts)
     facts["start"] = {"file": "first.safetensors", "sha256": "ab" * 32}
-    assert f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}\n" in report.model_card(facts)
+    assert f"- Initial weights: first.safetensors, SHA-256 {'ab' * 32}\n" in model_card(facts)
     facts["start"] |= {"plan_sha256": "cd" * 32, "commit": "e" * 40, "start": {"file": "faces.json"}}
     assert (
-        f"- Began with the weights of first.safetensors, SHA-256 {'ab' * 32}, by a plan of SHA-256 {'cd' * 32}, "
-        f"at commit {'e' * 40}\n- That began with the weights of faces.json\n"
-    ) in report.model_card(facts)
+        f"- Initial weights: first.safetensors, SHA-256 {'ab' * 32}, trained by the plan with SHA-256 {'cd' * 32}, "
+        f"at commit {'e' * 40}\n- Initial weights of that training: faces.json\n"
+    ) in model_card(facts)
     facts["start"] = {"file": "gone.safetensors"}
-    assert "- Began with the weights of gone.safetensors\n" in report.model_card(facts)
+    assert "- Initial weights: gone.safetensors\n" in model_card(facts)
 
 
 def the_facts() -> dict[str, Any]:
@@ -508,7 +510,7 @@ def check_numbers(page: str, facts: Mapping[str, Any]) -> None:
     """Every figure of the facts is on the page, at its place."""
     for name, found in facts["figures"].items():
         heading = " ".join(name.split())
-        main = table(page, "Figures", "measured on")[heading]
+        main = table(page, "Evaluation", "measured on")[heading]
         expression, affect, units = (found[task] for task in ("expression", "valence_arousal", "action_units"))
         assert main["accuracy"] == as_decimal(expression["accuracy"])
         assert main["macro F1"] == as_decimal(expression["f1"])
@@ -577,7 +579,7 @@ def check_all_tables(page: str) -> None:
 
 def test_the_page_of_a_run_says_everything() -> None:
     facts = the_facts()
-    page = report.model_card(facts)
+    page = model_card(facts)
     check_numbers(page, facts)
     check_all_tables(page)
     for text in (
@@ -587,7 +589,7 @@ def test_the_page_of_a_run_says_everything() -> None:
         "- Crop: face-48: ",
         "- Input: 48 x 48 pixels",
         "minus 0.485, 0.456, 0.406, divided by 0.229, 0.224, 0.225",
-        "it sees brightness only",
+        "it uses brightness only",
         "- Terms of ferplus: for research\n",
         f"- SHA-256 of the plan: {facts['plan_sha256']}\n",
         "- Commit: 0123456789abcdef0123456789abcdef01234567\n",
@@ -598,7 +600,7 @@ def test_the_page_of_a_run_says_everything() -> None:
         "## Citation\n\nSomebody 2024\n",
     ):
         assert text in page, text
-    outputs = read(page)["Outputs, in their order"][0][1:]
+    outputs = read(page)["Outputs"][0][1:]
     assert [row[0] for row in outputs] == ["1 to 8", "9 to 10", "11 to 22"]
     assert [row[2] for row in outputs] == [", ".join(CLASSES), "valence, arousal", ", ".join(ACTION_UNITS)]
     assert "None" not in page
@@ -619,7 +621,7 @@ def all_facts(draw: st.DrawFn) -> dict[str, Any]:
     flat = st.lists(NAMES, min_size=count, max_size=count, unique_by=lambda s: " ".join(s.split()))
     classes, sets, sources = draw(flat), draw(flat), draw(flat)
     # A heading of the page itself would make this test look at the wrong tables.
-    own = ["Figures", "Calibration", "Training data"]
+    own = ["Evaluation", "Calibration", "Training data"]
     sets = [name for name in sets if " ".join(name.split()) not in own] or ["a set"]
     facts["figures"] = {
         name: {
@@ -654,7 +656,7 @@ def all_facts(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(all_facts())
 def test_every_number_is_at_its_place_whatever_things_are_called(facts: dict[str, Any]) -> None:
-    page = report.model_card(facts)
+    page = model_card(facts)
     check_all_tables(page)
     check_numbers(page, facts)
 
@@ -673,14 +675,14 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
     facts["card"] |= {"name": name, "licence": "see " + name}
     facts["figures"] = {"of " + name: facts["figures"]["ferplus validation"]}
     facts["au_thresholds"] = {"of " + name: 0.5}
-    page = report.model_card(facts)
+    page = model_card(facts)
     tokens = MARKDOWN.parse(page)
     shown = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     headings = [plain(token) for before, token in itertools.pairwise(tokens) if before.type == "heading_open"]
     assert headings[0] == (shown or "")
     assert headings[1:] == [
-        "What it is for, and what not", "Network and input", "Outputs, in their order", "Training data",
-        "How the labels were made", "Training", "Figures", f"of {shown}".strip(), "Calibration", "Doing it again",
+        "Intended use and limits", "Network and input", "Outputs", "Training data",
+        "How the labels were made", "Training", "Evaluation", f"of {shown}".strip(), "Calibration", "Reproduction",
         "Licence", "Citation",
     ]  # fmt: skip
     assert [row[0] for row in read(page)["Calibration"][-1]] == ["action unit", f"of {shown}".strip()]
@@ -695,38 +697,38 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
 def test_a_plain_name_needs_no_signs() -> None:
     facts = the_facts()
     facts["card"]["name"] = "mbf_va_mtl-2"
-    assert report.model_card(facts).startswith("# mbf_va_mtl-2\n")
+    assert model_card(facts).startswith("# mbf_va_mtl-2\n")
 
 
 # --- what is not known ----------------------------------------------------------------------------------------
 
 
 def test_nothing_is_invented() -> None:
-    page = report.model_card({})
+    page = model_card({})
     assert not re.search(r"\d", page)
     assert not read(page)["A trained network"]
-    assert list(read(page)) == ["", "A trained network", "What it is for, and what not"]
+    assert list(read(page)) == ["", "A trained network", "Intended use and limits"]
     assert "must not be used" in page
 
 
 @pytest.mark.parametrize(
     ("key", "gone"),
     [
-        ("plan", {"Doing it again", "How the labels were made"}),
+        ("plan", {"Reproduction", "How the labels were made"}),
         ("data", set()),
-        ("figures", {"Figures", "ferplus validation", "lab | 2"}),
+        ("figures", {"Evaluation", "ferplus validation", "lab | 2"}),
         ("calibration", set()),
         ("au_thresholds", set()),
-        ("card", {"Outputs, in their order", "How the labels were made", "Licence", "Citation", "small-net"}),
+        ("card", {"Outputs", "How the labels were made", "Licence", "Citation", "small-net"}),
         ("versions", set()),
         ("commit", set()),
     ],
 )
 def test_what_is_missing_is_left_out(key: str, gone: set[str]) -> None:
-    facts, whole = the_facts(), read(report.model_card(the_facts()))
+    facts, whole = the_facts(), read(model_card(the_facts()))
     for nothing in ("missing", None, {}):
         less = {name: value for name, value in facts.items() if name != key}
-        page = report.model_card(less if nothing == "missing" else {**less, key: nothing})
+        page = model_card(less if nothing == "missing" else {**less, key: nothing})
         check_all_tables(page)
         assert set(whole) - set(read(page)) == gone
         assert "None" not in page
@@ -755,7 +757,7 @@ def test_any_single_fact_can_be_missing() -> None:
                     del inner[path[-1]]
                 else:
                     inner[path[-1]] = None
-                page = report.model_card(less)
+                page = model_card(less)
                 check_tables(page)
                 assert "None" not in page, path
 
@@ -765,7 +767,7 @@ def test_any_single_fact_can_be_missing() -> None:
 
 def test_the_plan_on_the_page_is_the_plan(tmp_path: Path) -> None:
     todo = the_plan(tmp_path, citation='A "quoted" \\ text\twith\x7f signs, ünïcode 🙂', average=1e-7)
-    page = report.model_card({"plan": todo.to_json()})
+    page = model_card({"plan": todo.to_json()})
     assert str(tmp_path) not in page  # nobody's folders
     (block,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "copy.toml").write_text(block, encoding="utf-8")
@@ -793,76 +795,85 @@ def without_none(data: Any) -> Any:
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4), PLAIN, max_size=4))
 def test_plain_data_become_the_same_toml(data: dict[str, Any]) -> None:
     data = {key: value for key, value in data.items() if key not in ("start", "source", "sources", "stage", "stages")}
-    page = report.model_card({"plan": {**data, "name": "x"}})
+    page = model_card({"plan": {**data, "name": "x"}})
     (block,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     assert tomllib.loads(block) == without_none({**data, "name": "x"})
 
 
 def test_the_page_says_how_labels_were_made() -> None:
     facts = the_facts()
-    page = report.model_card(facts)
-    assert "- ferplus: expressions are the votes of its ten raters as shares" in page
+    page = model_card(facts)
+    assert "- ferplus: expressions are the votes of its ten raters as class shares" in page
     assert "valence and arousal were not rated: they are a linear map of those shares" in page
-    assert page.count("what mp-blendshapes sees") == 1  # of FER+, not of the other one
+    assert page.count("what mp-blendshapes predicts") == 1  # of FER+, not of the other one
     assert "- lab: expression, valence and arousal, and action units: from its table of labels" in page
-    assert "Expressions were trained on the shares of the classes." in page
+    assert "Expression targets are class shares." in page
 
     facts["plan"] = replace(the_plan(), loss=config.LossConfig(targets="majority")).to_json()
-    assert "Expressions were trained on the class with the largest share alone." in report.model_card(facts)
+    assert "Expression targets are the majority class alone." in model_card(facts)
 
     facts["plan"]["sources"][1]["units"] = "blendshapes"
-    seen = report.model_card(facts)
-    assert "- lab: expression, and valence and arousal: from its table of labels, as far as it has them; action" in seen
-    assert seen.count("what mp-blendshapes sees") == 2
+    seen = model_card(facts)
+    assert "- lab: expression, and valence and arousal: from its table of labels, as far as available; action" in seen
+    assert seen.count("what mp-blendshapes predicts") == 2
 
     facts["plan"]["sources"][1]["units"] = facts["plan"]["sources"][0]["units"] = "labels"
-    assert "mp-blendshapes" not in report.model_card(facts)
+    assert "mp-blendshapes" not in model_card(facts)
 
     facts["card"]["network"] |= {"valence_arousal": False, "action_units": ()}
-    assert "linear map" not in report.model_card(facts)
+    assert "linear map" not in model_card(facts)
 
     for source in facts["plan"]["sources"]:
         source["kind"] = "packed"
-    packed = report.model_card(facts)
-    assert "- lab: as they are in the packed file." in packed
+    packed = model_card(facts)
+    assert "- lab: as stored in the packed file." in packed
     assert "ten raters" not in packed
     facts["data"][2]["labels"] = "coded by hand"
-    assert "- lab: coded by hand" in report.model_card(facts)
+    assert "- lab: coded by hand" in model_card(facts)
 
 
 def test_the_page_says_what_it_must_not_be_used_for() -> None:
-    page = report.model_card(the_facts())
-    limits = page.split("## What it is for, and what not")[1].split("\n## ")[0]
+    page = model_card(the_facts())
+    limits = page.split("## Intended use and limits")[1].split("\n## ")[0]
     for words in ("**as shown**", "must not be used", "decisions about people", "inner states", "feels", "identify"):
         assert words in limits
 
 
 def test_the_page_warns_of_figures_on_what_was_chosen_with() -> None:
     facts = the_facts()
-    assert "too" not in report.model_card(facts).split("## Figures")[1].split("|")[0]
+    assert "too" not in model_card(facts).split("## Evaluation")[1].split("|")[0]
     facts["calibration"]["part"] = "validation"
-    assert "As the calibration was chosen on the validation part too" in report.model_card(facts)
+    assert "The calibration was chosen on the validation part too" in model_card(facts)
     facts["plan"]["keep"] = "best"
-    assert "As the calibration and the epoch were chosen on the validation part too" in report.model_card(facts)
+    assert "The calibration and the epoch were chosen on the validation part too" in model_card(facts)
 
 
 def test_the_page_names_the_commit() -> None:
     facts = the_facts()
-    assert "git checkout 0123456789abcdef0123456789abcdef01234567\n" in report.model_card(facts)
+    assert "git checkout 0123456789abcdef0123456789abcdef01234567\n" in model_card(facts)
     facts["commit"] += "-dirty"
-    page = report.model_card(facts)
-    assert "-dirty (with changes that were not committed)" in page
+    page = model_card(facts)
+    assert "-dirty (with uncommitted changes)" in page
     assert "git checkout 0123456789abcdef0123456789abcdef01234567\n" in page
 
 
 def test_other_networks_are_described_as_they_are() -> None:
     spec = NetworkSpec(("ddamfn",), 112, *HALF, ("happiness",), False, 512, "fc")
     own = network_card("d", "D", "aligned-112", "MIT", "data.", "", spec)
-    page = report.model_card({"card": asdict(own), "plan": {"luminance": False}, "pictures": {"Curves": "a b.png"}})
-    assert [row[:2] for row in read(page)["Outputs, in their order"][0][1:]] == [["1", "expression"]]
-    assert "- Crop: aligned-112: turned, scaled and shifted so that" in page
+    page = model_card({"card": asdict(own), "plan": {"luminance": False}, "pictures": {"Curves": "a b.png"}})
+    assert [row[:2] for row in read(page)["Outputs"][0][1:]] == [["1", "expression"]]
+    assert "- Crop: aligned-112: rotated, scaled and shifted so that" in page
     assert "- Luminance: no" in page
     assert "## Citation" not in page
     assert "\ndata.\n" in page
     images = [c for t in MARKDOWN.parse(page) for c in t.children or () if c.type == "image"]
     assert [(image.content, image.attrs["src"]) for image in images] == [("Curves", "a%20b.png")]
+
+
+def test_the_page_of_the_shipped_network_is_what_its_weights_give() -> None:
+    path = registry.ASSETS / "mt-mobilefacenet.safetensors"
+    card, facts = model_file.read_card(path)
+    page = (Path(__file__).parent.parent / "docs" / "models" / "mt-mobilefacenet.md").read_text(encoding="utf-8")
+    plotted = dict(re.findall(r"^!\[(.*?)\]\(<(.*?)>\)$", page, flags=re.MULTILINE))
+    assert len(plotted) == 3
+    assert page == model_card({"card": {**asdict(card), "path": None}, "pictures": plotted, **facts})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..reporting import plotting
 from ..runtime.atomic_files import atomic_file
 from ..runtime.file_marks import TOOL
-from ..training import report as drawing
+from ..training import plots
 from .aligned import CLIPS
 from .evaluation import Report
 from .scores import ClassScores, RegressionScores, Score, TaskScores, UnitScores
@@ -76,7 +76,7 @@ def _draw(report: Report, task: str, found: TaskScores, path: Path) -> None:
     if isinstance(found, ClassScores):
         figures = {"confusion": found.confusion, "accuracy": found.accuracy.value}
         names = [name.replace("_", " ") for name in found.classes]
-        drawing.confusion(figures, names, path, f"{title}: macro F1 {_said(found.score)}")
+        plots.confusion(figures, names, path, f"{title}: macro F1 {_said(found.score)}")
     elif isinstance(found, UnitScores):
         rows = {name: row.f1 for name, row in found.units.items()}
         half = {name: row.half.value for name, row in found.units.items() if row.half is not None}
@@ -92,7 +92,7 @@ def _bars(rows: Mapping[str, Score], half: Mapping[str, float], label: str, titl
     """A bar for each score, with its interval; and a mark for what it would be at the threshold 0.5."""
     values = [score.value for score in rows.values()]
     places = list(range(len(rows)))
-    with plotting.picture(path, drawing.inches(BARS_SIZE), drawing.DPI) as figure:
+    with plotting.picture(path, plots.inches(BARS_SIZE), plots.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         axes = figure.subplots()
         axes.bar(places, values, 0.7, color=_COLOUR)
@@ -124,7 +124,7 @@ def _densities(found: RegressionScores, title: str, path: Path) -> None:
 
     assert found.density is not None
     top = max(int(found.density.max()), 2)
-    with plotting.picture(path, drawing.inches(NUMBERS_SIZE), drawing.DPI) as figure:
+    with plotting.picture(path, plots.inches(NUMBERS_SIZE), plots.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         panels = figure.subplots(1, len(found.columns))
         for axes, counts, (name, score) in zip(panels, found.density, found.columns.items(), strict=True):

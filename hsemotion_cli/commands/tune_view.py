@@ -15,6 +15,7 @@ from .. import __version__
 from ..abaw import grid_plots
 from ..abaw.grid_search import TaskOutcome, TuningData, TuningResult
 from ..abaw.objectives import MEASURES
+from ..formats import toml_writer
 from ..postprocess.recipe import Recipe
 from .console import print_line, stdout
 
@@ -61,7 +62,7 @@ def recipe_text(tuned: TuningResult, facts: Mapping[str, Any], suffix: str) -> s
 def _told(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Chosen by hsemotion tune {__version__} for the track {tuned.data.track}, by the truth of "
-        f"{_quoted(facts['truth'])}: {counted(tuned.data)}."
+        f"{toml_writer.string(facts['truth'], ascii_only=True)}: {counted(tuned.data)}."
     ]
     for task, outcome in tuned.tasks.items():
         frames, filled = tuned.data.frames(task)
@@ -78,18 +79,7 @@ def _told(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
 
 
 def _toml(recipe: Recipe) -> list[str]:
-    plain = recipe.to_json()
-    single = ("models", "max_gap", "interpolate")
-    lines = [f"{key} = {json.dumps(plain[key])}" for key in single]
-    for key in ("blend", "smoothing", "thresholds"):
-        if plain[key]:
-            lines += ["", f"[{key}]", *(f"{name} = {json.dumps(value)}" for name, value in plain[key].items())]
-    return lines
-
-
-def _quoted(text: str) -> str:
-    """Text of any kind on one line of ASCII, without the one character that TOML forbids and JSON does not."""
-    return json.dumps(text).replace("\x7f", "\\u007f")
+    return toml_writer.lines({key: value for key, value in recipe.to_json().items() if value != {}})
 
 
 def surfaces(tuned: TuningResult) -> dict[str, Any]:

@@ -23,11 +23,12 @@ from ..models.conversion import spec_of
 from ..reporting.markdown import signed
 from ..runtime.atomic_files import replace_when_done
 from ..tasks import ACTION_UNITS
-from . import report
+from . import plots
 from .calibrate import Calibration, build_in, fit
 from .config import NORMALISATIONS, TrainingConfig
 from .dataset import PARTS, Dataset
 from .figures import figures
+from .model_card import model_card
 from .trainer import Trainer, infer
 
 
@@ -152,7 +153,7 @@ def _write_page(
     say: Callable[[str], None],
 ) -> None:
     pictures = _draw(folder, config, facts, log, say)
-    page = report.model_card({"card": {**asdict(card), "path": None}, "pictures": pictures, **facts})
+    page = model_card({"card": {**asdict(card), "path": None}, "pictures": pictures, **facts})
     with replace_when_done(folder / f"{config.name}.md") as part:
         part.write_text(signed(page), encoding="utf-8")
 
@@ -163,13 +164,13 @@ def _draw(
     """Curves and confusion matrices; caption -> file."""
     drawn = {}
     try:
-        report.curves(log, folder / "curves.png", config.name)
+        plots.curves(log, folder / "curves.png", config.name)
         drawn["Losses and figures over the run"] = "curves.png"
         for name, found in facts["figures"].items():
             if found["expression"]:
                 plain = re.sub(r"[^A-Za-z0-9._-]", "-", name.removesuffix(" validation"))
                 picture = f"confusion-{plain}.png"
-                report.confusion(found["expression"], config.classes, folder / picture, f"{config.name}: {name}")
+                plots.confusion(found["expression"], config.classes, folder / picture, f"{config.name}: {name}")
                 drawn[f"Confusion matrix, {name}"] = picture
     except ModelUnavailable as error:
         say(f"no pictures were drawn: {error}")

@@ -1,8 +1,8 @@
-"""The papers' heads on frozen features: how each is wired, what it is trained to make small, and the training.
+"""The papers' heads on frozen features: layers, losses, and training.
 
-Sources: HSEmotion at the 6th and 7th ABAW challenges (arXiv 2403.11590 and 2407.13184) and its notebooks. Those are
-Keras; here the same layers, losses, starting weights and optimiser are torch's. A batch is a random part of the rows,
-so every number below is one of rows, and no order in time is used.
+Sources: HSEmotion at the 6th and 7th ABAW challenges (arXiv 2403.11590 and 2407.13184) and its notebooks. Those use
+Keras; here the same layers, losses, initial weights and optimiser are torch's. A batch is a random subset of rows, so
+the order of frames in time is not used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS
 from ..models.heads import CLIP_TASK, Base, Part
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from .features import ClipFeatures, Rows
-from .head_card import figures
+from .head_metrics import task_metrics
 from .losses import one_minus_ccc
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
@@ -40,9 +40,9 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
 }
 
 MIMICRY_WEIGHTS = (1.0, 1 / 8, 1 / 4, 1 / 2, 1 / 8, 1 / 8)
-"""What the correlation of each of ``EMOTIONAL_MIMICRY`` counts in the loss of the net with a hidden layer."""
+"""Loss weights of the correlations of ``EMOTIONAL_MIMICRY``, for the head with a hidden layer."""
 
-_CHUNK = 8192  # rows that are looked at together where nothing is learned
+_CHUNK = 8192  # rows per inference batch
 
 Report = Callable[[str, int, int, float], None]
 """Called with (task, epoch, epochs, score on validation data, nan without any) after every epoch."""
@@ -56,9 +56,9 @@ class HeadConfig:
         source: of ``heads.INPUTS``.
         activation: of the output; of a hidden layer it is relu.
         batch: rows per step.
-        epochs: times that every row is looked at.
+        epochs: passes over all rows.
         hidden: units of the one hidden layer; 0 for none.
-        l2: added to the loss is l2 times the sum of all squared weights (not biases), as Keras does it.
+        l2: factor of the sum of squared weights (not biases) that is added to the loss, as in Keras.
         rate: learning rate of Adam.
     """
 
@@ -77,8 +77,8 @@ HEAD_CONFIGS: Mapping[str, Mapping[str, HeadConfig]] = {
         "valence_arousal": HeadConfig("scores", "tanh", 1024, 5, l2=1 / 1024),
         "action_units": HeadConfig("features", "sigmoid", 512, 5, hidden=128),
     },
-    # Three nets that share nothing but their input. The papers give valence and arousal "the last ten values" of
-    # it, which are the outputs of a network that has ten.
+    # Three nets that share only their input. The papers feed valence and arousal "the last ten values" of it, which
+    # are the outputs of a network that has ten.
     "mtl": {
         "expression": HeadConfig("both", "softmax", 512, 10, l2=1 / 512),
         "valence_arousal": HeadConfig("scores", "tanh", 512, 20, l2=1 / 512),
@@ -86,12 +86,12 @@ HEAD_CONFIGS: Mapping[str, Mapping[str, HeadConfig]] = {
     },
     "emi": {CLIP_TASK: HeadConfig("features", "sigmoid", 512, 100, l2=1 / 512)},
 }
-"""Kind of head -> task -> plan, as in the papers."""
+"""Kind of head -> task -> config, as in the papers."""
 
 
-def mimicry_with_hidden(plan: HeadConfig, hidden: int) -> HeadConfig:
-    """The papers' other net for clips: a hidden layer (theirs has 64 units), no L2, fewer epochs, weighted classes."""
-    return replace(plan, hidden=hidden, l2=0.0, epochs=20)
+def mimicry_with_hidden(config: HeadConfig, hidden: int) -> HeadConfig:
+    """The papers' other head for clips: a hidden layer (theirs has 64 units), no L2, fewer epochs, weighted classes."""
+    return replace(config, hidden=hidden, l2=0.0, epochs=20)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,10 +99,10 @@ class Examples:
     """Inputs and labels of one task.
 
     Attributes:
-        values: embeddings, outputs or statistics, whatever float; the columns of one row come from all of them.
-        rows: (n,) rows of them that have a label.
-        labels: (n,) int64 classes of expressions, else (n, c) float32.
-        videos: how many videos or clips they are from.
+        values: embeddings, outputs or statistics, of any float type; an input concatenates the columns of all.
+        rows: (n,) their rows that have a label.
+        labels: (n,) int64 expression classes, or (n, c) float32.
+        videos: number of videos or clips that the rows come from.
     """
 
     values: tuple[NDArray[np.floating], ...]
@@ -119,34 +119,38 @@ class Examples:
         return sum(part.shape[1] for part in self.values)
 
     def inputs(self, which: NDArray[np.int64] | slice) -> Tensor:
-        """(n, width) float32 of some examples; made when needed, since all of them may not fit in memory twice."""
+        """(n, width) float32 inputs of some examples, built on demand: all of them may not fit in memory twice."""
         rows = self.rows[which]
         parts = [part[rows].astype(np.float32, copy=False) for part in self.values]
         return torch.from_numpy(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
 
 
 def examples(rows: Rows, task: str, source: str) -> Examples:
-    """What there is of one task."""
+    """The labelled rows of one task.
+
+    Args:
+        source: of ``heads.INPUTS``.
+    """
     known = rows.known(task)
     values = {"features": (rows.embeddings,), "scores": (rows.outputs,), "both": (rows.embeddings, rows.outputs)}
     return Examples(values[source], known, getattr(rows, task)[known], len(np.unique(rows.video[known])))
 
 
 def clip_examples(clips: ClipFeatures) -> Examples:
-    """The same of clips."""
+    """All clips; every clip has labels."""
     return Examples((clips.values,), np.arange(len(clips.name)), clips.intensities, len(clips.name))
 
 
 class HeadLayers(nn.Module):
-    """Dense layers with relu between them; what comes out has not met its activation yet.
+    """Dense layers with ReLU between them; the output is before its activation.
 
-    Starting weights are Keras's: uniform within sqrt(6 / (in + out)) of zero (Glorot and Bengio 2010), biases zero.
+    Initial weights are Keras's: uniform within sqrt(6 / (in + out)) of zero (Glorot and Bengio 2010), biases zero.
     """
 
-    def __init__(self, width: int, plan: HeadConfig, outputs: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, config: HeadConfig, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
-        hidden = [nn.Linear(width, plan.hidden), nn.ReLU()] if plan.hidden else []
-        self.net = nn.Sequential(*hidden, nn.Linear(plan.hidden or width, outputs))
+        hidden = [nn.Linear(width, config.hidden), nn.ReLU()] if config.hidden else []
+        self.net = nn.Sequential(*hidden, nn.Linear(config.hidden or width, outputs))
         for layer in self.dense:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
@@ -164,21 +168,21 @@ class HeadLayers(nn.Module):
         return torch.stack([layer.weight.square().sum() for layer in self.dense]).sum()
 
     def arrays(self) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]:
-        """Weight and bias of each layer as ``heads.Part`` wants them."""
+        """Weight and bias of each layer as ``heads.Part`` takes them."""
         return tuple(
             (layer.weight.detach().numpy().astype(np.float64), layer.bias.detach().numpy().astype(np.float64))
             for layer in self.dense
         )
 
 
-# --- what is made small -----------------------------------------------------------------------------------------
+# --- losses -----------------------------------------------------------------------------------------------------
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(n, c) outputs before the activation, labels -> a scalar."""
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """(classes,) count of the commonest class / own count; a class that does not occur weighs as if it did once."""
+    """(classes,) count of the most frequent class / own count; a class that does not occur counts as 1."""
     counts = np.bincount(labels, minlength=classes)
     return counts.max() / np.maximum(counts, 1)
 
@@ -191,7 +195,7 @@ def unit_weights(labels: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Mean over the rows of weight times cross-entropy: as in Keras, divided by the rows and not by the weights."""
+    """Mean over rows of weight times cross-entropy; divided by the number of rows, not by the weights, as in Keras."""
     return (functional.cross_entropy(logits, labels, reduction="none") * weights[labels]).mean()
 
 
@@ -201,14 +205,14 @@ def weighted_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return (torch.where(labels > 0.5, weights[1], weights[0]) * each).mean()
 
 
-def one_minus_pearson(said: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """1 - weighted mean over the columns of Pearson's correlation."""
-    x, y = said - said.mean(dim=0), labels - labels.mean(dim=0)
+def one_minus_pearson(predicted: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """1 - weighted mean of Pearson's correlation over the columns."""
+    x, y = predicted - predicted.mean(dim=0), labels - labels.mean(dim=0)
     below = (x.square().mean(dim=0) * y.square().mean(dim=0)).clamp_min(1e-12).sqrt()
     return 1 - (weights * (x * y).mean(dim=0) / below).sum() / weights.sum()
 
 
-def loss_of(task: str, plan: HeadConfig, labels: NDArray) -> Loss:
+def loss_of(task: str, config: HeadConfig, labels: NDArray) -> Loss:
     """The loss of a task, with weights from the training labels."""
     if task == "expression":
         classes = torch.tensor(class_weights(labels, len(CLASSES[task])), dtype=torch.float32)
@@ -218,7 +222,7 @@ def loss_of(task: str, plan: HeadConfig, labels: NDArray) -> Loss:
         return lambda z, y: weighted_bce(z, y, units)
     if task == "valence_arousal":
         return lambda z, y: one_minus_ccc(z.tanh(), y)
-    emotions = torch.tensor(MIMICRY_WEIGHTS if plan.hidden else (1.0,) * len(MIMICRY_WEIGHTS))
+    emotions = torch.tensor(MIMICRY_WEIGHTS if config.hidden else (1.0,) * len(MIMICRY_WEIGHTS))
     return lambda z, y: one_minus_pearson(z.sigmoid(), y, emotions)
 
 
@@ -227,12 +231,12 @@ def loss_of(task: str, plan: HeadConfig, labels: NDArray) -> Loss:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedHead:
-    """A trained net.
+    """The trained layers of one task.
 
     Attributes:
-        part: to be applied.
-        epoch: the one whose weights it has, from 1.
-        scores: of each epoch on validation data, higher is better; empty without any.
+        part: as heads store them.
+        epoch: the epoch whose weights were kept, from 1.
+        scores: validation score of each epoch, higher is better; empty without validation data.
         logits: (n, c) float64 of the validation data before the activation; None without any.
     """
 
@@ -243,64 +247,64 @@ class FittedHead:
 
 
 def fit(
-    task: str, plan: HeadConfig, train: Examples, validation: Examples | None, seed: int, report: Report
+    task: str, config: HeadConfig, train: Examples, validation: Examples | None, seed: int, report: Report
 ) -> FittedHead:
-    """Train one net; with validation data the first of its best epochs is kept, without them the last epoch.
+    """Train the layers of one task; keeps the first of the best epochs, or the last one without validation data.
 
-    Best is by accuracy for expressions, by mean correlation for clips, else by the loss (with its L2, as Keras counts
-    it), each over all validation rows together. The net of a task depends on nothing but its own plan, examples and
-    seed: the same numbers come out whatever else is trained, in whatever order.
+    The best epoch has the highest accuracy for expressions, the highest mean correlation for clips, else the lowest
+    loss (L2 included, as in Keras), each over all validation rows. The weights depend only on the task's own config,
+    examples and seed, so other tasks that are trained with it change nothing.
 
     Raises:
         InputError: there is no label to train on, or none to validate with.
-        UsageError: the weights grew beyond all bounds.
+        UsageError: the training diverged.
     """
     for part, found in (("training", train), ("validation", validation)):
         if found is not None and not len(found):
             raise InputError(f"{task}: none of the matched {part} rows has a label for it; leave it out with --tasks.")
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {task}".encode()))
-    net = HeadLayers(train.width, plan, len(CLASSES[task]), generator)
-    loss_function = loss_of(task, plan, train.labels)
-    # Keras's small number below the fraction; torch's own is a tenth of it.
-    optimiser = torch.optim.Adam(net.parameters(), lr=plan.rate, eps=1e-7)
+    net = HeadLayers(train.width, config, len(CLASSES[task]), generator)
+    loss_function = loss_of(task, config, train.labels)
+    # Keras's epsilon; torch's default is a tenth of it.
+    optimiser = torch.optim.Adam(net.parameters(), lr=config.rate, eps=1e-7)
     labels = torch.from_numpy(train.labels)
     scores: list[float] = []
     best: tuple[int, dict[str, Tensor]] = (0, {})
     with _one_thread():
-        for epoch in range(1, plan.epochs + 1):
+        for epoch in range(1, config.epochs + 1):
             order = torch.randperm(len(train), generator=generator)
-            for batch in order.split(plan.batch):
-                loss = loss_function(net(train.inputs(batch.numpy())), labels[batch]) + plan.l2 * net.squares()
-                _check_finite(loss, task, plan)
+            for batch in order.split(config.batch):
+                loss = loss_function(net(train.inputs(batch.numpy())), labels[batch]) + config.l2 * net.squares()
+                _check_finite(loss, task, config)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
             if validation is not None:
-                scores.append(_score(task, plan, net, loss_function, validation))
-            report(task, epoch, plan.epochs, scores[-1] if scores else float("nan"))
+                scores.append(_score(task, config, net, loss_function, validation))
+            report(task, epoch, config.epochs, scores[-1] if scores else float("nan"))
             if epoch == 1 or validation is None or scores[-1] > max(scores[:-1]):
                 best = epoch, {name: value.clone() for name, value in net.state_dict().items()}
         net.load_state_dict(best[1])
         for weights in net.parameters():
-            _check_finite(weights, task, plan)
+            _check_finite(weights, task, config)
         logits = None if validation is None else _logits(net, validation).numpy().astype(np.float64)
-    return FittedHead(Part(plan.source, plan.activation, CLASSES[task], net.arrays()), best[0], scores, logits)
+    return FittedHead(Part(config.source, config.activation, CLASSES[task], net.arrays()), best[0], scores, logits)
 
 
-def _score(task: str, plan: HeadConfig, net: HeadLayers, loss_function: Loss, validation: Examples) -> float:
+def _score(task: str, config: HeadConfig, net: HeadLayers, loss_function: Loss, validation: Examples) -> float:
     logits, labels = _logits(net, validation), torch.from_numpy(validation.labels)
-    _check_finite(logits, task, plan)
+    _check_finite(logits, task, config)
     if task == "expression":
         return float((logits.argmax(dim=1) == labels).double().mean())
     if task == CLIP_TASK:
         return float(np.mean(metrics.pearson(validation.labels, logits.sigmoid().numpy())))
     with torch.no_grad():
-        return -float(loss_function(logits, labels) + plan.l2 * net.squares())
+        return -float(loss_function(logits, labels) + config.l2 * net.squares())
 
 
-def _check_finite(values: Tensor, task: str, plan: HeadConfig) -> None:
+def _check_finite(values: Tensor, task: str, config: HeadConfig) -> None:
     if not values.isfinite().all():
-        raise UsageError(f"{task}: training at a rate of {plan.rate:g} ran away; give a smaller --rate.")
+        raise UsageError(f"{task}: training diverged at a rate of {config.rate:g}; give a smaller --rate.")
 
 
 def _logits(net: HeadLayers, data: Examples) -> Tensor:
@@ -310,7 +314,7 @@ def _logits(net: HeadLayers, data: Examples) -> Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums in another order would give other last digits, and the number of cores is the machine's."""
+    """One thread: with more, the order of sums and so the last digits would depend on the machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -319,24 +323,24 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-# --- all together -----------------------------------------------------------------------------------------------
+# --- all tasks --------------------------------------------------------------------------------------------------
 
 
 def train(
-    kind: str, base: Base, data: Mapping[str, Rows] | Mapping[str, ClipFeatures], plans: Mapping[str, HeadConfig],
+    kind: str, base: Base, data: Mapping[str, Rows] | Mapping[str, ClipFeatures], configs: Mapping[str, HeadConfig],
     seed: int, report: Report,
 ) -> tuple[dict[str, Part], dict[str, Any]]:  # fmt: skip
-    """Train the nets of a head.
+    """Train all tasks of a head.
 
     Args:
         kind: of ``heads.KINDS``.
-        base: what the features were made by.
-        data: "train", and "validation" where an epoch, thresholds and a temperature are to be chosen.
-        plans: task -> plan, of those tasks that the head shall have.
+        base: the network that the features come from.
+        data: "train", and optionally "validation" to choose epochs, thresholds and temperature on.
+        configs: task -> config, for the tasks that the head shall have.
 
     Returns:
-        task -> net, and what is known of them: ``rows``, ``epochs``, ``thresholds`` and ``temperature`` (fitted on
-        the validation data), figures on these by task, ``plan`` and its SHA-256. The same plan gives the same nets.
+        task -> part, and facts about them: ``rows``, ``epochs``, ``thresholds`` and ``temperature`` (fitted on the
+        validation data), metrics on these by task, ``plan`` and its SHA-256. The same plan gives the same weights.
 
     Raises:
         InputError: as ``fit``, or the base has no outputs and a task needs them.
@@ -344,44 +348,44 @@ def train(
     parts: dict[str, Part] = {}
     facts: dict[str, Any] = {"rows": {part: {} for part in data}, "videos": {part: {} for part in data}}
     facts |= {"epochs": {}, "thresholds": {}, "temperature": None, "validation": {}}
-    for task, plan in plans.items():
-        if plan.source != "features" and not base.outputs:
+    for task, config in configs.items():
+        if config.source != "features" and not base.outputs:
             raise InputError(
-                f"{task}: its net reads the outputs of a network, and {base.model} has none beside its embeddings; "
-                "leave it out with --tasks, or extract with another model."
+                f"{task}: this head needs the outputs of a network, and {base.model} has only embeddings; leave it "
+                "out with --tasks, or extract with another model."
             )
         found = {
-            part: clip_examples(rows) if isinstance(rows, ClipFeatures) else examples(rows, task, plan.source)
+            part: clip_examples(rows) if isinstance(rows, ClipFeatures) else examples(rows, task, config.source)
             for part, rows in data.items()
         }
         for part, own in found.items():
             facts["rows"][part][task], facts["videos"][part][task] = len(own), own.videos
         validation = found.get("validation")
-        fitted = fit(task, plan, found["train"], validation, seed, report)
+        fitted = fit(task, config, found["train"], validation, seed, report)
         parts[task] = fitted.part
-        facts["epochs"][task] = {"kept": fitted.epoch, "of": plan.epochs, "scores": fitted.scores}
+        facts["epochs"][task] = {"kept": fitted.epoch, "of": config.epochs, "scores": fitted.scores}
         if validation is not None and fitted.logits is not None:
             if task == "expression":
                 facts["temperature"] = choose_temperature(fitted.logits, np.eye(len(CLASSES[task]))[validation.labels])
             if task == "action_units":
-                chosen_ones = choose_thresholds(validation.labels, expit(fitted.logits))
-                facts["thresholds"] = dict(zip(ACTION_UNITS, chosen_ones.tolist(), strict=True))
-            facts["validation"][task] = figures(task, CLASSES[task], fitted.logits, validation.labels, facts)
+                chosen = choose_thresholds(validation.labels, expit(fitted.logits))
+                facts["thresholds"] = dict(zip(ACTION_UNITS, chosen.tolist(), strict=True))
+            facts["validation"][task] = task_metrics(task, CLASSES[task], fitted.logits, validation.labels, facts)
     if {"expression", "valence_arousal", "action_units"} <= set(facts["validation"]):
         facts["p_mtl"] = _sum_of_scores(facts["validation"])
-    plan_of_all = {
+    plan = {
         "kind": kind,
         "base": asdict(base),
         "seed": seed,
-        "plans": {task: asdict(plan) for task, plan in plans.items()},
+        "plans": {task: asdict(config) for task, config in configs.items()},
         "data": {part: rows.digest() for part, rows in data.items()},
     }
-    digest = hashlib.sha256(json.dumps(plan_of_all, sort_keys=True).encode()).hexdigest()
-    return parts, {**facts, "plan": plan_of_all, "plan_sha256": digest}
+    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    return parts, {**facts, "plan": plan, "plan_sha256": digest}
 
 
 def _sum_of_scores(found: Mapping[str, Mapping[str, Any]]) -> float:
-    """The score of the multi-task challenge, from figures by task."""
+    """The score of the multi-task challenge, from the metrics by task."""
     units, affect = found["action_units"]["classes"], found["valence_arousal"]["classes"]
     return metrics.p_mtl(
         [affect[name]["ccc"] for name in VALENCE_AROUSAL],
