@@ -24,6 +24,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import hsemotion_cli  # noqa: F401  (first: it turns off usage reports before onnxruntime is imported)
+
+# isort: split
 import bench_networks
 import onnx
 import onnxruntime

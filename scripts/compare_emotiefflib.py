@@ -20,6 +20,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+import hsemotion_cli  # noqa: F401  (first: it turns off usage reports before onnxruntime is imported)
+
 Images = list[np.ndarray]
 
 

@@ -44,6 +44,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+import hsemotion_cli  # noqa: F401  (first: it turns off usage reports before onnxruntime is imported)
+
+# isort: split
 import av
 import clips
 import cv2

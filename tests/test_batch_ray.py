@@ -26,6 +26,7 @@ from hsemotion_cli.batch.ray_actor import NodeRequirements, inspect_node, missin
 from hsemotion_cli.batch.worker import WorkerConfig
 from hsemotion_cli.batch.worker_pool import WorkerPool
 from hsemotion_cli.errors import ModelUnavailable, UsageError
+from hsemotion_cli.runtime import privacy
 
 # Nothing of what is started here may report anything; see docs/cluster.md.
 os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9"})
@@ -466,11 +467,12 @@ def test_a_cluster_of_our_own_reports_nothing(smile: Path, tmp_path: Path, ear: 
 def test_whether_a_cluster_reports_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "config.json"
     monkeypatch.setenv("RAY_USAGE_STATS_CONFIG_PATH", str(config))
+    monkeypatch.setitem(privacy.FOUND, "RAY_USAGE_STATS_ENABLED", "0")
     assert not reports_usage()
-    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
+    monkeypatch.delitem(privacy.FOUND, "RAY_USAGE_STATS_ENABLED")
     assert reports_usage()
     for text, reports in (('{"usage_stats": false}', False), ('{"usage_stats": true}', True), ("[", True)):
         config.write_text(text)
         assert reports_usage() == reports
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    monkeypatch.setitem(privacy.FOUND, "RAY_USAGE_STATS_ENABLED", "1")
     assert reports_usage()

@@ -21,6 +21,7 @@ from typing import Any
 from .. import __version__
 from ..errors import UsageError
 from ..formats import sidecar
+from ..runtime import privacy
 from ..runtime.atomic_files import machine_name, prepare_folder, remove_leftovers
 from .messages import Ended, Failed, Finished, Hello, Ready, Refused, Task, encode
 from .worker import WorkerConfig
@@ -96,7 +97,8 @@ def reports_usage() -> bool:
 
     It does so unless that was switched off: https://docs.ray.io/en/latest/cluster/usage-stats.html.
     """
-    if (enabled := os.environ.get("RAY_USAGE_STATS_ENABLED")) is not None:
+    # Not from the environment: importing this package has set the variable there, for this process alone.
+    if (enabled := privacy.FOUND.get("RAY_USAGE_STATS_ENABLED")) is not None:
         return enabled != "0"
     try:
         place = os.environ.get("RAY_USAGE_STATS_CONFIG_PATH") or os.path.expanduser("~/.ray/config.json")

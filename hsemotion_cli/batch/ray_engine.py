@@ -295,7 +295,6 @@ def _connect(address: str) -> str:
     Raises:
         UsageError: there is none, or it cannot be joined from here.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # for a cluster that is started here; see docs/cluster.md
     _check_address(address)
     own: dict[str, Any] = {}
     if address == "local":

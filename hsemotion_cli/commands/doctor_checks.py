@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any, Literal, NoReturn
 from rich.table import Table
 
 from ..errors import HsemotionError
+from ..runtime import privacy
 from .console import stdout
 
 _SYSTEM_LIBRARIES = "on a bare Debian or Ubuntu: apt-get install libegl1 libgles2 libglib2.0-0"
@@ -72,7 +74,19 @@ def _no_reporting() -> str:
     parts = tuple(int(part) for part in mediapipe.__version__.split(".")[:3])
     if parts >= (0, 10, 34):
         _fail(f"mediapipe {mediapipe.__version__} reports usage over the network: pip install 'mediapipe<0.10.32'.")
-    return f"mediapipe {mediapipe.__version__} opens no connection"
+    silenced = ", ".join(switch.library for switch in privacy.SWITCHES)
+    return f"mediapipe {mediapipe.__version__} opens no connection; usage reports of {silenced} are off"
+
+
+def _usage_data() -> str:
+    folders = privacy.leftovers()
+    if not folders:
+        return "ONNX Runtime has left none in your home folder"
+    names = " ".join(shlex.quote(str(folder)) for folder in folders)
+    return (
+        "ONNX Runtime, run by an earlier revision of hsemotion or by another program, has left a device id and a "
+        f"database of usage events; to delete them: rm -r {names}"
+    )
 
 
 def _codecs() -> str:
@@ -177,6 +191,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "libraries": _libraries,
     "one OpenCV": _one_opencv,
     "privacy": _no_reporting,
+    "usage data": _usage_data,
     "codecs": _codecs,
     "model files": _models,
     "torch (optional)": _torch,

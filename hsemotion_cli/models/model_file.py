@@ -25,13 +25,13 @@ import math
 import os
 import re
 import struct
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelUnavailable, UsageError
 from ..runtime.atomic_files import name_failed_file, replace_when_done
+from ..runtime.cache_folder import home
 from ..tasks import ACTION_UNITS, EXPRESSIONS
 from . import delta
 from .cards import CROP_RECIPE, RESIZE, ModelCard, NetworkSpec
@@ -74,19 +74,6 @@ def check_name(name: str) -> None:
 
 
 # --- where they are kept ----------------------------------------------------------------------------------------
-
-
-def home() -> Path:
-    """The cache directory: ``HSEMOTION_HOME``, else the platform's place for caches (not created here)."""
-    if own := os.environ.get("HSEMOTION_HOME"):
-        return Path(own).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "hsemotion"
 
 
 def place(name: str) -> Path:

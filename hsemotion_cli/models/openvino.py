@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from types import ModuleType
 
@@ -81,8 +80,7 @@ def import_openvino() -> ModuleType:
     Raises:
         ModelUnavailable: it is not installed.
     """
-    # It asks for its reporter by import and does without where there is none; None says so to every import.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    # Its reporter, openvino_telemetry, cannot be imported: see runtime.privacy.
     try:
         import openvino
     except ImportError as error:

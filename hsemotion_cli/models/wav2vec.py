@@ -325,8 +325,7 @@ def _geometry(kernels: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, 
 
 
 def _keep_quiet() -> None:
-    """No report of use ever leaves the machine; said before the library is imported, since it reads it then."""
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    """No progress bars; set before the library is imported, because it reads the variable then."""
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 

@@ -24,8 +24,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ..errors import ModelUnavailable, OutputError
+from ..runtime.cache_folder import home
 from .cards import WeightFile
-from .model_file import home
 from .registry import MODELS, ModelCard
 
 ATTEMPTS = 4

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelUnavailable
 from ..runtime.atomic_files import atomic_file
+from ..runtime.cache_folder import home
 from ..runtime.file_marks import TOOL
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ def check_plot_path(path: Path) -> None:
         ModelUnavailable: matplotlib is missing.
     """
     try:
-        import matplotlib  # noqa: F401
+        _import_matplotlib()
     except ImportError as error:
         raise ModelUnavailable(
             f"{path}: drawing needs matplotlib ({error}): pip install 'hsemotion-cli[train]'."
@@ -57,3 +60,23 @@ def picture(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.1
         figure.savefig(drawn, format="png", metadata={"Software": TOOL})
     with atomic_file(path) as file:
         file.write(drawn.getvalue())
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib so that its list of fonts lies in our cache folder, and it makes no folder elsewhere.
+
+    It asks for its folders once, when it is imported and when it looks for fonts. A program that wants its own
+    ``matplotlibrc`` imports it earlier, or sets ``MPLCONFIGDIR``; then nothing is changed.
+    """
+    if "matplotlib" in sys.modules or os.environ.get("MPLCONFIGDIR"):
+        import matplotlib
+
+        return
+    os.environ["MPLCONFIGDIR"] = str(home() / "matplotlib")
+    try:
+        import matplotlib
+
+        matplotlib.get_configdir()
+        matplotlib.get_cachedir()
+    finally:
+        del os.environ["MPLCONFIGDIR"]
