@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,6 +27,8 @@ from hsemotion_cli.models import blendshapes
 from hsemotion_cli.models.blendshapes import FACS, ORDERS, GeometryModel
 from hsemotion_cli.models.registry import card
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS, BLENDSHAPES, EXPRESSIONS
+from hsemotion_cli.training import blendshape_card, blendshape_evaluation, blendshape_head
+from hsemotion_cli.training.blendshape_card import figures_as_markdown
 
 ROOT = Path(__file__).parent.parent
 CARD = card("mp-blendshapes")
@@ -321,55 +320,41 @@ def test_the_card_the_figures_and_the_file_speak_of_the_same_weights() -> None:
     assert MODEL.metadata["version"] == figures["version"]
     for unit, row in figures["action_units"].items():
         assert MODEL.au_thresholds[unit] == pytest.approx(row["threshold"], abs=1e-6)
-    script = training_script()
     page = (ROOT / "docs" / "models" / "mp-blendshapes.md").read_text()
-    assert page.split(script.BEGIN)[1].split(script.END)[0] == script.figures_as_markdown(figures)
+    assert page.split(blendshape_card.BEGIN)[1].split(blendshape_card.END)[0] == figures_as_markdown(figures)
+    assert blendshape_card.renewed(page, figures) == page
 
 
-def test_the_same_numbers_are_written_as_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = training_script()
-    monkeypatch.setattr(script, "WEIGHTS", tmp_path / "again.safetensors")
-    script.write(load_file(WEIGHTS))
-    assert script.WEIGHTS.read_bytes() == WEIGHTS.read_bytes()
-
-
-def training_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_geometry", ROOT / "scripts" / "train_geometry.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["train_geometry"] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
+def test_the_same_numbers_are_written_as_the_same_bytes(tmp_path: Path) -> None:
+    blendshape_head.write(load_file(WEIGHTS), tmp_path / "again.safetensors", "scripts/train_geometry.py")
+    assert (tmp_path / "again.safetensors").read_bytes() == WEIGHTS.read_bytes()
 
 
 def test_the_figures_are_computed_as_sklearn_computes_them() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
-    script, random = training_script(), np.random.default_rng(0)
+    random = np.random.default_rng(0)
     truth, said = random.integers(0, 8, 300), random.integers(0, 8, 300)
     said[:150] = truth[:150]
-    found = script.classification(truth, said)
+    found = blendshape_evaluation.classification(truth, said)
     assert found["accuracy"] == round(metrics.accuracy_score(truth, said), 3)
     assert found["macro_f1"] == round(metrics.f1_score(truth, said, average="macro"), 3)
     assert found["mean_recall"] == round(metrics.balanced_accuracy_score(truth, said), 3)
     assert found["confusion"] == metrics.confusion_matrix(truth, said).tolist()
     present, hard = random.random(300) < 0.5, (random.random(300) < 0.3).astype(float)
-    assert script.expected_f1(present, hard) == pytest.approx(metrics.f1_score(hard, present))
+    assert blendshape_head.expected_f1(present, hard) == pytest.approx(metrics.f1_score(hard, present))
 
 
 def test_the_figures_agree_with_hand_worked_numbers() -> None:
-    script = training_script()
-    # Means 2 and 3, variances 2/3 and 2/3, covariance 2/3: 2 * 2/3 / (2/3 + 2/3 + 1) = 4/7.
-    assert script.agreement(np.array([1.0, 2, 3]), np.array([2.0, 3, 4])) == pytest.approx(4 / 7)
     # Two pictures said with 0.8 of which one is right, in one bin: |0.8 - 0.5| = 0.3.
     scores = np.array([[0.8] + [0.2 / 7] * 7] * 2)
-    assert script.calibration_error(scores, np.eye(8)[[0, 1]]) == pytest.approx(0.3)
+    assert blendshape_evaluation.calibration_error(scores, np.eye(8)[[0, 1]]) == pytest.approx(0.3)
     # An undecided picture of anger and surprise: AU04 is 0.85 in one and absent in the other.
     shares = np.eye(8)[[EXPRESSIONS.index("anger")]] / 2 + np.eye(8)[[EXPRESSIONS.index("surprise")]] / 2
-    assert script.unit_targets(shares)[0, ACTION_UNITS.index("AU04")] == pytest.approx(0.425)
+    assert blendshape_head.unit_targets(shares)[0, ACTION_UNITS.index("AU04")] == pytest.approx(0.425)
 
 
 def test_a_mirror_swaps_left_and_right_and_nothing_else() -> None:
-    mirror = training_script().mirrored()
+    mirror = blendshape_head.mirrored()
     pairs = {BLENDSHAPES[k]: BLENDSHAPES[m] for k, m in enumerate(mirror)}
     assert pairs["mouthSmileLeft"] == "mouthSmileRight" and pairs["jawRight"] == "jawLeft"
     assert pairs["mouthRollLower"] == "mouthRollLower" and pairs["browInnerUp"] == "browInnerUp"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..evaluation.metrics import confusion
+from ..evaluation.metrics import confusion, ratio
 
 Floats = NDArray[np.float64]
 Pair = tuple[ArrayLike, ArrayLike]
@@ -74,17 +74,17 @@ class ConfusionCounts:
     @property
     def precision(self) -> Floats:
         """(m, classes) of what was said to be the class, the share that is it; 0 if it was never said."""
-        return _quotient(self._hits, self.counts.sum(axis=1))
+        return ratio(self._hits, self.counts.sum(axis=1))
 
     @property
     def recall(self) -> Floats:
         """(m, classes) of what is the class, the share that was found; 0 if it never occurs."""
-        return _quotient(self._hits, self.support)
+        return ratio(self._hits, self.support)
 
     @property
     def f1(self) -> Floats:
         """(m, classes) 2 TP / (2 TP + FP + FN); 0 for a class that neither occurs nor is said, nan without rows."""
-        found = _quotient(2 * self._hits, self.support + self.counts.sum(axis=1))
+        found = ratio(2 * self._hits, self.support + self.counts.sum(axis=1))
         return np.where(self.rows[:, None] > 0, found, np.nan)
 
     @property
@@ -96,12 +96,12 @@ class ConfusionCounts:
     def macro_f1_there(self) -> Floats:
         """(m,) mean over the classes that occur or are said, since few videos have them all; nan without rows."""
         there = (self.support + self.counts.sum(axis=1)) > 0
-        return _quotient(np.where(there, self.f1, 0).sum(axis=1), there.sum(axis=1), np.nan)
+        return ratio(np.where(there, self.f1, 0).sum(axis=1), there.sum(axis=1), np.nan)
 
     @property
     def accuracy(self) -> Floats:
         """(m,) share of the rows whose class was found; nan without rows."""
-        return _quotient(self._hits.sum(axis=1), self.rows, np.nan)
+        return ratio(self._hits.sum(axis=1), self.rows, np.nan)
 
     @property
     def _hits(self) -> Floats:
@@ -154,17 +154,17 @@ class DetectionCounts:
     @property
     def precision(self) -> Floats:
         """(m, units) of the rows in which it was said to be there, the share in which it is; 0 if it never was."""
-        return _quotient(self.tp, self.tp + self.fp)
+        return ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> Floats:
         """(m, units) of the rows in which it is there, the share in which it was said to be; 0 if it never is."""
-        return _quotient(self.tp, self.support)
+        return ratio(self.tp, self.support)
 
     @property
     def f1(self) -> Floats:
         """(m, units) 2 TP / (2 TP + FP + FN); 0 where it is neither there nor said to be, nan without rows."""
-        found = _quotient(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+        found = ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
         return np.where(self.rows[:, None] > 0, found, np.nan)
 
     @property
@@ -176,7 +176,7 @@ class DetectionCounts:
     def mean_f1_there(self) -> Floats:
         """(m,) mean over the units that are there or said to be; nan where none is."""
         there = (self.tp + self.fp + self.fn) > 0
-        return _quotient(np.where(there, self.f1, 0).sum(axis=1), there.sum(axis=1), np.nan)
+        return ratio(np.where(there, self.f1, 0).sum(axis=1), there.sum(axis=1), np.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,7 +233,7 @@ class Moments:
     def _joined(self, times: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         weight = times * self.rows
         rows = weight.sum(axis=1)
-        share = _quotient(weight, rows[:, None])
+        share = ratio(weight, rows[:, None])
         # Relative to the first video of each collection: means that are all equal then have distances of exactly 0.
         first = self.mean[np.argmax(weight > 0, axis=1)]
         apart = self.mean - first[:, None]
@@ -248,13 +248,13 @@ class Moments:
         """(m, columns) Lin's concordance with moments over N, as ``metrics.ccc``; nan without rows."""
         distance = (self.near[0] - self.near[1]) + (self.mean[:, 0] - self.mean[:, 1])
         below = self.square.sum(axis=1) + self.rows[:, None] * distance**2
-        return np.where(self.rows[:, None] > 0, _quotient(2 * self.cross, below), np.nan)
+        return np.where(self.rows[:, None] > 0, ratio(2 * self.cross, below), np.nan)
 
     @property
     def pearson(self) -> Floats:
         """(m, columns) correlation, as ``metrics.pearson``: 0 where one of the two is constant; nan without rows."""
         below = np.sqrt(self.square[:, 0]) * np.sqrt(self.square[:, 1])
-        found = np.clip(_quotient(self.cross, below), -1, 1)
+        found = np.clip(ratio(self.cross, below), -1, 1)
         return np.where(self.rows[:, None] > 0, found, np.nan)
 
     @property
@@ -307,8 +307,3 @@ def _checked(pair: Pair, columns: int) -> tuple[Floats, Floats]:
 def _total(times: Floats, values: Floats) -> Floats:
     """(collections, ...) sums over the videos."""
     return np.tensordot(times, values, axes=1)
-
-
-def _quotient(above: Floats, below: Floats, empty: float = 0.0) -> Floats:
-    zero = below == 0
-    return np.where(zero, empty, above / np.where(zero, 1.0, below))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..evaluation.calibration import THRESHOLDS
 from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS
+from ..evaluation.metrics import ratio
 from ..tasks import ACTION_UNITS, VALENCE_AROUSAL
 
 Floats = NDArray[np.float64]
@@ -115,7 +116,7 @@ class ExpressionF1(_Plain):
 
     def best(self, sums: Floats) -> Floats:
         hits = np.einsum("...kk->...k", sums)
-        return _quotient(2 * hits, sums.sum(axis=-1) + sums.sum(axis=-2)).mean(axis=-1)
+        return ratio(2 * hits, sums.sum(axis=-1) + sums.sum(axis=-2)).mean(axis=-1)
 
 
 class Concordance(_Plain):
@@ -147,7 +148,7 @@ class Concordance(_Plain):
         variance_x, variance_y = means[..., 4, :] - x * x, means[..., 3, :] - y * y
         flat = (variance_x < _BELOW) | (variance_y < _BELOW)
         covariance = np.where(flat, 0.0, means[..., 5, :] - x * y)
-        return _quotient(2 * covariance, variance_x + variance_y + (x - y) ** 2).mean(axis=-1)
+        return ratio(2 * covariance, variance_x + variance_y + (x - y) ** 2).mean(axis=-1)
 
 
 class ActionUnitF1:
@@ -206,9 +207,4 @@ def _blended(first: Floats, second: Floats, weight: float) -> Floats:
 
 
 def _f1(hits: Floats, said: Floats, there: Floats) -> Floats:
-    return _quotient(2 * hits, said + there)
-
-
-def _quotient(above: Floats, below: Floats) -> Floats:
-    zero = below == 0
-    return np.where(zero, 0.0, above / np.where(zero, 1.0, below))
+    return ratio(2 * hits, said + there)

@@ -48,7 +48,7 @@ def ccc(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     x, y = _pair(truth, prediction)
     covariance, variance_x, variance_y = _moments(x, y)
     below = variance_x + variance_y + (x.mean(axis=0) - y.mean(axis=0)) ** 2
-    return _ratio(2 * covariance, below)
+    return ratio(2 * covariance, below)
 
 
 def pearson(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
@@ -57,7 +57,7 @@ def pearson(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     Args, returns and raises as ``ccc``.
     """
     covariance, variance_x, variance_y = _moments(*_pair(truth, prediction))
-    return np.clip(_ratio(covariance, np.sqrt(variance_x) * np.sqrt(variance_y)), -1.0, 1.0)
+    return np.clip(ratio(covariance, np.sqrt(variance_x) * np.sqrt(variance_y)), -1.0, 1.0)
 
 
 def f1_binary(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
@@ -79,7 +79,7 @@ def f1_binary(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
         raise ValueError("F1 of two classes takes 0 and 1 only; apply thresholds first")
     x, y = (values.astype(bool) for values in pair)
     hits = (x & y).sum(axis=0)
-    return _ratio(2.0 * hits, (x.sum(axis=0) + y.sum(axis=0)).astype(np.float64))
+    return ratio(2.0 * hits, (x.sum(axis=0) + y.sum(axis=0)).astype(np.float64))
 
 
 def f1_macro(truth: ArrayLike, prediction: ArrayLike, classes: int) -> float:
@@ -97,9 +97,9 @@ def per_class(truth: ArrayLike, prediction: ArrayLike, classes: int) -> PerClass
     hits = np.diag(table).astype(np.float64)
     support, predicted = table.sum(axis=1), table.sum(axis=0)
     return PerClass(
-        precision=_ratio(hits, predicted.astype(np.float64)),
-        recall=_ratio(hits, support.astype(np.float64)),
-        f1=_ratio(2 * hits, (support + predicted).astype(np.float64)),
+        precision=ratio(hits, predicted.astype(np.float64)),
+        recall=ratio(hits, support.astype(np.float64)),
+        f1=ratio(2 * hits, (support + predicted).astype(np.float64)),
         support=support,
     )
 
@@ -186,7 +186,7 @@ def _moments(
     return (apart_x * apart_y).mean(axis=0), (apart_x**2).mean(axis=0), (apart_y**2).mean(axis=0)
 
 
-def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quotients, 0 where the divisor is 0; a scalar for scalars."""
-    zero = below == 0
-    return np.asarray(np.where(zero, 0.0, above / np.where(zero, 1.0, below)))[()]
+def ratio(numerator: NDArray, denominator: NDArray, empty: float = 0.0) -> NDArray[np.float64]:
+    """Element-wise quotients, ``empty`` where the denominator is 0; a scalar for scalars."""
+    zero = denominator == 0
+    return np.asarray(np.where(zero, empty, numerator / np.where(zero, 1.0, denominator)))[()]
