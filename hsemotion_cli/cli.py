@@ -7,6 +7,7 @@ import typer
 from . import __version__
 from .commands.boundary import EXIT_CODES
 from .commands.group import group
+from .runtime.terminal import print_line, tolerate_any_character
 
 MODELS = {
     "list": "models:list_models",
@@ -48,7 +49,7 @@ app.add_typer(group("Train on your own data.", TRAIN), name="train")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"hsemotion {__version__}")
+        print_line(f"hsemotion {__version__}")
         raise typer.Exit
 
 
@@ -63,6 +64,7 @@ def options(
 
 def main() -> None:
     """Entry point of the ``hsemotion`` command."""
+    tolerate_any_character()
     app(prog_name="hsemotion")
 
 

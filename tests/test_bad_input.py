@@ -15,6 +15,7 @@ import av
 import clips
 import pandas as pd
 import pytest
+from stamps import unstamped
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
@@ -39,7 +40,7 @@ def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def assert_fails(done: subprocess.CompletedProcess[str], code: int, *says: str) -> None:
     assert done.returncode == code, done.stderr
-    told = [line for line in done.stderr.splitlines() if line.startswith("hsemotion: ")]
+    told = [line for line in unstamped(done.stderr).splitlines() if line.startswith("hsemotion: ")]
     assert len(told) == 1, done.stderr
     for words in says:
         assert words in told[0]

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
+from stamps import unstamped
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs torch")
@@ -50,7 +51,7 @@ def run(*arguments: object, code: int = 0) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
-    return result.stdout if code == 0 else result.stderr
+    return result.stdout if code == 0 else unstamped(result.stderr)
 
 
 # --- making features --------------------------------------------------------------------------------------------

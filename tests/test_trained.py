@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
+from stamps import unstamped
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="needs torch to make networks")
@@ -128,7 +129,7 @@ def run(*arguments: object, code: int = 0) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
-    return result.stdout if code == 0 else result.stderr
+    return result.stdout if code == 0 else unstamped(result.stderr)
 
 
 # --- outputs --------------------------------------------------------------------------------------------------

@@ -58,14 +58,13 @@ def run(
 
     malloc.settle()
     import dataclasses
-    import json
 
     from ..errors import HsemotionError, OutputError
     from ..media.discovery import find_jobs
     from ..pipeline import Annotator
     from ..runtime.atomic_files import prepare_folder
-    from ..runtime.terminal import say
-    from .console import print_summaries, progress
+    from .annotate_view import print_summaries
+    from .console import print_json, progress, say
     from .settings import chosen_settings
 
     # Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
@@ -87,7 +86,7 @@ def run(
             say(summary.problem)
             failures.append(OutputError(summary.problem))
     if output.json:
-        print(json.dumps([dataclasses.asdict(summary) for summary in done], indent=2))
+        print_json([dataclasses.asdict(summary) for summary in done])
     elif done and not output.quiet:
         print_summaries(done, verbose=verbose)
     return _exit_code(done, failures, min_coverage)

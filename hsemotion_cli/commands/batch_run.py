@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import signal
 import threading
 import time
@@ -27,7 +26,7 @@ from ..pipeline import Settings
 from ..runtime.atomic_files import prepare_folder, remove_leftovers
 from ..runtime.terminal import printable, say
 from .batch_view import print_counts, viewing
-from .console import counting, print_line
+from .console import counting, print_json, print_line
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def _do(
     if as_json:
         lines = [outcome.manifest() for outcome in settled]
         counts = {state: sum(o.state == state for o in settled) for state in ("done", "skipped", "failed")}
-        print(json.dumps({"counts": {**counts, "left": left}, "results": lines}, indent=2))
+        print_json({"counts": {**counts, "left": left}, "results": lines})
     elif not quiet:
         print_counts(settled, left, time.time() - began, engine.workers)
     return _exit_code(settled)
@@ -228,7 +227,7 @@ def _tell(finding: Discovery, cut: Shard, out: Path, plan: BatchPlan, as_json: b
     counts = {kind: sum(row[0] == kind for row in rows) for kind in ("annotate", "skip", "ignore", "fail")}
     if as_json:
         lines = [dict(zip(("action", "path", "output", "reason"), row, strict=True)) for row in rows]
-        print(json.dumps({"counts": counts, "inputs": lines}, indent=2))
+        print_json({"counts": counts, "inputs": lines})
     else:
         for kind, path, place, reason in rows:
             to = f" -> {printable(str(out / place))}" if kind == "annotate" else ""

@@ -7,14 +7,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from rich.markup import escape
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
-from rich.table import Table
 
 from ..batch.messages import Outcome, Progress
 from ..runtime.terminal import printable
-from .console import bars, stdout
+from .console import Table, bars, note, print_table
 
 _EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -25,9 +23,11 @@ class BatchView:
 
     Args:
         total: videos to be done.
+        shown: whether the lines are for stderr as well as for the log.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, shown: bool = True) -> None:
+        self._shown = shown
         self._total, self._done, self._failed, self._frames = total, 0, 0, 0
         self._now: dict[str, Progress] = {}
         self._began = self._last = time.monotonic()
@@ -54,7 +54,7 @@ class BatchView:
             failed = f", {self._failed} failed" if self._failed else ""
             done = f"{self._done} of {self._total} videos{failed}"
             speed = f"{self.frames} frames, {self.rate:.0f} frames/s"
-            print(f"batch: {done}, {speed}{more}", file=sys.stderr, flush=True)
+            note(f"batch: {done}, {speed}{more}", shown=self._shown)
 
     @property
     def frames(self) -> int:
@@ -67,32 +67,28 @@ class BatchView:
         return self.frames / max(time.monotonic() - self._began, 0.5)
 
 
-class _Silent(BatchView):
-    def _show(self) -> None:
-        pass
-
-
 class _Live(BatchView):
     def __init__(self, total: int, bars: Bars) -> None:
-        super().__init__(total)
+        super().__init__(total, shown=False)
         self._bars, self._lines = bars, dict[str, TaskID]()
         self._all = bars.add_task("videos", total=total, note="")
 
     def _show(self) -> None:
-        note = f"{self.rate:.0f} frames/s" + (f", {self._failed} failed" if self._failed else "")
-        self._bars.update(self._all, completed=self._done, note=note)
+        super()._show()
+        word = f"{self.rate:.0f} frames/s" + (f", {self._failed} failed" if self._failed else "")
+        self._bars.update(self._all, completed=self._done, note=word)
         for place in self._lines.keys() - self._now.keys():
             self._bars.remove_task(self._lines.pop(place))
         for place, news in self._now.items():
             if place not in self._lines:
                 self._lines[place] = self._bars.add_task("", total=None, note="")
-            note = news.stage if news.stage != "annotate" else f"{news.faces} faces"
+            word = news.stage if news.stage != "annotate" else f"{news.faces} faces"
             self._bars.update(
                 self._lines[place],
-                description=escape(printable(place)[-40:]),
+                description=printable(place)[-40:],
                 completed=news.done,
                 total=news.total,
-                note=note,
+                note=word,
             )
 
 
@@ -100,7 +96,7 @@ class _Live(BatchView):
 def viewing(total: int, quiet: bool) -> Iterator[BatchView]:
     """The view that fits where stderr goes."""
     if quiet:
-        yield _Silent(total)
+        yield BatchView(total, shown=False)
     elif sys.stderr.isatty():
         with bars() as lines:
             yield _Live(total, lines)
@@ -112,7 +108,7 @@ def print_counts(outcomes: Sequence[Outcome], left: int, seconds: float, workers
     """The table at the end of ``batch``."""
     by_state = {state: [o for o in outcomes if o.state == state] for state in ("done", "skipped", "failed")}
     frames = sum(int(o.facts.get("frames") or 0) for o in by_state["done"])
-    table = Table(header_style="bold")
+    table = Table()
     for name in (
         "done",
         "done before",
@@ -129,7 +125,7 @@ def print_counts(outcomes: Sequence[Outcome], left: int, seconds: float, workers
     early = sum(bool(o.problem) for o in outcomes if o.state != "failed")
     rate = frames / max(seconds, 1e-3)
     table.add_row(*map(str, (*counts, early, left, frames)), f"{seconds:.0f}", f"{rate:.1f}", str(workers))
-    stdout().print(table)
+    print_table(table)
 
 
 def _name(news: Progress) -> str:

@@ -42,7 +42,7 @@ def run(
     faces: Annotated[FaceOptions, Only("detector", "detect_every", "min_face")],
     models: Annotated[ModelOptions, Only("model", "stride")],
     running: Annotated[RunningOptions, Only("batch_size", "backend", "device", "precision", "threads")],
-    output: Annotated[OutputOptions, Only("quiet", "json")],
+    output: Annotated[OutputOptions, Only("quiet", "json", "log")],
     video: Annotated[
         Path | None, typer.Argument(metavar="[VIDEO]", help="A video; without one a clip is drawn.", show_default=False)
     ] = None,
@@ -57,10 +57,10 @@ def run(
 
     malloc.settle()
     import dataclasses
-    import json
 
     from ..pipeline import Settings
     from . import bench_run
+    from .console import print_json
     from .settings import chosen_models, how_to_run
 
     recipe, given = chosen_models(models.model, None, detector=faces.detector)
@@ -80,6 +80,6 @@ def run(
         minutes=bench.minutes if bench.scaling else None, quiet=output.quiet or output.json,
     )  # fmt: skip
     if output.json:
-        print(json.dumps(report, indent=2))
+        print_json(report)
     else:
         bench_run.show(report)

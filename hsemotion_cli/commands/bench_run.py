@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from ..bench import synthetic_clip
 from ..bench.measure import ScoreAgreement, compare, variants
 from ..bench.records import BenchmarkJob, BenchmarkResult
@@ -26,7 +24,7 @@ from ..media.video import Source, open_source
 from ..models import registry, weights
 from ..pipeline import Settings
 from ..runtime import resources
-from .console import counting, stdout
+from .console import Table, counting, print_table, print_text
 
 FIRST, PEER = "as chosen", "emotiefflib"
 
@@ -239,15 +237,15 @@ def _sizes(minutes: float) -> Iterator[tuple[str, int, int, float]]:
 
 def show(report: Mapping[str, Any]) -> None:
     """Print what ``report`` measured."""
-    console, host, shown = stdout(), report["host"], report["clip"]
-    console.print(
+    host, shown = report["host"], report["clip"]
+    print_text(
         f"{host['processor']}, {host['cores']} cores, load {host['load']}, {', '.join(host['instructions'])}; "
         f"Python {host['python']}, onnxruntime {host.get('onnxruntime')}, mediapipe {host.get('mediapipe')}"
     )
     drawn = (
         f" (drawn, faces in it: {shown['people']}; it says nothing of how real faces move)" if shown["drawn"] else ""
     )
-    console.print(
+    print_text(
         f"{shown['name']}{drawn}: {shown['width']}x{shown['height']}, {shown['codec']}, {shown['frames']} frames; "
         f"{' and '.join(report['models'])}; {report['rounds']} rounds, median"
     )
@@ -255,12 +253,12 @@ def show(report: Mapping[str, Any]) -> None:
     first = next(iter(report["variants"].values()))
     for title, key in (("stage", "busy_ms_per_frame"), ("waiting", "waits_ms_per_frame")):
         if first[key]:
-            table = Table(title, "ms per frame", header_style="bold")
+            table = Table(title, "ms per frame")
             for name, value in first[key].items():
                 table.add_row(name + (" (the slowest)" if name == first["slowest_stage"] else ""), f"{value:.2f}")
-            console.print(table)
+            print_table(table)
     if report.get("scaling"):
-        table = Table("clip", "frames/s", "CPU ms/frame", "faces/frame", "peak MB", header_style="bold")
+        table = Table("clip", "frames/s", "CPU ms/frame", "faces/frame", "peak MB")
         for row in report["scaling"]:
             table.add_row(
                 row["what"],
@@ -269,12 +267,12 @@ def show(report: Mapping[str, Any]) -> None:
                 f"{row['faces_per_frame']:.2f}",
                 f"{row['peak_memory_mb']:.0f}",
             )
-        console.print(table)
+        print_table(table)
 
 
 def _print_variants(rows: Mapping[str, Mapping[str, Any]]) -> None:
     columns = ("variant", "frames/s", "real time", "ratio (min-max)", "CPU ms/frame", "of the floor", "faces/frame")
-    table = Table(*columns, "peak MB", "same label", "VA apart", header_style="bold")
+    table = Table(*columns, "peak MB", "same label", "VA apart")
     for name, row in rows.items():
         ratio, agreement = row["ratio"], row["agreement"] or {}
         table.add_row(
@@ -289,7 +287,7 @@ def _print_variants(rows: Mapping[str, Mapping[str, Any]]) -> None:
             _or_dash(agreement.get("expression"), ".3f"),
             _or_dash(agreement.get("valence_arousal"), ".3f"),
         )
-    stdout().print(table)
+    print_table(table)
 
 
 def _or_dash(value: float | None, how: str, unit: str = "") -> str:

@@ -1,79 +1,136 @@
-"""All that is printed: progress while work goes on, tables when it is done."""
+"""The only way to print: tables and results on stdout, progress and messages on stderr, and a log of the latter.
+
+No text is markup here, wherever it comes from: ``[torch]`` stays as it is, and a file's name can neither colour nor
+clear a terminal. What is to be bold or green is a ``Text`` with a style.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich import table as rich_table
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ..pipeline import Progress as Report
-    from ..pipeline import Summary
-from ..runtime.terminal import printable
+from ..runtime.terminal import logged, note, print_line, print_raw, printable, say
+
+__all__ = ["Table", "Text", "bars", "counting", "downloading", "fetching", "note", "print_json", "print_line",
+           "print_table", "print_text", "progress", "say"]  # fmt: skip
 
 _EVERY = 10.0
-"""Seconds between two progress lines where there is no terminal."""
+"""Seconds between two lines of progress where there is no terminal, and in a log."""
 
 
-def stdout() -> Console:
-    """The console for results; wide where it is no terminal, so that nothing is cut."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+class Table(rich_table.Table):
+    """A table with bold headings; text in its cells is shown as it is, made safe for a terminal."""
+
+    def __init__(self, *headings: str, **given: Any) -> None:
+        super().__init__(*headings, **{"header_style": "bold", **given})
+
+    def add_row(self, *cells: Any, **given: Any) -> None:
+        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **given)
 
 
-def print_line(text: str) -> None:
-    """One line of a result, a path mostly: as it is, neither coloured nor broken."""
-    stdout().print(printable(text), highlight=False, soft_wrap=True, markup=False)
+def print_table(table: Table) -> None:
+    """A table on stdout; wide where that is no terminal, so that nothing is cut."""
+    _stdout().print(table)
 
 
-def stderr() -> Console:
-    """The console for what goes on meanwhile."""
-    return Console(stderr=True)
+def print_text(text: str) -> None:
+    """Prose on stdout, broken where a terminal ends."""
+    _stdout().print(printable(text))
+
+
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """A result for a program: JSON in ASCII; NaN and infinity, which JSON lacks, are null."""
+    print_raw(json.dumps(_finite(value), indent=indent, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _stdout() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, markup=False, emoji=False)
+
+
+# --- progress -------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def progress(name: str, quiet: bool) -> Iterator[Report]:
-    """Report the progress of one video: a live bar on a terminal, a line every ten seconds elsewhere."""
-    if quiet:
-        yield lambda stage, done, faces, total: None
-    elif sys.stderr.isatty():
-        with _bar() as bar:
-            yield _on_bar(bar, name)
-    else:
-        yield _in_lines(name)
+    """Report the progress of one video: a live bar on a terminal, a line every ten seconds elsewhere and in a log."""
+    live = not quiet and sys.stderr.isatty()
+    lines = _in_lines(name, shown=not quiet and not live)
+    if not live:
+        yield lines if not quiet or logged() else _silent
+        return
+    columns = [_text("{task.fields[rate]:.0f} frames/s"), _text("{task.fields[faces]}")]
+    with _bar(*columns) as bar:
+        shown = _on_bar(bar, name)
+
+        def both(stage: str, done: int, faces: int, total: int | None) -> None:
+            shown(stage, done, faces, total)
+            lines(stage, done, faces, total)
+
+        yield both if logged() else shown
 
 
-def bars() -> Progress:
-    """Live bars on a terminal: what, how much of it, and a word on it."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
-    return Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True)
+def _silent(stage: str, done: int, faces: int, total: int | None) -> None:
+    """Progress that nobody wants."""
 
 
 @contextmanager
 def counting(name: str, unit: str, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
     """Report how much of something is done, and a word on it: a live bar, or a line every ten seconds."""
-    if quiet:
-        yield lambda done, total, note: None
-    elif sys.stderr.isatty():
-        with bars() as bar:
-            task = bar.add_task(name, total=None, note="")
-            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=escape(printable(note)))
-    else:
-        last = time.monotonic()
+    live = not quiet and sys.stderr.isatty()
+    last = time.monotonic()
 
-        def line(done: int, total: int, note: str) -> None:
-            nonlocal last
-            if time.monotonic() - last >= _EVERY or done == total:
-                last = time.monotonic()
-                print(f"{name}: {done} of {total} {unit}, {printable(note)}", file=sys.stderr, flush=True)
+    def line(done: int, total: int, word: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _EVERY or done == total:
+            last = time.monotonic()
+            note(f"{name}: {done} of {total} {unit}, {word}", shown=not quiet and not live)
 
-        yield line
+    if not live:
+        yield line if not quiet or logged() else lambda done, total, word: None
+        return
+    with bars() as bar:
+        task = bar.add_task(printable(name), total=None, note="")
+
+        def both(done: int, total: int, word: str) -> None:
+            bar.update(task, completed=done, total=total, note=printable(word))
+            if logged():
+                line(done, total, word)
+
+        yield both
 
 
 def fetching(quiet: bool) -> Callable[[int, int | None], None]:
@@ -82,25 +139,35 @@ def fetching(quiet: bool) -> Callable[[int, int | None], None]:
 
     def report(have: int, total: int | None) -> None:
         nonlocal last
-        if not quiet and time.monotonic() - last >= _EVERY:
+        if time.monotonic() - last >= _EVERY:
             last = time.monotonic()
             of = f" of {total / 1e6:.1f}" if total else ""
-            print(f"fetching weights: {have / 1e6:.1f}{of} MB", file=sys.stderr, flush=True)
+            note(f"downloading weights: {have / 1e6:.1f}{of} MB", shown=not quiet)
 
     return report
 
 
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} frames/s"),
-        TextColumn("{task.fields[faces]}"),
-        TimeRemainingColumn(),
-        console=stderr(),
-        transient=True,
-    )
+@contextmanager
+def downloading(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for one download, which appears with its first byte and goes away with its last."""
+    columns = (_text("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=_stderr(), transient=True) as bar:
+        task = bar.add_task(printable(name), total=None)
+        yield lambda have, total: bar.update(task, completed=have, total=total)
+
+
+def bars() -> Progress:
+    """Live bars on a terminal: what, how much of it, and a word on it."""
+    return _bar(_text("{task.fields[note]}"))
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    first = (_text("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*first, *columns, TimeRemainingColumn(), console=_stderr(), transient=True)
+
+
+def _text(pattern: str) -> TextColumn:
+    return TextColumn(pattern, markup=False)
 
 
 def _on_bar(bar: Progress, name: str) -> Report:
@@ -108,16 +175,16 @@ def _on_bar(bar: Progress, name: str) -> Report:
 
     def report(stage: str, done: int, faces: int, total: int | None) -> None:
         if stage not in tasks:
-            label = escape(printable(name if stage == "annotate" else f"{name} {stage}"))
+            label = printable(name if stage == "annotate" else f"{name} {stage}")
             tasks[stage] = (bar.add_task(label, total=total, rate=0.0, faces=""), time.monotonic())
         task, began = tasks[stage]
         rate = done / max(time.monotonic() - began, 0.5)
-        bar.update(task, completed=done, rate=rate, faces=f"{faces} faces" if faces else "")
+        bar.update(task, completed=done, total=total, rate=rate, faces=f"{faces} faces" if faces else "")
 
     return report
 
 
-def _in_lines(name: str) -> Report:
+def _in_lines(name: str, shown: bool) -> Report:
     began: dict[str, float] = {}
     last = time.monotonic()
 
@@ -128,66 +195,6 @@ def _in_lines(name: str) -> Report:
         if now - last >= _EVERY:
             last = now
             of = f" of {total}" if total else ""
-            print(f"{printable(name)}: {stage} {done}{of} frames, {rate:.0f} frames/s", file=sys.stderr, flush=True)
+            note(f"{name}: {stage} {done}{of} frames, {rate:.0f} frames/s", shown=shown)
 
     return report
-
-
-def print_summaries(summaries: Iterable[Summary], *, verbose: bool) -> None:
-    """The table at the end of ``annotate``: a line for each video."""
-    summaries = list(summaries)
-    table = Table(title=None, header_style="bold")
-    table.add_column("video", overflow="fold")
-    for name in ("frames", "faces", "coverage", "expressions", "valence", "arousal", "frames/s"):
-        table.add_column(name, justify="left" if name == "expressions" else "right")
-    for s in summaries:
-        shares = sorted(((share, name) for name, share in s.expressions.items() if share >= 0.005), reverse=True)
-        table.add_row(
-            escape(printable(s.source.rsplit("/", 1)[-1])),
-            str(s.frames["analysed"]),
-            str(s.faces),
-            f"{s.coverage:.1%}",
-            ", ".join(f"{name} {share:.0%}" for share, name in shares[:4]) or "-",
-            "-" if s.valence is None else f"{s.valence:+.2f}",
-            "-" if s.arousal is None else f"{s.arousal:+.2f}",
-            f"{s.frames['analysed'] / max(s.elapsed, 1e-3):.1f}",
-        )
-    console = stdout()
-    console.print(table)
-    _print_times(console, summaries)
-    for s in summaries:
-        for note in notes(s):
-            print_line(f"{s.source}: {note}")
-        if verbose:
-            for path in s.outputs.values():
-                print_line(f"  {path}")
-
-
-def _print_times(console: Console, summaries: list[Summary]) -> None:
-    totals: dict[str, float] = {}
-    for s in summaries:
-        for stage, seconds in s.seconds.items():
-            totals[stage] = totals.get(stage, 0.0) + seconds
-    console.print(
-        "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in totals.items()), highlight=False
-    )
-
-
-def notes(summary: Summary) -> list[str]:
-    """What the user should know about a video before trusting its table."""
-    found = []
-    frames = summary.frames
-    if frames["decode_failures"]:
-        found.append(f"{frames['decode_failures']} frames could not be decoded; they have no row.")
-    if frames["corrupt"]:
-        found.append(f"{frames['corrupt']} decoded frames are damaged.")
-    if frames["guessed_times"]:
-        found.append(f"{frames['guessed_times']} frames have no time stamp; theirs come from the average frame rate.")
-    if frames["variable_frame_rate"]:
-        found.append("its frame rate varies; use the time column, never frame / fps.")
-    if summary.coverage < 0.5:
-        found.append(
-            f"a face was seen in {summary.coverage:.0%} of its frames; "
-            "if faces are narrow (under a tenth of the longer side), try --min-face with their width in pixels."
-        )
-    return found

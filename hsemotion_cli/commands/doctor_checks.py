@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import shlex
 import sys
 import tempfile
@@ -15,11 +14,9 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from rich.table import Table
-
 from ..errors import HsemotionError
 from ..runtime import privacy
-from .console import stdout
+from .console import Table, Text, print_json, print_table
 
 _SYSTEM_LIBRARIES = "on a bare Debian or Ubuntu: apt-get install libegl1 libgles2 libglib2.0-0"
 
@@ -28,14 +25,14 @@ def run(*, as_json: bool) -> int:
     """Run every check; returns 0 if none failed, else 1."""
     results = [_outcome(name, check) for name, check in CHECKS.items()]
     if as_json:
-        print(json.dumps([{"check": n, "ok": ok, "says": says} for n, ok, says in results], indent=2))
+        print_json([{"check": n, "ok": ok, "says": says} for n, ok, says in results])
     else:
-        table = Table(header_style="bold")
+        table = Table()
         for column in ("check", "", "says"):
             table.add_column(column, overflow="fold")
         for name, ok, says in results:
-            table.add_row(name, "[green]ok[/]" if ok else "[red]FAILS[/]", says)
-        stdout().print(table)
+            table.add_row(name, Text("ok", "green") if ok else Text("FAILS", "red"), says)
+        print_table(table)
     return 0 if all(ok for _, ok, _ in results) else 1
 
 

@@ -62,15 +62,13 @@ def run(
 
     hsemotion evaluate submission.txt --truth validation_set_annotations.txt --track mtl
     """
-    import json
-
     from ..abaw.aligned import EvaluationSettings
     from ..abaw.challenges import track as track_of
     from ..abaw.evaluation import evaluate
     from ..errors import UsageError
     from ..postprocess.recipe import Recipe
     from . import evaluate_view
-    from .console import counting, print_line
+    from .console import counting, print_json, print_line
 
     asked = EvaluationSettings(
         track_of(truth.track), truth.part, Recipe.read(smoothing.recipe) if smoothing.recipe else None,
@@ -83,7 +81,7 @@ def run(
     with counting("evaluate", "videos", output.quiet or output.json) as progress:
         report = evaluate(tables, truth.truth, asked, progress)
     if output.json:
-        print(json.dumps(report.to_json(), allow_nan=False))
+        print_json(report.to_json(), indent=None)
     elif not output.quiet:
         evaluate_view.show(report)
     if picture is not None:

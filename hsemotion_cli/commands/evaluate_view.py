@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ..abaw.evaluation import Report
 from ..abaw.lists import few
 from ..abaw.scores import ClassRow, ClassScores, FrameCounts, RegressionScores, Score, TaskScores, UnitScores
-from ..runtime.terminal import printable
-from .console import print_line, stdout
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from .console import Table, print_line, print_table
 
 _VIDEOS = 20
 """Videos that are printed; --json has them all."""
@@ -90,11 +85,11 @@ def _print_task(found: TaskScores) -> None:
         basic = found.without_other
         more = "" if basic is None else f"; macro F1 of the 7 classes without other {_said(basic)}"
         print_line(f"accuracy {_said(found.accuracy)}{more}")
-        stdout().print(_classes(found))
+        print_table(_classes(found))
     elif isinstance(found, UnitScores):
-        stdout().print(_units(found))
+        print_table(_units(found))
     else:
-        stdout().print(_numbers(found))
+        print_table(_numbers(found))
 
 
 def _classes(found: ClassScores) -> Table:
@@ -136,8 +131,6 @@ def _numbers(found: RegressionScores) -> Table:
 
 def _print_videos(report: Report) -> None:
     """The worst first; F1 is the mean over what occurs in a video, since few have everything."""
-    from rich.markup import escape
-
     videos = sorted(report.videos, key=lambda video: (video.mean is None, video.mean or 0.0, video.video))
     figures = list(videos[0].scores)
     table = _table("video, worst first", "frames", "face seen", *(_FIGURES[name] for name in figures))
@@ -145,8 +138,8 @@ def _print_videos(report: Report) -> None:
         valid = max(frames.valid for frames in video.frames.values())
         known = [frames.seen for frames in video.frames.values() if frames.seen is not None]
         seen = f"{max(known) / valid:.0%}" if known and valid else "-"
-        table.add_row(escape(printable(video.video)), f"{valid:,}", seen, *_cells(video.scores, figures))
-    stdout().print(table)
+        table.add_row(video.video, f"{valid:,}", seen, *_cells(video.scores, figures))
+    print_table(table)
     if len(videos) > _VIDEOS:
         print_line(f"and {len(videos) - _VIDEOS:,} more, which --json has as well.")
 
@@ -157,9 +150,7 @@ def _cells(scores: Mapping[str, float | None], figures: Sequence[str]) -> list[s
 
 
 def _table(first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(header_style="bold")
+    table = Table()
     table.add_column(first, overflow="fold")
     for name in others:
         table.add_column(name, justify="right")

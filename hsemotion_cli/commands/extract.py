@@ -15,7 +15,7 @@ def run(
     videos: Videos,
     input: Annotated[InputOptions, Only("every", "crops", "image_fps")],
     faces: Annotated[FaceOptions, Only("faces", "detector", "min_face")],
-    output: Annotated[OutputOptions, Only("out", "quiet")],
+    output: Annotated[OutputOptions, Only("out", "quiet", "log")],
     running: RunningOptions,
     model: Annotated[
         str,

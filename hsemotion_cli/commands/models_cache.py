@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
-
 from ..errors import HsemotionError, ModelUnavailable, OutputError, UsageError
 from ..models import model_file, registry, weights
 from ..models.registry import ModelCard, card
 from ..runtime.atomic_files import name_failed_file, write_together
 from ..runtime.terminal import say
-from .console import print_line, stderr, stdout
+from .console import Table, downloading, print_json, print_line, print_table
 
 
 def list_models(*, as_json: bool) -> None:
@@ -29,16 +24,16 @@ def list_models(*, as_json: bool) -> None:
             say(f"{file} cannot be used; 'hsemotion models verify' says why.")
     rows = [_row(entry) for entry in models.values()]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return
-    table = Table(header_style="bold")
+    table = Table()
     for column in ("model", "in the papers", "tasks", "crop", "input", "weights"):
         table.add_column(column, overflow="fold")
     for row in rows:
         size = f"{row['input']} px" if row["input"] else "-"
         texts = (row["name"], row["paper_name"], ", ".join(row["tasks"]), row["crop"] or "-", size, row["weights"])
-        table.add_row(*map(Text, texts))
-    stdout().print(table)
+        table.add_row(*texts)
+    print_table(table)
 
 
 def info(name: str, *, as_json: bool) -> None:
@@ -47,14 +42,14 @@ def info(name: str, *, as_json: bool) -> None:
     if path := entry["path"]:
         entry |= {"path": str(path), "facts": model_file.read_card(path)[1]}
     if as_json:
-        print(json.dumps(entry, indent=2))
+        print_json(entry)
         return
     table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in _flat(entry):
-        table.add_row(Text(_tame(key)), Text(_tame(value)))
-    stdout().print(table)
+        table.add_row(key, value)
+    print_table(table)
 
 
 def add(file: Path, *, as_json: bool) -> None:
@@ -80,7 +75,7 @@ def add(file: Path, *, as_json: bool) -> None:
                 stream.write(content)
     registry.add(target)
     if as_json:
-        print(json.dumps([str(path) for path in copies], indent=2))
+        print_json([str(path) for path in copies])
         return
     for path in copies:
         print_line(str(path))
@@ -100,10 +95,10 @@ def download(names: list[str], *, everything: bool, kind: str, offline: bool, as
         wanted += files
     found = []
     for file in wanted:
-        with _progress(file.name) as report:
+        with downloading(file.name) as report:
             found.append({"name": file.name, "path": str(weights.ensure(file, offline, report))})
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
         return
     for fetched in found:
         print_line(fetched["path"])
@@ -127,13 +122,13 @@ def verify(names: list[str], *, as_json: bool) -> int:
             results.append({"file": str(file), "ok": False, "sha256": None})
             code = error.exit_code
     if as_json:
-        print(json.dumps(results, indent=2))
+        print_json(results)
     else:
         for result in results:
             said = f"{'ok    ' if result['ok'] else 'DAMAGED'} {result['file']}"
             print_line(said)
         if not results:
-            stdout().print("no weights in the cache", highlight=False)
+            print_line("no weights in the cache")
     return code
 
 
@@ -149,17 +144,17 @@ def path(name: str | None, *, as_json: bool) -> None:
     if not places:
         raise UsageError(f"{name}: {_why_not(card(str(name)), 'all')}")
     if as_json:
-        print(json.dumps([str(place) for place in places], indent=2))
+        print_json([str(place) for place in places])
         return
     for place in places:
-        print(place)
+        print_line(str(place))
 
 
 def remove(names: list[str], *, as_json: bool) -> None:
     """Remove the weights of models from the cache, with all that was made from them."""
     gone: list[Path] = [file for name in names for file in _removed(name)]
     if as_json:
-        print(json.dumps([str(file) for file in gone], indent=2))
+        print_json([str(file) for file in gone])
         return
     for file in gone:
         print_line(f"removed {file}")
@@ -241,30 +236,3 @@ def _flat(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif value not in (None, (), []):
             rows.append((name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)))
     return rows
-
-
-def _tame(text: str) -> str:
-    """Text out of a file that somebody made, without what would do something to a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-class _progress:
-    """A bar for one download, which appears with its first byte and goes away with its last."""
-
-    def __init__(self, name: str) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=stderr(),
-            transient=True,
-        )
-        self._task = self._bar.add_task(name, total=None)
-
-    def __enter__(self) -> weights.Progress:
-        self._bar.start()
-        return lambda have, total: self._bar.update(self._task, completed=have, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

@@ -208,6 +208,10 @@ class OutputOptions:
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write NAME.overlay.mp4.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append messages and progress to this file, with times.", show_default=False),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

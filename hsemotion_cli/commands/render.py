@@ -17,7 +17,7 @@ def run(
         Path, typer.Option("--out", "-o", metavar="OUT.mp4", help="Overlay video to write.", show_default=False)
     ],
     input: Annotated[InputOptions, Only("image_fps")],
-    output: Annotated[OutputOptions, Only("quiet")],
+    output: Annotated[OutputOptions, Only("quiet", "log")],
 ) -> None:
     """Draw a table over its video: H.264, original sound, original timing. Runs no model."""
     from ..runtime import malloc

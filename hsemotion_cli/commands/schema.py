@@ -10,20 +10,17 @@ from .options import Only, OutputOptions
 def run(output: Annotated[OutputOptions, Only("json")]) -> None:
     """Print the data dictionary: each column of the table with its unit, range and meaning."""
     import dataclasses
-    import json
-
-    from rich.table import Table
 
     from ..formats.schema import COLUMNS, SCHEMA_VERSION
-    from .console import stdout
+    from .console import Table, print_json, print_table
 
     if output.json:
         columns = [dataclasses.asdict(column) for column in COLUMNS]
-        print(json.dumps({"schema_version": SCHEMA_VERSION, "columns": columns}, indent=2))
+        print_json({"schema_version": SCHEMA_VERSION, "columns": columns})
         return
-    table = Table(title=f"Table schema {SCHEMA_VERSION}", header_style="bold")
+    table = Table(title=f"Table schema {SCHEMA_VERSION}")
     for name in ("column", "type", "unit", "range", "meaning"):
         table.add_column(name, overflow="fold")
     for column in COLUMNS:
         table.add_row(column.name, column.type, column.unit or "-", column.range, column.meaning)
-    stdout().print(table)
+    print_table(table)

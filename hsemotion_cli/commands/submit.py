@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -127,6 +126,7 @@ def run(
     from ..abaw import lists
     from ..abaw.challenges import track as track_of
     from . import submit_run
+    from .console import print_json
 
     asked = track_of(track)
     given = _given(smoothing, frames, mimicry)
@@ -145,7 +145,7 @@ def run(
     else:
         said = _frames(rows, tables or [], places, input, smoothing, frames, output.quiet or output.json)
     if output.json:
-        print(json.dumps(said))
+        print_json(said, indent=None)
     elif not output.quiet:
         submit_run.show(said)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from ..postprocess.compound import MEANS, divergence
 from ..postprocess.recipe import Recipe
 from ..runtime.atomic_files import prepare_folder
 from ..tasks import COMPOUNDS
-from .console import counting, print_line, progress, stdout
+from .console import Table, counting, print_json, print_line, print_table, progress
 
 _SHOWN = 100
 """Problems of a file that are printed; all are counted."""
@@ -146,7 +145,7 @@ def validated(path: Path, rows: FrameList, quiet: bool, as_json: bool) -> int:
     wrong = [problem for problem in problems if not problem.warning]
     if as_json:
         shown = [{"line": p.line, "reason": p.reason, "warning": p.warning} for p in problems[:_SHOWN]]
-        print(json.dumps({"file": str(path), "valid": not wrong, "total": len(problems), "problems": shown}))
+        print_json({"file": str(path), "valid": not wrong, "total": len(problems), "problems": shown}, indent=None)
     elif not quiet:
         for problem in problems[:_SHOWN]:
             print_line(f"{path}:{problem.line}: {'warning: ' if problem.warning else ''}{problem.reason}.")
@@ -192,10 +191,8 @@ def _of_clips(said: Mapping[str, Any]) -> str:
 
 def _print_means(said: Mapping[str, Any]) -> None:
     """A column for each mean: how often each expression is the answer, and how far that is from C-EXPR-DB."""
-    from rich.table import Table
-
     means = said["means"]
-    table = Table(header_style="bold")
+    table = Table()
     table.add_column("share of the rows")
     for mean in means:
         table.add_column(f"{mean} (written)" if mean == said["mean"] else mean, justify="right")
@@ -204,4 +201,4 @@ def _print_means(said: Mapping[str, Any]) -> None:
     table.add_section()
     far = [found["divergence"] for found in means.values()]
     table.add_row("KL divergence from C-EXPR-DB", *("infinite" if d is None else f"{d:.4f}" for d in far))
-    stdout().print(table)
+    print_table(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ Workers = Annotated[
 def run(
     plan: Plan,
     running: Annotated[RunningOptions, Only("device", "threads")],
-    output: Annotated[OutputOptions, Only("quiet", "json")],
+    output: Annotated[OutputOptions, Only("quiet", "json", "log")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the run.", show_default="runs/NAME"),
@@ -49,8 +48,7 @@ def run(
     from ..runtime import malloc
     from ..runtime.atomic_files import prepare_folder
     from . import train_finetune_run
-    from .console import counting
-    from .train_finetune_run import say_plainly
+    from .console import counting, note, print_json
 
     quiet = output.quiet or output.json
     todo = config.read(plan)
@@ -66,11 +64,11 @@ def run(
         packed = dataset_cache.load_or_build(todo, folder, lambda: train_finetune_run.gathered(todo, workers, quiet))
     trainer = training.Trainer(todo, network, packed, folder, device)
     if trainer.step and not quiet:
-        say_plainly(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
+        note(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
     with counting(todo.name, "steps", quiet) as report:
         trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
-    facts = export.export(trainer, folder, say_plainly)
+    facts = export.export(trainer, folder, note)
     if output.json:
-        print(json.dumps({"folder": str(folder), "facts": facts}))
+        print_json({"folder": str(folder), "facts": facts}, indent=None)
     elif not output.quiet:
         train_finetune_run.show(facts, folder, todo.name)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import counting, print_line, stdout
+from .console import Table, counting, print_line, print_table
 
 if TYPE_CHECKING:
     from ..training.config import TrainingConfig
@@ -21,14 +20,8 @@ def gathered(plan: TrainingConfig, workers: int | None, quiet: bool) -> Dataset:
         return gather(plan, workers, lambda name, done, total: report(done, total, name))
 
 
-def say_plainly(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
-
-
 def show(facts: dict[str, Any], folder: Path, name: str) -> None:
-    from rich.table import Table
-
-    table = Table(header_style="bold")
+    table = Table()
     for column in ("measured on", "pictures", "accuracy", "macro F1", "valence", "arousal", "AU F1"):
         table.add_column(column, justify="left" if column == "measured on" else "right")
     for where, found in facts["figures"].items():
@@ -36,6 +29,6 @@ def show(facts: dict[str, Any], folder: Path, name: str) -> None:
         cells = [expression.get("accuracy"), expression.get("f1"), affect.get("valence"), affect.get("arousal")]
         shown = ["-" if value is None else f"{value:.3f}" for value in [*cells, units.get("mean")]]
         table.add_row(where, f"{max(found['rows'].values(), default=0):,}", *shown)
-    stdout().print(table)
+    print_table(table)
     spent = time.strftime("%H:%M:%S", time.gmtime(facts["seconds"]))
     print_line(f"{facts['steps']:,} steps in {spent}; {folder / name}.safetensors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass, replace
@@ -98,7 +97,7 @@ def run(
     ],
     data: HeadDataOptions,
     training: HeadTrainingOptions,
-    output: Annotated[OutputOptions, Only("quiet", "json")],
+    output: Annotated[OutputOptions, Only("quiet", "json", "log")],
 ) -> None:  # fmt: skip
     """Train the papers' heads on embeddings from extract; annotate --head uses the result.
 
@@ -118,7 +117,7 @@ def run(
     from ..models import heads
     from ..runtime.atomic_files import prepare_folder
     from . import train_heads_run
-    from .console import print_line
+    from .console import print_json, print_line
 
     plans = _plans(training, data.input)
     files = matching.find_files(features)
@@ -137,7 +136,8 @@ def run(
     head = heads.Head(out.stem, "", training.kind, base, parts, facts)
     digest = heads.write(head, out, head_card.head_card(head))
     if output.json:
-        print(json.dumps({"head": str(out), "page": str(out.with_suffix(".md")), "sha256": digest, "facts": facts}))
+        page = str(out.with_suffix(".md"))
+        print_json({"head": str(out), "page": page, "sha256": digest, "facts": facts}, indent=None)
     elif not output.quiet:
         train_heads_run.show(head)
         print_line(str(out))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from ..errors import InputError
 from ..evaluation.ground_truth import Annotations, clip_key, read_intensities, read_mtl, read_tree
 from ..models import heads
 from ..models.heads import CLIP_TASK, Head
-from .console import stdout
+from .console import Table, note, print_table
 
 if TYPE_CHECKING:
     from ..training.features import ClipFeatures, Rows
@@ -114,17 +113,15 @@ def progress(quiet: bool) -> Callable[[str, int, int, float], None]:
         if not quiet and time.monotonic() - last >= _EVERY:
             last = time.monotonic()
             best = "" if math.isnan(score) else f", validation score {score:.4f}"
-            print(f"{task}: epoch {epoch} of {epochs}{best}", file=sys.stderr, flush=True)
+            note(f"{task}: epoch {epoch} of {epochs}{best}")
 
     return report
 
 
 def show(head: Head) -> None:
     """A table with a row for each task."""
-    from rich.table import Table
-
     facts = head.facts
-    table = Table(header_style="bold")
+    table = Table()
     table.add_column("task")
     for name in ("rows", "validation rows", "epoch kept"):
         table.add_column(name, justify="right")
@@ -141,4 +138,4 @@ def show(head: Head) -> None:
             )
             or "-",
         )
-    stdout().print(table)
+    print_table(table)

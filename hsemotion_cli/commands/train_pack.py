@@ -17,7 +17,7 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="File to write, FILE.npz.", show_default=False)
     ],
-    output: Annotated[OutputOptions, Only("quiet")],
+    output: Annotated[OutputOptions, Only("quiet", "log")],
     workers: Workers = None,
 ) -> None:
     """Pack a plan's labelled faces into one file, to train on a machine without the data sets."""

@@ -73,7 +73,7 @@ def run(
         TruthOptions, Reworded(track={"help": "ABAW track to tune for.", "metavar": "expr|va|au|mtl"})
     ],
     search: SearchOptions,
-    output: Annotated[OutputOptions, Only("quiet", "json")],
+    output: Annotated[OutputOptions, Only("quiet", "json", "log")],
     surface: Annotated[
         Path | None,
         typer.Option(
@@ -86,8 +86,6 @@ def run(
 
     hsemotion tune results --truth Aff-Wild2 --track expr -o expr.toml --surface expr.png
     """
-    import json
-
     from ..abaw import grid_plots, grid_search, predictions
     from ..abaw.search_space import Grid
     from ..errors import UsageError
@@ -95,7 +93,7 @@ def run(
     from ..reporting import plotting
     from ..runtime.atomic_files import atomic_file, prepare_folder
     from . import tune_view
-    from .console import counting, print_line
+    from .console import counting, print_json, print_line
 
     _check(out, surface, truth)
     grid = Grid.of(search.sigmas, search.deltas, search.seconds, search.weights)
@@ -118,7 +116,7 @@ def run(
     files = {"recipe": str(out)} | ({"surface": str(surface)} if surface else {})
     if output.json:
         recipe = tuned.recipe.to_json()
-        print(json.dumps({**facts, **tune_view.surfaces(tuned), "recipe": recipe, "files": files}))
+        print_json({**facts, **tune_view.surfaces(tuned), "recipe": recipe, "files": files}, indent=None)
     elif not output.quiet:
         tune_view.show(tuned)
         for file_name in files.values():

@@ -8,16 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from .. import __version__
 from ..abaw import grid_plots
 from ..abaw.grid_search import TaskOutcome, TuningData, TuningResult
 from ..abaw.objectives import MEASURES
 from ..formats import toml_writer
 from ..postprocess.recipe import Recipe
-from .console import print_line, stdout
+from .console import Table, print_line, print_table
 
 _SUFFIXES = (".toml", ".json")
 
@@ -101,21 +98,20 @@ def counted(data: TuningData) -> str:
 
 
 def show(tuned: TuningResult) -> None:
-    console = stdout()
-    _print_scores(console, tuned)
+    _print_scores(tuned)
     for task, outcome in tuned.tasks.items():
         for line in _settled(task, outcome):
             print_line(line)
     for task, outcome in tuned.tasks.items():
-        _print_surface(console, tuned, task, outcome)
+        _print_surface(tuned, task, outcome)
     for note in _notes(tuned):
         print_line(note)
 
 
-def _print_scores(console: Console, tuned: TuningResult) -> None:
+def _print_scores(tuned: TuningResult) -> None:
     """A line for each task: what was chosen, and its scores."""
     two = any(len(outcome.weights) > 1 for outcome in tuned.tasks.values())
-    table = Table(header_style="bold")
+    table = Table()
     for name in ("task", "score", "smoothing"):
         table.add_column(name)
     if two:
@@ -134,7 +130,7 @@ def _print_scores(console: Console, tuned: TuningResult) -> None:
     if len(tuned.tasks) > 1:
         untuned, best, crossed = tuned.total
         table.add_row("together", "sum", *([""] * (3 if two else 2)), *map(_number, (untuned, crossed, best)))
-    console.print(table)
+    print_table(table)
 
 
 def _settled(task: str, outcome: TaskOutcome) -> list[str]:
@@ -157,19 +153,19 @@ def _often(found: Counter[str]) -> str:
     return ", ".join(f"{name} ({count} x)" for name, count in found.most_common())
 
 
-def _print_surface(console: Console, tuned: TuningResult, task: str, outcome: TaskOutcome) -> None:
+def _print_surface(tuned: TuningResult, task: str, outcome: TaskOutcome) -> None:
     """Scores of all filters at the chosen weight, and of all weights with the chosen filter."""
     at = f", weight {outcome.choice.weight:g}" if len(outcome.weights) > 1 else ""
     for panel in grid_plots.panels(tuned.grid, outcome):
         block = panel.block
-        table = Table(title=f"{task}: {block.title}{at}", title_justify="left", header_style="bold")
+        table = Table(title=f"{task}: {block.title}{at}", title_justify="left")
         table.add_column(f"{block.down} \\ {block.across}" if block.down else "")
         for name in block.columns:
             table.add_column(name, justify="right")
         for name, scores, best in zip(block.rows, panel.scores, panel.best, strict=True):
             cells = [f"{score:.4f}{'*' if chosen else ' '}" for score, chosen in zip(scores, best, strict=True)]
             table.add_row(name, *cells)
-        console.print(table)
+        print_table(table)
     if len(outcome.weights) > 1:
         scores = zip(outcome.weights, grid_plots.over_weights(tuned.grid, outcome), strict=True)
         told = ", ".join(f"{weight:g} {score:.4f}" for weight, score in scores)

@@ -1,0 +1,68 @@
+"""The table at the end of ``annotate``, and what should be known before it is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .console import Table, print_line, print_table, print_text
+
+if TYPE_CHECKING:
+    from ..pipeline import Summary
+
+
+def print_summaries(summaries: Iterable[Summary], *, verbose: bool) -> None:
+    """The table at the end of ``annotate``: a line for each video."""
+    summaries = list(summaries)
+    table = Table()
+    table.add_column("video", overflow="fold")
+    for name in ("frames", "faces", "coverage", "expressions", "valence", "arousal", "frames/s"):
+        table.add_column(name, justify="left" if name == "expressions" else "right")
+    for s in summaries:
+        shares = sorted(((share, name) for name, share in s.expressions.items() if share >= 0.005), reverse=True)
+        table.add_row(
+            s.source.rsplit("/", 1)[-1],
+            str(s.frames["analysed"]),
+            str(s.faces),
+            f"{s.coverage:.1%}",
+            ", ".join(f"{name} {share:.0%}" for share, name in shares[:4]) or "-",
+            "-" if s.valence is None else f"{s.valence:+.2f}",
+            "-" if s.arousal is None else f"{s.arousal:+.2f}",
+            f"{s.frames['analysed'] / max(s.elapsed, 1e-3):.1f}",
+        )
+    print_table(table)
+    _print_times(summaries)
+    for s in summaries:
+        for remark in notes(s):
+            print_line(f"{s.source}: {remark}")
+        if verbose:
+            for path in s.outputs.values():
+                print_line(f"  {path}")
+
+
+def _print_times(summaries: list[Summary]) -> None:
+    totals: dict[str, float] = {}
+    for s in summaries:
+        for stage, seconds in s.seconds.items():
+            totals[stage] = totals.get(stage, 0.0) + seconds
+    print_text("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in totals.items()))
+
+
+def notes(summary: Summary) -> list[str]:
+    """What the user should know about a video before trusting its table."""
+    found = []
+    frames = summary.frames
+    if frames["decode_failures"]:
+        found.append(f"{frames['decode_failures']} frames could not be decoded; they have no row.")
+    if frames["corrupt"]:
+        found.append(f"{frames['corrupt']} decoded frames are damaged.")
+    if frames["guessed_times"]:
+        found.append(f"{frames['guessed_times']} frames have no time stamp; theirs come from the average frame rate.")
+    if frames["variable_frame_rate"]:
+        found.append("its frame rate varies; use the time column, never frame / fps.")
+    if summary.coverage < 0.5:
+        found.append(
+            f"a face was seen in {summary.coverage:.0%} of its frames; "
+            "if faces are narrow (under a tenth of the longer side), try --min-face with their width in pixels."
+        )
+    return found
