@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from ..errors import HsemotionError, InputError, ModelUnavailable, OutputError, UsageError
 from ..runtime import malloc
+from ..runtime.terminal import say
 from . import pipe
 from .messages import (
     Assign,
@@ -128,7 +129,7 @@ def _listen(commands: IO[bytes], tasks: queue.SimpleQueue[Task]) -> None:
             elif isinstance(message, Stop):
                 _interrupt_main()
     except (ProtocolError, OSError) as error:
-        print(f"the parent process sent {error}", file=sys.stderr, flush=True)
+        say(f"the parent process sent {error}")
         os._exit(2)
     os._exit(0)
 
