@@ -24,12 +24,16 @@ class Frame:
         time: presentation time in seconds, as the container gives it.
         image: the picture as it is displayed (rotation and pixel aspect applied).
         cut: whether a new scene begins with this frame.
+        segment: number of the part of the source that it belongs to; another begins where the source's clock jumps.
+        duration: seconds that the source shows this frame, or None if it does not say.
     """
 
     index: int
     time: float
     image: Image
     cut: bool = False
+    segment: int = 0
+    duration: float | None = None
 
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
@@ -69,6 +73,7 @@ class Sighting:
     time: float
     faces: tuple[Face, ...]
     cut: bool = False
+    segment: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,3 +115,4 @@ class Reading:
     time: float
     faces: tuple[Face, ...]
     scores: Mapping[str, Scores]
+    segment: int = 0

@@ -127,6 +127,7 @@ class Summary:
         expressions: share of the seen faces by their expression.
         valence, arousal: means over the seen faces.
         seconds: wall seconds by stage.
+        notes: how the source was decoded, in sentences.
     """
 
     source: str
@@ -141,6 +142,7 @@ class Summary:
     arousal: float | None
     seconds: dict[str, float]
     elapsed: float
+    notes: list[str]
 
 
 class Annotator:
@@ -208,7 +210,14 @@ class Annotator:
             "min_face": settings.min_face,
             "faces_kept": settings.faces,
         }
-        return {"sampling": {**asdict(settings.sampling), "network_stride": settings.stride}, "detector": detector}
+        # Of numbered images, the clock of the source says the rate.
+        decoding = {k: v for k, v in asdict(settings.decoding).items() if k != "image_fps"}
+        decoding["region"] = decoding["region"] and list(decoding["region"])  # as JSON gives it back
+        return {
+            "sampling": {**asdict(settings.sampling), "network_stride": settings.stride},
+            "decoding": decoding,
+            "detector": detector,
+        }
 
     def annotate(self, path: Path, folder: Path, name: str, progress: Progress | None = None) -> Summary:
         """Annotate one source and write ``folder / name.*``.
@@ -358,6 +367,7 @@ def summarise(
         arousal=round(float(va[:, 1].mean()), 6) if len(va) else None,
         seconds={k: round(v, 3) for k, v in clock.seconds().items()},
         elapsed=round(clock.elapsed, 3),
+        notes=content["source"]["notes"],
     )
 
 

@@ -7,7 +7,7 @@ It is kept as small columns, some 150 bytes for each face in each frame, so hour
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ class Timeline:
         det_score: (N,) float32, nan where no detector ran.
         box: (N, 4) float32 x, y, width, height in pixels.
         scores: model -> task -> (N, columns of the task) float32, as the model gave them.
+        segment: (F,) int64 number of the part of the source; another begins where its clock jumps. None stands for 0
+            throughout.
 
     Raises:
         ValueError: columns that belong together differ in length, or an id occurs twice in a frame.
@@ -40,11 +42,14 @@ class Timeline:
     det_score: NDArray[np.float32]
     box: NDArray[np.float32]
     scores: Mapping[str, Mapping[str, NDArray[np.float32]]]
+    segment: NDArray[np.int64] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         rows = len(self.row)
-        if len(self.index) != len(self.time):
-            raise ValueError(f"{len(self.index)} frames but {len(self.time)} times")
+        if self.segment is None:
+            object.__setattr__(self, "segment", np.zeros(len(self.index), np.int64))
+        if not len(self.index) == len(self.time) == len(self.segment):
+            raise ValueError(f"{len(self.index)} frames but {len(self.time)} times and {len(self.segment)} segments")
         if not len(self.face_id) == len(self.det_score) == len(self.box) == rows:
             raise ValueError(
                 f"{rows} rows but {len(self.face_id)} ids, {len(self.det_score)} scores, {len(self.box)} boxes"
@@ -74,13 +79,16 @@ def gather(readings: Iterable[Reading]) -> Timeline:
     """Collect readings into columns."""
     index: list[int] = []
     time: list[float] = []
+    segment: list[int] = []
     columns = _Columns()
     for reading in readings:
         order = sorted(range(len(reading.faces)), key=lambda k: reading.faces[k].track or 0)
         columns.add(len(index), reading, order)
         index.append(reading.index)
         time.append(reading.time)
-    return columns.timeline(np.array(index, np.int64), np.array(time, np.float64))
+        segment.append(reading.segment)
+    timeline = columns.timeline(np.array(index, np.int64), np.array(time, np.float64))
+    return replace(timeline, segment=np.array(segment, np.int64))
 
 
 class _Columns:

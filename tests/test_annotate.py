@@ -155,6 +155,9 @@ def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path
         "ended_early": "",
         "guessed_times": 0,
         "variable_frame_rate": False,
+        "clock_jumps": 0,
+        "jumped_at": [],
+        "deinterlaced": 0,
     }
     assert content["faces"] == {"coverage": 1.0, "rows": 12, "ids": 1}
     assert content["recipe"]["smoothing"]["expression"] == "gaussian:0.1"

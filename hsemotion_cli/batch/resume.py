@@ -105,6 +105,7 @@ def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "models": models,
         "detector": content["detector"],
         "sampling": content["sampling"],
+        "decoding": content.get("decoding"),
     }
 
 
@@ -161,7 +162,11 @@ def notes(out: Path) -> dict[str, dict[str, Any]]:
 def _difference(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """What is not the same, in a few words."""
     names = {"recipe": "another recipe", "models": "other models", "detector": "other options of the detector"}
-    names |= {"sampling": "another choice of frames", "tool": "other versions of tool or libraries"}
+    names |= {
+        "sampling": "another choice of frames",
+        "decoding": "other options of decoding",
+        "tool": "other versions of tool or libraries",
+    }
     return next((words for key, words in names.items() if made.get(key) != wanted.get(key)), "another version")
 
 

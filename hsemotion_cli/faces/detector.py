@@ -228,7 +228,7 @@ def detect_faces(frame: Frame, finder: FaceDetector, recipes: Sequence[str], *, 
         faces = [replace(face, crops=crops.cut_given(image, face.points, recipes))]
     else:
         faces = [with_crops(face, image, recipes) for face in finder.find(image)]
-    return Sighting(frame.index, frame.time, tuple(faces), frame.cut)
+    return Sighting(frame.index, frame.time, tuple(faces), frame.cut, frame.segment)
 
 
 def with_crops(face: Face, image: Image, recipes: Sequence[str]) -> Face:

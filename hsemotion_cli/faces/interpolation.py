@@ -81,7 +81,8 @@ def _inside(
     for frame in gap:
         share = _share(before, frame, after)
         faces = [_mean(before.faces[i], after.faces[j], share) for i, j in same]
-        yield Sighting(frame.index, frame.time, tuple(with_crops(face, frame.image, recipes) for face in faces))
+        cropped = tuple(with_crops(face, frame.image, recipes) for face in faces)
+        yield Sighting(frame.index, frame.time, cropped, segment=frame.segment)
 
 
 def _share(before: Sighting, frame: Frame, after: Sighting) -> float:

@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..media.mp4_boxes import encoding_tool
 from ..runtime.atomic_files import check_names
 from ..runtime.file_marks import PAGE_MARK, TOOL
-from .raw_scores import ARRAYS, DAMAGE
+from .raw_scores import ARRAYS, DAMAGE, OPTIONAL_ARRAYS
 from .schema import ADDED, NAMES
 
 _MOST_JSON = 1 << 24  # bytes
@@ -108,7 +108,8 @@ def _is_parquet(path: Path) -> bool:
 def _is_archive(path: Path) -> bool:
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
-    return set(ARRAYS) <= names and all(name in ARRAYS or name.startswith("scores/") for name in names)
+    known = {*ARRAYS, *OPTIONAL_ARRAYS}
+    return set(ARRAYS) <= names and all(name in known or name.startswith("scores/") for name in names)
 
 
 def _is_overlay(path: Path) -> bool:

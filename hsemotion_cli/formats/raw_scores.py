@@ -25,14 +25,18 @@ DAMAGE = (
 """What numpy and zipfile raise for files that are something else, cut short, or changed."""
 
 ARRAYS = ("index", "time", "row", "face_id", "det_score", "box")
-_KINDS = {"index": "i", "row": "i", "face_id": "i"}
-_DIMENSIONS = {"index": 1, "time": 1, "row": 1, "face_id": 1, "det_score": 1}
+OPTIONAL_ARRAYS = ("segment",)
+"""Stored only where the clock of the source jumped."""
+_KINDS = {"index": "i", "row": "i", "face_id": "i", "segment": "i"}
+_DIMENSIONS = {"index": 1, "time": 1, "row": 1, "face_id": 1, "det_score": 1, "segment": 1}
 _MUCH, _PACKED = 1 << 26, 100  # bytes, and times
 
 
 def write(timeline: Timeline, file: IO[bytes]) -> None:
     """Write all columns; the same timeline gives the same bytes."""
     arrays = {name: getattr(timeline, name) for name in ARRAYS}
+    if timeline.segment.any():  # the clock of the source jumped
+        arrays["segment"] = timeline.segment
     for model, tasks in timeline.scores.items():
         for task, values in tasks.items():
             arrays[f"scores/{model}/{task}"] = values
@@ -57,7 +61,8 @@ def read(path: Path) -> Timeline:
                     if name.startswith("scores/"):
                         _, model, task = name.split("/")
                         scores.setdefault(model, {})[task] = _with_all_classes(task, _numbers(name, data[name]))
-                return Timeline(**{name: _numbers(name, data[name]) for name in ARRAYS}, scores=scores)
+                names = [*ARRAYS, *(name for name in OPTIONAL_ARRAYS if name in data.files)]
+                return Timeline(**{name: _numbers(name, data[name]) for name in names}, scores=scores)
     except DAMAGE as error:
         raise InputError(f"{path}: not an archive of raw scores, or damaged ({shortened(str(error), 300)}).") from error
 

@@ -43,6 +43,7 @@ def describe(
             "name": source.path.name,
             "sha256": source_hash(source),
             **{k: _plain(v) for k, v in dataclasses.asdict(source.info).items()},
+            "notes": source.notes,
         },
         "frames": {"analysed": len(timeline.index), **report(source.report)},
         "faces": {
@@ -76,6 +77,9 @@ def report(decoding: DecodeReport) -> dict[str, Any]:
         "ended_early": decoding.ended_early,
         "guessed_times": decoding.guessed_times,
         "variable_frame_rate": decoding.variable_rate,
+        "clock_jumps": decoding.clock_jumps,
+        "jumped_at": decoding.jumped_at,
+        "deinterlaced": decoding.deinterlaced,
     }
 
 

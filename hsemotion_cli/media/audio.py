@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .container import open_container, packets, shown_streams
 from .images import IMAGE_SUFFIXES
-from .video import open_container, packets
+from .timestamps import ContinuousClock, restarts
 
 RATE = 16000
 """Samples per second that are given, whatever the file has."""
@@ -174,8 +175,16 @@ class AudioFile:
             yield from _mono(resampler.resample(None) if resampler else [])
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
-        """Decoded frames with samples; a packet that cannot be decoded is counted and passed over."""
-        for packet in packets(container, stream, self._damaged):
+        """Decoded frames with samples; a packet that cannot be decoded is counted and passed over.
+
+        Where the clock of the file jumps, its image leads: both then stay together.
+        """
+        leader = next(iter(shown_streams(container)), stream)
+        wanted = [stream] if leader is stream else [leader, stream]
+        clock = ContinuousClock(leader, restarts(container))
+        for packet, _ in clock.follow(packets(container, wanted, self._damaged)):
+            if packet.stream is not stream:
+                continue
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:

@@ -54,6 +54,11 @@ class ImageSequence:
             clock=f"file numbers / {fps:g}",
         )
 
+    @property
+    def notes(self) -> list[str]:
+        """Nothing: images are decoded as they are."""
+        return []
+
     def frames(
         self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None
     ) -> Iterator[Frame]:

@@ -144,6 +144,9 @@ class DecodeReport:
         ended_early: a sentence if the source ended before the end that it declares, else "".
         guessed_times: frames without any time stamp, timed by the average frame rate.
         shortest_step, longest_step: seconds between neighbouring decoded frames; nan before the second.
+        clock_jumps: how often the clock of the container jumped; time goes on across a jump.
+        jumped_at: times in seconds of the first frames after the first of them, at most 20.
+        deinterlaced: frames that were deinterlaced.
     """
 
     decoded: int = 0
@@ -154,6 +157,9 @@ class DecodeReport:
     guessed_times: int = 0
     shortest_step: float = math.nan
     longest_step: float = math.nan
+    clock_jumps: int = 0
+    jumped_at: list[float] = field(default_factory=list)
+    deinterlaced: int = 0
 
     @property
     def variable_rate(self) -> bool:
@@ -170,6 +176,12 @@ class DecodeReport:
         if len(self.failed_at) < 20:
             self.failed_at.append(round(where, 6))
 
+    def jump(self, where: float) -> None:
+        """Count a jump of the clock; ``where`` is the time in seconds of the first frame after it."""
+        self.clock_jumps += 1
+        if len(self.jumped_at) < 20:
+            self.jumped_at.append(round(where, 6))
+
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
@@ -179,14 +191,19 @@ class SourceInfo:
         kind: "video", "pictures" or "picture".
         width, height: pixels of the displayed picture (rotation and pixel aspect applied).
         fps: average frames per second, or None.
-        frames: declared number of frames, or None.
+        frames: declared number of frames, or None; those that are stored empty, as AVI does to keep time, do not count.
         duration: declared seconds, or None.
         start: time stamp of the first frame in seconds, or None.
         rotation: degrees counter-clockwise by which the stored picture is turned for display.
         pixel_aspect: width of a stored pixel over its height.
         codec: name, or the suffix for pictures.
         audio: codec of the first audio stream, or None.
-        clock: where time stamps come from: "container" or "file numbers / RATE".
+        clock: where time stamps come from: "container", "file numbers / RATE", "codec's frame rate RATE",
+            "assumed frame rate RATE" or "--video-fps RATE".
+        stream: number of the video stream among those of the file, or None.
+        video_streams: how many there are, cover art not counted.
+        language: of the stream, as the file has it, or None.
+        created: date and time of the recording, ISO 8601 in UTC, or None. ``time`` 0 is that moment.
     """
 
     kind: str
@@ -201,3 +218,7 @@ class SourceInfo:
     codec: str
     audio: str | None
     clock: str
+    stream: int | None = None
+    video_streams: int = 0
+    language: str | None = None
+    created: str | None = None

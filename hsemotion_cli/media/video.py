@@ -7,8 +7,6 @@ and a time stamp always belong to the picture that they stand beside.
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,24 @@ import av
 
 from ..domain import Frame
 from ..errors import InputError
+from .container import (
+    average_rate,
+    codec_rate,
+    creation_time,
+    declared_duration,
+    declared_end,
+    open_container,
+    packets,
+    stored_frames,
+    video_stream,
+)
+from .deinterlace import deinterlaced
 from .display import displayed, displayed_size, luma, pixel_aspect, quarter_turn
 from .images import IMAGE_SUFFIXES, ImageSequence
+from .notes import decode_notes
 from .scene_cuts import CutDetector
-from .source import MAX_PIXELS, DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
+from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
+from .timestamps import ContinuousClock, FrameClock, TimedFrame, has_no_time_stamps, restarts
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -45,16 +57,6 @@ VIDEO_SUFFIXES = frozenset(
     ]
 )
 
-# Only local files, whatever a reference inside a file may ask for, since faces stay on this machine; only containers
-# that hold their pictures and sound themselves, so that no play list names another file; and no picture that is larger
-# than what is worked on, whose size a decoder would believe.
-_FORMATS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,mxf,h264,hevc,m4v,ivf,obu,nut,rm,dv,gif,apng,mjpeg,yuv4mpegpipe,"
-    "wav,w64,mp3,aac,flac,aiff,caf,ac3,eac3,amr,au"
-)
-_MOST = {"max_pixels": str(MAX_PIXELS)}
-_OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **_MOST}
-
 _AS_IT_IS = DecodeOptions()
 
 
@@ -74,28 +76,36 @@ class VideoFile:
         self.options = options
         self.report = DecodeReport()
         with open_container(path) as container:
-            stream = _video_stream(container, path)
+            chosen = video_stream(container, path, options.stream)
+            stream = chosen.stream
             if stream.codec_context.width and stream.codec_context.height:
                 check_size(path, stream.codec_context.width, stream.codec_context.height)
-            first = self._first_frame(container, stream)
+            timed = self._first_frame(container, stream)
+            first = timed.decoded
             rotation, aspect = quarter_turn(first), pixel_aspect(stream)
             height, width = displayed_size(first.height, first.width, rotation, aspect)
             check_size(path, width, height)
-            declared = _declared_duration(container, stream)
+            self._declared_end = None if options.video_fps else declared_end(container, stream, timed.time)
             audio = [sound for sound in container.streams.audio[:1] if sound.codec_context]  # one that can be decoded
+            clock, rate = self._rate(container, stream)
+            created = creation_time(container, stream) if options.clock else None
             self.info = SourceInfo(
                 kind="video",
                 width=width,
                 height=height,
-                fps=float(stream.average_rate) if stream.average_rate else None,
-                frames=stream.frames or None,
-                duration=declared,
-                start=_time_of(first, stream),
+                fps=rate,
+                frames=stored_frames(container, stream),
+                duration=declared_duration(container, stream),
+                start=timed.time,
                 rotation=rotation,
                 pixel_aspect=float(aspect),
                 codec=stream.codec_context.name,
                 audio=audio[0].codec_context.name if audio else None,
-                clock="container",
+                clock=clock,
+                stream=chosen.number,
+                video_streams=chosen.count,
+                language=chosen.language,
+                created=created.isoformat(timespec="milliseconds") if created else None,
             )
         self.report = DecodeReport()
 
@@ -111,68 +121,119 @@ class VideoFile:
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
         choose, scenes, cut = sampling.chooser(), CutDetector(), False
+        last = end = -math.inf
+        segment = 0
         with open_container(self.path) as container:
-            stream = _video_stream(container, self.path)
+            stream = video_stream(container, self.path, self.options.stream).stream
             aspect = pixel_aspect(stream)
-            step = float(1 / stream.average_rate) if stream.average_rate else 0.04
-            last = -math.inf
-            for picture in self._decoded(container, stream, on_audio):
-                time = _time_of(picture, stream)
-                if time is None:
-                    report.guessed_times += 1
-                    time = report.decoded * step if last == -math.inf else last + step
+            timed = self._timed(container, stream, on_audio)
+            for frame, progressive in deinterlaced(timed, self.options.deinterlace):
+                picture, time = frame.decoded, frame.time
                 if report.decoded:
                     report.step(time - last)
-                index, last = report.decoded, time
+                index, last, end = report.decoded, time, time + frame.duration
                 report.decoded += 1
                 report.corrupt += picture.is_corrupt
                 if sampling.end is not None and time >= sampling.end:
                     return
+                report.deinterlaced += progressive
                 height, width = displayed_size(picture.height, picture.width, 0, aspect)
                 check_size(self.path, width, height)  # it may change from frame to frame
                 # A cut at a frame that is not analysed counts for the next one that is.
-                cut |= scenes.cuts(luma(picture))
+                cut |= scenes.cuts(luma(picture)) or frame.segment != segment
+                segment = frame.segment
                 if choose(index, time):
-                    yield Frame(index, time, displayed(picture, aspect), cut)
+                    yield Frame(index, time, displayed(picture, aspect), cut, segment, frame.duration)
                     cut = False
-            report.ended_early = self._early_end(last + step)
+            report.ended_early = self._early_end(end)
+
+    @property
+    def notes(self) -> list[str]:
+        """How it was decoded, for a person; complete once ``frames`` has run out."""
+        return decode_notes(self.info, self.report, self.options)
 
     def container(self) -> Any:
         """The file opened once more; whoever copies one of its streams needs that stream before its first packet."""
         return open_container(self.path)
 
-    def _decoded(self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None) -> Iterator[Any]:
-        """Decoded pictures of a stream; a packet that cannot be decoded is counted and passed over."""
+    def _rate(self, container: Any, stream: Any) -> tuple[str, float | None]:
+        """What the times of frames come from, and frames per second."""
+        fixed, average, codec = self.options.video_fps, average_rate(stream), codec_rate(stream)
+        if fixed:
+            return f"--video-fps {fixed:g}", fixed
+        if not has_no_time_stamps(container):
+            return "container", float(average) if average else None
+        if codec:
+            return f"codec's frame rate {float(codec):g}", float(codec)
+        return f"assumed frame rate {float(average or 25):g}", float(average or 25)
+
+    def _timed(self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None) -> Iterator[TimedFrame]:
+        """Decoded frames with their times, which never fall."""
+        bare, report = has_no_time_stamps(container), self.report
+        rate = codec_rate(stream) if bare else None
+        clock = FrameClock(rate or average_rate(stream), self.options.video_fps, bare)
+        jumps = segment = before = 0
+        for decoded, part in self._decoded(container, stream, on_audio):
+            time = clock.time(decoded, stream.time_base)
+            jumps, guessed = clock.jumps, clock.guessed
+            if part + jumps != segment:
+                segment = part + jumps
+                report.jump(time)
+            report.guessed_times += guessed - before
+            before = guessed
+            yield TimedFrame(decoded, time, clock.lasting, segment)
+
+    def _decoded(
+        self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None
+    ) -> Iterator[tuple[Any, int]]:
+        """(decoded frame, segment of the clock); a packet that cannot be decoded is counted and passed over."""
         wanted = [stream, *container.streams.audio[:1]] if on_audio else [stream]
-        for packet in packets(container, wanted, self._damaged):
+        clock, segment = ContinuousClock(stream, restarts(container)), 0
+        for packet, part in clock.follow(packets(container, wanted, self._damaged)):
             if packet.stream is not stream:
                 if on_audio and packet.dts is not None:
                     on_audio(packet)
                 continue
-            try:
-                pictures = packet.decode()
-            except av.error.FFmpegError:
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                self.report.fail(float(stamp * packet.time_base) if stamp is not None else math.nan)
-                continue
-            yield from pictures
+            if part != segment:
+                # Frames that the decoder still holds are of the part before, and must be no reference for this one.
+                yield from ((decoded, segment) for decoded in self._drained(stream))
+                segment = part
+            yield from ((decoded, segment) for decoded in self._of_packet(packet))
+
+    def _of_packet(self, packet: Any) -> list[Any]:
+        try:
+            return packet.decode()
+        except av.error.FFmpegError:
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            self.report.fail(float(stamp * packet.time_base) if stamp is not None else math.nan)
+            return []
+
+    def _drained(self, stream: Any) -> list[Any]:
+        try:
+            return stream.codec_context.decode(None)
+        except av.error.FFmpegError:
+            self.report.fail(math.nan)
+            return []
+        finally:
+            stream.codec_context.flush_buffers()
 
     def _damaged(self, problem: str) -> None:
         self.report.ended_early = problem
 
-    def _first_frame(self, container: Any, stream: Any) -> Any:
-        for picture in self._decoded(container, stream, None):
-            return picture
+    def _first_frame(self, container: Any, stream: Any) -> TimedFrame:
+        for frame in self._timed(container, stream, None):
+            return frame
         raise InputError(f"{self.path}: no frame of its {stream.codec_context.name} stream can be decoded.")
 
     def _early_end(self, end: float) -> str:
         """Why the source counts as ended early, or ""; ``end`` is where its last frame ends, in seconds."""
-        if self.report.ended_early or self.info.duration is None:
-            return self.report.ended_early
-        declared = (self.info.start or 0.0) + self.info.duration
+        report, declared = self.report, self._declared_end
+        # The durations that a file declares know nothing of jumps of its clock.
+        if report.ended_early or declared is None or report.clock_jumps:
+            return report.ended_early
         missing = declared - end
         # Half a second and two percent are more than any rounding of durations that muxers do.
-        if missing > max(0.5, 0.02 * self.info.duration):
+        if missing > max(0.5, 0.02 * (self.info.duration or 0.0)):
             return f"it declares {declared:.1f} s but its pictures end at {end:.1f} s"
         return ""
 
@@ -196,72 +257,3 @@ def open_source(path: Path, options: DecodeOptions | float = _AS_IT_IS) -> Sourc
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSequence(path, options.image_fps)
     return VideoFile(path, options)
-
-
-def open_container(path: Path, what: str = "video") -> Any:
-    """A media file, opened by PyAV; nothing but local files is ever read, whatever is written in it.
-
-    Args:
-        what: is expected, in a word for the message.
-
-    Raises:
-        InputError: the file is empty, may not be read, or is no such thing.
-    """
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty (0 bytes).")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    try:
-        return av.open(f"file:{os.fspath(path)}", options=_OPEN_OPTIONS, metadata_errors="replace")
-    except av.error.PermissionError as error:
-        raise InputError(f"{path}: may not be read; check its permissions.") from error
-    except (av.error.FFmpegError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a readable {what} ({getattr(error, 'strerror', error)}); "
-            "if it is an unfinished recording or download, its index may be missing."
-        ) from error
-
-
-def packets(container: Any, streams: Any, damaged: Callable[[str], None]) -> Iterator[Any]:
-    """The packets of some streams, to the end of the file or to where its container is damaged.
-
-    Args:
-        damaged: is told the latter, as a part of a sentence: nothing behind that point can be found.
-    """
-    try:
-        yield from container.demux(streams)
-    except av.error.FFmpegError as error:
-        damaged(f"its container is damaged ({error.strerror})")
-
-
-def _video_stream(container: Any, path: Path) -> Any:
-    """The stream that a player would show; cover art of a sound file is no video."""
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not streams:
-        raise InputError(f"{path}: has no video stream.")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    if stream.codec_context is None:
-        raise InputError(f"{path}: there is no decoder for its video stream; convert it to H.264 first.")
-    # Slice threads keep one packet in, one picture out, so that a failure is counted where it happens;
-    # measured, frame threads are no faster on two cores.
-    stream.thread_type = "SLICE"
-    stream.codec_context.options = _MOST
-    return stream
-
-
-def _declared_duration(container: Any, stream: Any) -> float | None:
-    if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if tag:  # Matroska says it stream by stream, as text
-        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-    if container.duration is not None and len(container.streams) == 1:
-        return float(container.duration / av.time_base)
-    return None
-
-
-def _time_of(picture: Any, stream: Any) -> float | None:
-    stamp = picture.pts if picture.pts is not None else picture.dts
-    return None if stamp is None else float(stamp * (picture.time_base or stream.time_base))

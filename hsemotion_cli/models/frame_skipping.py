@@ -44,7 +44,10 @@ def schedule(sightings: Iterable[Sighting], stride: int) -> Iterator[ScheduledSi
     waiting: Sighting | None = None
     for sighting in sightings:
         if waiting is not None:
-            yield _marked(waiting, {face.track for face in sighting.faces}, since, stride)
+            goes_on = sighting.segment == waiting.segment
+            yield _marked(waiting, {face.track for face in sighting.faces} if goes_on else set(), since, stride)
+            if not goes_on:
+                since.clear()
         waiting = sighting
     if waiting is not None:
         yield _marked(waiting, set(), since, stride)
@@ -72,7 +75,11 @@ def interpolate(readings: Iterable[tuple[Reading, tuple[bool, ...]]]) -> Iterato
     """
     waiting: list[_Waiting] = []
     last: dict[int | None, _Look] = {}  # by track
+    segment = 0
     for reading, looked in readings:
+        if reading.segment != segment:  # nothing lies between two parts of a source
+            last.clear()
+            segment = reading.segment
         entry = _Waiting(reading, {face.track: k for k, face in enumerate(reading.faces) if not looked[k]})
         for row, face in enumerate(reading.faces):
             if not looked[row]:

@@ -200,7 +200,7 @@ def predict(group: Sequence[ScheduledSighting], models: Mapping[str, FaceModel])
         sighting = one.sighting
         stop = start + len(sighting.faces)
         own = {name: _rows(of_all, start, stop) for name, of_all in scores.items()}
-        readings.append(Reading(sighting.index, sighting.time, sighting.faces, own))
+        readings.append(Reading(sighting.index, sighting.time, sighting.faces, own, sighting.segment))
         start = stop
     return readings
 

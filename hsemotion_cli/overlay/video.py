@@ -36,6 +36,9 @@ CLOCK = 90_000
 COPIED = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
 """Audio codecs that an mp4 carries, so that their packets are copied; any other sound becomes AAC."""
 
+_LONGEST_HOLD = 5 * 3600 * CLOCK
+"""Ticks that an image is shown at most; then it is written once more. ffmpeg's mp4 takes no 2^31 ticks (6.6 hours)."""
+
 _AAC_RATES = frozenset((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000))
 
 # The clock of the whole file as well: on the usual one of a millisecond a late start would be rounded.
@@ -126,7 +129,7 @@ def hold(frames: Iterable[Frame], rows: Rows, path: Path) -> Iterator[OverlayFra
     faces: Sequence[Row] | None = None
     step = 1.0
     for first, frame, after in _with_next(frames):
-        step = after.time - frame.time if after else step
+        step = after.time - frame.time if after else frame.duration or step
         if coming and frame.index > coming[0]:
             raise InputError(_stranger(coming[0], path))
         if coming and frame.index == coming[0]:
@@ -254,12 +257,19 @@ class OverlayWriter:
             self._begin(shown, picture)
         # A time stamp that is not later than the one before it would end the file; broken sources have them.
         self._tick = max(self._tick + 1, round((Fraction(shown.frame.time) - self.shift) * CLOCK))
-        picture.pts, picture.time_base = self._tick, Fraction(1, CLOCK)
-        picture.duration = max(1, round(shown.duration * CLOCK))
-        self._guarded(lambda: self._container.mux(self._video.encode(picture)))
+        lasting = max(1, round(shown.duration * CLOCK))
+        while lasting > _LONGEST_HOLD:
+            self._encode(picture, _LONGEST_HOLD)
+            self._tick += _LONGEST_HOLD
+            lasting -= _LONGEST_HOLD
+        self._encode(picture, lasting)
         self.frames += 1
         self.end = shown.frame.time + shown.duration
         self._mux_sound(shown.frame.time)
+
+    def _encode(self, picture: Any, lasting: int) -> None:
+        picture.pts, picture.time_base, picture.duration = self._tick, Fraction(1, CLOCK), lasting
+        self._guarded(lambda: self._container.mux(self._video.encode(picture)))
 
     def close(self, whole: bool) -> None:
         """Write what is left and end the file; ``whole`` keeps sound that lasts longer than the last picture."""

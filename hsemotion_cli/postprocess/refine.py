@@ -98,8 +98,10 @@ def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe
         if not len(inside):
             continue
         left = np.searchsorted(seen, inside) - 1
-        start, end = timeline.time[seen[left]], timeline.time[seen[left + 1]]
-        t = ((timeline.time[inside] - start) / (end - start))[:, None]
+        # By number where time stands still, as some files have it.
+        clock = timeline.time if (np.diff(timeline.time[seen]) > 0).all() else np.arange(len(timeline.time))
+        start, end = clock[seen[left]], clock[seen[left + 1]]
+        t = ((clock[inside] - start) / (end - start))[:, None]
         row.append(inside)
         face_id.append(np.full(len(inside), timeline.face_id[rows[0]]))
         for values, out in [(box[0], box), *((tasks[task], scores[task]) for task in tasks)]:

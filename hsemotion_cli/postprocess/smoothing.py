@@ -46,7 +46,7 @@ def positions(timeline: Timeline, smoothing: Smoothing) -> NDArray[np.float64]:
 
 
 def segments(timeline: Timeline, max_gap: float) -> list[NDArray[np.intp]]:
-    """Runs of rows of one face each, in time order, that no gap divides.
+    """Runs of rows of one face each, in time order, that neither a gap nor a jump of the source's clock divides.
 
     A gap is the time between two sightings of the face beyond the usual distance of two analysed frames; a run ends
     where it exceeds ``max_gap`` seconds.
@@ -54,9 +54,10 @@ def segments(timeline: Timeline, max_gap: float) -> list[NDArray[np.intp]]:
     if not len(timeline.row):
         return []
     order = np.lexsort((timeline.row, timeline.face_id))
-    ids, times = timeline.face_id[order], timeline.time[timeline.row[order]]
+    frame = timeline.row[order]
+    ids, times, parts = timeline.face_id[order], timeline.time[frame], timeline.segment[frame]
     # A nanosecond forgives the rounding of time stamps.
-    new = (np.diff(ids) != 0) | (np.diff(times) > max_gap + timeline.step + 1e-9)
+    new = (np.diff(ids) != 0) | (np.diff(parts) != 0) | (np.diff(times) > max_gap + timeline.step + 1e-9)
     return np.split(order, np.flatnonzero(new) + 1)
 
 
