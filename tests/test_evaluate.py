@@ -554,7 +554,7 @@ def test_intensities_of_clips(tmp_path: Path) -> None:
     assert (report.clips, report.recordings, report.ignored) == (40, 40, ("999",))
     assert report.score.low is not None and report.score.low < report.score.value < (report.score.high or 0)
     intensities(given_, dict(list(said.items())[2:]))
-    with pytest.raises(InputError, match=r"nothing was said of 2 of its 40: 1, 2; add it .* --partial"):
+    with pytest.raises(InputError, match=r"no predictions for 2 of its 40: 1, 2; add it .* --partial"):
         evaluate(given_, known, "emi")
     partial = evaluate(given_, known, "emi", partial=True)
     assert partial.left_out == ("1", "2") and partial.clips == 38
@@ -598,7 +598,7 @@ def test_a_submitted_file_scores_as_its_tables(mtl: Set, tmp_path: Path, track: 
     assert report.score.value == pytest.approx(tables.score.value, abs=1e-5 if track in ("va", "mtl") else 1e-12)
     assert report.half is None
     assert all(frames.seen is None and frames.valid == frames.scored for frames in report.frames.values())
-    with pytest.raises(UsageError, match="final answers, which --seen-only cannot change"):
+    with pytest.raises(UsageError, match="final predictions, which --seen-only cannot change"):
         evaluate(file, mtl.data.root, track, part="train", seen_only=True)
     short = file.read_text().splitlines()
     labelled = mtl.data.train[next(iter(mtl.data.train))]
@@ -617,7 +617,7 @@ def test_a_submitted_file_scores_as_its_tables(mtl: Set, tmp_path: Path, track: 
 def test_videos_without_a_table(mtl: Set, tmp_path: Path) -> None:
     names = list(mtl.data.validation)
     some = [mtl.tables / f"{names[0]}.raw.npz"]
-    with pytest.raises(InputError, match=rf"nothing was said of 2 of its 3: {names[1]}, {names[2]}; .*--partial"):
+    with pytest.raises(InputError, match=rf"no predictions for 2 of its 3: {names[1]}, {names[2]}; .*--partial"):
         evaluate(some, mtl.data.root, "va")
     report = evaluate(some, mtl.data.root, "va", partial=True)
     assert report.left_out == tuple(names[1:]) and report.recordings == 1
@@ -626,7 +626,7 @@ def test_videos_without_a_table(mtl: Set, tmp_path: Path) -> None:
         expected(collected(one, mtl.worlds, "valence_arousal"), "valence_arousal"), abs=1e-9
     )
     write(tmp_path, "stranger", mtl.worlds[names[0]])
-    with pytest.raises(InputError, match="the tables are of stranger; they are matched by their names"):
+    with pytest.raises(InputError, match="the tables are of stranger; they are matched by name"):
         evaluate(tmp_path, mtl.data.root, "va", partial=True)
 
 
@@ -641,7 +641,7 @@ def test_a_video_without_any_face(mtl: Set, tmp_path: Path) -> None:
     names = list(mtl.data.validation)
     for name in names:
         write(tmp_path, name, World(mtl.worlds[name].frames, []) if name == names[1] else mtl.worlds[name])
-    with pytest.raises(InputError, match=rf"no face was seen in any frame of {names[1]}.*--partial.*--seen-only"):
+    with pytest.raises(InputError, match=rf"no face was found in any frame of {names[1]}.*--partial.*--seen-only"):
         evaluate(tmp_path, mtl.data.root, "expr")
     rest = {name: mtl.data.validation[name] for name in (names[0], names[2])}
     report = evaluate(tmp_path, mtl.data.root, "expr", partial=True)
@@ -660,14 +660,14 @@ def test_models_that_lack_a_task(mtl: Set, tmp_path: Path) -> None:
     for name in mtl.data.validation:
         write(tmp_path, name, mtl.worlds[name], tasks=["expression"])
     for track, what in (("va", "valence arousal"), ("au", "action units"), ("mtl", "valence arousal")):
-        with pytest.raises(InputError, match=rf"its models \({MODEL}\) say nothing of {what}"):
+        with pytest.raises(InputError, match=rf"its models \({MODEL}\) do not predict {what}"):
             evaluate(tmp_path, mtl.data.root, track, partial=True)
     assert evaluate(tmp_path, mtl.data.root, "expr").score == evaluate(mtl.tables, mtl.data.root, "expr").score
     for name in mtl.data.validation:
         world = mtl.worlds[name]
         faces = [replace(f, action_units=np.where(np.arange(12) == 3, np.nan, f.action_units)) for f in world.faces]
         write(tmp_path, name, World(world.frames, faces))
-    with pytest.raises(InputError, match="say nothing of AU06"):
+    with pytest.raises(InputError, match="do not predict AU06"):
         evaluate(tmp_path, mtl.data.root, "au")
 
 
@@ -715,10 +715,10 @@ def test_truth_that_cannot_be_used(mtl: Set, compound: Any, tmp_path: Path) -> N
         ("va", {"part": "test"}, "--part test: choose from train, validation"),
         ("ce", {"mean": "median"}, "--mean median: choose from arithmetic, geometric, harmonic"),
         ("expr", {"other": "anger"}, "--other anger: choose from contempt, none"),
-        ("expr", {"mean": "harmonic"}, "--mean changes nothing for --track expr"),
-        ("va", {"thresholds": ("AU12=0.4",)}, "--threshold changes nothing for --track va"),
-        ("au", {"other": "none"}, "--other changes nothing for --track au"),
-        ("emi", {"seen_only": True}, "--seen-only changes nothing for --track emi"),
+        ("expr", {"mean": "harmonic"}, "--mean has no effect on --track expr"),
+        ("va", {"thresholds": ("AU12=0.4",)}, "--threshold has no effect on --track va"),
+        ("au", {"other": "none"}, "--other has no effect on --track au"),
+        ("emi", {"seen_only": True}, "--seen-only has no effect on --track emi"),
         ("va", {"draws": -1}, "--bootstrap and --seed"),
     ],
 )

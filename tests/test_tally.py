@@ -66,7 +66,7 @@ def test_classes_are_as_scikit_learn_counts_them(videos: list, seed: int) -> Non
         x, y = rows(videos, one, 0), rows(videos, one, 1)
         assert pooled.rows[k] == len(x)
         if not len(x):
-            assert np.isnan([pooled.macro_f1[k], pooled.accuracy[k], pooled.macro_f1_there[k]]).all()
+            assert np.isnan([pooled.macro_f1[k], pooled.accuracy[k], pooled.macro_f1_present[k]]).all()
             continue
         labels = np.arange(CLASSES)
         each = sklearn.precision_recall_fscore_support(x, y, labels=labels, zero_division=0)
@@ -76,7 +76,7 @@ def test_classes_are_as_scikit_learn_counts_them(videos: list, seed: int) -> Non
         macro = sklearn.f1_score(x, y, labels=labels, average="macro", zero_division=0)
         assert pooled.macro_f1[k] == pytest.approx(macro, abs=1e-9)
         # Without a list of labels, scikit-learn takes those that are there.
-        assert pooled.macro_f1_there[k] == pytest.approx(
+        assert pooled.macro_f1_present[k] == pytest.approx(
             sklearn.f1_score(x, y, average="macro", zero_division=0), abs=1e-9
         )
         assert pooled.accuracy[k] == pytest.approx(sklearn.accuracy_score(x, y), abs=1e-9)
@@ -91,7 +91,7 @@ def test_units_are_as_scikit_learn_counts_them(videos: list, seed: int) -> None:
         x, y = rows(videos, one, 0), rows(videos, one, 1)
         assert pooled.rows[k] == len(x)
         if not len(x):
-            assert np.isnan(pooled.mean_f1[k]) and np.isnan(pooled.mean_f1_there[k])
+            assert np.isnan(pooled.mean_f1[k]) and np.isnan(pooled.mean_f1_present[k])
             continue
         for unit in range(3):
             each = sklearn.precision_recall_fscore_support(
@@ -103,9 +103,9 @@ def test_units_are_as_scikit_learn_counts_them(videos: list, seed: int) -> None:
         assert pooled.mean_f1[k] == pytest.approx(expected, abs=1e-9)
         there = x.any(axis=0) | y.any(axis=0)
         if there.any():
-            assert pooled.mean_f1_there[k] == pytest.approx(pooled.f1[k][there].mean(), abs=1e-9)
+            assert pooled.mean_f1_present[k] == pytest.approx(pooled.f1[k][there].mean(), abs=1e-9)
         else:
-            assert np.isnan(pooled.mean_f1_there[k])
+            assert np.isnan(pooled.mean_f1_present[k])
 
 
 @UNHURRIED

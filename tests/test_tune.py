@@ -20,7 +20,7 @@ from sklearn.metrics import f1_score
 
 from hsemotion_cli.abaw import grid_plots, grid_search
 from hsemotion_cli.abaw.grid_search import SPARSE_GAP, gather, tune
-from hsemotion_cli.abaw.objectives import MEASURES
+from hsemotion_cli.abaw.objectives import OBJECTIVES
 from hsemotion_cli.abaw.predictions import affwild2, find, load, predict
 from hsemotion_cli.abaw.search_space import Grid
 from hsemotion_cli.commands.options import call
@@ -263,7 +263,7 @@ def test_other_grids_are_refused(option: str, text: str) -> None:
 def test_sums_score_as_scikit_learn_does(n: int, seed: int, coarse: bool) -> None:
     random = np.random.default_rng(seed)
     weights = (0.5, 0.0, 0.3, 1.0)
-    for task, measure in MEASURES.items():
+    for task, measure in OBJECTIVES.items():
         columns = {"expression": 8, "valence_arousal": 2, "action_units": 12}[task]
         first, second = random.random((2, columns, n))
         if coarse:  # many ties, and values that are exactly a threshold
@@ -294,11 +294,11 @@ def test_sums_score_as_scikit_learn_does(n: int, seed: int, coarse: bool) -> Non
                 assert levels.tolist() == np.argmax(np.round(each, 12), axis=1).tolist(), "the first maximum"
                 expected = np.max(each, axis=1).mean()
             assert best[k] == pytest.approx(expected, abs=1e-9)
-            assert measure.score(measure.settled(sums[k], levels)) == pytest.approx(expected, abs=1e-9)
+            assert measure.score(measure.at_thresholds(sums[k], levels)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_who_says_the_same_all_the_time_follows_nothing() -> None:
-    measure = MEASURES["valence_arousal"]
+    measure = OBJECTIVES["valence_arousal"]
     flat, truth = np.full((2, 30), 0.1), np.random.default_rng(0).random((2, 30))
     assert measure.best(measure.sums(flat, flat, (0.5,), truth)).tolist() == [0]
     assert measure.best(measure.sums(flat, flat, (0.5,), flat)).tolist() == [0]

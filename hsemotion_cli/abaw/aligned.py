@@ -1,7 +1,7 @@
-"""Tables, or a file that was submitted -> what they say of the frames that somebody labelled.
+"""Tables, or a submission -> predictions aligned with labelled frames.
 
-What a table says is what ``submit`` would write of it: expressions in Aff-Wild2's classes before gaps are filled,
-valence and arousal within [-1, 1], and no model may leave an action unit open.
+The predictions of a table are those that ``submit`` would write: expressions are in Aff-Wild2's classes before gaps are
+filled, valence and arousal are within [-1, 1], and every action unit must be predicted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .predictions import BASIC, OTHERS, AnnotatedVideo
 from .scores import HALF, FrameCounts
 
 CLIPS = "emotional_mimicry"
-"""The task that is about clips, not frames."""
+"""The task that scores clips, not frames."""
 
 NAMES: Mapping[str, Sequence[str]] = {
     "expression": AFFWILD2_EXPRESSIONS,
@@ -35,27 +35,27 @@ NAMES: Mapping[str, Sequence[str]] = {
     "compound": tuple(COMPOUNDS),
     CLIPS: EMOTIONAL_MIMICRY,
 }
-"""Task -> its classes or columns, as they are scored."""
+"""Task -> its classes or columns in scoring order."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """What shall be evaluated, and how.
+    """What to evaluate, and how.
 
     Attributes:
         track: of ``challenges.TRACKS``.
-        part: of ``truth.PARTS``, where the truth is a whole data set.
+        part: of ``ground_truth.PARTS``, if the ground truth is a whole data set.
         recipe: instead of each table's own.
         thresholds: as ``--threshold`` takes them, instead of the recipe's.
         mean: of ``compound.MEANS``, for compound expressions.
         other: of ``predictions.OTHERS``.
-        seen_only: leave out frames in which no face was seen.
-        partial: leave out videos without a table, or without any face, instead of refusing them.
-        draws: collections of recordings drawn by lot for the intervals; 0 for none.
-        seed: of those.
+        seen_only: leave out frames without a face.
+        partial: leave out videos without a table or without any face, instead of failing.
+        draws: bootstrap resamples for the confidence intervals; 0 for none.
+        seed: of the resamples.
 
     Raises:
-        UsageError: a combination that makes no sense.
+        UsageError: an unknown value, or an option that has no effect on the track.
     """
 
     track: Track
@@ -78,13 +78,13 @@ class EvaluationSettings:
         tasks = {"--threshold": "action_units", "--mean": "compound", "--other": "expression"}
         for option in self.changed:
             if CLIPS in self.track.tasks or tasks.get(option, "") not in ("", *self.track.tasks):
-                raise UsageError(f"{option} changes nothing for --track {self.track.name}; leave it out.")
+                raise UsageError(f"{option} has no effect on --track {self.track.name}; leave it out.")
         if self.draws < 0 or self.seed < 0:
             raise UsageError("--bootstrap and --seed: give numbers from 0.")
 
     @property
     def changed(self) -> list[str]:
-        """Options that change what is said of a frame."""
+        """The options given that change predictions."""
         options = {
             "--recipe": self.recipe is not None,
             "--threshold": bool(self.thresholds),
@@ -97,135 +97,136 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskPredictions:
-    """What is said of k frames of one video for one task.
+    """Predictions for k frames of one video, for one task.
 
     Attributes:
-        keep: (k,) those that are scored, n of them.
-        said: of these, (n,) classes, (n, 2) valence and arousal, or (n, 12) whether each action unit is there.
-        second: of expressions (n,) the class without "other"; of action units (n, 12) presence at ``scores.HALF``;
-            None where there is no such thing.
-        frames: how many were seen, filled and so on.
+        keep: (k,) bool, the frames that are scored, n of them.
+        predicted: for these, (n,) classes, (n, 2) valence and arousal, or (n, 12) bool, presence of action units.
+        alternative: for expressions (n,) the class without "other"; for action units (n, 12) presence at
+            ``scores.HALF``; None for other tasks, and for submissions.
+        frames: counts of the frames.
     """
 
     keep: NDArray[np.bool_]
-    said: NDArray
-    second: NDArray | None
+    predicted: NDArray
+    alternative: NDArray | None
     frames: FrameCounts
 
 
 class AlignedPredictions(Protocol):
-    """What is said of one video."""
+    """The predictions for one video."""
 
     @property
     def thresholds(self) -> Mapping[str, float] | None:
-        """Of the action units; None where only presence was given."""
+        """Action unit -> threshold; None if its predictions are binary."""
         ...
 
-    def silent(self, task: str) -> bool:
-        """Whether nothing is said of any frame, since no face was seen."""
+    def without_faces(self, task: str) -> bool:
+        """Whether no frame has a prediction, because no face was found."""
         ...
 
-    def told(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
-        """What is said of some frames.
+    def predict(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
+        """Predictions for some frames, by number.
 
         Raises:
-            InputError: nothing, or not of all of them.
+            InputError: there are none, or not for all of them.
         """
         ...
 
 
 class PredictionSource(Protocol):
-    """Where answers come from.
+    """Where predictions come from.
 
     Attributes:
-        names: of all videos that there are.
-        described: for messages.
-        advice: what to do about a video without an answer.
+        names: of all videos with predictions.
+        description: for messages.
+        advice: what to do about a video without predictions.
     """
 
     names: list[str]
-    described: str
+    description: str
     advice: str
 
-    def place(self, video: str) -> str | None:
-        """Which of ``names`` answers for a video of the truth, if any."""
+    def match(self, video: str) -> str | None:
+        """Which of ``names`` has the predictions for a video of the ground truth, if any."""
         ...
 
-    def of(self, video: str) -> AlignedPredictions:
-        """What is said of a video that has a place."""
+    def load(self, video: str) -> AlignedPredictions:
+        """The predictions for a video that has a match."""
         ...
 
 
-def prediction_source(paths: Sequence[Path], asked: EvaluationSettings) -> PredictionSource:
-    """Tables, or one file to be submitted.
+def prediction_source(paths: Sequence[Path], settings: EvaluationSettings) -> PredictionSource:
+    """Tables of ``annotate``, or one submission.
 
     Raises:
         InputError: as ``predictions.find`` and ``validation.read``.
-        UsageError: options that a submitted file leaves no room for.
+        UsageError: options that cannot change a submission.
     """
-    return SubmissionPredictions(paths[0], asked) if len(paths) == 1 and _submitted(paths[0]) else Tables(paths, asked)
+    if len(paths) == 1 and _is_submission(paths[0]):
+        return SubmissionPredictionSource(paths[0], settings)
+    return TablePredictionSource(paths, settings)
 
 
-class Tables:
+class TablePredictionSource:
     """Tables of ``annotate``."""
 
     advice = "annotate it"
 
-    def __init__(self, paths: Sequence[Path], asked: EvaluationSettings) -> None:
-        self._found = predictions.find(paths)
-        self._asked = asked
+    def __init__(self, paths: Sequence[Path], settings: EvaluationSettings) -> None:
+        self._tables = predictions.find(paths)
+        self._settings = settings
         self._last: AnnotatedVideo | None = None
-        self.names = list(self._found)
-        self.described = f"the tables are of {few(self.names)}"
+        self.names = list(self._tables)
+        self.description = f"the tables are of {few(self.names)}"
 
-    def place(self, video: str) -> str | None:
-        """The table of that very name; for the left or right person of a video else the video's."""
-        found = predictions.place(video, self._found)
+    def match(self, video: str) -> str | None:
+        """The table of that name; otherwise, for the left or right person of a video, the video's."""
+        found = predictions.place(video, self._tables)
         return found[0] if found else None
 
-    def of(self, video: str) -> AlignedPredictions:
-        name, side = predictions.place(video, self._found) or (video, None)
+    def load(self, video: str) -> AlignedPredictions:
+        name, side = predictions.place(video, self._tables) or (video, None)
         if self._last is None or self._last.video != name:
-            self._last = predictions.load(self._found[name])
-        return _TableAnswers(self._last, side, self._asked)
+            self._last = predictions.load(self._tables[name])
+        return _TablePredictions(self._last, side, self._settings)
 
 
-class _TableAnswers:
-    """What a table says of one video, or of the person on one side of it."""
+class _TablePredictions:
+    """The predictions of a table for one video, or for the person on one side of it."""
 
-    def __init__(self, source: AnnotatedVideo, side: str | None, asked: EvaluationSettings) -> None:
-        recipe = (asked.recipe or source.recipe).changed(thresholds=asked.thresholds)
-        for task in asked.track.tasks:
-            _check_told(task, source, recipe)
-        self._given = predictions.predict(source, recipe, side=side, mean=asked.mean).in_affwild2(asked.other)
-        self._found = _with_a_face(source, side)
-        self._seen_only = asked.seen_only
+    def __init__(self, source: AnnotatedVideo, side: str | None, settings: EvaluationSettings) -> None:
+        recipe = (settings.recipe or source.recipe).changed(thresholds=settings.thresholds)
+        for task in settings.track.tasks:
+            _check_task(task, source, recipe)
+        self._source = predictions.predict(source, recipe, side=side, mean=settings.mean).in_affwild2(settings.other)
+        self._with_face = _frames_with_face(source, side)
+        self._seen_only = settings.seen_only
         self.thresholds: Mapping[str, float] | None = {
-            unit: self._given.thresholds.get(unit, HALF) for unit in ACTION_UNITS
+            unit: self._source.thresholds.get(unit, HALF) for unit in ACTION_UNITS
         }
 
-    def silent(self, task: str) -> bool:
-        return bool(np.isnan(self._given.tasks[task]).all())
+    def without_faces(self, task: str) -> bool:
+        return bool(np.isnan(self._source.tasks[task]).all())
 
-    def told(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
-        nobody = self.silent(task) and self._seen_only
-        if nobody:
-            values, told = np.empty((len(frames), len(NAMES[task]))), np.zeros(len(frames), bool)
+    def predict(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
+        if self.without_faces(task) and self._seen_only:
+            values, exact = np.empty((len(frames), len(NAMES[task]))), np.zeros(len(frames), bool)
         else:
-            values, told = self._given.at(task, frames)
-        # Rows that bridge a gap are in the table, but no face was seen there.
-        seen = told & np.isin(frames, self._found)
-        beyond = ~seen & (frames > self._given.last)
+            values, exact = self._source.at(task, frames)
+        # The table also has rows that bridge gaps, but no face was found there.
+        seen = exact & np.isin(frames, self._with_face)
+        beyond = ~seen & (frames > self._source.last)
         keep = seen if self._seen_only else np.ones(len(frames), bool)
         counts = int(seen.sum()), int((~seen & ~beyond).sum()), int(beyond.sum())
-        said, second = self._decided(task, values[keep])
-        return TaskPredictions(keep, said, second, FrameCounts(len(frames), int(keep.sum()), *counts))
+        predicted, alternative = self._decide(task, values[keep])
+        return TaskPredictions(keep, predicted, alternative, FrameCounts(len(frames), int(keep.sum()), *counts))
 
-    def _decided(self, task: str, values: NDArray[np.float64]) -> tuple[NDArray, NDArray | None]:
+    def _decide(self, task: str, values: NDArray[np.float64]) -> tuple[NDArray, NDArray | None]:
         unknown = np.flatnonzero(np.isnan(values).any(axis=0)).tolist()
         if unknown:
             names = few(NAMES[task][k] for k in unknown)
-            raise InputError(f"{self._given.path}: its models say nothing of {names}; annotate with others.")
+            raise InputError(f"{self._source.path}: its models do not predict {names}; annotate with others.")
         if task == "valence_arousal":
             return np.clip(values, -1, 1), None
         if task == "action_units" and self.thresholds is not None:
@@ -233,36 +234,38 @@ class _TableAnswers:
         return values.argmax(axis=1), values[:, :BASIC].argmax(axis=1) if task == "expression" else None
 
 
-class SubmissionPredictions:
-    """A file as ``submit`` writes it: classes and presence, nothing soft."""
+class SubmissionPredictionSource:
+    """A file as ``submit`` writes it: final classes and presence, no probabilities."""
 
     advice = "add it"
 
-    def __init__(self, path: Path, asked: EvaluationSettings) -> None:
-        if asked.changed:
-            raise UsageError(f"{path} holds final answers, which {asked.changed[0]} cannot change; leave it out.")
-        listed, self._values = validation.read(path, asked.track)
-        self._frame, self._path, self._partial = listed.frame, path, asked.partial
+    def __init__(self, path: Path, settings: EvaluationSettings) -> None:
+        if settings.changed:
+            raise UsageError(
+                f"{path} holds final predictions, which {settings.changed[0]} cannot change; leave it out."
+            )
+        listed, self._values = validation.read(path, settings.track)
+        self._frame, self._path, self._partial = listed.frame, path, settings.partial
         self._rows = dict(zip(listed.videos, listed.rows(), strict=True))
-        self._fields = np.cumsum([0, *(FIELDS[task] for task in asked.track.tasks)])
-        self._tasks = asked.track.tasks
+        self._fields = np.cumsum([0, *(FIELDS[task] for task in settings.track.tasks)])
+        self._tasks = settings.track.tasks
         self.names = list(self._rows)
-        self.described = f"{path} of {few(self.names)}"
+        self.description = f"{path} of {few(self.names)}"
 
-    def place(self, video: str) -> str | None:
+    def match(self, video: str) -> str | None:
         return video if video in self._rows else None
 
-    def of(self, video: str) -> AlignedPredictions:
+    def load(self, video: str) -> AlignedPredictions:
         rows = self._rows[video][np.argsort(self._frame[self._rows[video]], kind="stable")]
         k = np.arange(len(self._tasks))
         fields = {self._tasks[j]: slice(self._fields[j], self._fields[j + 1]) for j in k}
         values = {task: self._values[rows, where] for task, where in fields.items()}
-        return _FileAnswers(self._path, video, self._frame[rows], values, self._partial)
+        return _SubmissionPredictions(self._path, video, self._frame[rows], values, self._partial)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _FileAnswers:
-    """What a file says of one video; its frames increase."""
+class _SubmissionPredictions:
+    """The predictions of a submission for one video; its frames increase."""
 
     path: Path
     video: str
@@ -271,10 +274,10 @@ class _FileAnswers:
     partial: bool
     thresholds: Mapping[str, float] | None = None
 
-    def silent(self, task: str) -> bool:
+    def without_faces(self, task: str) -> bool:
         return False
 
-    def told(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
+    def predict(self, task: str, frames: NDArray[np.int64]) -> TaskPredictions:
         keep = np.isin(frames, self.frame)
         if not (keep.all() or self.partial):
             raise InputError(
@@ -287,26 +290,26 @@ class _FileAnswers:
         return TaskPredictions(keep, values, None, FrameCounts(len(frames), int(keep.sum())))
 
 
-def _submitted(path: Path) -> bool:
-    """Whether a path is a file to be submitted, by its ending or its header; tables of ``annotate`` are not."""
+def _is_submission(path: Path) -> bool:
+    """Whether a path is a submission, by its suffix or its header; tables of ``annotate`` are not."""
     if not path.is_file() or path.suffix not in (".txt", ".csv"):
         return False
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return path.suffix == ".txt" or header_of(file.readline()) is not None
 
 
-def _check_told(task: str, source: AnnotatedVideo, recipe: Recipe) -> None:
-    """Raise InputError if none of the models of a table has a task."""
+def _check_task(task: str, source: AnnotatedVideo, recipe: Recipe) -> None:
+    """Raise InputError if no model of a table predicts a task."""
     base = "expression" if task == "compound" else task
     if not any(base in source.timeline.scores.get(model, {}) for model in recipe.models):
         raise InputError(
-            f"{source.path}: its models ({', '.join(recipe.models)}) say nothing of {base.replace('_', ' ')}; annotate "
+            f"{source.path}: its models ({', '.join(recipe.models)}) do not predict {base.replace('_', ' ')}; annotate "
             "with one that does (see hsemotion models list)."
         )
 
 
-def _with_a_face(source: AnnotatedVideo, side: str | None) -> NDArray[np.int64]:
-    """Numbers of the frames in which a face was found, as the challenges count."""
+def _frames_with_face(source: AnnotatedVideo, side: str | None) -> NDArray[np.int64]:
+    """Numbers of the frames with a face, counted as the challenges do."""
     timeline = source.timeline
     rows = np.arange(len(timeline.row)) if side is None else predictions.on_side(timeline.box, source.width, side)
     return timeline.index[timeline.row[rows]] + source.first

@@ -1,7 +1,7 @@
-"""Tables and truth -> the scores of a track of the ABAW challenges, with all that is needed to trust them.
+"""Tables and ground truth -> the scores of a track of the ABAW challenges.
 
-All valid frames of a part count together, whichever video they are of, and each task by the frames that are valid for
-it. A frame without a face has the value that it would have in a submission, and how many there are is told.
+All valid frames of a part are pooled, whichever video they are from, and each task uses the frames that are valid for
+it. A frame without a face has the value that it would have in a submission; the report counts such frames.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from .lists import few
 from .scores import FrameCounts, Score, TaskScores, plain
 
 Progress = Callable[[int, int, str], None]
-"""Told how many videos are done, of how many, and which."""
+"""Called with the videos done, all videos, and the current one."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoScores:
-    """One video by itself.
+    """The scores of one video alone.
 
     Attributes:
-        video: its name in the truth.
-        frames: task -> its frames with a label.
-        scores: figure -> value; None where it says nothing. F1 is the mean over classes or units that occur or were
-            said, and concordance is left out where the truth never changes.
-        mean: over the tasks; None without any.
+        video: its name in the ground truth.
+        frames: task -> counts of its labelled frames.
+        scores: metric -> value; None if undefined. F1 is the mean over classes or units that occur or are predicted,
+            and CCC is undefined if the ground truth never changes.
+        mean: over the tasks; None if no task has a score.
     """
 
     video: str
@@ -59,23 +59,23 @@ class VideoScores:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that came of it.
+    """The result of an evaluation.
 
     Attributes:
-        asked: what was asked for.
+        settings: as given.
         score: of the track.
-        half: the same with all thresholds of action units at ``scores.HALF``; None where there are none.
-        tasks: by name, in the order of the track.
-        frames: of each task, of all videos together; empty for clips.
-        videos: each by itself, by name; none for clips.
-        recordings: that were scored, and are drawn by lot.
-        clips: that were scored; 0 for tracks of frames.
-        left_out: videos (or clips) of the truth without a table, left out on request.
-        faceless: videos of the truth without any face, left out on request.
-        ignored: tables (or clips) without truth.
+        half: the same with all thresholds of action units at ``scores.HALF``; None if the track has none.
+        tasks: scores by task, in the order of the track.
+        frames: task -> counts of all videos together; empty for clips.
+        videos: scores of each video alone; none for clips.
+        recordings: number of recordings that were scored, which is what the bootstrap resamples.
+        clips: number of clips that were scored; 0 for tracks of frames.
+        left_out: videos (or clips) of the ground truth without predictions, left out on request.
+        faceless: videos of the ground truth without any face, left out on request.
+        ignored: tables (or clips) without ground truth.
     """
 
-    asked: EvaluationSettings
+    settings: EvaluationSettings
     score: Score
     half: Score | None
     tasks: Mapping[str, TaskScores]
@@ -88,11 +88,11 @@ class Report:
     ignored: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; numbers that there are none of are None."""
-        asked = self.asked
+        """Plain data; undefined numbers are None."""
+        settings = self.settings
         return {
-            "track": asked.track.name,
-            "part": asked.part,
+            "track": settings.track.name,
+            "part": settings.part,
             "score": self.score.to_json(),
             "score_at_0.5": None if self.half is None else self.half.to_json(),
             "tasks": {task: found.to_json() for task, found in self.tasks.items()},
@@ -104,60 +104,62 @@ class Report:
             "faceless": list(self.faceless),
             "ignored": list(self.ignored),
             "settings": {
-                "recipe": None if asked.recipe is None else asked.recipe.to_json(),
-                "thresholds": list(asked.thresholds),
-                "mean": asked.mean,
-                "other": asked.other,
-                "seen_only": asked.seen_only,
-                "partial": asked.partial,
-                "bootstrap": asked.draws,
-                "seed": asked.seed,
+                "recipe": None if settings.recipe is None else settings.recipe.to_json(),
+                "thresholds": list(settings.thresholds),
+                "mean": settings.mean,
+                "other": settings.other,
+                "seen_only": settings.seen_only,
+                "partial": settings.partial,
+                "bootstrap": settings.draws,
+                "seed": settings.seed,
             },
         }
 
 
 def evaluate(
-    tables: Sequence[Path], truth: Path, asked: EvaluationSettings, progress: Progress = lambda *_: None
+    tables: Sequence[Path], truth: Path, settings: EvaluationSettings, progress: Progress = lambda *_: None
 ) -> Report:
-    """Score tables by what is true.
+    """Score tables, or one submission, against ground truth.
 
     Args:
-        tables: as for ``predictions.find``; or one file as it is submitted, which for --track emi it must be.
-        truth: as for ``truth.read_for``; a list as for ``truth.read_compound`` or ``truth.read_intensities``.
+        tables: as for ``predictions.find``, or one submission; for --track emi it must be the latter.
+        truth: as for ``ground_truth.read_for``, ``read_compound`` or ``read_intensities``, by track.
 
     Raises:
-        InputError: a file that cannot be used, a video of the truth without a table or without any face, a model that
-            says nothing of a task, or nothing to score.
-        UsageError: not one file of intensities.
+        InputError: a file that cannot be used, a video of the ground truth without a table or without any face, a
+            model that does not predict a task, or nothing to score.
+        UsageError: more or less than one file for emi.
     """
-    if CLIPS in asked.track.tasks:
-        return _evaluate_clips(tables, truth, asked)
-    known = {name: labels for name, labels in _read(truth, asked).items() if _any_label(labels, asked.track.tasks)}
-    if not known:
-        raise InputError(f"{truth}: no frame has a label for --track {asked.track.name}.")
-    given = prediction_source(tables, asked)
-    places = {video: place for video in known if (place := given.place(video)) is not None}
-    left_out = _missing(known, places, truth, asked, given.described, given.advice)
-    ignored = tuple(name for name in given.names if name not in set(places.values()))
-    gathered = _Gathered(asked)
-    for done, video in enumerate(places):
-        progress(done, len(places), video)
-        gathered.add(video, known[video], given.of(video))
-    progress(len(places), len(places), "scoring")
-    return gathered.report(truth, left_out, ignored)
+    if CLIPS in settings.track.tasks:
+        return _evaluate_clips(tables, truth, settings)
+    labelled = {
+        name: labels for name, labels in _read(truth, settings).items() if _any_label(labels, settings.track.tasks)
+    }
+    if not labelled:
+        raise InputError(f"{truth}: no frame has a label for --track {settings.track.name}.")
+    predictions = prediction_source(tables, settings)
+    matches = {video: match for video in labelled if (match := predictions.match(video)) is not None}
+    left_out = _missing(labelled, matches, truth, settings, predictions.description, predictions.advice)
+    ignored = tuple(name for name in predictions.names if name not in set(matches.values()))
+    collected = _Collected(settings)
+    for done, video in enumerate(matches):
+        progress(done, len(matches), video)
+        collected.add(video, labelled[video], predictions.load(video))
+    progress(len(matches), len(matches), "scoring")
+    return collected.report(truth, left_out, ignored)
 
 
-def _read(truth: Path, asked: EvaluationSettings) -> Mapping[str, Annotations | CompoundAnnotations]:
-    if "compound" in asked.track.tasks:
+def _read(truth: Path, settings: EvaluationSettings) -> Mapping[str, Annotations | CompoundAnnotations]:
+    if "compound" in settings.track.tasks:
         return read_compound(truth)
-    return read_for(truth, asked.track.name, asked.part)
+    return read_for(truth, settings.track.name, settings.part)
 
 
 def _labels(truth: Annotations | CompoundAnnotations, task: str) -> tuple[NDArray[np.int64], NDArray]:
-    """Numbers of the frames that are valid for a task, by its own marks alone, and their labels."""
+    """The numbers and labels of the frames that are labelled for a task."""
     labels: NDArray = getattr(truth, task)
-    known = labels >= 0 if labels.ndim == 1 else ~np.isnan(labels).any(axis=1)
-    return truth.frames[known], labels[known]
+    labelled = labels >= 0 if labels.ndim == 1 else ~np.isnan(labels).any(axis=1)
+    return truth.frames[labelled], labels[labelled]
 
 
 def _any_label(truth: Annotations | CompoundAnnotations, tasks: Iterable[str]) -> bool:
@@ -165,21 +167,31 @@ def _any_label(truth: Annotations | CompoundAnnotations, tasks: Iterable[str]) -
 
 
 def _missing(
-    known: Iterable[str], there: Iterable[str], truth: Path, asked: EvaluationSettings, given: str, advice: str
+    labelled: Iterable[str],
+    predicted: Iterable[str],
+    truth: Path,
+    settings: EvaluationSettings,
+    description: str,
+    advice: str,
 ) -> tuple[str, ...]:
-    """Names of the truth that nothing was said of.
+    """Names of the ground truth without predictions.
+
+    Args:
+        labelled: names in the ground truth.
+        predicted: those of them with predictions.
+        description, advice: as of ``PredictionSource``.
 
     Raises:
-        InputError: there are some, and they may not be left out; or there are no others.
+        InputError: there are some and they may not be left out, or there are no others.
     """
-    known, there = list(known), set(there)
-    missing = tuple(name for name in known if name not in there)
-    if len(missing) == len(known):
-        raise InputError(f"{truth} is of {few(known)}, and {given}; they are matched by their names.")
-    if missing and not asked.partial:
+    labelled, predicted = list(labelled), set(predicted)
+    missing = tuple(name for name in labelled if name not in predicted)
+    if len(missing) == len(labelled):
+        raise InputError(f"{truth} is of {few(labelled)}, and {description}; they are matched by name.")
+    if missing and not settings.partial:
         raise InputError(
-            f"{truth}: nothing was said of {len(missing):,} of its {len(known):,}: {few(missing)}; {advice}, or give "
-            "--partial to score the others alone."
+            f"{truth}: no predictions for {len(missing):,} of its {len(labelled):,}: {few(missing)}; {advice}, or give "
+            "--partial to score only the others."
         )
     return missing
 
@@ -187,75 +199,75 @@ def _missing(
 # --- frames -----------------------------------------------------------------------------------------------------
 
 
-class _Task(Protocol):
-    """What a task keeps of each video: what is true, what was said, and which frames these were."""
+class _TaskData(Protocol):
+    """Ground truth and predictions of one task, collected video by video."""
 
     frames: list[FrameCounts]
 
-    def add(self, truth: NDArray, told: TaskPredictions, given: AlignedPredictions) -> None:
-        """Keep the scored frames of one video."""
+    def add(self, truth: NDArray, found: TaskPredictions, predictions: AlignedPredictions) -> None:
+        """Add the scored frames of one video."""
         ...
 
     def each(self) -> Mapping[str, Floats]:
-        """Figure -> (videos,); the last one is the task's score, nan where it says nothing."""
+        """Metric -> (videos,); the last metric is the task's score, nan if undefined."""
         ...
 
-    def total(self, times: Floats) -> tuple[TaskScores, Floats, Floats | None]:
-        """The scores; and, of each collection of ``times``, the score and that with thresholds of ``scores.HALF``."""
+    def total(self, multiplicity: Floats) -> tuple[TaskScores, Floats, Floats | None]:
+        """The scores; and (resamples,) the score of each resample, at the chosen thresholds and at ``scores.HALF``."""
         ...
 
 
 @dataclass(slots=True)
-class _Labels:
-    """Expressions or compounds: one class for each frame."""
+class _ClassTask:
+    """Expressions or compound expressions: one class per frame."""
 
     task: str
     frames: list[FrameCounts] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     basic: list[Pair | None] = field(default_factory=list)
 
-    def add(self, truth: NDArray, told: TaskPredictions, given: AlignedPredictions) -> None:
-        self.pairs.append((truth, told.said))
+    def add(self, truth: NDArray, found: TaskPredictions, predictions: AlignedPredictions) -> None:
+        self.pairs.append((truth, found.predicted))
         rows = truth < BASIC
-        self.basic.append(None if told.second is None else (truth[rows], told.second[rows]))
+        self.basic.append(None if found.alternative is None else (truth[rows], found.alternative[rows]))
 
     def each(self) -> Mapping[str, Floats]:
         found = ConfusionCounts.of(self.pairs, len(NAMES[self.task]))
-        return {"accuracy": found.accuracy, "f1": found.macro_f1_there}
+        return {"accuracy": found.accuracy, "f1": found.macro_f1_present}
 
-    def total(self, times: Floats) -> tuple[TaskScores, Floats, Floats | None]:
+    def total(self, multiplicity: Floats) -> tuple[TaskScores, Floats, Floats | None]:
         names = NAMES[self.task]
-        pooled = ConfusionCounts.of(self.pairs, len(names)).pooled(times)
-        basic = _all_there(self.basic)
-        second = None if basic is None else ConfusionCounts.of(basic, BASIC).pooled(times)
-        return scores.class_scores(pooled, names, second), pooled.macro_f1, pooled.macro_f1
+        pooled = ConfusionCounts.of(self.pairs, len(names)).pooled(multiplicity)
+        basic = _if_complete(self.basic)
+        without_other = None if basic is None else ConfusionCounts.of(basic, BASIC).pooled(multiplicity)
+        return scores.class_scores(pooled, names, without_other), pooled.macro_f1, pooled.macro_f1
 
 
 @dataclass(slots=True)
-class _Numbers:
+class _AffectTask:
     """Valence and arousal."""
 
     frames: list[FrameCounts] = field(default_factory=list)
     pairs: list[tuple[Floats, Floats]] = field(default_factory=list)
 
-    def add(self, truth: NDArray, told: TaskPredictions, given: AlignedPredictions) -> None:
-        self.pairs.append((truth.astype(np.float64), told.said))
+    def add(self, truth: NDArray, found: TaskPredictions, predictions: AlignedPredictions) -> None:
+        self.pairs.append((truth.astype(np.float64), found.predicted))
 
     def each(self) -> Mapping[str, Floats]:
         found = Moments.of(self.pairs, len(VALENCE_AROUSAL))
         ccc = np.where(found.constant, np.nan, found.ccc)
         return {"valence": ccc[:, 0], "arousal": ccc[:, 1], "ccc": ccc.mean(axis=1)}
 
-    def total(self, times: Floats) -> tuple[TaskScores, Floats, Floats | None]:
-        pooled = Moments.of(self.pairs, len(VALENCE_AROUSAL)).pooled(times)
-        truth, said = (np.concatenate(column) for column in zip(*self.pairs, strict=True))
-        found = scores.agreement(pooled, VALENCE_AROUSAL, "ccc", scores.density(truth, said))
+    def total(self, multiplicity: Floats) -> tuple[TaskScores, Floats, Floats | None]:
+        pooled = Moments.of(self.pairs, len(VALENCE_AROUSAL)).pooled(multiplicity)
+        truth, predicted = (np.concatenate(column) for column in zip(*self.pairs, strict=True))
+        found = scores.agreement(pooled, VALENCE_AROUSAL, "ccc", scores.density(truth, predicted))
         mean = pooled.ccc.mean(axis=1)
         return found, mean, mean
 
 
 @dataclass(slots=True)
-class _Units:
+class _UnitTask:
     """Action units, at the thresholds of each table's recipe and at ``scores.HALF``."""
 
     frames: list[FrameCounts] = field(default_factory=list)
@@ -263,88 +275,89 @@ class _Units:
     half: list[Pair | None] = field(default_factory=list)
     thresholds: dict[str, float | None] = field(default_factory=dict)
 
-    def add(self, truth: NDArray, told: TaskPredictions, given: AlignedPredictions) -> None:
-        self.pairs.append((truth, told.said))
-        self.half.append(None if told.second is None else (truth, told.second))
-        for unit, threshold in (given.thresholds or {}).items():
+    def add(self, truth: NDArray, found: TaskPredictions, predictions: AlignedPredictions) -> None:
+        self.pairs.append((truth, found.predicted))
+        self.half.append(None if found.alternative is None else (truth, found.alternative))
+        for unit, threshold in (predictions.thresholds or {}).items():
             if self.thresholds.setdefault(unit, threshold) != threshold:
                 self.thresholds[unit] = None
 
     def each(self) -> Mapping[str, Floats]:
-        return {"au_f1": DetectionCounts.of(self.pairs, len(ACTION_UNITS)).mean_f1_there}
+        return {"au_f1": DetectionCounts.of(self.pairs, len(ACTION_UNITS)).mean_f1_present}
 
-    def total(self, times: Floats) -> tuple[TaskScores, Floats, Floats | None]:
-        pooled = DetectionCounts.of(self.pairs, len(ACTION_UNITS)).pooled(times)
-        pairs = _all_there(self.half)
-        half = None if pairs is None else DetectionCounts.of(pairs, len(ACTION_UNITS)).pooled(times)
+    def total(self, multiplicity: Floats) -> tuple[TaskScores, Floats, Floats | None]:
+        pooled = DetectionCounts.of(self.pairs, len(ACTION_UNITS)).pooled(multiplicity)
+        pairs = _if_complete(self.half)
+        half = None if pairs is None else DetectionCounts.of(pairs, len(ACTION_UNITS)).pooled(multiplicity)
         found = scores.unit_scores(pooled, half, ACTION_UNITS, self.thresholds)
         return found, pooled.mean_f1, None if half is None else half.mean_f1
 
 
-def _all_there(pairs: Sequence[Pair | None]) -> list[Pair] | None:
+def _if_complete(pairs: Sequence[Pair | None]) -> list[Pair] | None:
     found = [pair for pair in pairs if pair is not None]
     return found if len(found) == len(pairs) else None
 
 
-class _Gathered:
-    """What is true and what was said of the frames of all videos, task by task."""
+class _Collected:
+    """Ground truth and predictions of all videos, task by task."""
 
-    def __init__(self, asked: EvaluationSettings) -> None:
-        self.asked = asked
+    def __init__(self, settings: EvaluationSettings) -> None:
+        self.settings = settings
         self.names: list[str] = []
         self.faceless: list[str] = []
-        self.tasks: dict[str, _Task] = {task: self._new(task) for task in asked.track.tasks}
+        self.tasks: dict[str, _TaskData] = {task: self._new(task) for task in settings.track.tasks}
 
-    def _new(self, task: str) -> _Task:
+    def _new(self, task: str) -> _TaskData:
         if task == "valence_arousal":
-            return _Numbers()
-        return _Units() if task == "action_units" else _Labels(task)
+            return _AffectTask()
+        return _UnitTask() if task == "action_units" else _ClassTask(task)
 
-    def add(self, video: str, truth: Annotations | CompoundAnnotations, given: AlignedPredictions) -> None:
-        """Take one video.
+    def add(self, video: str, truth: Annotations | CompoundAnnotations, predictions: AlignedPredictions) -> None:
+        """Add one video.
 
         Raises:
-            InputError: not everything is said of it.
+            InputError: some of its labelled frames have no prediction.
         """
         labels = {task: _labels(truth, task) for task in self.tasks}
-        if not self.asked.seen_only and any(len(labels[task][0]) and given.silent(task) for task in self.tasks):
+        if not self.settings.seen_only and any(
+            len(labels[task][0]) and predictions.without_faces(task) for task in self.tasks
+        ):
             self.faceless.append(video)
             return
         self.names.append(video)
-        for task, gathered in self.tasks.items():
+        for task, collected in self.tasks.items():
             frames, target = labels[task]
-            told = given.told(task, frames) if len(frames) else _nothing(task)
-            gathered.frames.append(told.frames)
-            gathered.add(target[told.keep], told, given)
+            found = predictions.predict(task, frames) if len(frames) else _no_frames(task)
+            collected.frames.append(found.frames)
+            collected.add(target[found.keep], found, predictions)
 
     def report(self, truth: Path, left_out: tuple[str, ...], ignored: tuple[str, ...]) -> Report:
         """Score everything.
 
         Raises:
-            InputError: there is nothing to score for a task, or videos without any face may not be left out.
+            InputError: a task has nothing to score, or there are videos without any face that may not be left out.
         """
-        if self.faceless and not self.asked.partial:
+        if self.faceless and not self.settings.partial:
             raise InputError(
-                f"no face was seen in any frame of {few(self.faceless)}, so nothing can be said of them; give "
-                "--partial to leave them out, or --seen-only to score no frame without a face."
+                f"no face was found in any frame of {few(self.faceless)}, so they have no predictions; give "
+                "--partial to leave them out, or --seen-only to score only frames with a face."
             )
-        for task, gathered in self.tasks.items():
-            if not any(frames.scored for frames in gathered.frames):
+        for task, collected in self.tasks.items():
+            if not any(frames.scored for frames in collected.frames):
                 raise InputError(
-                    f"{truth}: there is nothing to score for {task.replace('_', ' ')}: "
-                    "no frame that counts has a label."
+                    f"{truth}: nothing to score for {task.replace('_', ' ')}: no frame that counts has a label."
                 )
-        scored = [any(gathered.frames[k].scored for gathered in self.tasks.values()) for k in range(len(self.names))]
-        times, count = _times([recording(name) for name in self.names], scored, self.asked)
-        totals = {task: gathered.total(times) for task, gathered in self.tasks.items()}
+        scored = [any(collected.frames[k].scored for collected in self.tasks.values()) for k in range(len(self.names))]
+        multiplicity, count = _multiplicities([recording(name) for name in self.names], scored, self.settings)
+        totals = {task: collected.total(multiplicity) for task, collected in self.tasks.items()}
         halves = [half for _, _, half in totals.values() if half is not None]
         both = "action_units" in self.tasks and len(halves) == len(totals)
         return Report(
-            self.asked,
+            self.settings,
             scores.score(np.sum([score for _, score, _ in totals.values()], axis=0)),
             scores.score(np.sum(halves, axis=0)) if both else None,
             {task: found for task, (found, _, _) in totals.items()},
-            {task: scores.together(gathered.frames) for task, gathered in self.tasks.items()},
+            {task: scores.pooled_counts(collected.frames) for task, collected in self.tasks.items()},
             self._videos(),
             count,
             left_out=left_out,
@@ -353,54 +366,57 @@ class _Gathered:
         )
 
     def _videos(self) -> tuple[VideoScores, ...]:
-        each = {task: gathered.each() for task, gathered in self.tasks.items()}
+        each = {task: collected.each() for task, collected in self.tasks.items()}
         found = []
         for k, name in enumerate(self.names):
+            frames = {task: collected.frames[k] for task, collected in self.tasks.items()}
             values = {figure: plain(column[k]) for columns in each.values() for figure, column in columns.items()}
             last = [plain(list(columns.values())[-1][k]) for columns in each.values()]
-            known = [value for value in last if value is not None]
-            frames = {task: gathered.frames[k] for task, gathered in self.tasks.items()}
-            found.append(VideoScores(name, frames, values, sum(known) / len(known) if known else None))
+            labelled = [value for value in last if value is not None]
+            frames = {task: collected.frames[k] for task, collected in self.tasks.items()}
+            found.append(VideoScores(name, frames, values, sum(labelled) / len(labelled) if labelled else None))
         return tuple(found)
 
 
-def _nothing(task: str) -> TaskPredictions:
-    """What is said of no frames."""
-    said = np.empty((0,) if task in ("expression", "compound") else (0, len(NAMES[task])))
-    second = said if task in ("expression", "action_units") else None
-    return TaskPredictions(np.empty(0, bool), said, second, FrameCounts(0, 0, 0, 0, 0))
+def _no_frames(task: str) -> TaskPredictions:
+    """Predictions for a video without labelled frames."""
+    predicted = np.empty((0,) if task in ("expression", "compound") else (0, len(NAMES[task])))
+    alternative = predicted if task in ("expression", "action_units") else None
+    return TaskPredictions(np.empty(0, bool), predicted, alternative, FrameCounts(0, 0, 0, 0, 0))
 
 
-def _times(groups: Sequence[str], scored: Sequence[bool], asked: EvaluationSettings) -> tuple[Floats, int]:
-    """How often each video counts: once, then as drawn by lot; and how many recordings are scored.
+def _multiplicities(groups: Sequence[str], scored: Sequence[bool], settings: EvaluationSettings) -> tuple[Floats, int]:
+    """How often each video counts, first once, then in each bootstrap resample; and the number of recordings.
 
-    One recording alone tells nothing of how others would be, so nothing is drawn then.
+    A single recording says nothing about others, so it is not resampled.
     """
-    these = [k for k, some in enumerate(scored) if some]
-    names = [groups[k] for k in these]
+    scored_videos = [k for k, some in enumerate(scored) if some]
+    names = [groups[k] for k in scored_videos]
     count = len(set(names))
-    times = np.zeros((1 + (asked.draws if count > 1 else 0), len(groups)))
-    times[0, these] = 1
-    if len(times) > 1:
-        times[1:, these] = resample(names, asked.draws, asked.seed)
-    return times, count
+    multiplicity = np.zeros((1 + (settings.draws if count > 1 else 0), len(groups)))
+    multiplicity[0, scored_videos] = 1
+    if len(multiplicity) > 1:
+        multiplicity[1:, scored_videos] = resample(names, settings.draws, settings.seed)
+    return multiplicity, count
 
 
 # --- clips ------------------------------------------------------------------------------------------------------
 
 
-def _evaluate_clips(tables: Sequence[Path], truth: Path, asked: EvaluationSettings) -> Report:
+def _evaluate_clips(tables: Sequence[Path], truth: Path, settings: EvaluationSettings) -> Report:
     if len(tables) != 1:
-        raise UsageError(f"--track emi: give one file of intensities, a row for each clip, not {len(tables)} paths.")
-    known, said = read_intensities(truth), read_intensities(tables[0])
-    if not known:
+        raise UsageError(f"--track emi: give one file of intensities, one row per clip, not {len(tables)} paths.")
+    labelled, predicted = read_intensities(truth), read_intensities(tables[0])
+    if not labelled:
         raise InputError(f"{truth}: there are no clips below the header.")
-    left_out = _missing(known, said, truth, asked, f"{tables[0]} of {few(said)}", f"add it to {tables[0]}")
-    names = [name for name in known if name in said]
-    moments = Moments.of([([known[name]], [said[name]]) for name in names], len(EMOTIONAL_MIMICRY))
-    times, count = _times(names, [True] * len(names), asked)
-    found = scores.agreement(moments.pooled(times), EMOTIONAL_MIMICRY, "pearson")
-    ignored = tuple(name for name in said if name not in known)
+    left_out = _missing(
+        labelled, predicted, truth, settings, f"{tables[0]} of {few(predicted)}", f"add it to {tables[0]}"
+    )
+    names = [name for name in labelled if name in predicted]
+    moments = Moments.of([([labelled[name]], [predicted[name]]) for name in names], len(EMOTIONAL_MIMICRY))
+    multiplicity, count = _multiplicities(names, [True] * len(names), settings)
+    found = scores.agreement(moments.pooled(multiplicity), EMOTIONAL_MIMICRY, "pearson")
+    ignored = tuple(name for name in predicted if name not in labelled)
     return Report(
-        asked, found.score, None, {CLIPS: found}, {}, (), count, clips=count, left_out=left_out, ignored=ignored
+        settings, found.score, None, {CLIPS: found}, {}, (), count, clips=count, left_out=left_out, ignored=ignored
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..reporting import plotting
 from .grid_search import TaskOutcome, TuningResult
-from .objectives import MEASURES, Floats
+from .objectives import OBJECTIVES, Floats
 from .search_space import Block, Grid
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def draw(tuned: TuningResult, path: Path, title: str) -> None:
         figure.suptitle(title, fontsize=13, parse_math=False)
         places = figure.subplots(len(tuned.tasks), len(widths), squeeze=False, width_ratios=widths)
         for line, (task, outcome) in zip(places, tuned.tasks.items(), strict=True):
-            called = f"{task.replace('_', ' ')}: {MEASURES[task].name}"
+            called = f"{task.replace('_', ' ')}: {OBJECTIVES[task].name}"
             low, high = float(outcome.surface.min()), float(outcome.surface.max())
             for axes, panel in zip(line, panels(tuned.grid, outcome), strict=False):
                 _heat(axes, panel, low, high)

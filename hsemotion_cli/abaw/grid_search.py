@@ -27,7 +27,7 @@ from ..postprocess.refine import blend
 from ..postprocess.smoothing import nested, positions, segments
 from ..tasks import ACTION_UNITS, TASKS
 from . import challenges
-from .objectives import MEASURES, Floats
+from .objectives import OBJECTIVES, Floats
 from .predictions import AnnotatedVideo, affwild2, largest, load, on_side, place, predict
 from .search_space import Family, Grid
 
@@ -479,7 +479,7 @@ def _all_sums(
 ) -> dict[str, Floats]:
     """Task -> (folds, filters, weights, *shape) sums over the frames of each fold."""
     sums = {
-        task: np.zeros((len(parts[task]), len(grid.filters), len(weights[task]), *MEASURES[task].shape))
+        task: np.zeros((len(parts[task]), len(grid.filters), len(weights[task]), *OBJECTIVES[task].shape))
         for task in data.tasks
     }
     fold_of = {task: {name: k for k, names in enumerate(parts[task]) for name in names} for task in data.tasks}
@@ -535,12 +535,12 @@ def _tried(
     for run in segments(video.source.timeline, data.max_gap):
         for k, found in enumerate(nested(position[run], values[run], family.smoothing, family.windows)):
             smoothed[k, run] = found
-    sums = np.zeros((len(family.windows), len(weights), *MEASURES[task].shape))
+    sums = np.zeros((len(family.windows), len(weights), *OBJECTIVES[task].shape))
     for one in (person.rows[task] for person in video.people if task in person.rows):
         truth = one.truth if task == "expression" else np.ascontiguousarray(one.truth.T)
         for k, by_model in enumerate(np.split(part, len(models), axis=1) for part in smoothed):
             said = [_said(task, part, known, one) for part in by_model]
-            sums[k] += MEASURES[task].sums(said[0], said[-1], weights, truth)
+            sums[k] += OBJECTIVES[task].sums(said[0], said[-1], weights, truth)
     return sums
 
 
@@ -578,7 +578,7 @@ def _outcome(
     Args:
         sums: (folds, filters, weights, *shape)
     """
-    measure = MEASURES[task]
+    measure = OBJECTIVES[task]
 
     def choose(of: Floats) -> tuple[tuple[int, int], NDArray[np.int64], Floats]:
         surface = measure.best(of)
@@ -594,7 +594,7 @@ def _outcome(
     folds, kept = [], []
     for k, names in enumerate(parts if len(parts) > 1 else ()):
         there, levels, _ = choose(np.delete(sums, k, axis=0).sum(axis=0))
-        kept.append(measure.settled(sums[k][there], levels))
+        kept.append(measure.at_thresholds(sums[k][there], levels))
         folds.append(Fold(names, choice(there, levels), measure.score(kept[-1])))
     crossed = measure.score(np.sum(kept, axis=0)) if kept else None
     order = np.argsort(weights)

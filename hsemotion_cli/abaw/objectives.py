@@ -1,7 +1,7 @@
-"""How well each of many settings does, kept as sums over frames, so that any collection of videos can be scored.
+"""The objectives of tuning, as per-video sums: they add up to the sums, and so to the score, of any set of videos.
 
-A measure of a task turns scores and truth of some frames into sums for each weight of a blend. These add up over
-videos. From sums it tells the score; for action units also the thresholds that do best, which leave sums of their own.
+The objective of a task turns model scores and ground truth of some frames into sums for each weight of a blend. From
+sums it computes the score; for action units also the best thresholds, at which the sums reduce to smaller ones.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Floats = NDArray[np.float64]
 
 _CLASSES = len(AFFWILD2_EXPRESSIONS)
 _BELOW = 1e-9
-"""Variances that are nothing but rounding: values are in [-1, 1]."""
+"""Variances that are only rounding errors: values are in [-1, 1]."""
 
 
 class Objective(Protocol):
-    """What is asked of the measure of a task.
+    """The objective of a task.
 
     Attributes:
-        name: what its score is called.
+        name: of its score.
         shape: of the sums of one setting.
     """
 
@@ -39,8 +39,8 @@ class Objective(Protocol):
         """Sums over frames, for each weight.
 
         Args:
-            first, second: (columns, n) scores of two models, or twice of the same.
-            weights: (w,) of the first.
+            first, second: (columns, n) scores of two models, or the same array twice.
+            weights: (w,) of the first model.
             truth: (n,) class numbers, or (columns, n).
 
         Returns:
@@ -49,15 +49,15 @@ class Objective(Protocol):
         ...
 
     def thresholds(self, sums: Floats) -> NDArray[np.int64]:
-        """(..., units) the thresholds that do best, by their place in ``tuning.THRESHOLDS``; (..., 0) where none are.
+        """(..., units) the best thresholds, as indices into ``calibration.THRESHOLDS``; (..., 0) if there are none.
 
         Args:
             sums: (..., *shape)
         """
         ...
 
-    def settled(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
-        """What the sums of a setting come to with these thresholds; that adds up too.
+    def at_thresholds(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
+        """The sums of a setting reduced to some thresholds; these add up too.
 
         Args:
             sums: shape
@@ -65,12 +65,12 @@ class Objective(Protocol):
         """
         ...
 
-    def score(self, settled: Floats) -> float:
-        """The challenges' score of what ``settled`` gives."""
+    def score(self, at_thresholds: Floats) -> float:
+        """The challenges' score of sums from ``at_thresholds``."""
         ...
 
     def best(self, sums: Floats) -> Floats:
-        """(...,) score of each setting, with the thresholds that do best.
+        """(...,) score of each setting, with its best thresholds.
 
         Args:
             sums: (..., *shape)
@@ -79,23 +79,23 @@ class Objective(Protocol):
 
 
 class _Plain:
-    """A measure without thresholds."""
+    """An objective without thresholds."""
 
     def thresholds(self, sums: Floats) -> NDArray[np.int64]:
         return np.empty((0,), np.int64)
 
-    def settled(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
+    def at_thresholds(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
         return sums
 
-    def score(self, settled: Floats) -> float:
-        return float(self.best(settled))
+    def score(self, at_thresholds: Floats) -> float:
+        return float(self.best(at_thresholds))
 
     def best(self, sums: Floats) -> Floats:
         raise NotImplementedError
 
 
 class ExpressionF1(_Plain):
-    """Macro F1 over Aff-Wild2's 8 expressions; the sums are counts, truth in rows."""
+    """Macro F1 over Aff-Wild2's 8 expressions; the sums are a confusion matrix, ground truth in rows."""
 
     name = "macro F1"
     shape: tuple[int, ...] = (_CLASSES, _CLASSES)
@@ -104,12 +104,12 @@ class ExpressionF1(_Plain):
         found = np.empty((len(weights), *self.shape))
         base = truth.astype(np.int64) * _CLASSES
         for k, weight in enumerate(weights):
-            said = _blended(first, second, weight)
-            # The first of the largest, as argmax has it; that is slow along so short an axis.
-            highest, label = said[0].copy(), base.copy()
+            predicted = _blended(first, second, weight)
+            # The first maximum, like argmax, which is slow along such a short axis.
+            highest, label = predicted[0].copy(), base.copy()
             for column in range(1, _CLASSES):
-                higher = said[column] > highest
-                np.copyto(highest, said[column], where=higher)
+                higher = predicted[column] > highest
+                np.copyto(highest, predicted[column], where=higher)
                 np.copyto(label, base + column, where=higher)
             found[k] = np.bincount(label, minlength=_CLASSES**2).reshape(self.shape)
         return found
@@ -120,9 +120,9 @@ class ExpressionF1(_Plain):
 
 
 class Concordance(_Plain):
-    """Mean of the CCC of valence and that of arousal.
+    """Mean CCC of valence and arousal.
 
-    The sums are, for each of the two: frames, truth, said, both squared, and their product.
+    The sums are, for each of the two: frames, truth, prediction, truth squared, prediction squared, their product.
     """
 
     name = "mean CCC"
@@ -133,7 +133,7 @@ class Concordance(_Plain):
         w = np.asarray(weights)[:, None]
         v = 1 - w
         found = np.empty((len(weights), *self.shape))
-        # What is said is w a + v b, so one pass over the frames tells the sums for all weights.
+        # The blend is w a + v b, so one pass over the frames gives the sums for all weights.
         found[:, 0], found[:, 1], found[:, 3] = y.shape[1], y.sum(axis=1), (y * y).sum(axis=1)
         found[:, 2] = w * a.sum(axis=1) + v * b.sum(axis=1)
         squares = w * w * (a * a).sum(axis=1), 2 * w * v * (a * b).sum(axis=1), v * v * (b * b).sum(axis=1)
@@ -154,8 +154,7 @@ class Concordance(_Plain):
 class ActionUnitF1:
     """Mean F1 of the 12 action units.
 
-    The sums count, for each unit, absent and present in truth (in this order), how many thresholds of the grid the
-    probability reaches.
+    The sums are histograms, for each unit and for truth 0 and 1: how many thresholds of the grid a probability reaches.
     """
 
     name = "mean F1"
@@ -166,45 +165,47 @@ class ActionUnitF1:
         found = np.empty((len(weights), *self.shape))
         base = ((np.arange(units)[:, None] * 2 + truth) * bins).astype(np.int64)
         for k, weight in enumerate(weights):
-            said = _blended(first, second, weight)
-            reached = np.zeros(said.shape, np.int8)
+            predicted = _blended(first, second, weight)
+            reached = np.zeros(predicted.shape, np.int8)
             for threshold in THRESHOLDS:
-                reached += said >= threshold  # nan reaches none: who does not know a unit never says it is there
+                reached += predicted >= threshold  # nan reaches none: an unknown unit counts as absent
             found[k] = np.bincount((base + reached).ravel(), minlength=units * 2 * bins).reshape(self.shape)
         return found
 
     def thresholds(self, sums: Floats) -> NDArray[np.int64]:
-        return np.argmax(_f1(*self._said(sums)), axis=-1)  # the first of the largest
+        return np.argmax(_f1(*self._counts(sums)), axis=-1)  # the first maximum
 
-    def settled(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
-        hits, said, there = self._said(sums)
+    def at_thresholds(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
+        hits, predicted, present = self._counts(sums)
         at = thresholds[:, None]
-        return np.stack([np.take_along_axis(hits, at, 1)[:, 0], np.take_along_axis(said, at, 1)[:, 0], there[:, 0]])
+        return np.stack(
+            [np.take_along_axis(hits, at, 1)[:, 0], np.take_along_axis(predicted, at, 1)[:, 0], present[:, 0]]
+        )
 
-    def score(self, settled: Floats) -> float:
-        return float(_f1(*settled).mean())
+    def score(self, at_thresholds: Floats) -> float:
+        return float(_f1(*at_thresholds).mean())
 
     def best(self, sums: Floats) -> Floats:
-        return _f1(*self._said(sums)).max(axis=-1).mean(axis=-1)
+        return _f1(*self._counts(sums)).max(axis=-1).mean(axis=-1)
 
     @staticmethod
-    def _said(sums: Floats) -> tuple[Floats, Floats, Floats]:
-        """(..., units, thresholds) rightly said to be there, and said at all; (..., units, 1) there."""
+    def _counts(sums: Floats) -> tuple[Floats, Floats, Floats]:
+        """(..., units, thresholds) true positives, and all predicted ones; (..., units, 1) present ones."""
         reaching = np.cumsum(sums[..., ::-1], axis=-1)[..., -2::-1]
         return reaching[..., 1, :], reaching.sum(axis=-2), sums[..., 1, :].sum(axis=-1)[..., None]
 
 
-MEASURES: Mapping[str, Objective] = {
+OBJECTIVES: Mapping[str, Objective] = {
     "expression": ExpressionF1(),
     "valence_arousal": Concordance(),
     "action_units": ActionUnitF1(),
 }
-"""Task -> its measure."""
+"""Task -> its objective."""
 
 
 def _blended(first: Floats, second: Floats, weight: float) -> Floats:
     return first if first is second else weight * first + (1 - weight) * second
 
 
-def _f1(hits: Floats, said: Floats, there: Floats) -> Floats:
-    return ratio(2 * hits, said + there)
+def _f1(hits: Floats, predicted: Floats, present: Floats) -> Floats:
+    return ratio(2 * hits, predicted + present)

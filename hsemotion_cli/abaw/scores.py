@@ -1,4 +1,4 @@
-"""Tallies -> the scores of each task with their intervals, as plain numbers that print, and that JSON holds."""
+"""Pooled statistics -> the scores of each task with their confidence intervals, as plain numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments, interval
 
 HALF = 0.5
-"""Threshold by which action units are compared in the papers, beside those that were chosen."""
+"""Threshold at which the papers compare action units, besides tuned ones."""
 
 BINS = 48
-"""Fields of a density, along each side."""
+"""Bins of a density, along each side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Score:
     """A score over all frames together.
 
     Attributes:
-        value: nan where nothing was scored.
-        low, high: ends of its 95 % interval over recordings; None where there is none.
+        value: nan if nothing was scored.
+        low, high: its 95 % bootstrap interval over recordings; None if there is none.
     """
 
     value: float
@@ -39,14 +39,14 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class FrameCounts:
-    """Frames with a label, by what was known of them.
+    """Numbers of labelled frames, by where their predictions come from.
 
     Attributes:
-        valid: all of them.
+        valid: all labelled frames.
         scored: those that count.
-        seen: with a face in that very frame. None, as the next two, where answers do not tell how they came about.
-        filled: without one, up to the last analysed frame; they have the value between their neighbours'.
-        beyond: after the last analysed frame; they have the last value.
+        seen: with a face in the frame itself. None, like the next two, for a submitted file, which does not say.
+        filled: without a face, up to the last analysed frame; their values are interpolated.
+        beyond: after the last analysed frame; they have its values.
     """
 
     valid: int = 0
@@ -60,8 +60,8 @@ class FrameCounts:
         return asdict(self)
 
 
-def together(parts: Iterable[FrameCounts]) -> FrameCounts:
-    """The frames of several videos."""
+def pooled_counts(parts: Iterable[FrameCounts]) -> FrameCounts:
+    """The counts of several videos together; None where one of them does not know."""
     parts = list(parts)
     known = ([getattr(part, name) for part in parts] for name in ("seen", "filled", "beyond"))
     kinds = (None if None in column else sum(column) for column in known)
@@ -70,7 +70,7 @@ def together(parts: Iterable[FrameCounts]) -> FrameCounts:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """One class: precision, recall and F1 in [0, 1], and the frames whose truth it is."""
+    """One class: precision, recall and F1 in [0, 1], and the number of frames that are labelled with it."""
 
     precision: float
     recall: float
@@ -89,15 +89,15 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """How well classes were told apart.
+    """Scores of a classification task.
 
     Attributes:
         score: macro F1 over all classes.
-        accuracy: share of the frames whose class was found.
-        without_other: macro F1 over the first 7 of Aff-Wild2, of frames whose truth is not "other", as models that do
-            not know "other" are compared; None where there is no such class.
+        accuracy: share of frames with the right class.
+        without_other: macro F1 over the first 7 classes of Aff-Wild2, on frames not labelled "other", for comparing
+            models without that class; None for other tasks.
         classes: by name.
-        confusion: counts; rows are the truth.
+        confusion: counts; rows are the ground truth.
     """
 
     score: Score
@@ -117,14 +117,14 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegressionScores:
-    """How well numbers were followed.
+    """Scores of a regression task.
 
     Attributes:
         measure: "ccc" or "pearson".
         score: mean over the columns.
         columns: by name.
-        density: (columns, ``BINS``, ``BINS``) how often each truth (along the first side) met each prediction, over
-            [-1, 1]; what is outside is in the outermost fields. None where there are no frames.
+        density: (columns, ``BINS``, ``BINS``) joint histograms of ground truth (first axis) and prediction over
+            [-1, 1]; values outside are in the outermost bins. None for clips.
     """
 
     measure: str
@@ -144,9 +144,9 @@ class UnitRow:
 
     Attributes:
         f1, precision, recall: at its threshold, in [0, 1].
-        half: F1 at ``HALF``; None where only presence was given.
-        support: frames in which it is there.
-        threshold: None where the tables have different ones, or only presence was given.
+        half: F1 at ``HALF``; None if predictions are binary.
+        support: frames in which it is present.
+        threshold: None if the tables have different ones, or predictions are binary.
     """
 
     f1: Score
@@ -170,11 +170,11 @@ class UnitRow:
 
 @dataclass(frozen=True, slots=True)
 class UnitScores:
-    """How well action units were found.
+    """Scores of action units.
 
     Attributes:
-        score: mean F1, at the thresholds.
-        half: mean F1, all thresholds being ``HALF``; None where only presence was given.
+        score: mean F1 at the thresholds.
+        half: mean F1 with all thresholds at ``HALF``; None if predictions are binary.
         units: by name.
     """
 
@@ -195,17 +195,17 @@ TaskScores = ClassScores | RegressionScores | UnitScores
 
 
 def score(values: Floats) -> Score:
-    """A score from (1 + draws,) values: of everything, then of the collections drawn by lot, if there are any."""
+    """A score from (1 + resamples,) values: of all videos, then of the bootstrap resamples, if there are any."""
     low, high = interval(values[1:]) if len(values) > 1 else (math.nan, math.nan)
     return Score(float(values[0])) if np.isnan(low) else Score(float(values[0]), float(low), float(high))
 
 
 def class_scores(pooled: ConfusionCounts, names: Sequence[str], basic: ConfusionCounts | None) -> ClassScores:
-    """The scores of classes.
+    """The scores of a classification task.
 
     Args:
-        pooled: first of everything, then of collections drawn by lot; so are the others here.
-        basic: the same of the 7 classes without "other".
+        pooled: of all videos, then of bootstrap resamples, as in the functions below.
+        basic: the same for the 7 classes without "other".
     """
     f1, support = pooled.f1, pooled.support[0]
     rows = {
@@ -224,7 +224,7 @@ def class_scores(pooled: ConfusionCounts, names: Sequence[str], basic: Confusion
 def agreement(
     pooled: Moments, names: Sequence[str], measure: str, density: NDArray[np.int64] | None = None
 ) -> RegressionScores:
-    """The scores of numbers.
+    """The scores of a regression task.
 
     Args:
         measure: "ccc" or "pearson".
@@ -237,7 +237,7 @@ def agreement(
 def unit_scores(
     pooled: DetectionCounts, half: DetectionCounts | None, names: Sequence[str], thresholds: Mapping[str, float | None]
 ) -> UnitScores:
-    """The scores of action units, at their thresholds and, where these are known, at ``HALF``."""
+    """The scores of action units, at their thresholds and at ``HALF``."""
     rows = {
         name: UnitRow(
             score(pooled.f1[:, k]),
@@ -252,9 +252,9 @@ def unit_scores(
     return UnitScores(score(pooled.mean_f1), None if half is None else score(half.mean_f1), rows)
 
 
-def density(truth: Floats, said: Floats) -> NDArray[np.int64]:
-    """(columns, ``BINS``, ``BINS``) counts of (n, columns) values, as ``Agreement`` has them."""
-    x, y = (np.clip(((values + 1) / 2 * BINS).astype(np.int64), 0, BINS - 1) for values in (truth, said))
+def density(truth: Floats, prediction: Floats) -> NDArray[np.int64]:
+    """(columns, ``BINS``, ``BINS``) counts of (n, columns) values, as in ``RegressionScores``."""
+    x, y = (np.clip(((values + 1) / 2 * BINS).astype(np.int64), 0, BINS - 1) for values in (truth, prediction))
     counts = [
         np.bincount(a * BINS + b, minlength=BINS * BINS).reshape(BINS, BINS) for a, b in zip(x.T, y.T, strict=True)
     ]
@@ -262,5 +262,5 @@ def density(truth: Floats, said: Floats) -> NDArray[np.int64]:
 
 
 def plain(value: float) -> float | None:
-    """A number as JSON can hold it: None for nan."""
+    """A number as JSON can hold it: nan becomes None."""
     return None if math.isnan(value) else float(value)

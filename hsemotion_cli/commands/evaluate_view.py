@@ -33,7 +33,7 @@ _FIGURES = {
 
 def show(report: Report) -> None:
     """The score first, then each task, then each video, then what should be known before it is trusted."""
-    asked = report.asked
+    asked = report.settings
     print_line(f"{asked.track.name}: {_SCORES[asked.track.name]} {_said(report.score)}")
     if report.half is not None:
         print_line(f"with all thresholds at 0.5: {_said(report.half)}")
@@ -61,13 +61,13 @@ def show(report: Report) -> None:
 def _interval(report: Report) -> str:
     """How the intervals came about, or why there are none."""
     whats = "clips" if report.clips else "recordings"
-    if not report.asked.draws:
+    if not report.settings.draws:
         return "No intervals were asked for."
     if report.recordings == 1:
         return f"There is only one of {whats}, which says nothing of others, so there is no interval."
     return (
         f"In brackets the middle 95 % when {report.recordings:,} {whats} are drawn with replacement, "
-        f"{report.asked.draws:,} times."
+        f"{report.settings.draws:,} times."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from .. import __version__
 from ..abaw import grid_plots
 from ..abaw.grid_search import TaskOutcome, TuningData, TuningResult
-from ..abaw.objectives import MEASURES
+from ..abaw.objectives import OBJECTIVES
 from ..formats import toml_writer
 from ..postprocess.recipe import Recipe
 from .console import Table, print_line, print_table
@@ -26,7 +26,7 @@ def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
     for task, outcome in tuned.tasks.items():
         frames, filled = data.frames(task)
         tasks[task] = {
-            "measure": MEASURES[task].name,
+            "measure": OBJECTIVES[task].name,
             "frames": frames,
             "filled": filled,
             **outcome.choice.to_json(),
@@ -67,7 +67,7 @@ def _told(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
         if outcome.crossed is not None:
             crossed = f"{outcome.crossed:.4f} cross-validated in {len(outcome.folds)} folds"
         lines.append(
-            f"{task}: {MEASURES[task].name} of {frames:,} frames ({filled:,} without a face): {outcome.untuned:.4f} "
+            f"{task}: {OBJECTIVES[task].name} of {frames:,} frames ({filled:,} without a face): {outcome.untuned:.4f} "
             f"untuned, {outcome.tuned:.4f} with these settings on the same frames, {crossed}."
         )
     if tuned.data.sparse:
@@ -121,7 +121,7 @@ def _print_scores(tuned: TuningResult) -> None:
     for task, outcome in tuned.tasks.items():
         table.add_row(
             task,
-            MEASURES[task].name,
+            OBJECTIVES[task].name,
             str(outcome.choice.smoothing),
             *([f"{outcome.choice.weight:g}" if len(outcome.weights) > 1 else "-"] if two else []),
             f"{tuned.data.frames(task)[0]:,}",
