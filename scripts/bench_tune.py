@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from hsemotion_cli.abaw import grid_search, predictions
+from hsemotion_cli.abaw import grid_search, predictions, tuning_data
 from hsemotion_cli.abaw.search_space import Grid
 from hsemotion_cli.evaluation.ground_truth import Annotations
 from hsemotion_cli.formats import raw_scores
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=100_000, help="of all videos together")
     parser.add_argument("--videos", type=int, default=10)
-    parser.add_argument("--tracks", nargs="+", default=list(grid_search.TRACKS), choices=grid_search.TRACKS)
+    parser.add_argument("--tracks", nargs="+", default=list(tuning_data.TRACKS), choices=tuning_data.TRACKS)
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -48,7 +48,7 @@ def main() -> None:
 def bench(tables: dict[str, Path], truth: dict[str, Annotations], track: str, threads: int | None) -> None:
     """Tune for one track and print a line."""
     began, worked = time.perf_counter(), time.process_time()
-    data = grid_search.gather(tables, truth, track)
+    data = tuning_data.gather(tables, truth, track)
     read = time.perf_counter() - began
     grid = Grid()
     tuned = grid_search.tune(data, grid, threads=threads)

@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from hsemotion_cli.abaw import grid_plots, grid_search
-from hsemotion_cli.abaw.grid_search import SPARSE_GAP, gather, tune
+from hsemotion_cli.abaw import challenges, grid_plots, grid_search
+from hsemotion_cli.abaw.grid_search import tune
 from hsemotion_cli.abaw.objectives import OBJECTIVES
 from hsemotion_cli.abaw.predictions import affwild2, find, load, predict
 from hsemotion_cli.abaw.search_space import Grid
+from hsemotion_cli.abaw.tuning_data import SPARSE_GAP, gather
 from hsemotion_cli.commands.options import call
 from hsemotion_cli.commands.tune import run
 from hsemotion_cli.errors import InputError, ModelUnavailable, OutputError, UsageError
@@ -331,7 +332,7 @@ def test_the_recipe_gives_exactly_what_is_reported(
         assert recipe.blend[task] == found["weight"]
         assert found["in_sample"] > found["untuned"] + 0.02, "much noise on slow labels: smoothing must help"
     assert told["score"]["in_sample"] == pytest.approx(sum(one["in_sample"] for one in told["tasks"].values()))
-    assert set(told["tasks"]) == set(grid_search.challenges.track(track).tasks)
+    assert set(told["tasks"]) == set(challenges.track(track).tasks)
     if track in ("au", "mtl"):
         assert recipe.thresholds == told["tasks"]["action_units"]["thresholds"]
     else:
@@ -350,7 +351,7 @@ def test_the_surface_is_that_of_each_setting_tried_by_itself(
     assert outcome.surface.shape == (len(grid.filters), 4) and outcome.weights == (0.0, 0.3, 0.5, 1.0)
     for (j, filter_), (k, weight) in product(enumerate(grid.filters), enumerate(outcome.weights)):
         choice = grid_search.Choice(filter_, weight, {})
-        true, out = values_of(folder, truth, data.recipe({task: choice}), task)
+        true, out = values_of(folder, truth, grid_search.chosen_recipe(data, {task: choice}), task)
         if task == "action_units":
             each = [f1_score(true, out >= t, average=None, zero_division=0) for t in THRESHOLDS]
             expected = np.max(each, axis=0).mean()
@@ -379,8 +380,8 @@ def test_cross_validation_is_choosing_without_each_fold(made: tuple[Path, dict[s
         pooled.append(public(folder, held, alone.recipe, task))
         assert fold.score == pytest.approx(sk_score(task, *pooled[-1]), abs=1e-9)
     true, prediction = (np.concatenate(parts) for parts in zip(*pooled, strict=True))
-    assert outcome.crossed == pytest.approx(sk_score(task, true, prediction), abs=1e-9)
-    counted = outcome.chosen()
+    assert outcome.cross_validated == pytest.approx(sk_score(task, true, prediction), abs=1e-9)
+    counted = outcome.fold_choices()
     assert all(sum(found.values()) == 3 for found in counted.values())
     assert set(counted) == {"smoothing", "weight", *(ACTION_UNITS if track == "au" else ())}
 
@@ -408,9 +409,9 @@ def test_luck_is_not_sold_as_gain(tmp_path: Path) -> None:
     for k, name in enumerate(truth):
         write(tmp_path, name, line(truth[name], both(labels("x", 60, 100 + k), k)))
     found = tune(gather(find([tmp_path]), truth, "expr")).tasks["expression"]
-    assert found.crossed is not None
+    assert found.cross_validated is not None
     assert found.tuned > found.untuned + 0.01
-    assert found.crossed < found.tuned - 0.02
+    assert found.cross_validated < found.tuned - 0.02
 
 
 def test_one_recording_cannot_be_cross_validated(
@@ -477,7 +478,7 @@ def test_frames_are_counted_and_what_is_left_out_is_said(made: tuple[Path, dict[
     tables = find([folder])
     more = truth | {"elsewhere": labels("elsewhere", 9, 0)}
     data = gather(tables, more, "au")
-    assert data.absent == 1 and data.unseen == ()
+    assert data.without_table == 1 and data.without_faces == ()
     expected = filled = 0
     for name, one in truth.items():
         known = ~np.isnan(one.action_units[:, 0])
@@ -527,11 +528,11 @@ def test_videos_in_which_nobody_was_scored_are_left_out(made: tuple[Path, dict[s
     write(nobody, "empty", empty)
     everything = tables | find([nobody])
     data = gather(everything, truth | {"empty": truth["a"]}, "expr")
-    assert data.unseen == ("empty",) and len(data.videos) == 6
-    with pytest.raises(InputError, match="no face was seen"):
+    assert data.without_faces == ("empty",) and len(data.videos) == 6
+    with pytest.raises(InputError, match="no face was found"):
         gather(find([nobody]), {"empty": truth["a"]}, "expr")
     other_side = gather(everything, {"a": truth["a"], "one_left": truth["one_right"]}, "expr")
-    assert other_side.unseen == ("one_left",)
+    assert other_side.without_faces == ("one_left",)
 
 
 def test_models_that_are_taken(made: tuple[Path, dict[str, Annotations]], tmp_path: Path) -> None:
@@ -568,7 +569,7 @@ def test_a_task_of_one_of_two_models_has_no_weight(tmp_path: Path) -> None:
     found = tune(gather(find([tmp_path]), truth, "mtl"), SMALL)
     assert found.tasks["action_units"].weights == (0.5,)
     assert found.tasks["expression"].weights == (0.0, 0.3, 0.5, 1.0)
-    assert "weight" not in found.tasks["action_units"].chosen()
+    assert "weight" not in found.tasks["action_units"].fold_choices()
 
 
 # --- what cannot be -------------------------------------------------------------------------------------------
@@ -582,7 +583,7 @@ def test_scores_that_are_no_numbers(tmp_path: Path, task: str, value: float) -> 
     scores = both(truth, 1)
     scores[TWO][task][:, 1] = np.where(np.arange(30) < 15, value, 0.5)
     write(tmp_path, "v", line(truth, scores))
-    with pytest.raises(InputError, match=rf"v\.raw\.npz: its {task.replace('_', ' ')} holds nan or infinity"):
+    with pytest.raises(InputError, match=rf"v\.raw\.npz: its {task.replace('_', ' ')} scores contain nan or infinity"):
         gather(find([tmp_path]), {"v": truth}, "mtl")
 
 
@@ -590,7 +591,7 @@ def test_a_model_without_the_task_and_truth_without_it(tmp_path: Path) -> None:
     truth = labels("v", 30, 1)
     scores = {ONE: {"expression": said(truth, 1, 1.0)["expression"]}}
     write(tmp_path, "v", line(truth, scores))
-    with pytest.raises(InputError, match=f"{ONE} say nothing of action units"):
+    with pytest.raises(InputError, match=f"{ONE} gave no action units scores"):
         gather(find([tmp_path]), {"v": truth}, "au")
     with pytest.raises(InputError, match="no frame of these videos has both truth and a face for expression"):
         gather(find([tmp_path]), {"v": replace(truth, expression=np.full(30, -1))}, "expr")
@@ -708,7 +709,7 @@ def test_the_surface_is_printed_and_drawn(
                 assert f"{score:.4f}{'*' if best else ' '}" in text
         marked = np.concatenate([panel.scores[panel.best] for panel in grid_plots.panels(found.grid, outcome)])
         assert len(marked) and np.allclose(marked, outcome.surface.max(), atol=1e-12), "the best of all is marked"
-        assert f"{outcome.crossed:.4f}" in text and f"{outcome.untuned:.4f}" in text
+        assert f"{outcome.cross_validated:.4f}" in text and f"{outcome.untuned:.4f}" in text
     head = (tmp_path / "s.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n" and min(struct.unpack(">II", head[16:])) > 400
     again = tmp_path / "again.png"

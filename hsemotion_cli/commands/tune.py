@@ -86,7 +86,7 @@ def run(
 
     hsemotion tune results --truth Aff-Wild2 --track expr -o expr.toml --surface expr.png
     """
-    from ..abaw import grid_plots, grid_search, predictions
+    from ..abaw import grid_plots, grid_search, predictions, tuning_data
     from ..abaw.search_space import Grid
     from ..errors import UsageError
     from ..evaluation.ground_truth import read_for
@@ -103,7 +103,7 @@ def run(
     if surface is not None:
         plotting.check_plot_path(surface)
     known = read_for(truth.truth, truth.track, truth.part)
-    data = grid_search.gather(predictions.find(tables), known, truth.track, models=models, max_gap=search.max_gap)
+    data = tuning_data.gather(predictions.find(tables), known, truth.track, models=models, max_gap=search.max_gap)
     if search.weights is not None and len(data.models) < 2:
         raise UsageError(f"--weights {search.weights}: there are raw scores of one model only, {data.models[0]}.")
     with counting("tune", "steps", output.quiet or output.json) as report:
@@ -125,7 +125,7 @@ def run(
 
 def _check(out: Path, surface: Path | None, truth: TruthOptions) -> None:
     """Raise UsageError for a name, track or part that cannot be."""
-    from ..abaw import challenges, grid_search
+    from ..abaw import challenges, tuning_data
     from ..errors import UsageError
     from ..evaluation.ground_truth import PARTS
 
@@ -133,10 +133,10 @@ def _check(out: Path, surface: Path | None, truth: TruthOptions) -> None:
         raise UsageError(f"-o {out}: a recipe is a .toml or .json file; call it {out.stem or 'recipe'}.toml.")
     if surface is not None and surface.suffix.lower() != ".png":
         raise UsageError(f"--surface {surface}: the plot is a .png file.")
-    if truth.track not in grid_search.TRACKS:
+    if truth.track not in tuning_data.TRACKS:
         challenges.track(truth.track)
         raise UsageError(
-            f"--track {truth.track}: there is no truth to tune it by; choose from {', '.join(grid_search.TRACKS)}."
+            f"--track {truth.track}: there is no truth to tune it by; choose from {', '.join(tuning_data.TRACKS)}."
         )
     if truth.part not in PARTS:
         raise UsageError(f"--part {truth.part}: choose from {', '.join(PARTS)}.")

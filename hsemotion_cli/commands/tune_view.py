@@ -10,8 +10,9 @@ from typing import Any
 
 from .. import __version__
 from ..abaw import grid_plots
-from ..abaw.grid_search import TaskOutcome, TuningData, TuningResult
+from ..abaw.grid_search import TaskOutcome, TuningResult
 from ..abaw.objectives import OBJECTIVES
+from ..abaw.tuning_data import TuningData
 from ..formats import toml_writer
 from ..postprocess.recipe import Recipe
 from .console import Table, print_line, print_table
@@ -32,7 +33,7 @@ def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
             **outcome.choice.to_json(),
             "untuned": outcome.untuned,
             "in_sample": outcome.tuned,
-            "cross_validated": outcome.crossed,
+            "cross_validated": outcome.cross_validated,
             "folds": [fold.to_json() for fold in outcome.folds],
         }
     return {
@@ -42,8 +43,8 @@ def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
         "models": list(data.models),
         "videos": len(data.videos),
         "recordings": data.recordings,
-        "nobody_seen": list(data.unseen),
-        "without_table": data.absent,
+        "nobody_seen": list(data.without_faces),
+        "without_table": data.without_table,
         "score": {"untuned": untuned, "in_sample": best, "cross_validated": crossed},
         "tasks": tasks,
     }
@@ -64,8 +65,8 @@ def _told(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
     for task, outcome in tuned.tasks.items():
         frames, filled = tuned.data.frames(task)
         crossed = "no cross-validation, as there is one recording only"
-        if outcome.crossed is not None:
-            crossed = f"{outcome.crossed:.4f} cross-validated in {len(outcome.folds)} folds"
+        if outcome.cross_validated is not None:
+            crossed = f"{outcome.cross_validated:.4f} cross-validated in {len(outcome.folds)} folds"
         lines.append(
             f"{task}: {OBJECTIVES[task].name} of {frames:,} frames ({filled:,} without a face): {outcome.untuned:.4f} "
             f"untuned, {outcome.tuned:.4f} with these settings on the same frames, {crossed}."
@@ -125,7 +126,7 @@ def _print_scores(tuned: TuningResult) -> None:
             str(outcome.choice.smoothing),
             *([f"{outcome.choice.weight:g}" if len(outcome.weights) > 1 else "-"] if two else []),
             f"{tuned.data.frames(task)[0]:,}",
-            *map(_number, (outcome.untuned, outcome.crossed, outcome.tuned)),
+            *map(_number, (outcome.untuned, outcome.cross_validated, outcome.tuned)),
         )
     if len(tuned.tasks) > 1:
         untuned, best, crossed = tuned.total
@@ -140,7 +141,7 @@ def _settled(task: str, outcome: TaskOutcome) -> list[str]:
         levels = ", ".join(f"{unit} {value:g}" for unit, value in outcome.choice.thresholds.items())
         lines.append(f"thresholds: {levels}")
     if outcome.folds:
-        chosen = outcome.chosen()
+        chosen = outcome.fold_choices()
         shown = [f"{name} {_often(chosen[name])}" for name in ("smoothing", "weight") if name in chosen]
         if outcome.choice.thresholds:
             same = sum(len(chosen[unit]) == 1 for unit in outcome.choice.thresholds)
@@ -175,7 +176,7 @@ def _print_surface(tuned: TuningResult, task: str, outcome: TaskOutcome) -> None
 def _notes(tuned: TuningResult) -> list[str]:
     """What should be known before these numbers are trusted."""
     data, found = tuned.data, []
-    if any(outcome.crossed is None for outcome in tuned.tasks.values()):
+    if any(outcome.cross_validated is None for outcome in tuned.tasks.values()):
         found.append(
             "no cross-validation is possible with one recording: the in-sample score flatters what was chosen by it."
         )
@@ -183,10 +184,10 @@ def _notes(tuned: TuningResult) -> list[str]:
         found.append(
             f"these are lists of single pictures: max_gap is {data.max_gap:g} s, so smoothing crosses them all."
         )
-    if data.unseen:
-        found.append(f"left out, as no face was scored: {', '.join(data.unseen)}.")
-    if data.absent:
-        found.append(f"videos of the truth without a table, which do not count here: {data.absent}.")
+    if data.without_faces:
+        found.append(f"left out, as no face was scored: {', '.join(data.without_faces)}.")
+    if data.without_table:
+        found.append(f"videos of the truth without a table, which do not count here: {data.without_table}.")
     return found
 
 
