@@ -593,9 +593,9 @@ def test_a_model_without_the_task_and_truth_without_it(tmp_path: Path) -> None:
     write(tmp_path, "v", line(truth, scores))
     with pytest.raises(InputError, match=f"{ONE} gave no action units scores"):
         gather(find([tmp_path]), {"v": truth}, "au")
-    with pytest.raises(InputError, match="no frame of these videos has both truth and a face for expression"):
+    with pytest.raises(InputError, match="no frame of these videos has both ground truth and a face for expression"):
         gather(find([tmp_path]), {"v": replace(truth, expression=np.full(30, -1))}, "expr")
-    with pytest.raises(InputError, match="none of the 2 videos of the truth has a table: they are called x, y"):
+    with pytest.raises(InputError, match="none of the 2 videos of the ground truth has a table: they are called x, y"):
         gather(find([tmp_path]), {"x": truth, "y": truth}, "expr")
 
 
