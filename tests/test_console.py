@@ -102,7 +102,7 @@ def test_doctor_names_an_extra_with_its_brackets(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(doctor_checks, "CHECKS", {"torch (optional)": missing})
     result = CliRunner().invoke(app, ["doctor"])
-    assert "pip install 'hsemotion-cli[torch]'" in result.stdout and result.exit_code == 1
+    assert "pip install 'hsemotion-cli[torch]'" in result.stdout and result.exit_code == 3
 
 
 # --- encodings --------------------------------------------------------------------------------------------------

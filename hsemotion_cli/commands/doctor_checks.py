@@ -4,44 +4,70 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 import shlex
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
-from importlib.metadata import distributions
+from importlib.metadata import distributions, packages_distributions, version
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from ..errors import HsemotionError
+from ..errors import HsemotionError, OutputError
 from ..runtime import privacy
 from .console import Table, Text, print_json, print_table
 
+_OPENCV = "opencv-python-headless"
+_COLOURS = {"ok": "green", "warning": "yellow", "FAILS": "red"}
 _SYSTEM_LIBRARIES = "on a bare Debian or Ubuntu: apt-get install libegl1 libgles2 libglib2.0-0"
 
 
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one check found.
+
+    Attributes:
+        check: its name.
+        state: "ok"; "warning" for what works, or is not needed, but may surprise; "FAILS".
+        says: versions and the like, or what is wrong and how to mend it.
+    """
+
+    check: str
+    state: Literal["ok", "warning", "FAILS"]
+    says: str
+
+
+class _Warning(Exception):
+    """What a check raises that found something to know, but nothing that stops hsemotion."""
+
+
 def run(*, as_json: bool) -> int:
-    """Run every check; returns 0 if none failed, else 1."""
-    results = [_outcome(name, check) for name, check in CHECKS.items()]
+    """Run every check; returns 0 if none failed, else 3."""
+    results = [_result(name, check) for name, check in CHECKS.items()]
     if as_json:
-        print_json([{"check": n, "ok": ok, "says": says} for n, ok, says in results])
+        print_json([{"check": r.check, "ok": r.state != "FAILS", "state": r.state, "says": r.says} for r in results])
     else:
         table = Table()
         for column in ("check", "", "says"):
             table.add_column(column, overflow="fold")
-        for name, ok, says in results:
-            table.add_row(name, Text("ok", "green") if ok else Text("FAILS", "red"), says)
+        for result in results:
+            table.add_row(result.check, Text(result.state, _COLOURS[result.state]), result.says)
         print_table(table)
-    return 0 if all(ok for _, ok, _ in results) else 1
+    return OutputError.exit_code if any(result.state == "FAILS" for result in results) else 0
 
 
-def _outcome(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
+def _result(name: str, check: Callable[[], str]) -> CheckResult:
     try:
-        return name, True, check()
+        return CheckResult(name, "ok", check())
+    except _Warning as warning:
+        return CheckResult(name, "warning", str(warning))
     except Exception as error:  # whatever it is, it is the diagnosis
         says = str(error) if isinstance(error, HsemotionError) else f"{type(error).__name__}: {error}"
-        return name, False, says
+        return CheckResult(name, "FAILS", says)
 
 
 def _fail(says: str) -> NoReturn:
@@ -58,11 +84,36 @@ def _libraries() -> str:
 
 
 def _one_opencv() -> str:
-    # Two of them overwrite each other's files, and pip does not notice.
-    found = sorted({d.name.lower() for d in distributions() if d.name.lower().startswith("opencv")})
-    if len(found) != 1:
-        _fail(f"{len(found)} OpenCV distributions ({', '.join(found)}): uninstall all, reinstall one of them.")
-    return found[0]
+    """The one distribution that has ``cv2``: of two, each overwrites the other's files, and pip does not notice."""
+    owners = sorted({_normal(name) for name in packages_distributions().get("cv2", [])})
+    if not owners:
+        _fail("no OpenCV is installed: pip install opencv-python-headless.")
+    if len(owners) == 1:
+        return f"{owners[0]} {version(owners[0])}"
+    names = " and ".join(f"{name} {version(name)}" for name in owners)
+    others = [name for name in owners if name != _OPENCV]
+    needed = "".join(f"; {name} came with {', '.join(found)}" for name in others if (found := _that_need(name)))
+    raise _Warning(
+        f"{names} overwrite each other's files, and cv2 {importlib.import_module('cv2').__version__} is what is left"
+        f"{needed}. It works if 'end to end' is ok; to have only one: pip uninstall -y {' '.join(owners)}, then "
+        f"pip install {_OPENCV}."
+    )
+
+
+def _that_need(name: str) -> list[str]:
+    """Installed distributions that require another one by its name."""
+    found = set()
+    for distribution in distributions():
+        for requirement in distribution.requires or ():
+            wanted = re.match(r"[A-Za-z0-9._-]+", requirement)
+            if wanted and _normal(wanted[0]) == name and "extra ==" not in requirement:
+                found.add(_normal(distribution.name))
+    return sorted(found)
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as package registries compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _no_reporting() -> str:
@@ -127,15 +178,29 @@ def _models() -> str:
 
 
 def _torch() -> str:
-    try:
-        torch = importlib.import_module("torch")
-    except ModuleNotFoundError:
+    """What torch, torchvision and timm are; each is named by itself where it does not import."""
+    if find_spec("torch") is None:
         return "not installed; needed only for GPUs, training and converting checkpoints"
-    from ..models.architectures import import_timm
+    from ..models.architectures import mend_torchvision
 
-    timm = import_timm()
-    cuda = "available" if torch.cuda.is_available() else "not available"
-    return f"torch {torch.__version__}, timm {timm.__version__}, CUDA {cuda}"
+    found: dict[str, str] = {}
+    for name in ("torch", "torchvision", "timm"):
+        if find_spec(name) is None:
+            raise _Warning(
+                f"{', '.join(f'{k} {v}' for k, v in found.items())} without {name}, which checkpoints and training "
+                "need: pip install 'hsemotion-cli[torch]'. Annotating works without."
+            )
+        try:
+            if name == "torchvision":
+                mend_torchvision()
+            found[name] = importlib.import_module(name).__version__
+        except Exception as error:  # a library that does not load raises OSError, ImportError, RuntimeError ...
+            raise _Warning(
+                f"{name} is installed but does not import ({type(error).__name__}: {error}); reinstall it, "
+                "or uninstall it if you need neither GPUs, training nor checkpoints. Annotating works without."
+            ) from error
+    cuda = "available" if importlib.import_module("torch").cuda.is_available() else "not available"
+    return f"{', '.join(f'{k} {v}' for k, v in found.items())}; CUDA {cuda}"
 
 
 def _end_to_end() -> str:
