@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,10 @@ def children(process: int) -> list[int]:
         return []
 
 
+def none_lives(processes: Iterable[int]) -> bool:
+    return not any(map(lives, processes))
+
+
 def lives(process: int) -> bool:
     try:
         return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
@@ -199,7 +204,7 @@ def kill_main(study: Study, place: Path, chance: random.Random, times: int) -> i
         workers = children(process.pid)
         process.kill()
         process.communicate()
-        wait_until(lambda w=workers: not any(map(lives, w)), "the workers to end with the main process")
+        wait_until(partial(none_lives, workers), "the workers to end with the main process")
         study.check_whole(out)
         study.resume(out)
         study.check_complete(out)
@@ -402,13 +407,13 @@ def table(study: Study, folder: Path, names: list[str], kills: int, seed: int) -
         place.chmod(0o755)
         try:
             count = FAULTS[name](study, place, random.Random(f"{seed} {name}"), kills)
-            row = (count, "nothing", f"all {len(study.files)} files identical")
+            row = (str(count), "nothing", f"all {len(study.files)} files identical")
         except PermissionError as error:
-            row = (0, "-", f"skipped: {error}")
+            row = ("0", "-", f"skipped: {error}")
         except Broken as error:
             good = False
             row = ("-", "**broken**", str(error))
-        print(f"| {FAULTS[name].__doc__} | {' | '.join(map(str, row))} |", flush=True)
+        print(f"| {FAULTS[name].__doc__} | {' | '.join(row)} |", flush=True)
     return good
 
 

@@ -87,7 +87,8 @@ def with_prelu(graph: bytes, form: Callable[[str, str, np.ndarray, str, Callable
             model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
             return name
 
-        nodes += form(*node.input, slopes[node.input[1]], node.output[0], constant)
+        x, slope = node.input
+        nodes += form(x, slope, slopes[slope], node.output[0], constant)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model.SerializeToString()
@@ -156,7 +157,7 @@ def forms(net: architectures.Network, size: int, threads: int, folder: Path) -> 
         yield "without QuickGeluFusion", session(plain, threads, without=["QuickGeluFusion"])
     if "PRelu" in kinds:
         for form in (chosen, larger, plainly, twice):
-            yield f"PReLU as {form.__doc__.rstrip('.')}", session(with_prelu(plain, form), threads)
+            yield f"PReLU as {str(form.__doc__).rstrip('.')}", session(with_prelu(plain, form), threads)
         fast = onnx_graphs.with_fast_prelu(plain)
         yield "PReLU as here", session(fast, threads)
         yield "PReLU as here, no blocked layout", session(fast, threads, without=["NchwcTransformer"])
@@ -182,15 +183,15 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.models:
         model = card(name)
-        image = published.batch(1, model.network).numpy()
+        image = published.batch(1, published.spec(model)).numpy()
         net = bench_networks.network(model)
         with tempfile.TemporaryDirectory() as folder:
-            onnx_graphs.export(net, model.network.size, Path(folder) / "lean.onnx")
+            onnx_graphs.export(net, published.spec(model).size, Path(folder) / "lean.onnx")
             with leaner():
-                onnx_graphs.export(net, model.network.size, Path(folder) / "plain.onnx")
+                onnx_graphs.export(net, published.spec(model).size, Path(folder) / "plain.onnx")
             before = (Path(folder) / "plain.onnx").read_bytes()
             after = onnx_graphs.with_fast_prelu((Path(folder) / "lean.onnx").read_bytes())
-            runs = dict(forms(net, model.network.size, options.threads, Path(folder)))
+            runs = dict(forms(net, published.spec(model).size, options.threads, Path(folder)))
         first = next(iter(runs))
         reference = runs[first](image)[0]
         times = bench_networks.race({key: partial(run, image) for key, run in runs.items()}, options.rounds)

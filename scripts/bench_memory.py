@@ -57,6 +57,7 @@ def main() -> None:
 def draw(path: Path) -> None:
     """One minute of 1280 x 720: the portrait sways and comes closer."""
     portrait = read_image(STILL)
+    assert portrait is not None, STILL
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(RATE), options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
@@ -65,7 +66,7 @@ def draw(path: Path) -> None:
             matrix = cv2.getRotationMatrix2D((225, 140), 6 * np.sin(t), 1.6 + 0.2 * np.sin(0.7 * t))
             matrix[:, 2] += (415 + 60 * np.sin(0.9 * t), 220 + 30 * np.sin(1.1 * t))
             picture = cv2.warpAffine(portrait, matrix, (1280, 720), borderMode=cv2.BORDER_REPLICATE)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture, np.uint8), format="rgb24")))
         container.mux(stream.encode())
 
 
@@ -78,9 +79,10 @@ def repeat(source: Path, path: Path, times: int) -> None:
                 video = container.streams.video[0]
                 if stream is None:
                     stream = output.add_stream_from_template(video)
+                assert video.time_base is not None
                 shift = round(k * 60 / video.time_base)
                 for packet in container.demux(video):
-                    if packet.dts is None:
+                    if packet.dts is None or packet.pts is None:
                         continue
                     packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
                     output.mux(packet)

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -67,21 +68,23 @@ def race(runners: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     return times
 
 
-def plain_session(net: architectures.Network, size: int, threads: int, folder: Path) -> Callable[[np.ndarray], object]:
+def plain_session(
+    net: architectures.Network, size: int, threads: int, folder: Path
+) -> Callable[[np.ndarray], np.ndarray]:
     """ONNX Runtime with a network's own layers and no help from us."""
     import onnxruntime
 
-    with mock.patch.object(reparameterise, "lean", lambda network: network):
+    with mock.patch.object(reparameterise, "reparameterise", lambda network: network):
         onnx_graphs.export(net, size, folder / "plain.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(str(folder / "plain.onnx"), options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"input": images})
+    return lambda images: session.run(None, {"input": images})[0]
 
 
 def on_the_cpu(model: ModelCard, threads: int, rounds: int, folder: Path) -> None:
     """Print one line of the table."""
-    spec, net = model.network, network(model)
+    spec, net = published.spec(model), network(model)
     image = published.batch(1, spec).numpy()
     plain = plain_session(net, spec.size, threads, folder)
     onnx_graphs.export(net, spec.size, folder / "a.onnx")
@@ -105,14 +108,14 @@ def on_the_cpu(model: ModelCard, threads: int, rounds: int, folder: Path) -> Non
         except HsemotionError:
             continue
         engine = openvino.OpenVinoEngine(graph, engines.SCORES_AND_EMBEDDINGS, spec.size, precision, threads)
-        runners[name] = lambda engine=engine: engine(image)
+        runners[name] = partial(engine, image)
     times = race(runners, rounds)
     count = sum(parameter.numel() for parameter in net.parameters())
     cells = ""
     for values in times.values():
         ratio = np.median(np.array(times["plain"]) / np.array(values))
         cells += f" | {1000 * np.median(values):.1f} ({ratio:.2f}x)"
-    difference = np.abs(ours(image)[0] - np.asarray(plain(image)[0])).max()
+    difference = np.abs(ours(image)[0] - plain(image)).max()
     print(f"| {spec.architectures[0]} | {spec.size} | {count / 1e6:.2f}{cells} | {difference:.1e} |", flush=True)
 
 
@@ -133,7 +136,7 @@ def heading(threads: int) -> None:
 
 def on_a_gpu(model: ModelCard, device: str, batch: int, precision: str, rounds: int) -> None:
     """Print one line of the table."""
-    spec, net = model.network, network(model)
+    spec, net = published.spec(model), network(model)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         net(torch.zeros(1, 3, spec.size, spec.size))
     work = counter.get_total_flops()
@@ -170,7 +173,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = engines.resolve_device(options.device, "torch")
-    one_of_each = {entry.network.architectures[0]: entry.name for entry in reversed(NETWORKS)}
+    one_of_each = {published.spec(entry).architectures[0]: entry.name for entry in reversed(NETWORKS)}
     models = options.models or [*(name.removesuffix(model_file.SUFFIX) for name in SHIPPED), *one_of_each.values()]
     if device == "cpu" and options.batch is None:
         heading(options.threads)

@@ -29,8 +29,10 @@ import hsemotion_cli  # noqa: F401  (first: it turns off usage reports before on
 # isort: split
 import bench_networks
 import onnxruntime
+import published
 from onnxruntime import quantization
 
+from hsemotion_cli.domain import Image
 from hsemotion_cli.errors import HsemotionError
 from hsemotion_cli.faces.detector import FaceDetector, detect_faces
 from hsemotion_cli.media.source import Sampling
@@ -45,13 +47,14 @@ Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 def faces(paths: Sequence[Path], model: ModelCard, every: int) -> np.ndarray:
     """The faces of every so many frames, as the network is given them."""
-    found = []
+    found: list[Image] = []
+    assert model.crop is not None, model.name
     with FaceDetector() as finder:
         for path in paths:
             for frame in open_source(path).frames(Sampling(every=every)):
                 sighting = detect_faces(frame, finder, [model.crop])
                 found += [face.crops[model.crop] for face in sighting.faces]
-    return prepared(found, model.network, model.network.resize["torch"])
+    return prepared(found, published.spec(model), published.spec(model).resize["torch"])
 
 
 class Calibration(quantization.CalibrationDataReader):
@@ -105,7 +108,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     model = card(options.model)
-    spec = model.network
+    spec = published.spec(model)
     known, new = (faces(paths, model, options.every) for paths in (options.calibrate, options.measure))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

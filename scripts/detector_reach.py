@@ -35,7 +35,8 @@ def main() -> None:
     parser.add_argument("--min-face", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=12)
     options = parser.parse_args()
-    portraits = [read_image(path) for path in sorted(PORTRAITS.iterdir())]
+    images = (read_image(path) for path in sorted(PORTRAITS.iterdir()))
+    portraits = [image for image in images if image is not None]
     with FaceDetector() as plain, FaceDetector(min_face=options.min_face) as tiled:
         finds = {"one look": one_look(plain), "as it is": plain.find, f"--min-face {options.min_face}": tiled.find}
         print(f"1920 x 1080, {options.repeats} pictures a row; share found (ms per picture)")
@@ -78,7 +79,9 @@ def close(portraits: list[Image]) -> None:
     print(f"{count} close crops: " + ", ".join(f"{name} {number / count:.2f}" for name, number in hits.items()))
 
 
-def scene(portrait, width, finder, random):
+def scene(
+    portrait: Image, width: int, finder: FaceDetector, random: np.random.Generator
+) -> tuple[Image, tuple[float, float, float, float]]:
     """A smooth random background with the portrait on it, its face ``width`` pixels wide; and the face's box."""
     x, y, w, h = finder.find(portrait)[0].box
     scale = width / w
@@ -89,7 +92,7 @@ def scene(portrait, width, finder, random):
     left = int(random.integers(0, 1920 - small.shape[1] + 1))
     top = int(random.integers(0, 1080 - small.shape[0] + 1))
     picture[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return picture, (left + x * scale, top + y * scale, w * scale, h * scale)
+    return np.asarray(picture, np.uint8), (left + x * scale, top + y * scale, w * scale, h * scale)
 
 
 if __name__ == "__main__":

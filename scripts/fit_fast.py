@@ -20,10 +20,13 @@ from hsemotion_cli.domain import Image
 from hsemotion_cli.faces.blazeface_detector import refine_candidate
 from hsemotion_cli.faces.detector import FaceDetector, overlap
 from hsemotion_cli.faces.keypoints import FILE, KeypointMap, frame
+from hsemotion_cli.media.images import read_image
 from hsemotion_cli.media.video import VIDEO_SUFFIXES, open_source
 
 TARGET = Path(__file__).resolve().parent.parent / "hsemotion_cli" / "assets" / FILE
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]
+PLANE = np.array([1, 1j])
+"""x, y -> x + iy."""
 
 
 def main() -> None:
@@ -50,12 +53,15 @@ def main() -> None:
 
 
 def read(path: Path) -> Image:
-    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    image = read_image(path)
+    assert image is not None, path
+    return image
 
 
 def framed(image: Image) -> Image:
     """A picture that is hardly more than a face, with black around it, as the detectors want it."""
-    return cv2.copyMakeBorder(image, *[max(image.shape) // 3] * 4, cv2.BORDER_REPLICATE)
+    margin = max(image.shape) // 3
+    return np.asarray(cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def both(finder: FaceDetector, image: Image) -> list[Pair]:
@@ -75,14 +81,15 @@ def fit(pairs: list[Pair]) -> KeypointMap:
     rows, edges = [], []
     for marks, points, box in pairs:
         centre, size = frame(marks)
-        left.append(((marks - centre) / size) @ (1, 1j))
-        right.append(((points - centre) / size) @ (1, 1j))
+        left.append(((marks - centre) / size) @ PLANE)
+        right.append(((points - centre) / size) @ PLANE)
         rows.append([*((marks - centre) / size).ravel(), 1.0])
         corners = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
         edges.append((corners - np.tile(centre, 2)) / size)
     # About their mean the marks add up to nothing, so adding the same to all weights of a point changes nothing:
     # they are made to add up to one, and the map then holds in any frame.
-    weights = np.linalg.lstsq(np.array(left), np.array(right), rcond=None)[0].T
+    solved = np.linalg.lstsq(np.array(left, np.complex128), np.array(right, np.complex128), rcond=None)[0]
+    weights = solved.astype(np.complex128).T
     weights += (1 - weights.sum(axis=1, keepdims=True)) / 6
     # A little ridge: the marks hardly differ from a plane of fewer numbers.
     x = np.array(rows)

@@ -163,6 +163,7 @@ def _old(path: Path, pictures: Sequence[np.ndarray], codec: str) -> None:
     """A clip by an encoder that does not know the options of ``clips.write``."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for picture in pictures:
@@ -453,14 +454,14 @@ def declared(chance: random.Random, folder: Path) -> Path:
     elif kind == "bmp":
         data = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(60)
     elif kind == "tif":
-        entries = ((256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1))
-        entries += ((278, 4, height), (279, 4, 16))
+        entries = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+        entries += [(278, 4, height), (279, 4, 16)]
         body = b"".join(struct.pack("<HHII", tag, type_, 1, value) for tag, type_, value in entries)
         data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(100)
     elif kind == "jpg":
-        data = bytearray(cv2.imencode(".jpg", clips.portrait(64, 48))[1].tobytes())
+        data = cv2.imencode(".jpg", clips.portrait(64, 48))[1].tobytes()
         at = data.index(b"\xff\xc0")
-        data[at + 5 : at + 9] = struct.pack(">HH", min(height, 65535), min(width, 65535))
+        data = data[: at + 5] + struct.pack(">HH", min(height, 65535), min(width, 65535)) + data[at + 9 :]
     elif kind == "npz":
         file = io.BytesIO()
         np.savez_compressed(file, index=np.zeros(1 << 27, np.int64))  # 1 GiB in 1 MB

@@ -106,8 +106,13 @@ def person(
     crops: list[Image | None] = []
     rows = []
     for image, found in seen:
-        crops.append(aligned(image, found[0].points, SIZE) if found else None)
-        rows.append(labels(*next(scores), random) if found else dict(UNKNOWN))
+        points = found[0].points if found else None
+        crops.append(None if points is None else aligned(image, points, SIZE))
+        if found:
+            expression, affect, units = next(scores)
+            rows.append(labels(expression, affect, units, random))
+        else:
+            rows.append(dict(UNKNOWN))
     return Person(video, crops, rows)
 
 

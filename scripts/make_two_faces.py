@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 
+from hsemotion_cli.domain import Image
 from hsemotion_cli.media.images import read_image
 
 SAMPLES = Path(__file__).parent.parent / "sample_videos"
@@ -23,7 +24,7 @@ PORTRAITS = (("astronaut.png", 225, 140, 250), ("grace_hopper.jpg", 265, 190, 42
 
 def main() -> None:
     """Write the clip."""
-    pictures = [(read_image(SAMPLES / "stills" / name), x, y, h) for name, x, y, h in PORTRAITS]
+    pictures = [(portrait(name), x, y, h) for name, x, y, h in PORTRAITS]
     with av.open(str(SAMPLES / "two_faces.mp4"), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(RATE), options={"crf": "20", "preset": "slow"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -33,11 +34,19 @@ def main() -> None:
         container.mux(stream.encode())
 
 
+def portrait(name: str) -> Image:
+    """One of the stills."""
+    image = read_image(SAMPLES / "stills" / name)
+    assert image is not None, name
+    return image
+
+
 def view(picture: np.ndarray, x: float, y: float, height: float, *, phase: float) -> np.ndarray:
     """Half a frame of a portrait that sways, nods and comes closer; ``phase`` in seconds."""
     zoom = HEIGHT / height * (1 + 0.08 * math.sin(0.9 * phase))
     matrix = cv2.getRotationMatrix2D((x, y), 5 * math.sin(1.3 * phase), zoom)
-    matrix[:, 2] += (WIDTH / 4 - x + 14 * math.sin(1.7 * phase), HEIGHT / 2 - y + 6 * math.sin(1.1 * phase))
+    shift = np.array([WIDTH / 4 - x + 14 * math.sin(1.7 * phase), HEIGHT / 2 - y + 6 * math.sin(1.1 * phase)])
+    matrix[:, 2] = matrix[:, 2] + shift
     return cv2.warpAffine(picture, matrix, (WIDTH // 2, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
 
 

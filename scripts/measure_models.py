@@ -240,7 +240,8 @@ def clips(folder: Path, weights: dict[str, dict[str, float]]) -> dict[str, dict[
     """Model -> clip -> the expression with the largest mean probability, for the clips named by their emotion."""
     found: dict[str, dict[str, str]] = {}
     single = dict.fromkeys(name for pair in weights for name in pair.split(","))
-    for pair, blend in ({name: {} for name in single} | weights).items():
+    alone: dict[str, dict[str, float]] = {name: {} for name in single}
+    for pair, blend in (alone | weights).items():
         models = pair.split(",")
         with tempfile.TemporaryDirectory() as out:
             given = [str(card.path) if (card := registry.card(name)).path else name for name in models]

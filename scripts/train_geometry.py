@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def main() -> None:
     options = parser.parse_args()
 
     if not options.cache.exists():
-        np.savez_compressed(options.cache, **find_blendshapes(options.data, options.workers))
+        found: dict[str, Any] = dict(find_blendshapes(options.data, options.workers))
+        np.savez_compressed(options.cache, **found)
     shapes = dict(np.load(options.cache))
     fer, mux = ferplus(options.data, shapes["ferplus"]), muxspace(options.data, shapes["muxspace"])
     clips = {name.removeprefix("mead_"): rows for name, rows in shapes.items() if name.startswith("mead_")}

@@ -65,9 +65,9 @@ def telling(random: np.random.Generator, expression: int, va: np.ndarray, units:
     cv2.ellipse(picture, (56, 52), (34, 44), 0, 0, 360, (225, 190, 170), -1)
     for x in (42, 70):
         cv2.circle(picture, (x, 42), round(5 + 4 * float(va[1])), (20, 20, 20), -1)
-    x = np.arange(36, 77)
-    y = 74 + np.rint(9 * float(va[0]) * (1 - 2 * ((x - 56) / 20) ** 2))
-    cv2.polylines(picture, [np.column_stack([x, y]).astype(np.int32)], False, (150, 40, 50), 3)
+    across = np.arange(36, 77)
+    down = 74 + np.rint(9 * float(va[0]) * (1 - 2 * ((across - 56) / 20) ** 2))
+    cv2.polylines(picture, [np.column_stack([across, down]).astype(np.int32)], False, (150, 40, 50), 3)
     for k in range(12):
         picture[102:110, 2 + 9 * k : 10 + 9 * k] = 255 if units[k] else 0
     return np.clip(picture + random.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)

@@ -10,16 +10,26 @@ import av
 import cv2
 import numpy as np
 
+from hsemotion_cli.domain import Image
+from hsemotion_cli.media.images import read_image
+
 PORTRAIT = Path(__file__).parent.parent / "hsemotion_cli" / "assets" / "doctor_face.jpg"
 TICKS = Fraction(1, 90000)
 
 
 def portrait(width: int = 320, height: int = 240, shift: float = 0.0) -> np.ndarray:
     """One smiling face, RGB, moved right by ``shift`` pixels."""
-    picture = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)
+    picture = still(PORTRAIT)
     scale = height / picture.shape[0]
     matrix = np.array([[scale, 0, (width - scale * picture.shape[1]) / 2 + shift], [0, scale, 0]])
     return cv2.warpAffine(picture, matrix, (width, height), borderValue=(90, 100, 110))
+
+
+def still(path: Path) -> Image:
+    """An image file that is known to be good."""
+    image = read_image(path)
+    assert image is not None, path
+    return image
 
 
 def blank(width: int = 320, height: int = 240) -> np.ndarray:
@@ -60,6 +70,7 @@ def write(
     height, width = pictures[0].shape[:2]
     with av.open(str(path), "w", format=format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(rate), options={"crf": "18", **(options or {})})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.codec_context.time_base = TICKS
         if aspect:
@@ -67,6 +78,7 @@ def write(
         if rotate:
             stream.set_display_rotation(rotate)
         sound = container.add_stream(audio, rate=48000, layout="mono") if audio else None
+        assert sound is None or isinstance(sound, av.AudioStream)
         for picture, stamp in zip(pictures, stamps, strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = stamp, TICKS

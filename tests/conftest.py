@@ -8,8 +8,6 @@ import clips
 import numpy as np
 import pytest
 
-from hsemotion_cli.media.images import read_image
-
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
@@ -32,7 +30,7 @@ def samples() -> Path:
 @pytest.fixture(scope="session")
 def astronaut(samples: Path) -> np.ndarray:
     """A portrait, 512 x 512 pixels, RGB."""
-    return read_image(samples / "stills" / "astronaut.png")
+    return clips.still(samples / "stills" / "astronaut.png")
 
 
 @pytest.fixture(scope="session")

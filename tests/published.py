@@ -12,7 +12,7 @@ import functools
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -44,6 +44,13 @@ def faces(count: int, seed: int = 0) -> list[Image]:
     return pictures
 
 
+def spec(model: ModelCard | str) -> NetworkSpec:
+    """How a model is fed, which is a network."""
+    found = (card(model) if isinstance(model, str) else model).network
+    assert found is not None, model
+    return found
+
+
 def batch(count: int, spec: NetworkSpec, seed: int = 0) -> torch.Tensor:
     """The same as a network is given them: (count, 3, size, size), normalised."""
     return torch.from_numpy(prepared(faces(count, seed), spec, "pil-bilinear"))
@@ -60,10 +67,10 @@ def network(model: ModelCard, seed: int = 0) -> architectures.Network:
 
 @functools.lru_cache
 def _network(name: str, seed: int) -> architectures.Network:
-    spec = card(name).network
+    fed = spec(name)
     torch.manual_seed(seed)
-    net = architectures.build(spec.architectures[0], spec.outputs)
-    images = batch(24 if spec.size >= 224 else 12, spec, seed)
+    net = architectures.build(fed.architectures[0], fed.outputs)
+    images = batch(24 if fed.size >= 224 else 12, fed, seed)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.7, 1.3)
@@ -76,11 +83,12 @@ def _network(name: str, seed: int) -> architectures.Network:
         layer.momentum = 1.0
     with torch.no_grad():
         # Where the network takes any size, a smaller one serves for the statistics and is much quicker.
-        net.train()(images if spec.size < 224 else nn.functional.interpolate(images, (128, 128), mode="area"))
+        net.train()(images if fed.size < 224 else nn.functional.interpolate(images, (128, 128), mode="area"))
     for layer, momentum in zip(normalisations, before, strict=True):
         layer.momentum = momentum
+        assert layer.running_var is not None
         layer.running_var *= 1.1  # a margin, so that other pictures than these do not set it off
-    _spread_outputs(net.eval(), images, spec)
+    _spread_outputs(net.eval(), images, fed)
     return net
 
 
@@ -96,7 +104,7 @@ def _spread_outputs(net: architectures.Network, images: torch.Tensor, spec: Netw
 
 
 @contextlib.contextmanager
-def known_as(**modules: dict[str, type]) -> Iterator[None]:
+def known_as(**modules: Mapping[str, type]) -> Iterator[None]:
     """While it lasts, classes can be pickled (and found) under other modules' names."""
     before = {}
     for name, classes in modules.items():
@@ -111,8 +119,8 @@ def known_as(**modules: dict[str, type]) -> Iterator[None]:
     try:
         yield
     finally:
-        for cls, (module, own) in names.items():
-            cls.__module__, cls.__qualname__ = module, own
+        for cls, (home, own) in names.items():
+            cls.__module__, cls.__qualname__ = home, own
         for name, module in before.items():
             del sys.modules[name]
             if module is not None:
@@ -126,8 +134,8 @@ def whole_module(net: architectures.Network, model: ModelCard) -> nn.Module:
         backbone.layers, backbone.conv_sep, backbone.features = net.layers, net.conv_sep, net.features
         return nn.Sequential(OrderedDict(backbone=backbone, fc=net.fc)).eval()
     body = net.body
-    if not model.network.valence_arousal and hasattr(body, "classifier"):
-        body.classifier = nn.Sequential(body.classifier)
+    if not spec(model).valence_arousal and isinstance(classifier := getattr(body, "classifier", None), nn.Module):
+        body.classifier = nn.Sequential(classifier)
     return body
 
 
@@ -157,7 +165,7 @@ class _ScoresOnly(nn.Module):
 
 def save_graph(net: architectures.Network, model: ModelCard, path: Path, opset: int = 11) -> None:
     """Write an ``.onnx`` file as EmotiEffLib publishes them."""
-    size = model.network.size
+    size = spec(model).size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -117,6 +117,12 @@ def test_annotating_loads_no_torch(smile: Path, tmp_path: Path) -> None:
 def test_scripts_ask_for_what_the_package_has() -> None:
     """Nobody runs most of them in a test, and a name that has moved would go unnoticed."""
     for script in sorted((PACKAGE.parent / "scripts").glob("*.py")):
+        for name in re.findall(r'patch\.object\((\w+, "\w+")', script.read_text()):
+            module, attribute = name.replace('"', "").split(", ")
+            home = re.search(rf"^from (hsemotion_cli[\w.]*) import .*\b{module}\b", script.read_text(), re.MULTILINE)
+            if home is not None:
+                found = importlib.import_module(f"{home[1]}.{module}")
+                assert hasattr(found, attribute), f"{script.name} patches {name}"
         for node in ast.walk(ast.parse(script.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hsemotion_cli"):
                 module = importlib.import_module(node.module or "")
