@@ -68,7 +68,6 @@ class Settings:
         faces: faces kept in each frame, the largest; None keeps all.
         sampling: frames analysed.
         crops: the pictures are faces already, so nothing is detected.
-        image_fps: pictures per second of numbered pictures; replaces the one of ``decoding``.
         decoding: how sources are decoded.
         detector: of ``DETECTORS``.
         detect_every: frames from one search for faces to the next; those between are interpolated.
@@ -87,7 +86,6 @@ class Settings:
     faces: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     crops: bool = False
-    image_fps: float = 30.0
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     detector: str = "landmarks"
     detect_every: int = 1
@@ -114,7 +112,6 @@ class Settings:
             raise UsageError(f"--detect-every {self.detect_every}: of --crops every picture is a face; leave it out.")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
-        object.__setattr__(self, "decoding", replace(self.decoding, image_fps=self.image_fps))  # the one with a check
 
 
 @dataclass(frozen=True, slots=True)

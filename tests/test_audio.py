@@ -636,7 +636,8 @@ def test_options_that_mean_nothing_are_refused(weights: Path, tmp_path: Path) ->
         ({"dtype": "float64"}, "--dtype"),
         ({"device": "abacus"}, "device"),
         ({"audio": False}, "--audio"),
-        ({"audio": False, "weights": None, "video_fps": 25.0}, "--audio"),
+        ({"stream": "1"}, "--stream"),
+        ({"deinterlace": "on"}, "--deinterlace"),
         ({"audio": False, "weights": None, "model": "wav2vec2"}, "wav2vec2"),
     ]
     for options, reason in wrong:

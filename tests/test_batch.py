@@ -353,7 +353,8 @@ class Fake:
 
     def annotate(self, path: Path, folder: Path, name: str, report: object) -> Any:
         self._meanwhile(path)
-        return type("Summary", (), {"frames": {"analysed": 2}, "coverage": 1.0, "faces": 1, "problem": ""})
+        facts = {"frames": {"analysed": 2}, "coverage": 1.0, "faces": 1, "problem": "", "notes": []}
+        return type("Summary", (), facts)
 
 
 def test_a_video_that_grows_while_it_is_read_is_not_done(made: Made) -> None:

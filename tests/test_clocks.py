@@ -280,6 +280,13 @@ def test_a_rate_that_is_assumed_is_said(tmp_path: Path) -> None:
     assert any("assumed" in note and "--video-fps" in note for note in video.notes)
 
 
+def test_the_ticks_of_an_encoder_are_no_rate(tmp_path: Path) -> None:
+    clips.write(tmp_path / "vfr.mp4", [clips.corners()] * 5, [0, 0.1, 0.5, 0.6, 1.0])
+    ffmpeg("-i", tmp_path / "vfr.mp4", "-c copy", tmp_path / "vfr.h264")
+    video, times = read(tmp_path / "vfr.h264")
+    assert times == pytest.approx(np.arange(5) / 25) and video.info.clock == "assumed frame rate 25"
+
+
 def test_video_fps_replaces_the_times_of_any_file(tmp_path: Path) -> None:
     ffmpeg(moving(1), X264, "-output_ts_offset 5", tmp_path / "late.mkv")
     _, own = read(tmp_path / "late.mkv")

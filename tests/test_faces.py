@@ -37,7 +37,7 @@ from hsemotion_cli.media.video import open_source
 def pictures(videos: list[Path], name: str, start: float, end: float | None = None) -> list[np.ndarray]:
     """The frames of a part, in seconds, of the clip whose name begins so."""
     (clip,) = (path for path in videos if path.stem.startswith(name))
-    return [frame.image for frame in open_source(clip, 30.0).frames(Sampling(start=start, end=end))]
+    return [frame.image for frame in open_source(clip).frames(Sampling(start=start, end=end))]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.media.images import ImageSequence, numbered_images
-from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.source import DecodeOptions, Sampling
 from hsemotion_cli.media.video import VideoFile, open_source
 
 
@@ -219,7 +219,7 @@ def test_numbered_pictures_keep_their_numbers_and_gaps(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{number:05d}.jpg"), clips.corners()[..., ::-1])
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / "cover.jpg").write_bytes(b"not numbered")
-    pictures = open_source(tmp_path, 10)
+    pictures = open_source(tmp_path, DecodeOptions(image_fps=10))
     assert [(f.index, f.time) for f in pictures.frames()] == [(2, 0.2), (3, 0.3), (10, 1.0), (11, 1.1)]
     assert_corners(next(pictures.frames()).image, "rgbw")
 

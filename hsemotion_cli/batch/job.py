@@ -39,7 +39,9 @@ class JobConfig:
     def wanted(self, made: dict[str, Any]) -> ExpectedResults:
         """What results are asked for, once a worker has said with what it makes them."""
         settings = self.settings
-        return ExpectedResults(made, f"file numbers / {settings.image_fps:g}", settings.formats, settings.overlay)
+        return ExpectedResults(
+            made, f"file numbers / {settings.decoding.image_fps:g}", settings.formats, settings.overlay
+        )
 
 
 class BatchJob:
@@ -97,6 +99,7 @@ class BatchJob:
             "coverage": summary.coverage,
             "faces": summary.faces,
             "problem": summary.problem,
+            "decoding": " ".join(summary.notes),
             "size": before.size,
             "mtime_ns": before.mtime_ns,
             "sha256": sidecar.read(place)["source"]["sha256"],

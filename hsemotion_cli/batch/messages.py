@@ -262,7 +262,8 @@ class Outcome:
         state: of ``SETTLED``.
         attempts: how often it was tried; 0 where it never was.
         seconds: of all attempts together.
-        facts: frames, coverage, faces, problem, low_coverage, size, mtime_ns and sha256 of the source, settings.
+        facts: frames, coverage, faces, problem, low_coverage, decoding; size, mtime_ns and sha256 of the source;
+            settings.
         failure: why it failed; None otherwise.
     """
 
@@ -284,9 +285,18 @@ class Outcome:
         return str(self.facts.get("low_coverage") or "")
 
     @property
+    def decoding(self) -> str:
+        """How the source was decoded, in sentences, where something was chosen, assumed or mended; else ""."""
+        return str(self.facts.get("decoding") or "")
+
+    @property
     def notes(self) -> str:
         """What the user should know about it, in sentences; "" if nothing."""
-        return self.failure.sentence if self.failure else " ".join(filter(None, (self.problem, self.low_coverage)))
+        return (
+            self.failure.sentence
+            if self.failure
+            else " ".join(filter(None, (self.problem, self.low_coverage, self.decoding)))
+        )
 
     def manifest(self) -> dict[str, Any]:
         """Its line in the manifest."""

@@ -139,6 +139,7 @@ def judge(
             "coverage": float(content["faces"]["coverage"]),
             "faces": int(content["faces"]["ids"]),
             "problem": ended and f"{task.path}: {ended}; the {frames['analysed']} frames before that are written.",
+            "decoding": " ".join(map(str, source.get("notes", ()))),
             "size": stamp.size,
             "mtime_ns": stamp.mtime_ns,
             "sha256": str(source["sha256"]),

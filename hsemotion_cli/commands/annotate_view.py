@@ -50,14 +50,12 @@ def _print_times(summaries: list[Summary]) -> None:
 
 def notes(summary: Summary) -> list[str]:
     """What the user should know about a video before trusting its table."""
-    found = []
+    found = list(summary.notes)
     frames = summary.frames
     if frames["decode_failures"]:
         found.append(f"{frames['decode_failures']} frames could not be decoded; they have no row.")
     if frames["corrupt"]:
         found.append(f"{frames['corrupt']} decoded frames are damaged.")
-    if frames["guessed_times"]:
-        found.append(f"{frames['guessed_times']} frames have no time stamp; theirs come from the average frame rate.")
     if frames["variable_frame_rate"]:
         found.append("its frame rate varies; use the time column, never frame / fps.")
     if summary.coverage < 0.5:

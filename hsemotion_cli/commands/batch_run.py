@@ -108,6 +108,8 @@ def _do(
                     books.add(outcome)
                     if outcome.failure or outcome.problem:
                         say(printable(outcome.failure.sentence if outcome.failure else outcome.problem))
+                    if outcome.decoding and not (quiet or as_json):
+                        say(printable(f"{outcome.task.path}: {outcome.decoding}"))
                     if outcome.failure and fail_fast:
                         break
         settled = books.end(plan)

@@ -8,12 +8,21 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from .options import FaceOptions, InputOptions, ModelOptions, Only, OutputOptions, RunningOptions, Videos
+from .options import FaceOptions, InputOptions, ModelOptions, Only, OutputOptions, Reworded, RunningOptions, Videos
+
+VideoRate = Reworded(
+    video_fps={
+        "help": "Frame rate that replaces the time stamps of a video; with --audio, that of the video that a sound "
+        "file belongs to."
+    }
+)
 
 
 def run(
     videos: Videos,
-    input: Annotated[InputOptions, Only("every", "crops", "image_fps")],
+    input: Annotated[
+        InputOptions, Only("every", "crops", "image_fps", "stream", "video_fps", "deinterlace"), VideoRate
+    ],
     faces: Annotated[FaceOptions, Only("faces", "detector", "min_face")],
     output: Annotated[OutputOptions, Only("out", "quiet", "log")],
     running: RunningOptions,
@@ -38,15 +47,6 @@ def run(
             rich_help_panel=ModelOptions.panel,
         ),
     ] = None,
-    video_fps: Annotated[
-        float | None,
-        typer.Option(
-            metavar="RATE",
-            help="With --audio: frame rate of the video that a sound file belongs to.",
-            show_default=False,
-            rich_help_panel=InputOptions.panel,
-        ),
-    ] = None,
     dtype: Annotated[
         str,
         typer.Option(
@@ -64,15 +64,15 @@ def run(
     from ..pipeline import Settings
     from ..postprocess.recipe import Recipe, parse_models
     from . import extract_run
-    from .settings import how_to_run
+    from .settings import decode_options, how_to_run
 
     if audio:
-        _check_sound(input, faces, running, video_fps)
+        _check_sound(input, faces, running)
         features.check_dtype(dtype)
         wav2vec = extract_run.SoundModel(weights, running.device, running.threads, running.offline)
-        return extract_run.sound(videos, output.out, wav2vec, dtype, video_fps, output.quiet)
-    if weights is not None or video_fps is not None:
-        raise UsageError("--weights and --video-fps are for --audio; weights for --model are given as NAME=FILE.")
+        return extract_run.sound(videos, output.out, wav2vec, dtype, input.video_fps, output.quiet)
+    if weights is not None:
+        raise UsageError("--weights is for --audio; weights for --model are given as NAME=FILE.")
     names, given = parse_models(model)
     if len(names) != 1:
         raise UsageError(f"--model {model}: extract takes one model at a time.")
@@ -82,7 +82,7 @@ def run(
         faces=parse_faces(faces.faces),
         sampling=Sampling(every=input.every),
         crops=input.crops,
-        image_fps=input.image_fps,
+        decoding=decode_options(input),
         detector=faces.detector,
         min_face=faces.min_face,
         batch_size=running.batch_size,
@@ -91,11 +91,13 @@ def run(
     return extract_run.faces(videos, output.out, settings, dtype, output.quiet)
 
 
-def _check_sound(input: InputOptions, faces: FaceOptions, running: RunningOptions, video_fps: float | None) -> None:
+def _check_sound(input: InputOptions, faces: FaceOptions, running: RunningOptions) -> None:
     """Raise UsageError for an option that means nothing beside --audio."""
     if input.crops or input.every != 1 or faces.min_face is not None:
         raise UsageError("--crops, --every and --min-face are about images; leave them out beside --audio.")
     if running.backend == "onnx" or running.precision != "fp32":
         raise UsageError("--audio runs in torch and float32; leave out --backend and --precision.")
-    if video_fps is not None and not 0 < video_fps < math.inf:
-        raise UsageError(f"--video-fps {video_fps:g}: give a rate above 0.")
+    if input.stream is not None or input.deinterlace != "auto":
+        raise UsageError("--stream and --deinterlace are about images; leave them out beside --audio.")
+    if input.video_fps is not None and not 0 < input.video_fps < math.inf:
+        raise UsageError(f"--video-fps {input.video_fps:g}: give a rate above 0.")

@@ -48,7 +48,7 @@ def faces(videos: list[Path], out: Path, settings: Settings, dtype: str, quiet: 
     with Annotator(settings) as annotator:
 
         def extract(job: Job, path: Path, report: Progress) -> str:
-            source = open_source(job.path, settings.image_fps)
+            source = open_source(job.path, settings.decoding)
             readings = annotator.readings(source, StageClock(), report)
             return f"{_write(annotator, source, readings, path, dtype)} faces"
 

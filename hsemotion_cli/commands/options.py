@@ -63,6 +63,26 @@ class InputOptions:
         bool, typer.Option("--crops", help="The images are already cropped faces; skip face detection.")
     ] = False
     image_fps: Annotated[float, typer.Option(metavar="RATE", help="Frame rate of a folder of numbered images.")] = 30.0
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|LANGUAGE",
+            help="Video stream of a file with several: its number, from 0, or its language.",
+            show_default="the one that players show",
+        ),
+    ] = None
+    video_fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE", help="Frame rate that replaces the time stamps of a video.", show_default="its time stamps"
+        ),
+    ] = None
+    deinterlace: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|on|off", help="Deinterlace frames that are flagged as interlaced (auto), all, or none."
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT.mp4", help="Overlay video to write.", show_default=False)
     ],
-    input: Annotated[InputOptions, Only("image_fps")],
+    input: Annotated[InputOptions, Only("image_fps", "stream", "video_fps", "deinterlace")],
     output: Annotated[OutputOptions, Only("quiet", "log")],
 ) -> None:
     """Draw a table over its video: H.264, original sound, original timing. Runs no model."""
@@ -29,6 +29,7 @@ def run(
     from ..overlay.video import render
     from ..runtime.atomic_files import prepare_folder
     from .console import print_line, progress
+    from .settings import decode_options
 
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"-o {out}: overlays are MP4 files; give a name that ends in .mp4.")
@@ -37,7 +38,7 @@ def run(
     prepare_folder(out.parent)
     with progress(video.name, output.quiet) as report:
         render(
-            open_source(video, input.image_fps),
+            open_source(video, decode_options(input)),
             read_frames(table),
             out,
             progress=lambda done: report("overlay", done, 0, None),

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..faces.tracking import parse_faces
 from ..formats.table import parse_formats
 from ..media.discovery import parse_time
-from ..media.source import Sampling
+from ..media.source import DecodeOptions, Sampling
 from ..models import audio, heads, registry
 from ..models.predict import Running
 from ..pipeline import Settings
@@ -54,7 +54,7 @@ def chosen_settings(
         faces=parse_faces(faces.faces),
         sampling=Sampling(parse_time(input.start, "--start"), parse_time(input.end, "--end"), input.fps, input.every),
         crops=input.crops,
-        image_fps=input.image_fps,
+        decoding=decode_options(input),
         detector=faces.detector,
         detect_every=faces.detect_every,
         stride=models.stride,
@@ -68,6 +68,15 @@ def chosen_settings(
     if not output.quiet:
         _warn((*given_heads, listening) if listening else given_heads, _read_plain(smoothing.recipe))
     return settings
+
+
+def decode_options(input: InputOptions) -> DecodeOptions:
+    """How sources are decoded.
+
+    Raises:
+        UsageError: an option is out of range.
+    """
+    return DecodeOptions(input.image_fps, input.stream, input.video_fps, input.deinterlace)
 
 
 def how_to_run(

@@ -159,6 +159,7 @@ def _frames(
     from ..abaw import submission
     from ..postprocess.recipe import Recipe
     from . import submit_run
+    from .settings import decode_options
 
     if (frames.override is None) != (frames.override_model is None):
         raise UsageError("--override and --override-model go together: a probability, and whose.")
@@ -171,7 +172,7 @@ def _frames(
         other=frames.other or "contempt",
         override=override,
     )
-    found = submit_run.annotated(tables, out, settings.recipe, input.crops, input.image_fps, quiet)
+    found = submit_run.annotated(tables, out, settings.recipe, input.crops, decode_options(input), quiet)
     extra = 1 if frames.extra_frames is None else frames.extra_frames
     return submit_run.frames(rows, found, out, settings, frames.layout, extra, quiet)
 

@@ -16,6 +16,7 @@ from ..abaw.predictions import RAW, find
 from ..abaw.submission import Part
 from ..errors import OutputError, UsageError
 from ..media.discovery import find_jobs
+from ..media.source import DecodeOptions
 from ..media.video import VIDEO_SUFFIXES
 from ..postprocess.compound import MEANS, divergence
 from ..postprocess.recipe import Recipe
@@ -28,7 +29,7 @@ _SHOWN = 100
 
 
 def annotated(
-    paths: Sequence[Path], out: Path, recipe: Recipe | None, crops: bool, image_fps: float, quiet: bool
+    paths: Sequence[Path], out: Path, recipe: Recipe | None, crops: bool, decoding: DecodeOptions, quiet: bool
 ) -> list[Path]:
     """Tables as they are given; videos and pictures are annotated first, into OUT.tables, where the tables stay."""
     videos = [path for path in paths if _is_source(path)]
@@ -40,7 +41,7 @@ def annotated(
 
     jobs = find_jobs(videos, crops=crops)
     prepare_folder(folder)
-    with Annotator(Settings(recipe=recipe or Recipe.usual(), crops=crops, image_fps=image_fps)) as annotator:
+    with Annotator(Settings(recipe=recipe or Recipe.usual(), crops=crops, decoding=decoding)) as annotator:
         for job in jobs:
             with progress(job.path.name, quiet) as report:
                 annotator.annotate(job.path, folder, job.name, report)

@@ -24,6 +24,7 @@ _FORMATS = (
     "wav,w64,mp3,aac,flac,aiff,caf,ac3,eac3,amr,au"
 )
 _MOST = {"max_pixels": str(MAX_PIXELS)}
+_FASTEST = 1000  # frames per second; what claims to be faster is the rate of a clock
 _GEN_PTS = 0x0001  # AVFMT_FLAG_GENPTS of libavformat/avformat.h
 _OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **_MOST}
 
@@ -172,15 +173,19 @@ def stored_frames(container: Any, stream: Any) -> int | None:
 
 
 def codec_rate(stream: Any) -> Fraction | None:
-    """Frames per second in the headers of a codec, or None."""
-    return stream.codec_context.framerate or None
+    """Frames per second in the headers of a codec, or None.
+
+    Encoders of a variable rate write the ticks of their clock there, such as 90000 per second.
+    """
+    rate = stream.codec_context.framerate
+    return rate if rate and rate <= _FASTEST else None
 
 
 def average_rate(stream: Any) -> Fraction | None:
     """Average frames per second, or None."""
     rate = stream.average_rate or stream.guessed_rate
     # Of DV, ffmpeg's average is its time base.
-    return stream.guessed_rate if rate and rate > 1000 and stream.guessed_rate else rate or None
+    return stream.guessed_rate if rate and rate > _FASTEST and stream.guessed_rate else rate or None
 
 
 def creation_time(container: Any, stream: Any) -> datetime | None:

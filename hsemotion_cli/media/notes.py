@@ -13,7 +13,7 @@ def decode_notes(info: SourceInfo, report: DecodeReport, options: DecodeOptions)
     """
     if info.kind != "video":
         return []
-    return [*_stream(info), *_times(info), *_jumps(report), *_fields(report), *_creation(info, options)]
+    return [*_stream(info), *_times(info, report), *_jumps(report), *_fields(report), *_creation(info, options)]
 
 
 def _stream(info: SourceInfo) -> list[str]:
@@ -26,7 +26,7 @@ def _stream(info: SourceInfo) -> list[str]:
     ]
 
 
-def _times(info: SourceInfo) -> list[str]:
+def _times(info: SourceInfo, report: DecodeReport) -> list[str]:
     kind, _, rate = info.clock.rpartition(" ")
     if kind == "--video-fps":
         return [f"its times come from --video-fps {rate}, not from the file."]
@@ -37,6 +37,8 @@ def _times(info: SourceInfo) -> list[str]:
             f"it stores neither time stamps nor a frame rate; {rate} frames per second are assumed, "
             "so give the true rate with --video-fps."
         ]
+    if report.guessed_times:
+        return [f"{report.guessed_times} frames have no time stamp; theirs come from the average frame rate."]
     return []
 
 

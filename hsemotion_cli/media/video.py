@@ -241,19 +241,14 @@ class VideoFile:
 Source = VideoFile | ImageSequence
 
 
-def open_source(path: Path, options: DecodeOptions | float = _AS_IT_IS) -> Source:
+def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:
     """Open a video file, an image, or a folder of numbered images.
-
-    Args:
-        options: how to decode it; a number stands for ``DecodeOptions(image_fps=number)``.
 
     Raises:
         InputError: there is nothing there that can be read as a video.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or directory.")
-    if not isinstance(options, DecodeOptions):
-        options = DecodeOptions(image_fps=options)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSequence(path, options.image_fps)
     return VideoFile(path, options)

@@ -1,0 +1,106 @@
+"""Options of decoding, from the command line to the table, the sidecar and the terminal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import clips
+import pytest
+from typer.testing import CliRunner, Result
+
+from hsemotion_cli.cli import app
+from hsemotion_cli.formats import table
+
+pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg to make its inputs")
+
+FAST = ("--model", "mp-blendshapes", "--threads", "1")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A face for a second at 10 images per second."""
+    path = tmp_path_factory.mktemp("faces") / "face.mp4"
+    clips.write(path, [clips.portrait(shift=k) for k in range(10)], rate=10)
+    return path
+
+
+@pytest.fixture(scope="module")
+def two(faces: Path) -> Path:
+    """Nobody in the first stream, the face in the second."""
+    path = faces.with_name("two.mkv")
+    command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "color=gray:size=160x96:rate=5:duration=1"]
+    command += ["-i", faces, "-map", "0:v", "-map", "1:v", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
+    command += ["-metadata:s:v:0", "language=eng", "-metadata:s:v:1", "language=ger", path]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bare(faces: Path) -> Path:
+    path = faces.with_name("bare.h264")
+    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", faces, "-r", "10", "-c:v", "libx264", path], check=True)
+    return path
+
+
+def test_annotate_reads_the_chosen_stream_and_says_so(two: Path, tmp_path: Path) -> None:
+    done = run("annotate", two, "-o", tmp_path / "other", "--stream", "0", *FAST)
+    assert done.exit_code == 0 and "2 video streams; stream 0 (eng) was analysed" in " ".join(done.output.split())
+    assert table.load(tmp_path / "other" / "two.csv").face_detected.sum() == 0
+    done = run("annotate", two, "-o", tmp_path / "chosen", "--stream", "ger", *FAST)
+    assert done.exit_code == 0 and "stream 1 (ger) was analysed" in " ".join(done.output.split())
+    chosen = table.load(tmp_path / "chosen" / "two.csv")
+    assert len(chosen) == 10 and chosen.face_detected.sum() == 10
+    said = json.loads((tmp_path / "chosen" / "two.json").read_text())
+    assert (said["source"]["stream"], said["source"]["video_streams"], said["source"]["language"]) == (1, 2, "ger")
+    assert said["decoding"]["stream"] == "ger" and "stream 1 (ger)" in said["source"]["notes"][0]
+    none = run("annotate", two, "-o", tmp_path / "none", "--stream", "7", *FAST)
+    assert none.exit_code == 4 and "0 (eng), 1 (ger)" in none.output
+
+
+def test_annotate_times_a_bare_stream(bare: Path, tmp_path: Path) -> None:
+    done = run("annotate", bare, "-o", tmp_path, *FAST)
+    assert done.exit_code == 0 and "codec's frame rate, 10 per second" in " ".join(done.output.split())
+    assert table.load(tmp_path / "bare.csv").time.tolist() == pytest.approx([k / 10 for k in range(10)])
+    done = run("annotate", bare, "-o", tmp_path, "--video-fps", "20", *FAST)
+    assert done.exit_code == 0 and "--video-fps 20, not from the file" in " ".join(done.output.split())
+    assert table.load(tmp_path / "bare.csv").time.tolist() == pytest.approx([k / 20 for k in range(10)])
+
+
+def test_batch_does_again_what_was_decoded_otherwise(faces: Path, tmp_path: Path) -> None:
+    for options, action in [((), "annotate"), ((), "skip"), (("--deinterlace", "on"), "annotate")]:
+        planned = run("batch", faces, "-o", tmp_path, "--dry-run", *FAST, *options)
+        assert planned.exit_code == 0 and planned.output.startswith(f"{action}: ")
+        done = run("batch", faces, "-o", tmp_path, "--workers", "1", *FAST, *options)
+        assert done.exit_code == 0, done.output
+    assert "made with other options of decoding" in planned.output
+    assert json.loads((tmp_path / "face.json").read_text())["frames"]["deinterlaced"] == 10
+    manifest = json.loads((tmp_path / "manifest.jsonl").read_text())
+    assert "10 interlaced frames were deinterlaced" in manifest["note"]
+    assert "10 interlaced frames were deinterlaced" in done.output
+
+
+def test_extract_and_render_read_the_chosen_stream(two: Path, tmp_path: Path) -> None:
+    done = run("extract", two, "-o", tmp_path, "--stream", "1", "--model", "mp-blendshapes")
+    assert done.exit_code == 0 and "10 faces" in done.output
+    assert run("annotate", two, "-o", tmp_path, "--stream", "1", "-q", *FAST).exit_code == 0
+    out = tmp_path / "out.mp4"
+    done = run("render", two, tmp_path / "two.csv", "-o", out, "--stream", "ger", "-q")
+    assert done.exit_code == 0, done.output
+    probe = ["ffprobe", "-v", "error", "-of", "csv=p=0", "-count_frames"]
+    probe += ["-show_entries", "stream=width,height,nb_read_frames", out]
+    assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip() == "320,240,10"
+
+
+@pytest.mark.parametrize(
+    "options", [("--deinterlace", "maybe"), ("--video-fps", "0"), ("--stream", ""), ("--video-fps", "nan")]
+)
+def test_options_out_of_range_stop_at_once(options: tuple[str, str], faces: Path, tmp_path: Path) -> None:
+    done = run("annotate", faces, "-o", tmp_path, *options)
+    assert done.exit_code == 2 and options[0] in done.output
