@@ -48,6 +48,16 @@ class LowCoverage(HsemotionError):
 
     exit_code = 6
 
+    @classmethod
+    def of(cls, source: str, coverage: float, least: float) -> LowCoverage:
+        """The error of one source.
+
+        Args:
+            coverage: share of its frames in which a face was seen.
+            least: what ``--min-coverage`` asks for.
+        """
+        return cls(f"{source}: a face was seen in {coverage:.1%} of its frames, below --min-coverage {least:g}.")
+
 
 def shortened(text: str, most: int = 600) -> str:
     """A sentence without its middle, where it quotes something that has no end."""

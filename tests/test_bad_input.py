@@ -203,7 +203,7 @@ def limited(size: int) -> Callable[[], None]:
 @pytest.mark.parametrize(("format", "size"), [("csv", 2000), ("jsonl", 2000), ("parquet", 2000)])
 def test_a_full_disk_is_exit_3_and_leaves_what_was_there(smile: Path, tmp_path: Path, format: str, size: int) -> None:
     (tmp_path / f"smile.{format}").write_text("from yesterday")
-    done = run("annotate", smile, "-o", tmp_path, "-f", format, preexec_fn=limited(size))
+    done = run("annotate", smile, "-o", tmp_path, "-f", format, "--overwrite", preexec_fn=limited(size))
     assert_fails(done, 3, f"smile.{format}", "could not be written", "allows no larger file")
     assert left_in(tmp_path) == [f"smile.{format}"]
     assert (tmp_path / f"smile.{format}").read_text() == "from yesterday"

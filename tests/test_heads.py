@@ -32,6 +32,7 @@ from hsemotion_cli.formats import features, raw_scores
 from hsemotion_cli.models import heads, registry
 from hsemotion_cli.models.heads import Base, Head, Part
 from hsemotion_cli.models.predict import HeadedModel, Running, load_all
+from hsemotion_cli.reporting.markdown import signed
 from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS
 from hsemotion_cli.training import features as matching
 from hsemotion_cli.training import head_card
@@ -932,7 +933,7 @@ def test_the_page_says_what_the_facts_say(data: tuple[Path, challenge.Challenge]
     for name, counts in zip(AFFWILD2_EXPRESSIONS, found["expression"]["confusion"], strict=True):
         assert f"| **{name}** | {' | '.join(map(str, counts))} |" in page
     assert "100 -> " not in page and f"{SIZE + OUTPUTS} -> 128 -> 12, sigmoid" in page
-    assert page == head_card.head_card(head)
+    assert page == signed(head_card.head_card(head))
 
 
 def changed(path: Path, change: Any, tensors: Mapping[str, np.ndarray] | None = None) -> None:

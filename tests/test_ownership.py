@@ -17,6 +17,7 @@ import pytest
 from hsemotion_cli.batch import jsonl
 from hsemotion_cli.batch.messages import Failure, Outcome, Task
 from hsemotion_cli.commands import extract
+from hsemotion_cli.commands.options import call
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.formats.ownership import check_outputs, is_ours
 from hsemotion_cli.media.mp4_boxes import encoding_tool
@@ -25,6 +26,7 @@ from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.reporting import plotting
 from hsemotion_cli.reporting.markdown import signed
+from hsemotion_cli.runtime.atomic_files import prepare_folder
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +35,7 @@ def ours(smile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ours")
     with Annotator(Settings(Recipe.of("mp-blendshapes"), ("csv", "jsonl", "parquet"), overlay=True)) as annotator:
         annotator.annotate(smile, folder, "smile")
-    extract.run(
-        [smile], folder, model="mp-blendshapes", dtype="float32", faces="all", every=4, crops=False, image_fps=30,
-        min_face=None, batch_size=None, backend="auto", device="cpu", precision="fp32", threads=1, offline=True,
-        quiet=True,
-    )  # fmt: skip
+    call(extract.run, videos=[smile], out=folder, every=4, quiet=True)
     failed = Outcome(Task("a.mp4", "a"), "failed", failure=Failure("read", "InputError", "a.mp4: not a video."))
     jsonl.rewrite(folder / "manifest.jsonl", [failed.manifest()])
     jsonl.rewrite(folder / "failures.jsonl", failed.failures())
@@ -114,12 +112,22 @@ def test_a_file_of_the_user_s_is_never_taken_for_ours(ours: Path, smile: Path, t
     for name, write in strangers(ours, smile).items():
         write(tmp_path / name)
         assert not is_ours(tmp_path / name), name
-        with pytest.raises(UsageError, match=r"already there, and was not written by hsemotion.*--overwrite"):
+        with pytest.raises(UsageError, match=r"already there, and not recognised as written by hsemotion.*--overwrite"):
             check_outputs([tmp_path / name])
         check_outputs([tmp_path / name], overwrite=True)
-    with pytest.raises(UsageError, match=r"film\.mp4, .*no\.csv, .*no\.json and 1 more: .* were not written"):
+    with pytest.raises(UsageError, match=r"film\.mp4, .*no\.csv, .*no\.json and 1 more: already there"):
         (tmp_path / "no.csv").write_text("x")
         check_outputs([tmp_path / name for name in ("film.mp4", "no.csv", "no.json", "notes.md", "new.csv")])
+
+
+def test_a_manifest_that_was_cut_off_in_its_first_line_is_ours(ours: Path, tmp_path: Path) -> None:
+    whole = (ours / "manifest.jsonl").read_bytes()
+    (tmp_path / "manifest.jsonl").write_bytes(whole[:30])
+    assert is_ours(tmp_path / "manifest.jsonl")
+    (tmp_path / "manifest.jsonl").write_bytes(whole[:30] + b"\n" + whole)
+    assert is_ours(tmp_path / "manifest.jsonl"), "the batch went on"
+    (tmp_path / "manifest.jsonl").write_bytes(whole[:30] + b'\n{"word": 1}\n')
+    assert not is_ours(tmp_path / "manifest.jsonl")
 
 
 def test_an_empty_file_may_be_replaced(tmp_path: Path) -> None:
@@ -167,5 +175,6 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path, overwrite: bool) -> N
     with pytest.raises(UsageError, match=r"b\.csv: is not a regular file"):
         check_outputs([tmp_path / "b.csv"], overwrite)
     (tmp_path / "file").write_text("x")
+    check_outputs([tmp_path / "file" / "a.csv"], overwrite)
     with pytest.raises(UsageError, match="a file has the name of one of its folders"):
-        check_outputs([tmp_path / "file" / "a.csv"], overwrite)
+        prepare_folder(tmp_path / "file" / "b")

@@ -717,7 +717,7 @@ def test_faces_and_sound_are_fused(tmp_path: Path) -> None:
 EMI: dict[str, Any] = {
     "track": "emi", "validate": None, "recipe": None, "mean": None, "other": None, "override": None,
     "override_model": None, "layout": "file", "extra_frames": None, "head": None, "audio_head": None, "audio": [],
-    "audio_weights": [], "quiet": True, "json": False,
+    "audio_weights": [], "quiet": True, "json": False, "overwrite": True,
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from hsemotion_cli.abaw.search_space import Grid
 from hsemotion_cli.abaw.tuning_data import SPARSE_GAP, gather
 from hsemotion_cli.commands.options import call
 from hsemotion_cli.commands.tune import run
-from hsemotion_cli.errors import InputError, ModelUnavailable, OutputError, UsageError
+from hsemotion_cli.errors import InputError, ModelUnavailable, UsageError
 from hsemotion_cli.evaluation import metrics
 from hsemotion_cli.evaluation.calibration import THRESHOLDS
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, Annotations
@@ -640,7 +640,7 @@ def test_recipes_say_where_they_come_from(made: tuple[Path, dict[str, Annotation
     listed = as_list(tmp_path, truth)
     for name in ("r.toml", "r.json"):
         (tmp_path / name).write_text("old")
-        run_it([folder], listed, tmp_path / name, track="mtl", deltas="1,6", sigmas="100", quiet=True)
+        run_it([folder], listed, tmp_path / name, track="mtl", deltas="1,6", sigmas="100", quiet=True, overwrite=True)
     text = (tmp_path / "r.toml").read_text()
     comments = [row for row in text.splitlines() if row.startswith("#")]
     assert "hsemotion tune" in comments[0] and "mtl" in comments[0] and "6 videos" in comments[0]
@@ -679,7 +679,7 @@ def test_nothing_is_left_half_written(
     folder, truth = made
     listed = as_list(tmp_path, truth)
     (tmp_path / "r.toml").mkdir()
-    with pytest.raises(OutputError, match=r"r\.toml"):
+    with pytest.raises(UsageError, match=r"r\.toml: cannot be written \(Is a directory\); a folder has this name"):
         run_it([folder], listed, tmp_path / "r.toml", track="va", deltas="5")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(

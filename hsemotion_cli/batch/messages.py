@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import LowCoverage
+
 SETTLED = ("done", "skipped", "failed")
 
 
@@ -283,6 +285,14 @@ class Outcome:
     def low_coverage(self) -> str:
         """A sentence if faces were seen in fewer frames than --min-coverage asks for; else ""."""
         return str(self.facts.get("low_coverage") or "")
+
+    def checked(self, min_coverage: float) -> Outcome:
+        """The same, with a note if its coverage is below this share of frames."""
+        coverage = self.facts.get("coverage")
+        if self.failure is not None or coverage is None or coverage >= min_coverage:
+            return self
+        note = str(LowCoverage.of(self.task.path, coverage, min_coverage))
+        return dataclasses.replace(self, facts={**self.facts, "low_coverage": note})
 
     @property
     def decoding(self) -> str:

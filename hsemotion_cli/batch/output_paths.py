@@ -29,6 +29,7 @@ _OWN = re.compile(r"(manifest|failures)(\.\d+of\d+)?", re.IGNORECASE)
 """Stems at the top of the output folder whose .jsonl the batch writes itself."""
 
 _LONGEST = 236  # bytes; with the longest suffix (.overlay.mp4) still within the 255 of most file systems
+_CUT = re.compile(r"-[0-9a-f]{16}$")
 _FULL, _LAST = 4, 5
 
 
@@ -90,6 +91,11 @@ def check_inside(out: Path, folder: Path, names: Iterable[str]) -> None:
         found = os.path.realpath(path)
         if os.path.commonpath([top, found]) != top:
             raise UsageError(f"{path}: a link leads out of the output folder, to {found}; remove it.")
+
+
+def was_shortened(place: str) -> bool:
+    """Whether a part of a place was cut because no file system takes its name."""
+    return any(len(os.fsencode(part)) > _LONGEST - 4 and _CUT.search(part) for part in place.split("/"))
 
 
 def _key(place: str) -> str:

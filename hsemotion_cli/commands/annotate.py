@@ -31,13 +31,6 @@ def run(
     smoothing: SmoothingOptions,
     output: OutputOptions,
     running: RunningOptions,
-    min_coverage: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", min=0, max=1, help="Exit with 6 if faces are found in a smaller share of frames.",
-            rich_help_panel=OutputOptions.panel,
-        ),
-    ] = 0.0,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -60,6 +53,8 @@ def run(
     import dataclasses
 
     from ..errors import HsemotionError, OutputError
+    from ..formats.output_names import output_names
+    from ..formats.ownership import check_outputs
     from ..media.discovery import find_jobs
     from ..pipeline import Annotator
     from ..runtime.atomic_files import prepare_folder
@@ -70,6 +65,8 @@ def run(
     # Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
     settings = chosen_settings(input, faces, models, smoothing, output, running)
     jobs = find_jobs(videos, crops=input.crops)
+    names = (name for job in jobs for name in output_names(job.name, settings.formats, settings.overlay).values())
+    check_outputs((output.out / name for name in names), output.overwrite)
     prepare_folder(output.out)
     done: list[Summary] = []
     failures: list[HsemotionError] = []
@@ -89,7 +86,7 @@ def run(
         print_json([dataclasses.asdict(summary) for summary in done])
     elif done and not output.quiet:
         print_summaries(done, verbose=verbose)
-    return _exit_code(done, failures, min_coverage)
+    return _exit_code(done, failures, output.min_coverage)
 
 
 def _exit_code(done: Sequence[Summary], failures: Sequence[HsemotionError], min_coverage: float) -> int:
@@ -100,6 +97,5 @@ def _exit_code(done: Sequence[Summary], failures: Sequence[HsemotionError], min_
         return exit_code_of(failures, some_succeeded=bool(done))
     low = [summary for summary in done if summary.coverage < min_coverage]
     for summary in low:
-        seen = f"a face was seen in {summary.coverage:.1%} of its frames"
-        say(f"{summary.source}: {seen}, below --min-coverage {min_coverage:g}.")
+        say(str(LowCoverage.of(summary.source, summary.coverage, min_coverage)))
     return LowCoverage.exit_code if low else 0

@@ -50,7 +50,6 @@ class CollectionOptions:
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be annotated, and why the rest would not.")
     ] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Annotate again what is done already.")] = False
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False
     retries: Annotated[
         int, typer.Option(metavar="N", min=0, help="Further attempts after a crash, a timeout or a full disk.")
@@ -104,6 +103,9 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
+Again = Reworded(
+    overwrite={"help": "Annotate again what is done already, also over files that hsemotion did not write."}
+)
 Threads = Reworded(threads={"help": "CPU threads of each worker.", "show_default": "cores / workers, 1 with Ray"})
 
 
@@ -112,7 +114,7 @@ def run(
     faces: FaceOptions,
     models: ModelOptions,
     smoothing: SmoothingOptions,
-    output: OutputOptions,
+    output: Annotated[OutputOptions, Again],
     running: Annotated[RunningOptions, Threads],
     collection: CollectionOptions,
     worker: WorkerOptions,
@@ -143,10 +145,10 @@ def run(
         raise InputError("nothing to annotate was found: the lists are empty.")
     tasks = [task for task in finding.tasks if cut.has(task.place)]
     engine, job = _engine(settings, running.threads, output, collection, worker, len(tasks))
-    return batch_run.run(
-        engine, job, batch_run.Inputs(finding, tasks, cut), overwrite=collection.overwrite, dry_run=collection.dry_run,
-        fail_fast=collection.fail_fast, quiet=output.quiet, as_json=output.json,
+    options = batch_run.BatchOptions(
+        output.overwrite, collection.fail_fast, output.min_coverage, output.quiet, output.json
     )  # fmt: skip
+    return batch_run.run(engine, job, batch_run.Inputs(finding, tasks, cut), options, dry_run=collection.dry_run)
 
 
 def _check(inputs: list[str] | None, collection: CollectionOptions, worker: WorkerOptions) -> None:

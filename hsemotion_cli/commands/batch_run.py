@@ -18,13 +18,15 @@ from ..batch.engine import Engine
 from ..batch.job import JobConfig
 from ..batch.locks import hold_lock
 from ..batch.messages import Failure, Outcome, Task
+from ..batch.output_paths import was_shortened
 from ..batch.resume import ExpectedResults, ResumeDecision, SourceStamp, judge, notes
 from ..batch.scheduling import longest_first
 from ..batch.shards import Shard
-from ..errors import HsemotionError, InputError, OutputError
+from ..errors import HsemotionError, InputError, LowCoverage, OutputError, UsageError
+from ..formats.ownership import check_outputs
 from ..pipeline import Settings
 from ..runtime.atomic_files import prepare_folder, remove_leftovers
-from ..runtime.terminal import printable, say
+from ..runtime.terminal import say
 from .batch_view import print_counts, viewing
 from .console import counting, print_json, print_line
 
@@ -37,22 +39,51 @@ class BatchPlan:
         tasks: of this shard, in the order in which they were found.
         verdicts: place -> whether it is done.
         sizes: path -> bytes of the source.
+        refused: place -> why its results cannot be written there.
         faults: what was named and cannot be used.
+        min_coverage: share of frames with a face below which a video is noted.
     """
 
     tasks: list[Task]
     verdicts: dict[str, ResumeDecision]
     sizes: dict[str, int]
+    refused: dict[str, Outcome]
     faults: list[Outcome]
+    min_coverage: float
 
     @property
     def todo(self) -> list[Task]:
-        return [task for task in self.tasks if not self.verdicts[task.place].done]
+        return [t for t in self.tasks if t.place not in self.refused and not self.verdicts[t.place].done]
 
     @property
     def skipped(self) -> list[Outcome]:
         done = [(task, self.verdicts[task.place]) for task in self.tasks]
-        return [Outcome(task, "skipped", facts=verdict.facts) for task, verdict in done if verdict.done]
+        outcomes = [Outcome(task, "skipped", facts=verdict.facts) for task, verdict in done if verdict.done]
+        return [outcome.checked(self.min_coverage) for outcome in outcomes]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """What fails before any work."""
+        return [*self.refused.values(), *self.faults]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a batch runs.
+
+    Attributes:
+        overwrite: annotate again what is done, and replace files that hsemotion did not write.
+        fail_fast: stop at the first failure.
+        min_coverage: share of frames with a face below which a video is noted and the exit code is 6.
+        quiet: print errors only.
+        as_json: print the result as JSON.
+    """
+
+    overwrite: bool = False
+    fail_fast: bool = False
+    min_coverage: float = 0.0
+    quiet: bool = False
+    as_json: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,16 +101,17 @@ class Inputs:
     cut: Shard
 
 
-def run(
-    engine: Engine, job: JobConfig, inputs: Inputs, *, overwrite: bool, dry_run: bool, fail_fast: bool, quiet: bool,
-    as_json: bool,
-) -> int:  # fmt: skip
-    """Annotate everything that is not done yet, or show what would be done; returns the exit code."""
-    finding, tasks, cut = inputs.finding, inputs.tasks, inputs.cut
+def run(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions, *, dry_run: bool) -> int:
+    """Annotate everything that is not done yet, or show what would be done; returns the exit code.
+
+    Raises:
+        UsageError: a file of the user's has the name of the manifest or of the list of failures.
+    """
+    check_outputs(_Books.places(job.out, inputs.cut), options.overwrite)
     with _stoppable():
         if dry_run:
-            return _tell(finding, cut, job.out, _dry_plan(engine, job, finding, tasks, cut, overwrite), as_json)
-        return _do(engine, job, finding, tasks, cut, overwrite, fail_fast, quiet, as_json)
+            return _show_plan(inputs, job.out, _dry_plan(engine, job, inputs, options), options.as_json)
+        return _do(engine, job, inputs, options)
 
 
 def without_progress(settings: Settings, threads: int) -> Settings:
@@ -87,57 +119,79 @@ def without_progress(settings: Settings, threads: int) -> Settings:
     return dataclasses.replace(settings, running=dataclasses.replace(settings.running, threads=threads, progress=None))
 
 
-def _do(
-    engine: Engine, order: JobConfig, finding: Discovery, tasks: list[Task], cut: Shard, overwrite: bool,
-    fail_fast: bool, quiet: bool, as_json: bool,
-) -> int:  # fmt: skip
-    out, began = order.out, time.time()
+def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -> int:
+    out, began = job.out, time.time()
     prepare_folder(out)
-    with hold_lock(out, cut) as locked:
-        if not locked and not quiet:
-            say(f"{printable(str(out))}: no locks on this file system; start no second batch there.")
-        for folder in {out, *(task.folder(out) for task in tasks)}:
+    with hold_lock(out, inputs.cut) as locked:
+        if not locked and not options.quiet:
+            say(f"{out}: no locks on this file system; start no second batch there.")
+        for folder in {out, *(task.folder(out) for task in inputs.tasks)}:
             remove_leftovers(folder, began)
-        with engine if tasks else contextlib.nullcontext():  # a shard may have nothing to do
-            plan = _plan(order.wanted(engine.settings), out, tasks, finding, cut, overwrite, quiet or as_json)
-            books = _Books(out, cut, order.wanted(engine.settings).hash)
+        with engine if inputs.tasks else contextlib.nullcontext():  # a shard may have nothing to do
+            wanted = job.wanted(engine.settings)
+            plan = _plan(wanted, out, inputs, options)
+            books = _Books(out, inputs.cut, wanted.hash)
             books.begin(plan)
-            with viewing(len(plan.todo), quiet or as_json) as view:
-                for outcome in engine.run(longest_first(plan.todo, plan.sizes), view.progress):
-                    view.outcome(outcome)
-                    books.add(outcome)
-                    if outcome.failure or outcome.problem:
-                        say(printable(outcome.failure.sentence if outcome.failure else outcome.problem))
-                    if outcome.decoding and not (quiet or as_json):
-                        say(printable(f"{outcome.task.path}: {outcome.decoding}"))
-                    if outcome.failure and fail_fast:
-                        break
+            _say_shortened(plan.todo, options.quiet)
+            _annotate(engine, plan, books, options)
         settled = books.end(plan)
     left = len(plan.todo) - len(books.done)
-    if as_json:
+    if options.as_json:
         lines = [outcome.manifest() for outcome in settled]
         counts = {state: sum(o.state == state for o in settled) for state in ("done", "skipped", "failed")}
         print_json({"counts": {**counts, "left": left}, "results": lines})
-    elif not quiet:
+    elif not options.quiet:
         print_counts(settled, left, time.time() - began, engine.workers)
     return _exit_code(settled)
+
+
+def _annotate(engine: Engine, plan: BatchPlan, books: _Books, options: BatchOptions) -> None:
+    """Have the engine do what is to be done, and note every outcome."""
+    for outcome in plan.skipped:
+        if outcome.low_coverage:
+            say(outcome.low_coverage)
+    with viewing(len(plan.todo), options.quiet or options.as_json) as view:
+        for found in engine.run(longest_first(plan.todo, plan.sizes), view.progress):
+            outcome = found.checked(plan.min_coverage)
+            view.outcome(outcome)
+            books.add(outcome)
+            failure = outcome.failure.sentence if outcome.failure else ""
+            for sentence in filter(None, (failure, outcome.problem, outcome.low_coverage)):
+                say(sentence)
+            if outcome.decoding and not (options.quiet or options.as_json):
+                say(f"{outcome.task.path}: {outcome.decoding}")
+            if outcome.failure and options.fail_fast:
+                break
+
+
+def _say_shortened(tasks: Sequence[Task], quiet: bool) -> None:
+    """Say which results do not have the name of their video."""
+    cut = [task for task in tasks if was_shortened(task.place)]
+    if cut and not quiet:
+        count = f"the names of {len(cut)} inputs are" if len(cut) > 1 else "the name of one input is"
+        example = f"{cut[0].place} for {cut[0].path}"
+        say(f"{count} too long for results and shortened, as {example}; manifest.jsonl says which is which.")
 
 
 class _Books:
     """The manifest and the list of failures of one run, kept as it goes."""
 
     def __init__(self, out: Path, cut: Shard, settings: str) -> None:
-        self.manifest = out / f"manifest{cut.suffix}.jsonl"
-        self.failures = out / f"failures{cut.suffix}.jsonl"
+        self.manifest, self.failures = self.places(out, cut)
         self.done: list[Outcome] = []
         self._settings, self._ill = settings, False
+
+    @staticmethod
+    def places(out: Path, cut: Shard) -> tuple[Path, Path]:
+        """Where the manifest and the list of failures of a shard are."""
+        return out / f"manifest{cut.suffix}.jsonl", out / f"failures{cut.suffix}.jsonl"
 
     def begin(self, plan: BatchPlan) -> None:
         with self._tolerant():
             jsonl.append(self.manifest, [outcome.manifest() for outcome in plan.skipped])
-            jsonl.rewrite(self.failures, self._failed([*plan.skipped, *plan.faults]))
-        for fault in plan.faults:
-            say(printable(fault.failure.sentence if fault.failure else ""))
+            jsonl.rewrite(self.failures, self._failed([*plan.skipped, *plan.failed]))
+        for fault in plan.failed:
+            say(fault.notes)
 
     def add(self, outcome: Outcome) -> None:
         outcome = dataclasses.replace(outcome, facts={**outcome.facts, "settings": self._settings})
@@ -148,7 +202,7 @@ class _Books:
 
     def end(self, plan: BatchPlan) -> list[Outcome]:
         """Write both anew, in the order of the inputs; returns what is in the manifest."""
-        found = {outcome.task: outcome for outcome in (*plan.skipped, *self.done)}
+        found = {outcome.task: outcome for outcome in (*plan.skipped, *plan.refused.values(), *self.done)}
         settled = [*(found[task] for task in plan.tasks if task in found), *plan.faults]
         with self._tolerant():
             jsonl.rewrite(self.manifest, [outcome.manifest() for outcome in settled])
@@ -166,48 +220,53 @@ class _Books:
             yield
         except OutputError as error:
             if not self._ill:
-                say(printable(str(error)))
+                say(str(error))
             self._ill = True
 
 
-def _plan(
-    wanted: ExpectedResults,
-    out: Path,
-    tasks: list[Task],
-    finding: Discovery,
-    cut: Shard,
-    overwrite: bool,
-    quiet: bool = True,
-) -> BatchPlan:
-    noted: dict[str, Any] = {} if overwrite else notes(out)
+def _plan(wanted: ExpectedResults, out: Path, inputs: Inputs, options: BatchOptions, quiet: bool = False) -> BatchPlan:
+    noted: dict[str, Any] = {} if options.overwrite else notes(out)
     verdicts: dict[str, ResumeDecision] = {}
+    refused: dict[str, Outcome] = {}
     sizes, done = {}, 0
     # Where the manifest is lost the sources are read from end to end, and that may take its time.
-    with counting("batch", "videos looked at", quiet) as count:
-        for task in tasks:
+    with counting("batch", "videos looked at", quiet or options.quiet or options.as_json) as count:
+        for task in inputs.tasks:
             try:
                 stamp = SourceStamp.of(task.path)
             except (OSError, HsemotionError):  # whoever opens it says what is wrong with it
                 verdicts[task.place] = ResumeDecision(False, "its source cannot be used")
                 continue
             sizes[task.path] = stamp.size
-            if overwrite:
-                verdicts[task.place] = ResumeDecision(False, "--overwrite")
+            if options.overwrite:
+                verdict = ResumeDecision(False, "--overwrite")
             else:
-                verdicts[task.place] = judge(task, out, wanted, stamp, noted.get(task.place))
-            done += verdicts[task.place].done
-            count(len(verdicts), len(tasks), f"{done} done already")
-    return BatchPlan(tasks, verdicts, sizes, _faults(finding, cut))
+                verdict = judge(task, out, wanted, stamp, noted.get(task.place))
+            verdicts[task.place] = verdict
+            if not verdict.done and (failure := _refusal(task, out, wanted, options.overwrite)):
+                refused[task.place] = Outcome(task, "failed", failure=failure)
+            done += verdict.done
+            count(len(verdicts), len(inputs.tasks), f"{done} done already")
+    faults = _faults(inputs.finding, inputs.cut)
+    return BatchPlan(inputs.tasks, verdicts, sizes, refused, faults, options.min_coverage)
 
 
-def _dry_plan(
-    engine: Engine, order: JobConfig, finding: Discovery, tasks: list[Task], cut: Shard, overwrite: bool
-) -> BatchPlan:
+def _refusal(task: Task, out: Path, wanted: ExpectedResults, overwrite: bool) -> Failure | None:
+    """Why the results of a task cannot be written, before anybody works on it."""
+    try:
+        check_outputs((task.folder(out) / name for name in wanted.files(task.name).values()), overwrite)
+    except UsageError as error:
+        return Failure("write", "UsageError", str(error), usual=True)
+    return None
+
+
+def _dry_plan(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -> BatchPlan:
     """The plan, without a trace in the output folder. Models are loaded only where a sidecar asks with which."""
-    if overwrite or not any((task.folder(order.out) / f"{task.name}.json").is_file() for task in tasks):
-        return _plan(order.wanted({}), order.out, tasks, finding, cut, overwrite)
+    sidecars = (task.folder(job.out) / f"{task.name}.json" for task in inputs.tasks)
+    if options.overwrite or not any(sidecar.is_file() for sidecar in sidecars):
+        return _plan(job.wanted({}), job.out, inputs, options, quiet=True)
     with engine:
-        return _plan(order.wanted(engine.settings), order.out, tasks, finding, cut, overwrite)
+        return _plan(job.wanted(engine.settings), job.out, inputs, options, quiet=True)
 
 
 def _faults(finding: Discovery, cut: Shard) -> list[Outcome]:
@@ -218,41 +277,49 @@ def _faults(finding: Discovery, cut: Shard) -> list[Outcome]:
     ]
 
 
-def _tell(finding: Discovery, cut: Shard, out: Path, plan: BatchPlan, as_json: bool) -> int:
-    """Say what would be done; returns the exit code."""
+def _show_plan(inputs: Inputs, out: Path, plan: BatchPlan, as_json: bool) -> int:
+    """Print what would be done; returns the exit code."""
     rows: list[tuple[str, str, str, str]] = []
-    for task in finding.tasks:
+    for task in inputs.finding.tasks:
+        if task.place in plan.refused:
+            continue
         verdict = plan.verdicts.get(task.place) or ResumeDecision(True, "in another shard")
-        rows.append(("skip" if verdict.done else "annotate", task.path, task.place, verdict.reason))
-    rows += [("ignore", path, "", reason) for path, reason in finding.ignored]
-    rows += [("fail", fault.task.path, "", fault.failure.sentence if fault.failure else "") for fault in plan.faults]
+        reason = verdict.reason + (", name shortened" if was_shortened(task.place) else "")
+        rows.append(("skip" if verdict.done else "annotate", task.path, task.place, reason))
+    rows += [("ignore", path, "", reason) for path, reason in inputs.finding.ignored]
+    rows += [("fail", fault.task.path, "", fault.notes) for fault in plan.failed]
     counts = {kind: sum(row[0] == kind for row in rows) for kind in ("annotate", "skip", "ignore", "fail")}
     if as_json:
         lines = [dict(zip(("action", "path", "output", "reason"), row, strict=True)) for row in rows]
         print_json({"counts": counts, "inputs": lines})
     else:
         for kind, path, place, reason in rows:
-            to = f" -> {printable(str(out / place))}" if kind == "annotate" else ""
-            print_line(f"{kind}: {printable(path)}{to} ({printable(reason)})")
+            to = f" -> {out / place}" if kind == "annotate" else ""
+            print_line(f"{kind}: {path}{to} ({reason})")
         print_line(", ".join(f"{kind} {count}" for kind, count in counts.items()))
     return InputError.exit_code if counts["fail"] and not counts["annotate"] + counts["skip"] else 0
 
 
 def _exit_code(settled: Sequence[Outcome]) -> int:
-    """4 where nothing could be used, 3 where something failed or is not whole, else 0."""
+    """4 where nothing could be used, 3 where something failed or is not whole, 6 for low coverage, else 0."""
     failed = [outcome.failure for outcome in settled if outcome.failure]
     if failed and len(failed) == len(settled) and all(failure.usual for failure in failed):
         return InputError.exit_code
-    return OutputError.exit_code if failed or any(outcome.problem for outcome in settled) else 0
+    if failed or any(outcome.problem for outcome in settled):
+        return OutputError.exit_code
+    return LowCoverage.exit_code if any(outcome.low_coverage for outcome in settled) else 0
 
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Have the end of a session or of a cluster's job (SIGHUP, SIGTERM) stop the batch as Ctrl-C does, once."""
+    """Have the end of a session or of a cluster's job (SIGHUP, SIGTERM) stop the batch as Ctrl-C does, once.
+
+    SIGBREAK is what Windows has for Ctrl-Break and for a closed window.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     numbers = [number for name in names if (number := getattr(signal, name, None)) is not None]
     before = {number: signal.getsignal(number) for number in numbers}
 

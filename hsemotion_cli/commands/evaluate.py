@@ -54,7 +54,7 @@ def run(
     truth: TruthOptions,
     scoring: ScoringOptions,
     smoothing: Annotated[SmoothingOptions, Only("recipe", "threshold")],
-    output: Annotated[OutputOptions, Only("quiet", "json")],
+    output: Annotated[OutputOptions, Only("overwrite", "quiet", "json")],
 ) -> None:
     """Score tables against a challenge's ground truth, with 95 % confidence intervals over recordings.
 
@@ -66,6 +66,7 @@ def run(
     from ..abaw.challenges import track as track_of
     from ..abaw.evaluation import evaluate
     from ..errors import UsageError
+    from ..formats.ownership import check_outputs
     from ..postprocess.recipe import Recipe
     from . import evaluate_view
     from .console import counting, print_json, print_line
@@ -78,6 +79,7 @@ def run(
     picture = scoring.picture
     if picture is not None and (picture.suffix != ".png" or not picture.parent.is_dir()):
         raise UsageError(f"--picture {picture}: give the name of a .png file in a folder that is there.")
+    check_outputs([picture] if picture else [], output.overwrite)
     with counting("evaluate", "videos", output.quiet or output.json) as progress:
         report = evaluate(tables, truth.truth, asked, progress)
     if output.json:

@@ -24,7 +24,7 @@ def run(
         InputOptions, Only("every", "crops", "image_fps", "stream", "video_fps", "deinterlace"), VideoRate
     ],
     faces: Annotated[FaceOptions, Only("faces", "detector", "min_face")],
-    output: Annotated[OutputOptions, Only("out", "quiet", "log")],
+    output: Annotated[OutputOptions, Only("out", "overwrite", "quiet", "log")],
     running: RunningOptions,
     model: Annotated[
         str,
@@ -70,7 +70,7 @@ def run(
         _check_sound(input, faces, running)
         features.check_dtype(dtype)
         wav2vec = extract_run.SoundModel(weights, running.device, running.threads, running.offline)
-        return extract_run.sound(videos, output.out, wav2vec, dtype, input.video_fps, output.quiet)
+        return extract_run.sound(videos, output, wav2vec, dtype, input.video_fps)
     if weights is not None:
         raise UsageError("--weights is for --audio; weights for --model are given as NAME=FILE.")
     names, given = parse_models(model)
@@ -88,7 +88,7 @@ def run(
         batch_size=running.batch_size,
         running=how_to_run(running, given, quiet=output.quiet),
     )
-    return extract_run.faces(videos, output.out, settings, dtype, output.quiet)
+    return extract_run.faces(videos, output, settings, dtype)
 
 
 def _check_sound(input: InputOptions, faces: FaceOptions, running: RunningOptions) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..domain import Reading
 from ..errors import HsemotionError, InputError, exit_code_of
 from ..formats import features, sidecar
+from ..formats.ownership import check_outputs
 from ..media.audio import RATE, AudioFile
 from ..media.discovery import Job, find_jobs
 from ..media.video import Source, VideoFile, open_source
@@ -22,6 +23,7 @@ from ..runtime.atomic_files import atomic_file, prepare_folder
 from ..runtime.stage_timer import StageClock
 from ..runtime.terminal import say
 from .console import print_line, progress
+from .options import OutputOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,10 @@ class SoundModel:
     offline: bool
 
 
-def faces(videos: list[Path], out: Path, settings: Settings, dtype: str, quiet: bool) -> int:
-    """Write the embeddings of the faces of every video to ``out / NAME.features.parquet``; returns the exit code."""
+def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: str) -> int:
+    """Write the embeddings of the faces of every video to ``NAME.features.parquet``; returns the exit code."""
     jobs = find_jobs(videos, crops=settings.crops)
-    prepare_folder(out)
+    _prepare(jobs, output)
     with Annotator(settings) as annotator:
 
         def extract(job: Job, path: Path, report: Progress) -> str:
@@ -52,32 +54,40 @@ def faces(videos: list[Path], out: Path, settings: Settings, dtype: str, quiet: 
             readings = annotator.readings(source, StageClock(), report)
             return f"{_write(annotator, source, readings, path, dtype)} faces"
 
-        return _each(jobs, out, quiet, extract)
+        return _each(jobs, output, extract)
 
 
-def sound(videos: list[Path], out: Path, model: SoundModel, dtype: str, video_fps: float | None, quiet: bool) -> int:
+def sound(videos: list[Path], output: OutputOptions, model: SoundModel, dtype: str, video_fps: float | None) -> int:
     """Write the hidden states of the sound of every video in the same way; returns the exit code."""
     jobs = find_jobs(videos, sound=True)
-    prepare_folder(out)
+    _prepare(jobs, output)
     opened = Wav2Vec2(model.weights, offline=model.offline, device=model.device, threads=model.threads)
-    return _each(
-        jobs, out, quiet, lambda job, path, report: _write_sound(opened, job.path, path, dtype, video_fps, report)
-    )
+    return _each(jobs, output, lambda job, path, report: _write_sound(opened, job.path, path, dtype, video_fps, report))
 
 
-def _each(jobs: list[Job], out: Path, quiet: bool, extract: Callable[[Job, Path, Progress], str]) -> int:
+def _prepare(jobs: list[Job], output: OutputOptions) -> None:
+    """Make sure that all files can be written, and that none of the user's is lost."""
+    check_outputs((_place(job, output) for job in jobs), output.overwrite)
+    prepare_folder(output.out)
+
+
+def _place(job: Job, output: OutputOptions) -> Path:
+    return output.out / f"{job.name}.features.parquet"
+
+
+def _each(jobs: list[Job], output: OutputOptions, extract: Callable[[Job, Path, Progress], str]) -> int:
     """Extract one after the other, whatever becomes of the others; returns the exit code."""
     failures: list[HsemotionError] = []
     for job in jobs:
-        path = out / f"{job.name}.features.parquet"
+        path = _place(job, output)
         try:
-            with progress(job.path.name, quiet) as report:
+            with progress(job.path.name, output.quiet) as report:
                 found = extract(job, path, report)
         except HsemotionError as error:
             say(str(error))
             failures.append(error)
             continue
-        if not quiet:
+        if not output.quiet:
             print_line(f"{path}: {found}")
     return exit_code_of(failures, some_succeeded=len(failures) < len(jobs))
 

@@ -226,6 +226,13 @@ class OutputOptions:
         ),
     ] = "csv"
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write NAME.overlay.mp4.")] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace existing files that hsemotion did not write.")
+    ] = False
+    min_coverage: Annotated[
+        float,
+        typer.Option(metavar="SHARE", min=0, max=1, help="Exit with 6 if fewer frames than this have a face."),
+    ] = 0.0
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
     log: Annotated[

@@ -17,13 +17,14 @@ def run(
         Path, typer.Option("--out", "-o", metavar="OUT.mp4", help="Overlay video to write.", show_default=False)
     ],
     input: Annotated[InputOptions, Only("image_fps", "stream", "video_fps", "deinterlace")],
-    output: Annotated[OutputOptions, Only("quiet", "log")],
+    output: Annotated[OutputOptions, Only("overwrite", "quiet", "log")],
 ) -> None:
     """Draw a table over its video: H.264, original sound, original timing. Runs no model."""
     from ..runtime import malloc
 
     malloc.settle()
     from ..errors import UsageError
+    from ..formats.ownership import check_outputs
     from ..formats.table import read_frames
     from ..media.video import open_source
     from ..overlay.video import render
@@ -35,6 +36,7 @@ def run(
         raise UsageError(f"-o {out}: overlays are MP4 files; give a name that ends in .mp4.")
     if out.exists() and video.exists() and out.samefile(video):
         raise UsageError(f"-o {out}: that is the video itself; choose another name.")
+    check_outputs([out], output.overwrite)
     prepare_folder(out.parent)
     with progress(video.name, output.quiet) as report:
         render(

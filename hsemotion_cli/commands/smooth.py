@@ -18,7 +18,7 @@ def run(
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the new table.", show_default=False)
     ],
     smoothing: SmoothingOptions,
-    output: Annotated[OutputOptions, Only("formats", "quiet")],
+    output: Annotated[OutputOptions, Only("formats", "overwrite", "quiet")],
 ) -> None:
     """Rebuild a table from its raw scores with other smoothing, blend or thresholds. The video is not needed.
 
@@ -26,6 +26,8 @@ def run(
     """
     from ..errors import InputError
     from ..formats import raw_scores, sidecar
+    from ..formats.output_names import output_names
+    from ..formats.ownership import check_outputs
     from ..formats.schema import SCHEMA_VERSION
     from ..formats.table import parse_formats
     from ..pipeline import write_results
@@ -37,6 +39,7 @@ def run(
     name = table.stem
     wanted = parse_formats(output.formats)
     beside = table.with_name(f"{name}.json")
+    check_outputs((out / each for each in output_names(name, wanted).values()), output.overwrite)
     content = sidecar.read(beside)
     timeline = raw_scores.read(table.with_name(f"{name}.raw.npz"))
     before = Recipe.read(smoothing.recipe) if smoothing.recipe else sidecar.recipe(content, beside)

@@ -98,7 +98,7 @@ def run(
     smoothing: Annotated[SmoothingOptions, Only("recipe")],
     frames: FrameOptions,
     mimicry: MimicryOptions,
-    output: Annotated[OutputOptions, Only("quiet", "json")],
+    output: Annotated[OutputOptions, Only("overwrite", "quiet", "json")],
     tables: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -125,6 +125,7 @@ def run(
     """
     from ..abaw import lists
     from ..abaw.challenges import track as track_of
+    from ..formats.ownership import check_outputs
     from . import submit_run
     from .console import print_json
 
@@ -139,11 +140,13 @@ def run(
     _check_options(asked, given, frames.layout)
     places = _checked(tables or [], out, listed, frames.layout)
     rows = lists.read(listed, asked)
+    every = [places / f"{video}.txt" for video in rows.videos] if frames.layout == "per-video" else [places]
+    check_outputs(every, output.overwrite)
     if asked.name == "emi":
         sound = submit_run.Sound(mimicry.audio_head, mimicry.audio, mimicry.audio_weights)
         said = submit_run.mimicry(rows, tables or [], places, mimicry.head, sound)
     else:
-        said = _frames(rows, tables or [], places, input, smoothing, frames, output.quiet or output.json)
+        said = _frames(rows, tables or [], places, input, smoothing, frames, output)
     if output.json:
         print_json(said, indent=None)
     elif not output.quiet:
@@ -153,13 +156,12 @@ def run(
 
 def _frames(
     rows: FrameList, tables: Sequence[Path], out: Path, input: InputOptions, smoothing: SmoothingOptions,
-    frames: FrameOptions, quiet: bool,
+    frames: FrameOptions, output: OutputOptions,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the rows of frames, from tables or from videos that are annotated first."""
     from ..abaw import submission
     from ..postprocess.recipe import Recipe
     from . import submit_run
-    from .settings import decode_options
 
     if (frames.override is None) != (frames.override_model is None):
         raise UsageError("--override and --override-model go together: a probability, and whose.")
@@ -172,9 +174,9 @@ def _frames(
         other=frames.other or "contempt",
         override=override,
     )
-    found = submit_run.annotated(tables, out, settings.recipe, input.crops, decode_options(input), quiet)
+    found = submit_run.annotated(tables, out, settings.recipe, input, output)
     extra = 1 if frames.extra_frames is None else frames.extra_frames
-    return submit_run.frames(rows, found, out, settings, frames.layout, extra, quiet)
+    return submit_run.frames(rows, found, out, settings, frames.layout, extra, output.quiet or output.json)
 
 
 def _given(smoothing: SmoothingOptions, frames: FrameOptions, mimicry: MimicryOptions) -> list[str]:

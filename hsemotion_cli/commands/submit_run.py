@@ -15,21 +15,23 @@ from ..abaw.lists import FrameList, few
 from ..abaw.predictions import RAW, find
 from ..abaw.submission import Part
 from ..errors import OutputError, UsageError
+from ..formats.output_names import output_names
+from ..formats.ownership import check_outputs
 from ..media.discovery import find_jobs
-from ..media.source import DecodeOptions
 from ..media.video import VIDEO_SUFFIXES
 from ..postprocess.compound import MEANS, divergence
 from ..postprocess.recipe import Recipe
 from ..runtime.atomic_files import prepare_folder
 from ..tasks import COMPOUNDS
 from .console import Table, counting, print_json, print_line, print_table, progress
+from .options import InputOptions, OutputOptions
 
 _SHOWN = 100
 """Problems of a file that are printed; all are counted."""
 
 
 def annotated(
-    paths: Sequence[Path], out: Path, recipe: Recipe | None, crops: bool, decoding: DecodeOptions, quiet: bool
+    paths: Sequence[Path], out: Path, recipe: Recipe | None, input: InputOptions, output: OutputOptions
 ) -> list[Path]:
     """Tables as they are given; videos and pictures are annotated first, into OUT.tables, where the tables stay."""
     videos = [path for path in paths if _is_source(path)]
@@ -38,12 +40,16 @@ def annotated(
         return tables
     folder = out.with_name(f"{out.name}.tables")
     from ..pipeline import Annotator, Settings  # a quarter of a second that validating need not wait
+    from .settings import decode_options
 
-    jobs = find_jobs(videos, crops=crops)
+    jobs = find_jobs(videos, crops=input.crops)
+    settings = Settings(recipe=recipe or Recipe.usual(), crops=input.crops, decoding=decode_options(input))
+    names = (name for job in jobs for name in output_names(job.name, settings.formats).values())
+    check_outputs((folder / name for name in names), output.overwrite)
     prepare_folder(folder)
-    with Annotator(Settings(recipe=recipe or Recipe.usual(), crops=crops, decoding=decoding)) as annotator:
+    with Annotator(settings) as annotator:
         for job in jobs:
-            with progress(job.path.name, quiet) as report:
+            with progress(job.path.name, output.quiet or output.json) as report:
                 annotator.annotate(job.path, folder, job.name, report)
     return [*tables, *(folder / f"{job.name}.csv" for job in jobs)]
 

@@ -19,7 +19,7 @@ Workers = Annotated[
 def run(
     plan: Plan,
     running: Annotated[RunningOptions, Only("device", "threads")],
-    output: Annotated[OutputOptions, Only("quiet", "json", "log")],
+    output: Annotated[OutputOptions, Only("overwrite", "quiet", "json", "log")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the run.", show_default="runs/NAME"),
@@ -39,11 +39,12 @@ def run(
     try:
         import torch
 
-        from ..training import config, dataset_cache, export
+        from ..training import checkpoint, config, dataset_cache, export
         from ..training import trainer as training
         from ..training.dataset import read
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[train]'.") from error
+    from ..formats.ownership import check_outputs
     from ..models.engines import resolve_device
     from ..runtime import malloc
     from ..runtime.atomic_files import prepare_folder
@@ -55,6 +56,7 @@ def run(
     folder = out or Path("runs") / todo.name
     device = resolve_device(running.device, "torch")
     packed = None if samples is None else read(samples)
+    check_outputs(export.outputs(todo, folder), output.overwrite, checkpoint.is_ours)
     prepare_folder(folder)
     malloc.keep_freed_memory()
     if running.threads:

@@ -97,7 +97,7 @@ def run(
     ],
     data: HeadDataOptions,
     training: HeadTrainingOptions,
-    output: Annotated[OutputOptions, Only("quiet", "json", "log")],
+    output: Annotated[OutputOptions, Only("overwrite", "quiet", "json", "log")],
 ) -> None:  # fmt: skip
     """Train the papers' heads on embeddings from extract; annotate --head uses the result.
 
@@ -113,14 +113,17 @@ def run(
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[torch]'.") from error
     from .. import __version__
+    from ..formats.ownership import check_outputs
     from ..formats.sidecar import libraries
     from ..models import heads
+    from ..reporting.markdown import signed
     from ..runtime.atomic_files import prepare_folder
     from . import train_heads_run
     from .console import print_json, print_line
 
     plans = _plans(training, data.input)
     files = matching.find_files(features)
+    check_outputs([out, out.with_suffix(".md")], output.overwrite)
     prepare_folder(out.parent)
     truth = train_heads_run.Truth(data.truth, data.val_truth, data.val_share, training.seed)
     base, rows = train_heads_run.gather(training.kind, files, truth, plans)
@@ -134,7 +137,7 @@ def run(
         "versions": {"hsemotion": __version__, **libraries()},
     }
     head = heads.Head(out.stem, "", training.kind, base, parts, facts)
-    digest = heads.write(head, out, head_card.head_card(head))
+    digest = heads.write(head, out, signed(head_card.head_card(head)))
     if output.json:
         page = str(out.with_suffix(".md"))
         print_json({"head": str(out), "page": page, "sha256": digest, "facts": facts}, indent=None)

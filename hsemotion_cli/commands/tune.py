@@ -73,7 +73,7 @@ def run(
         TruthOptions, Reworded(track={"help": "ABAW track to tune for.", "metavar": "expr|va|au|mtl"})
     ],
     search: SearchOptions,
-    output: Annotated[OutputOptions, Only("quiet", "json", "log")],
+    output: Annotated[OutputOptions, Only("overwrite", "quiet", "json", "log")],
     surface: Annotated[
         Path | None,
         typer.Option(
@@ -90,6 +90,7 @@ def run(
     from ..abaw.search_space import Grid
     from ..errors import UsageError
     from ..evaluation.ground_truth import read_for
+    from ..formats.ownership import check_outputs
     from ..reporting import plotting
     from ..runtime.atomic_files import atomic_file, prepare_folder
     from . import tune_view
@@ -98,7 +99,9 @@ def run(
     _check(out, surface, truth)
     grid = Grid.of(search.sigmas, search.deltas, search.seconds, search.weights)
     models = [name.strip() for name in search.model.split(",")] if search.model is not None else []
-    for path in (out, *([surface] if surface else [])):
+    places = [out, *([surface] if surface else [])]
+    check_outputs(places, output.overwrite)
+    for path in places:
         prepare_folder(path.parent)
     if surface is not None:
         plotting.check_plot_path(surface)

@@ -8,12 +8,13 @@ such as a submission, counts as the user's.
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import UsageError
+from ..errors import HsemotionError, UsageError
 from ..media.mp4_boxes import encoding_tool
 from ..runtime.atomic_files import check_names
 from ..runtime.file_marks import PAGE_MARK, TOOL
@@ -25,6 +26,8 @@ _MOST_LINE = 1 << 20
 _SHOWN = 3
 _BOOK_KEYS = ({"path", "output", "state", "settings"}, {"path", "output", "stage", "sentence"})
 """Keys of each line of a batch's manifest, and of its list of failures."""
+
+_BOOK_START = b'{"path": "'
 
 Recogniser = Callable[[Path], bool]
 """Whether a file is ours; raising one of ``raw_scores.DAMAGE`` means that it is not."""
@@ -45,12 +48,12 @@ def check_outputs(paths: Iterable[Path], overwrite: bool = False, *recognisers: 
     check_names(paths)
     if overwrite:
         return
-    foreign = [path for path in paths if path.exists() and not is_ours(path, *recognisers)]
+    foreign = [path for path in paths if os.path.exists(path) and not is_ours(path, *recognisers)]
     if foreign:
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
-        what = "was not written by hsemotion" if len(foreign) == 1 else "were not written by hsemotion"
+        names = ", ".join(map(str, foreign[:_SHOWN]))
         raise UsageError(
-            f"{', '.join(map(str, foreign[:_SHOWN]))}{more}: already there, and {what}; choose another place, or give "
+            f"{names}{more}: already there, and not recognised as written by hsemotion; choose another place, or give "
             "--overwrite to replace."
         )
 
@@ -68,7 +71,7 @@ def is_ours(path: Path, *recognisers: Recogniser) -> bool:
 def _holds(recognise: Recogniser, path: Path) -> bool:
     try:
         return recognise(path)
-    except DAMAGE:  # what cannot be read as one of our files is not one of ours
+    except (*DAMAGE, HsemotionError):  # what cannot be read as one of our files is not one of ours
         return False
 
 
@@ -89,7 +92,14 @@ def _is_table(path: Path) -> bool:
 
 
 def _is_table_or_book(path: Path) -> bool:
-    keys = json.loads(_first_line(path)).keys()
+    with path.open("rb") as file:
+        line, second = file.readline(_MOST_LINE), file.readline(_MOST_LINE)
+    try:
+        keys = json.loads(line).keys()
+    except ValueError:  # a batch was killed in the middle of its first line, or met a full disk, and perhaps went on
+        if not line.startswith(_BOOK_START):
+            return False
+        keys = json.loads(second).keys() if second else _BOOK_KEYS[0]
     return _are_columns(list(keys)) or any(wanted <= keys for wanted in _BOOK_KEYS)
 
 
@@ -154,6 +164,14 @@ def _is_safetensors(path: Path) -> bool:
     return TOOL in header["__metadata__"]
 
 
+def _is_graph(path: Path) -> bool:
+    """A graph carries no mark; the weights beside it name it by its checksum."""
+    from ..models import model_file
+
+    weights = path.with_suffix(".safetensors")
+    return _is_safetensors(weights) and model_file.graph(weights) == path.read_bytes()
+
+
 def _first_line(path: Path) -> str:
     with path.open("rb") as file:
         return file.readline(_MOST_LINE).decode("utf-8-sig").rstrip("\r\n")
@@ -170,4 +188,5 @@ _BY_SUFFIX: dict[str, Recogniser] = {
     ".md": _is_page,
     ".toml": _is_toml,
     ".safetensors": _is_safetensors,
+    ".onnx": _is_graph,
 }

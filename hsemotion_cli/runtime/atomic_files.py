@@ -172,7 +172,7 @@ def check_names(paths: Iterable[Path]) -> None:
     """Make sure, before any work, that files can have these names where they shall lie.
 
     The file system is asked, because each has its own limits. Names of folders that do not exist yet are looked up in
-    the nearest folder that does.
+    the nearest folder that does. Whether a folder can be made and written to is for ``prepare_folder``.
 
     Raises:
         UsageError: a name is too long or not allowed, or something other than a file has it.
@@ -186,6 +186,8 @@ def check_names(paths: Iterable[Path]) -> None:
             if mode is not None and stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         except OSError as error:
+            if isinstance(error, NotADirectoryError | PermissionError) and not is_bad_name(error):
+                continue
             raise UsageError(f"{path}: cannot be written ({reason(error)}); {advice(error)}.") from error
         if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
             raise UsageError(f"{path}: is not a regular file; remove it or choose another name.")

@@ -17,6 +17,7 @@ from .dataset import Dataset
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 LOG = "log.csv"
+_LOG_START = b"stage,epoch,step,rate,"
 
 
 def read_checkpoint(path: Path, config: TrainingConfig, dataset: Dataset) -> dict[str, Any] | None:
@@ -40,6 +41,24 @@ def read_checkpoint(path: Path, config: TrainingConfig, dataset: Dataset) -> dic
             "start over."
         )
     return state
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a checkpoint, the best weights beside one, or a log was written by a training run.
+
+    Raises:
+        OSError and whatever else torch raises for a file that it cannot read, as ``ValueError``.
+    """
+    if path.suffix == ".csv":
+        with path.open("rb") as file:
+            return file.readline(1000).startswith(_LOG_START)
+    if path.suffix != ".pt":
+        return False
+    try:
+        state = torch.load(path.with_name(CHECKPOINT), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise ValueError(str(error)) from error
+    return isinstance(state, dict) and {"plan", "samples", "step", "network"} <= state.keys()
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ JPEG) until they are looked at; a label that a picture lacks is nan.
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -158,6 +159,16 @@ def write(path: Path, dataset: Dataset) -> None:
     """
     with atomic_file(path) as file:
         np.savez(file, **{field.name: getattr(dataset, field.name) for field in fields(Dataset)})
+
+
+def is_packed(path: Path) -> bool:
+    """Whether an existing file is a packed dataset, by the names of its arrays.
+
+    Raises:
+        OSError, zipfile.BadZipFile: it cannot be read, or is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return set(archive.namelist()) == {f"{field.name}.npy" for field in fields(Dataset)}
 
 
 def read(path: Path) -> Dataset:

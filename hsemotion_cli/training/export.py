@@ -25,11 +25,20 @@ from ..runtime.atomic_files import replace_when_done
 from ..tasks import ACTION_UNITS
 from . import plots
 from .calibrate import Calibration, build_in, fit
+from .checkpoint import BEST, CHECKPOINT, LOG
 from .config import NORMALISATIONS, TrainingConfig
 from .dataset import PARTS, Dataset
 from .figures import figures
 from .model_card import model_card
 from .trainer import Trainer, infer
+
+
+def outputs(config: TrainingConfig, folder: Path) -> list[Path]:
+    """Every file that a run writes into its folder, from the first checkpoint to the model card."""
+    weights = folder / f"{config.name}.safetensors"
+    drawn = ["curves.png", *(_confusion_name(source.name) for source in config.sources)]
+    pages = [weights, model_file.graph_path(weights), weights.with_suffix(".md")]
+    return [*(folder / name for name in (CHECKPOINT, BEST, LOG, *drawn)), *pages]
 
 
 def export(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -168,13 +177,17 @@ def _draw(
         drawn["Losses and figures over the run"] = "curves.png"
         for name, found in facts["figures"].items():
             if found["expression"]:
-                plain = re.sub(r"[^A-Za-z0-9._-]", "-", name.removesuffix(" validation"))
-                picture = f"confusion-{plain}.png"
+                picture = _confusion_name(name.removesuffix(" validation"))
                 plots.confusion(found["expression"], config.classes, folder / picture, f"{config.name}: {name}")
                 drawn[f"Confusion matrix, {name}"] = picture
     except ModelUnavailable as error:
         say(f"no pictures were drawn: {error}")
     return drawn
+
+
+def _confusion_name(source: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", source)
+    return f"confusion-{plain}.png"
 
 
 def _commit() -> str | None:
