@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hsemotion_cli.abaw import evaluation, grid_search
+from hsemotion_cli.abaw import evaluation, tuning_data
 from hsemotion_cli.batch import jsonl
 from hsemotion_cli.batch.local_engine import LocalEngine
 from hsemotion_cli.cli import app
@@ -49,7 +49,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hsemotion_cli.overlay.video.render", work)
     monkeypatch.setattr("hsemotion_cli.postprocess.refine.refine", work)
     monkeypatch.setattr(evaluation, "evaluate", work)
-    monkeypatch.setattr(grid_search, "gather", work)
+    monkeypatch.setattr(tuning_data, "gather", work)
     monkeypatch.setattr(head_trainer, "train", work)
     monkeypatch.setattr(dataset_readers, "gather", work)
 
