@@ -697,9 +697,9 @@ def test_truth_that_cannot_be_used(mtl: Set, compound: Any, tmp_path: Path) -> N
     for k, line, says in (
         (0, "image_location,Happily_Surprised", "line 1: the header is"),
         (1, "01/00001.jpg,7", "line 2: the label is '7', expected a whole number from -1 to 6"),
-        (2, "01/00001.jpg,1", "line 3: 01/00001.jpg is there already in line 2"),
+        (2, "01/00001.jpg,1", "line 3: 01/00001.jpg is already in line 2"),
         (3, "01/00003.jpg", "line 4: found 1 fields, expected 2"),
-        (4, "00004.jpg,1", "line 5: the picture is '00004.jpg'"),
+        (4, "00004.jpg,1", "line 5: the image is '00004.jpg'"),
     ):
         path.write_text("\n".join([*lines[:k], line, *lines[k + 1 :]]))
         with pytest.raises(InputError, match=says):

@@ -73,28 +73,28 @@ HEAD = VA.header + "\n"
     [
         ("", "list.txt: the file is empty"),
         ("\n \n,\n", "list.txt: the file is empty"),
-        (HEAD, "there is nothing below the header"),
-        (HEAD + "a/00001.jpg\n\na/1x.jpg\n", "line 4: 'a/1x.jpg' is not a picture"),
-        (HEAD + "a/00001.jpg\n/00002.jpg", "line 3: '/00002.jpg' is not a picture"),
-        (HEAD + "a/00001.jpg\n,0.5", "line 3: '' is not a picture"),
-        (HEAD + "a/b/00001.jpg", "line 2: 'a/b/00001.jpg' is not a picture"),
-        (HEAD + "../00001.jpg", "line 2: '../00001.jpg' is not a picture"),
-        (HEAD + " a/00001.jpg", "line 2: ' a/00001.jpg' is not a picture"),
-        (HEAD + "a/00001.jpg ,0", "line 2: 'a/00001.jpg ' is not a picture"),
-        (HEAD + "a/00000.jpg", "line 2: 'a/00000.jpg' is not a picture as video/00001.jpg with a number from 1"),
-        (HEAD + "a/00001.mp4", "line 2: 'a/00001.mp4' is not a picture"),
-        (HEAD + '"a/00001.jpg",0', "line 2: '\"a/00001.jpg\"' is not a picture"),
-        (HEAD + "a/00001.jpg\nb/00001.jpg\nc\n", "line 4: 'c' is not a picture"),
-        (HEAD + "00001.jpg\n00002.jpg\n", "line 2: '00001.jpg' is neither a picture"),
-        ("words, words", "line 1: 'words' is not a picture"),
-        (HEAD + "a/1.jpg\nb/1.jpg\nc/1.jpg\nb/1.jpg\na/1.jpg", "line 5: b/1.jpg is there already in line 3"),
-        (HEAD + "a/00001.jpg\na/1.jpg", "line 3: a/1.jpg is there already in line 2, as a/00001.jpg"),
+        (HEAD, "nothing below the header"),
+        (HEAD + "a/00001.jpg\n\na/1x.jpg\n", "line 4: 'a/1x.jpg' is not an image"),
+        (HEAD + "a/00001.jpg\n/00002.jpg", "line 3: '/00002.jpg' is not an image"),
+        (HEAD + "a/00001.jpg\n,0.5", "line 3: '' is not an image"),
+        (HEAD + "a/b/00001.jpg", "line 2: 'a/b/00001.jpg' is not an image"),
+        (HEAD + "../00001.jpg", "line 2: '../00001.jpg' is not an image"),
+        (HEAD + " a/00001.jpg", "line 2: ' a/00001.jpg' is not an image"),
+        (HEAD + "a/00001.jpg ,0", "line 2: 'a/00001.jpg ' is not an image"),
+        (HEAD + "a/00000.jpg", "line 2: 'a/00000.jpg' is not an image such as video/00001.jpg with a number from 1"),
+        (HEAD + "a/00001.mp4", "line 2: 'a/00001.mp4' is not an image"),
+        (HEAD + '"a/00001.jpg",0', "line 2: '\"a/00001.jpg\"' is not an image"),
+        (HEAD + "a/00001.jpg\nb/00001.jpg\nc\n", "line 4: 'c' is not an image"),
+        (HEAD + "00001.jpg\n00002.jpg\n", "line 2: '00001.jpg' is neither an image"),
+        ("words, words", "line 1: 'words' is not an image"),
+        (HEAD + "a/1.jpg\nb/1.jpg\nc/1.jpg\nb/1.jpg\na/1.jpg", "line 5: b/1.jpg is already in line 3"),
+        (HEAD + "a/00001.jpg\na/1.jpg", "line 3: a/1.jpg is already in line 2, as a/00001.jpg"),
         (TRACKS["expr"].header + "\na/00001.jpg", "its header is that of --track expr, not of va"),
         (TRACKS["emi"].header + "\n00001", "its header is that of --track emi, not of va"),
         ("Filename\n00001\n", "its header is that of --track emi, not of va"),
         ("Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n4\n5\n", "these are annotations of one video"),
         ("valence,arousal\n0.5,0.5", "these are annotations of one video"),
-        ("a\nb\na\n", "line 3: a is there already in line 1"),
+        ("a\nb\na\n", "line 3: a is already in line 1"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, message: str, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_clips(tmp_path: Path) -> None:
         found = read(listing(tmp_path, header + "12660,0.49,0.188,0.111,0.074,0.13,0.315\n00001,\n7\n"), emi)
         assert found.names == found.videos == ("12660", "00001", "7")
         assert not found.whole
-    with pytest.raises(InputError, match=r"line 3: 00012 is there already in line 1, as 12"):
+    with pytest.raises(InputError, match=r"line 3: 00012 is already in line 1, as 12"):
         read(listing(tmp_path, "12\n13\n00012\n"), emi)
     with pytest.raises(InputError, match=r"line 2: 'a/00001\.jpg' is not a clip"):
         read(listing(tmp_path, "Filename\na/00001.jpg\n"), emi)
@@ -177,9 +177,9 @@ def test_whatever_order_and_ends_of_lines(
 def test_lines_know_what_they_ended_with(tmp_path: Path) -> None:
     lines = read_lines(listing(tmp_path, "a\nb\r\nc\rd"))
     assert lines.lines == ("a", "b", "c", "d")
-    assert (lines.ends, lines.odd, lines.ended, lines.marked) == ((1, 1, 1), 2, False, False)
+    assert (lines.ends, lines.odd, lines.ended, lines.has_bom) == ((1, 1, 1), 2, False, False)
     assert read_lines(listing(tmp_path, "")).lines == ()
-    assert read_lines(listing(tmp_path, "\ufeffa\n")).marked
+    assert read_lines(listing(tmp_path, "\ufeffa\n")).has_bom
 
 
 def test_a_few_of_many() -> None:

@@ -120,7 +120,7 @@ def test_what_lies_between_two_sightings(data: st.DataObject) -> None:
     wanted = np.array(data.draw(st.lists(st.integers(1, 45), min_size=1, max_size=20)), np.int64)
     said = Predictions("a", frames, 40, {"valence_arousal": values}, {}, Path("a.raw.npz"))
     if unknown.all():
-        with pytest.raises(InputError, match="say nothing of valence arousal"):
+        with pytest.raises(InputError, match="do not predict valence arousal"):
             said.at("valence_arousal", wanted)
         return
     found, seen = said.at("valence_arousal", wanted)
@@ -141,7 +141,7 @@ def test_the_nearer_sighting_weighs_more() -> None:
 def test_nobody_seen_is_an_error_when_values_are_asked_for(tmp_path: Path) -> None:
     said = predict(load(annotated(tmp_path, "a", timeline([0, 1], [[], []]))))
     assert len(said.frames) == 0
-    with pytest.raises(InputError, match=r"a\.raw\.npz: no face was seen"):
+    with pytest.raises(InputError, match=r"a\.raw\.npz: no face was found"):
         said.at("expression", np.array([1]))
 
 
@@ -170,12 +170,12 @@ def test_finding_raw_scores(tmp_path: Path) -> None:
     for paths, sentence in [
         ([tmp_path / "x", elsewhere], "are both of a"),
         ([tmp_path], r"no NAME\.raw\.npz in this folder"),
-        ([tmp_path / "none.csv"], r"none\.csv: not there"),
+        ([tmp_path / "none.csv"], r"none\.csv: no such file"),
     ]:
         with pytest.raises(InputError, match=sentence):
             find(paths)
     (tmp_path / "lone.csv").write_text("frame\n")
-    with pytest.raises(InputError, match=re.escape("lone.raw.npz: not there")):
+    with pytest.raises(InputError, match=re.escape("lone.raw.npz: no such file")):
         find([tmp_path / "lone.csv"])
 
 

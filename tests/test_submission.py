@@ -19,7 +19,7 @@ from hsemotion_cli.abaw import emi, lists, validation
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.abaw.lists import FrameList
 from hsemotion_cli.abaw.predictions import find
-from hsemotion_cli.abaw.submission import Override, SubmissionSettings, answer, gather, write, write_per_video
+from hsemotion_cli.abaw.submission import Override, SubmissionSettings, gather, submission_rows, write, write_per_video
 from hsemotion_cli.abaw.validation import Problem, read, validate
 from hsemotion_cli.commands import submit
 from hsemotion_cli.commands.options import call
@@ -84,7 +84,7 @@ def pictures(video: str, numbers: Any) -> list[str]:
 def submitted(folder: Path, listed: FrameList, settings: SubmissionSettings | None = None) -> list[str]:
     """The lines of the file, which must be good."""
     out = folder / "out.txt"
-    write(listed, gather(listed, answer(listed, find([folder]), settings)), out)
+    write(listed, gather(listed, submission_rows(listed, find([folder]), settings)), out)
     assert validate(out, listed) == []
     data = out.read_bytes()
     assert b"\r" not in data and b" " not in data.partition(b"\n")[2] and data.endswith(b"\n")
@@ -159,7 +159,7 @@ def test_a_face_that_was_not_scored_is_a_gap(other: str, tmp_path: Path) -> None
     table(tmp_path, "a", [1, 2, 3], 3, mp_blendshapes=values)
     listed = listing(tmp_path, "expr", pictures("a", [1, 2, 3]))
     assert [line[-1] for line in submitted(tmp_path, listed, SubmissionSettings(other=other))[1:]] == ["4"] * 3
-    assert [(part.seen, part.filled) for part in answer(listed, find([tmp_path]))] == [(2, 1)]
+    assert [(part.seen, part.filled) for part in submission_rows(listed, find([tmp_path]))] == [(2, 1)]
 
 
 def test_action_units_by_the_thresholds_of_the_recipe(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_rows_and_their_order_are_the_lists_alone(tmp_path: Path) -> None:
     lines: dict[str, str] = {}
     for order in ([0, 1, 2, 3, 4, 5, 6, 7], [7, 3, 0, 6, 5, 1, 4, 2]):
         listed = listing(tmp_path, "va", [names[k] for k in order], tail=",0.5,-0.5")
-        write(listed, gather(listed, answer(listed, raws)), tmp_path / "out.txt")
+        write(listed, gather(listed, submission_rows(listed, raws)), tmp_path / "out.txt")
         rows = (tmp_path / "out.txt").read_text().splitlines()[1:]
         assert [row.split(",")[0] for row in rows] == [names[k] for k in order]
         lines = lines or {row.split(",")[0]: row for row in rows}
@@ -229,7 +229,7 @@ def test_rows_and_their_order_are_the_lists_alone(tmp_path: Path) -> None:
 
 
 def test_what_was_seen_is_counted(one: Values, tmp_path: Path) -> None:
-    part = answer(listing(tmp_path, "mtl", pictures("a", NUMBERS)), find([tmp_path]))[0]
+    part = submission_rows(listing(tmp_path, "mtl", pictures("a", NUMBERS)), find([tmp_path]))[0]
     assert (part.seen, part.filled, part.beyond) == (5, 8, 2)
     assert part.frames.tolist() == NUMBERS and part.overridden == 0
 
@@ -286,7 +286,7 @@ def test_a_sure_second_model_overrides_after_smoothing(track: str, tmp_path: Pat
     column = 1 if track == "expr" else 3
     lines = submitted(tmp_path, listed, settings)
     assert [int(line.split(",")[column]) for line in lines[1:]] == expected.tolist()
-    part = answer(listed, find([tmp_path]), settings)[0]
+    part = submission_rows(listed, find([tmp_path]), settings)[0]
     assert part.overridden == (sure.max(axis=1) > 0.4).sum() and 0 < part.overridden < n
     if track == "mtl":  # nothing else changes
         plain = submitted(tmp_path, listed)
@@ -311,10 +311,10 @@ def test_contempt_overrides_nothing(tmp_path: Path) -> None:
 
 def test_what_cannot_override(one: Values, tmp_path: Path) -> None:
     listed = listing(tmp_path, "expr", pictures("a", [1]))
-    with pytest.raises(UsageError, match=r"was annotated with nothing else"):
-        answer(listed, find([tmp_path]), SubmissionSettings(override=Override(0.5, FIRST)))
+    with pytest.raises(UsageError, match=r"was annotated with no other model"):
+        submission_rows(listed, find([tmp_path]), SubmissionSettings(override=Override(0.5, FIRST)))
     with pytest.raises(InputError, match=rf"a\.raw\.npz: there are no raw scores of {SECOND}"):
-        answer(listed, find([tmp_path]), SubmissionSettings(override=Override(0.5, SECOND)))
+        submission_rows(listed, find([tmp_path]), SubmissionSettings(override=Override(0.5, SECOND)))
     with pytest.raises(UsageError, match=r"--override 1\.5: give a probability"):
         Override(1.5, SECOND)
 
@@ -326,7 +326,7 @@ def test_a_file_per_video_has_a_line_for_each_frame(tmp_path: Path) -> None:
     values = table(tmp_path / "t", "a", [2, 4], 5)[FIRST]
     table(tmp_path / "t", "b", [1], 3)
     listed = listing(tmp_path, "va", [*pictures("a", [7, 3]), *pictures("b", [2])])
-    parts = answer(listed, find([tmp_path / "t"]), every_frame=True)
+    parts = submission_rows(listed, find([tmp_path / "t"]), every_frame=True)
     (tmp_path / "out").mkdir()
     paths = write_per_video(listed.track, parts, tmp_path / "out")
     assert paths == [tmp_path / "out" / "a.txt", tmp_path / "out" / "b.txt"] == sorted((tmp_path / "out").iterdir())
@@ -347,19 +347,19 @@ def test_of_whole_videos_the_decoded_frames_count(
     table(tmp_path, "a", [1], 5, kind=kind, told={"frames": {"decoded": decoded}})
     (tmp_path / "list.txt").write_text("a\n")
     listed = lists.read(tmp_path / "list.txt", TRACKS["expr"])
-    assert len(answer(listed, find([tmp_path]), every_frame=True, extra_frames=extra)[0].frames) == rows
-    with pytest.raises(InputError, match=r"it names videos, not pictures"):
-        answer(listed, find([tmp_path]))
+    assert len(submission_rows(listed, find([tmp_path]), every_frame=True, extra_frames=extra)[0].frames) == rows
+    with pytest.raises(InputError, match=r"it lists videos, not images"):
+        submission_rows(listed, find([tmp_path]))
 
 
 def test_all_files_appear_or_none(tmp_path: Path) -> None:
     for name in "ab":
         table(tmp_path / "t", name, [1], 2)
-    parts = answer(listing(tmp_path, "au", ["a/1.jpg", "b/1.jpg"]), find([tmp_path / "t"]), every_frame=True)
+    parts = submission_rows(listing(tmp_path, "au", ["a/1.jpg", "b/1.jpg"]), find([tmp_path / "t"]), every_frame=True)
     with pytest.raises(OutputError):
         write_per_video(TRACKS["au"], [parts[0], replace(parts[1], video="no/b")], tmp_path)
     assert not list(tmp_path.glob("a.txt*")) and not list(tmp_path.glob(".*part"))
-    with pytest.raises(UsageError, match=r"never had a file per video"):
+    with pytest.raises(UsageError, match=r"never had one file per video"):
         write_per_video(TRACKS["mtl"], parts, tmp_path)
 
 
@@ -369,25 +369,25 @@ def test_all_files_appear_or_none(tmp_path: Path) -> None:
 def test_videos_without_a_table_are_named(one: Values, tmp_path: Path) -> None:
     listed = listing(tmp_path, "va", [f"{name}/00001.jpg" for name in "abcdefgh"])
     with pytest.raises(InputError, match=r"7 of its 8 videos have no table: b, c, d, e, f and 2 more; annotate them"):
-        answer(listed, find([tmp_path]))
+        submission_rows(listed, find([tmp_path]))
 
 
 def test_a_table_without_the_task(tmp_path: Path) -> None:
     table(tmp_path, "a", [1], 1, mp_blendshapes={"expression": scores(1, 0)["expression"]})
     for track, missing in (("au", "action units"), ("mtl", "valence arousal")):
-        with pytest.raises(InputError, match=rf"a\.raw\.npz: its models say nothing of {missing}"):
-            answer(listing(tmp_path, track, ["a/00001.jpg"]), find([tmp_path]))
+        with pytest.raises(InputError, match=rf"a\.raw\.npz: its models do not predict {missing}"):
+            submission_rows(listing(tmp_path, track, ["a/00001.jpg"]), find([tmp_path]))
     values = scores(1, 0)
     values["action_units"][:, [1, 3]] = np.nan
     table(tmp_path, "a", [1], 1, mp_blendshapes=values)
-    with pytest.raises(InputError, match=r"say nothing of AU02, AU06"):
-        answer(listing(tmp_path, "au", ["a/00001.jpg"]), find([tmp_path]))
+    with pytest.raises(InputError, match=r"do not predict AU02, AU06"):
+        submission_rows(listing(tmp_path, "au", ["a/00001.jpg"]), find([tmp_path]))
 
 
 def test_a_video_without_any_face(tmp_path: Path) -> None:
     table(tmp_path, "a", [], 3)
-    with pytest.raises(InputError, match=r"no face was seen in any frame"):
-        answer(listing(tmp_path, "va", ["a/00001.jpg"]), find([tmp_path]))
+    with pytest.raises(InputError, match=r"no face was found in any frame"):
+        submission_rows(listing(tmp_path, "va", ["a/00001.jpg"]), find([tmp_path]))
 
 
 @pytest.mark.parametrize(("task", "value"), [
@@ -398,14 +398,14 @@ def test_raw_scores_that_cannot_be(task: str, value: float, tmp_path: Path) -> N
     values[task][1, 0] = value
     table(tmp_path, "a", [1, 2, 3], 3, mp_blendshapes=values)
     with pytest.raises(InputError, match=rf"mp-blendshapes gives {value:g} for {task.replace('_', ' ')}"):
-        answer(listing(tmp_path, "mtl", ["a/00001.jpg"]), find([tmp_path]))
+        submission_rows(listing(tmp_path, "mtl", ["a/00001.jpg"]), find([tmp_path]))
 
 
 def test_nothing_is_written_where_something_is_not_known(tmp_path: Path) -> None:
     listed = listing(tmp_path, "va", pictures("a", [1, 2]))
     (tmp_path / "out.txt").write_text("before")
     for value in (np.nan, np.inf):
-        with pytest.raises(InputError, match=r"nothing is known of a/00002\.jpg; nothing was written"):
+        with pytest.raises(InputError, match=r"there is no prediction for a/00002\.jpg; nothing was written"):
             write(listed, np.array([[0, 0], [0, value]]), tmp_path / "out.txt")
     assert (tmp_path / "out.txt").read_text() == "before"
 
@@ -477,34 +477,34 @@ def swap(a: int, b: int) -> Callable[[str], str]:
 
 BROKEN: dict[str, tuple[str, Callable[[str], str | bytes], list[tuple[int, str]]]] = {
     "empty": ("va", lambda t: "", [(1, "the file is empty")]),
-    "binary": ("va", lambda t: t.encode() + b"\x89PNG\xff\xfe", [(7, "not text in UTF-8")]),
-    "nul": ("va", lambda t: t.replace("0.333333", "0.3\0"), [(4, "not text in UTF-8")]),
-    "utf-16": ("va", lambda t: t.encode("utf-16"), [(1, "not text in UTF-8")]),
-    "latin-1": ("va", lambda t: t.encode() + b"\xe4/00001.jpg,0,0\n", [(7, "not text in UTF-8")]),
+    "binary": ("va", lambda t: t.encode() + b"\x89PNG\xff\xfe", [(7, "not UTF-8 text")]),
+    "nul": ("va", lambda t: t.replace("0.333333", "0.3\0"), [(4, "not UTF-8 text")]),
+    "utf-16": ("va", lambda t: t.encode("utf-16"), [(1, "not UTF-8 text")]),
+    "latin-1": ("va", lambda t: t.encode() + b"\xe4/00001.jpg,0,0\n", [(7, "not UTF-8 text")]),
     "byte order mark": ("va", lambda t: "\ufeff" + t, [(1, "byte order mark")]),
     "windows": ("va", lambda t: t.replace("\n", "\r\n"), [(1, "lines end with CR LF in 6 of 6; expected LF")]),
     "mixed ends": ("va", lambda t: t.replace("-1,1\n", "-1,1\r\n"), [(3, "lines end with LF in 5, CR LF in 1 of 6")]),
     "header of another track": ("va", lambda t: t.replace(TRACKS["va"].header, TRACKS["au"].header),
                                 [(1, "the header is that of --track au")]),
-    "header of annotations": ("va", lambda t: t.replace("image_location,", "", 1), [(1, "of a file for one video")]),
+    "header of annotations": ("va", lambda t: t.replace("image_location,", "", 1), [(1, "of a per-video file")]),
     "header with a space": ("va", lambda t: t.replace(",valence", ", valence"),
                             [(1, "the header is 'image_location, valence,arousal'; expected exactly")]),
     "header in capitals": ("mtl", lambda t: t.replace("image,", "Image,"), [(1, "the header is 'Image,valence")]),
-    "no header": ("va", lambda t: t.partition("\n")[2], [(1, "there is no header")]),
-    "no header, clips": ("emi", lambda t: t.partition("\n")[2], [(1, "there is no header")]),
+    "no header": ("va", lambda t: t.partition("\n")[2], [(1, "no header")]),
+    "no header, clips": ("emi", lambda t: t.partition("\n")[2], [(1, "no header")]),
     "only the header": ("va", lambda t: t.partition("\n")[0] + "\n",
                         [(2, "5 rows from b/00001.jpg to a/00011.jpg missing after the end")]),
     "empty line": ("va", lambda t: lines(t, lambda x: x.insert(3, "")), [(4, "an empty line")]),
     "empty line at the end": ("va", lambda t: t + "\n", [(7, "an empty line")]),
-    "spaces after commas": ("va", lambda t: t.replace("0.5,-0.5", "0.5, -0.5"), [(2, "a space beside arousal")]),
-    "space at the end": ("va", lambda t: t.replace("-0.5\n", "-0.5 \n"), [(2, "a space beside arousal")]),
-    "space before the name": ("va", lambda t: t.replace("a/00010", " a/00010"), [(5, "a space beside it")]),
+    "spaces after commas": ("va", lambda t: t.replace("0.5,-0.5", "0.5, -0.5"), [(2, "a space next to arousal")]),
+    "space at the end": ("va", lambda t: t.replace("-0.5\n", "-0.5 \n"), [(2, "a space next to arousal")]),
+    "space before the name": ("va", lambda t: t.replace("a/00010", " a/00010"), [(5, "a space next to it")]),
     "a field too few": ("va", lambda t: t.replace(",0.333333", ""), [(4, "found 2 fields, expected 3")]),
     "a field too many": ("va", lambda t: t.replace(",0.333333", ",0.333333,0"), [(4, "found 4 fields, expected 3")]),
     "a comma at the end": ("expr", lambda t: t.replace(",7", ",7,"), [(3, "found 3 fields, expected 2")]),
     "an empty field": ("va", cell(3, 2, ""), [(3, "valence is missing")]),
-    "nan": ("va", cell(3, 2, "nan"), [(3, "valence is 'nan', expected a number from -1 to 1: no frame")]),
-    "inf": ("va", cell(3, 3, "-inf"), [(3, "arousal is '-inf', expected a number from -1 to 1: no frame")]),
+    "nan": ("va", cell(3, 2, "nan"), [(3, "valence is 'nan', expected a number from -1 to 1: every frame needs")]),
+    "inf": ("va", cell(3, 3, "-inf"), [(3, "arousal is '-inf', expected a number from -1 to 1: every frame needs")]),
     "placeholder -5": ("va", cell(4, 2, "-5"), [(4, "valence is '-5', expected a number from -1 to 1: -5 marks")]),
     "placeholder -5.0": ("mtl", cell(4, 3, "-5.0"), [(4, "arousal is '-5.0'")]),
     "out of range": ("va", cell(2, 2, "1.000001"), [(2, "valence is '1.000001', expected a number from -1 to 1")]),
@@ -523,17 +523,17 @@ BROKEN: dict[str, tuple[str, Callable[[str], str | bytes], list[tuple[int, str]]
     "unit -1": ("au", cell(5, 13, "-1"), [(5, "AU26 is '-1', expected 0 or 1: -1 marks")]),
     "unit 2": ("mtl", cell(5, 5, "2"), [(5, "AU1 is '2'")]),
     "an intensity below 0": ("emi", cell(4, 5, "-0.01"), [(4, "Empathic Pain is '-0.01', expected a number from 0")]),
-    "a row twice": ("va", lambda t: lines(t, lambda x: x.insert(5, x[2])), [(6, "'b/00002.jpg' is there already in")]),
+    "a row twice": ("va", lambda t: lines(t, lambda x: x.insert(5, x[2])), [(6, "'b/00002.jpg' is already in")]),
     "a row that is not listed": ("va", lambda t: t + "z/00001.jpg,0,0\n", [(7, "'z/00001.jpg' is not in the list")]),
     "a missing row": ("va", lambda t: lines(t, lambda x: x.pop(3) and None), [(4, "a/00009.jpg missing here")]),
     "missing rows": ("va", lambda t: lines(t, lambda x: [x[0], *x[3:]]),
                      [(2, "2 rows from b/00001.jpg to b/00002.jpg missing here")]),
     "truncated between rows": ("va", lambda t: "\n".join(t.split("\n")[:4]) + "\n",
                                [(5, "2 rows from a/00010.jpg to a/00011.jpg missing after the end")]),
-    "two rows swapped": ("va", swap(3, 5), [(3, "a/00010.jpg stands where b/00002.jpg belongs; 2 rows")]),
-    "wrong zeros": ("va", lambda t: t.replace("a/00010", "a/0010"), [(5, "the zeros before its number differ")]),
-    "zeros of a clip": ("emi", lambda t: t.replace("00001,", "1,"), [(3, "'1' is '00001' in the list: the zeros")]),
-    "wrong case": ("va", lambda t: t.replace("a/00010.jpg", "A/00010.JPG"), [(5, "in the list: capitals differ")]),
+    "two rows swapped": ("va", swap(3, 5), [(3, "a/00010.jpg is where b/00002.jpg belongs; 2 rows")]),
+    "wrong zeros": ("va", lambda t: t.replace("a/00010", "a/0010"), [(5, "the leading zeros of its number differ")]),
+    "zeros of a clip": ("emi", lambda t: t.replace("00001,", "1,"), [(3, "in the list: the leading zeros")]),
+    "wrong case": ("va", lambda t: t.replace("a/00010.jpg", "A/00010.JPG"), [(5, "upper and lower case differ")]),
     "another suffix": ("va", lambda t: t.replace("00010.jpg", "00010.png"),
                        [(5, "'a/00010.png' is not in the list"), (5, "a/00010.jpg missing here")]),
     "the wrong list": ("va", lambda t: t.replace("a/0", "x/0"),
@@ -559,7 +559,7 @@ def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
     listed, text = good(tmp_path, "au")
     found = problems(tmp_path, listed, text[: text.index("a/00010") + 20].encode())
     assert [(p.line, p.warning) for p in found] == [(5, True), (5, False), (6, False)]
-    assert "the last line has no end" in found[0].reason
+    assert "the last line has no line end" in found[0].reason
     assert found[1].reason == "found 6 fields, expected 13; the file ends in the middle of this row"
     assert found[2].reason == "a/00011.jpg missing after the end"
     # A missing last end alone is worth no more than a word.
@@ -578,11 +578,11 @@ def test_the_first_problem_is_told_where_a_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "submitted.txt"
     for change, message in (
         (cell(3, 2, "7"), r"line 3: valence is '7'"),
-        (lambda t: t.replace("a/00010", "a/00009"), r"line 5: a/00009\.jpg is there already in line 4"),
-        (lambda t: t.replace("a/00010", "a/x"), r"line 5: 'a/x\.jpg' is not a picture"),
-        (lambda t: t.partition("\n")[2], r"line 1: there is no header"),
+        (lambda t: t.replace("a/00010", "a/00009"), r"line 5: a/00009\.jpg is already in line 4"),
+        (lambda t: t.replace("a/00010", "a/x"), r"line 5: 'a/x\.jpg' is not an image"),
+        (lambda t: t.partition("\n")[2], r"line 1: no header"),
         (lambda t: t.partition("\n")[0], r"nothing below the header"),
-        (lambda t: "", r"not a file to be submitted"),
+        (lambda t: "", r"not a submission"),
         (lambda t: t.replace(TRACKS["va"].header, TRACKS["ce"].header), r"line 1: the header is that of --track ce"),
     ):
         path.write_text(change(text))
@@ -594,7 +594,7 @@ def test_the_first_problem_is_told_where_a_file_is_read(tmp_path: Path) -> None:
 
 def test_a_list_of_videos_says_nothing_of_rows(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a\n")
-    with pytest.raises(InputError, match=r"it names videos, not pictures"):
+    with pytest.raises(InputError, match=r"it lists videos, not images"):
         validate(tmp_path / "list.txt", lists.read(tmp_path / "list.txt", TRACKS["va"]))
 
 
@@ -613,7 +613,7 @@ def goods(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Fra
 def test_no_byte_can_be_changed_unseen(
     goods: dict[str, tuple[Path, FrameList, str]], track: str, where: float, byte: int, way: str
 ) -> None:
-    """Either it is rejected, or another valid value stands where one was, and all else is as it was."""
+    """Either it is rejected, or another valid value is where one was, and all else is as it was."""
     folder, listed, text = goods[track]
     data = text.encode()
     at = int(where * len(data))
@@ -646,7 +646,7 @@ def test_what_was_written_is_always_good(
         names += pictures(video, data.draw(st.lists(st.integers(1, 15), min_size=1, unique=True)))
     listed = listing(folder, track, data.draw(st.permutations(names)))
     out = folder / "out.txt"
-    parts = answer(listed, find([folder]))
+    parts = submission_rows(listed, find([folder]))
     write(listed, gather(listed, parts), out)
     assert validate(out, listed) == []
     again, values = read(out, listed.track)
@@ -739,7 +739,7 @@ def test_what_is_from_one_of_the_two_is_told(tmp_path: Path, capsys: pytest.Capt
     found = json.loads(capsys.readouterr().out)
     assert (found["faces_alone"], found["sound_alone"], found["faces_and_sound"]) == (["1"], ["3"], 1)
     assert found["audio_weights"] == dict.fromkeys(EMOTIONAL_MIMICRY, 0.5) | {"joy": 1.0}
-    with pytest.raises(InputError, match=r"nothing is known of 1 of its 3 clips: 3; each needs"):
+    with pytest.raises(InputError, match=r"no predictions for 1 of its 3 clips: 3; each needs"):
         emi_run(listed, [tmp_path / "f"], tmp_path / "new.csv", head=face)
     assert not (tmp_path / "new.csv").exists()
     listed = listing(tmp_path, "emi", ["2", "1"])
@@ -765,10 +765,10 @@ def test_weights_that_there_are_not(text: str) -> None:
 def test_features_must_be_what_the_head_stands_on(tmp_path: Path) -> None:
     head = heads.read(clip_head(tmp_path, "face", 0))
     clip(tmp_path, "1", 0, sha256="cd")
-    with pytest.raises(InputError, match=r"made with weights of SHA-256 cd, and face was trained on those of ab"):
+    with pytest.raises(InputError, match=r"extracted with weights of SHA-256 cd, but face was trained on those of ab"):
         emi.predict_clips(head, {"1": tmp_path / "1.features.parquet"}, ["1"])
     clip(tmp_path, "1", 0, "wav2vec2")
-    with pytest.raises(InputError, match=r"features of wav2vec2, and face stands on enet_b0_8_va_mtl"):
+    with pytest.raises(InputError, match=r"features of wav2vec2, but face needs those of enet_b0_8_va_mtl"):
         emi.predict_clips(head, {"1": tmp_path / "1.features.parquet"}, ["1"])
     assert emi.predict_clips(head, {"1": tmp_path / "1.features.parquet"}, ["2"]) == {}
     with pytest.raises(InputError, match=r"are both of clip 1; give only one"):
@@ -807,7 +807,7 @@ def test_the_command_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert run(listed, [], None, validate=path, quiet=False) == 3
     assert capsys.readouterr().out.splitlines() == [
         f"{path}:3: valence is '7', expected a number from -1 to 1.",
-        f"{path}:6: warning: the last line has no end, as if the file had been cut off.",
+        f"{path}:6: warning: the last line has no line end, as if the file had been cut off.",
         f"{path}: 1 problems.",
     ]
     assert run(listed, [], None, validate=path) == 3
@@ -871,7 +871,7 @@ def test_a_folder_of_files(one: Values, tmp_path: Path, capsys: pytest.CaptureFi
     ("expr", {"override_model": "x"}, "--override and --override-model go together"),
     ("va", {"head": Path("x")}, "--head is for --track emi"),
     ("emi", {"recipe": Path("x")}, "--recipe is for --track expr and va and au and mtl and ce, not for emi"),
-    ("mtl", {"layout": "per-video"}, "--layout per-video: --track mtl never had a file per video"),
+    ("mtl", {"layout": "per-video"}, "--layout per-video: --track mtl never had one file per video"),
     ("va", {"layout": "tree"}, "--layout tree: choose from file, per-video"),
     ("va", {"extra_frames": 1}, "--extra-frames is for --layout per-video"),
     ("emi", {}, "--track emi needs --head"),

@@ -195,15 +195,15 @@ def test_a_good_list_is_not_gone_through_cell_by_cell(mtl: challenge.Challenge) 
         (f"116/00001.jpg,0.1,0.2,4,{UNITS[:-1]}2", "AU26 is '2', expected a whole number from -1 to 1"),
         (f"116/00001.jpg,0.1,0.2,4,0.5{UNITS[1:]}", "AU1 is '0.5', expected a whole number from -1 to 1"),
         (f"116/00001.jpg,0.1,0.2,4,{UNITS[:-1]}-5", "AU26 is '-5', expected a whole number from -1 to 1"),
-        (f"00001.jpg,0.1,0.2,4,{UNITS}", "the picture is '00001.jpg', expected video/NNNNN.jpg with a number from 1"),
-        (f"116/frame.jpg,0.1,0.2,4,{UNITS}", "the picture is '116/frame.jpg', expected"),
-        (f"116/00000.jpg,0.1,0.2,4,{UNITS}", "the picture is '116/00000.jpg', expected"),
-        (f"../00001.jpg,0.1,0.2,4,{UNITS}", "the picture is '../00001.jpg', expected"),
-        (f"/etc/00001.jpg,0.1,0.2,4,{UNITS}", "the picture is '/etc/00001.jpg', expected"),
-        (f"a\\b/00001.jpg,0.1,0.2,4,{UNITS}", r"the picture is 'a\\b/00001.jpg', expected"),
-        (f"/00001.jpg,0.1,0.2,4,{UNITS}", "the picture is '/00001.jpg', expected"),
-        (f"{'v' * 99}.jpg,0.1,0.2,4,{UNITS}", f"the picture is '{'v' * 57}...', expected"),
-        (f"116/1399.jpg,0.1,0.2,4,{UNITS}", "116/1399.jpg is there already in line 2, expected it once"),
+        (f"00001.jpg,0.1,0.2,4,{UNITS}", "the image is '00001.jpg', expected video/NNNNN.jpg with a number from 1"),
+        (f"116/frame.jpg,0.1,0.2,4,{UNITS}", "the image is '116/frame.jpg', expected"),
+        (f"116/00000.jpg,0.1,0.2,4,{UNITS}", "the image is '116/00000.jpg', expected"),
+        (f"../00001.jpg,0.1,0.2,4,{UNITS}", "the image is '../00001.jpg', expected"),
+        (f"/etc/00001.jpg,0.1,0.2,4,{UNITS}", "the image is '/etc/00001.jpg', expected"),
+        (f"a\\b/00001.jpg,0.1,0.2,4,{UNITS}", r"the image is 'a\\b/00001.jpg', expected"),
+        (f"/00001.jpg,0.1,0.2,4,{UNITS}", "the image is '/00001.jpg', expected"),
+        (f"{'v' * 99}.jpg,0.1,0.2,4,{UNITS}", f"the image is '{'v' * 57}...', expected"),
+        (f"116/1399.jpg,0.1,0.2,4,{UNITS}", "116/1399.jpg is already in line 2; expected it once"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, row: str, message: str) -> None:
@@ -219,7 +219,7 @@ def test_the_first_of_several_faults_is_named(tmp_path: Path) -> None:
         read_mtl(write(tmp_path, GOOD, short, wrong))
     with pytest.raises(InputError, match="line 3: valence is '3'"):
         read_mtl(write(tmp_path, GOOD, wrong, short))
-    with pytest.raises(InputError, match=r"line 4: 116/01399\.jpg is there already in line 2"):
+    with pytest.raises(InputError, match=r"line 4: 116/01399\.jpg is already in line 2"):
         read_mtl(write(tmp_path, GOOD, f"116/00002.jpg,0,0,0,{UNITS}", GOOD))
 
 
@@ -250,7 +250,7 @@ def test_files_that_hold_nothing(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"list\.txt: the file is empty; expected the header"):
             read_mtl(path)
-    with pytest.raises(InputError, match=r"list\.txt: there is nothing below the header"):
+    with pytest.raises(InputError, match=r"list\.txt: nothing below the header"):
         read_mtl(write(tmp_path))
     path.write_bytes(b"\xff\xd8\xff\xe0picture")
     with pytest.raises(InputError, match="not a text file in UTF-8"):
@@ -362,7 +362,7 @@ def test_what_is_not_there_or_there_twice_is_named(tracks: challenge.Challenge, 
     with pytest.raises(InputError, match=r"empty: no \.txt file"):
         read_track(tmp_path / "empty", "va")
     shutil.copytree(tracks.root / "EXPR_Recognition_Challenge", tracks.root / "EXPR_Classification_Challenge")
-    with pytest.raises(InputError, match=r"EXPR_Recognition.*Train_Set and .*EXPR_Class.*Train_Set are both there"):
+    with pytest.raises(InputError, match=r"EXPR_Recognition.*Train_Set and .*EXPR_Class.*Train_Set both exist"):
         read_tree(tracks.root, "train")
 
 
@@ -380,7 +380,7 @@ def test_a_list_goes_before_tracks_and_the_nearer_place_before_the_farther(
     same(read_tree(tmp_path, "train"), mtl.train)
     same(read_tree(tmp_path, "validation"), dense.validation)
     shutil.copy(mtl.root / "train_set.txt", mtl.root / "training_set_annotations.txt")
-    with pytest.raises(InputError, match="are both there"):
+    with pytest.raises(InputError, match="both exist"):
         read_tree(mtl.root, "train")
 
 
@@ -425,13 +425,13 @@ def test_compounds_are_read_as_they_are_written(tmp_path: Path) -> None:
     for text, says in (
         ("", "the file is empty"),
         (TRACKS["expr"].header + "\n01/00001.jpg,0", "line 1: the header is"),
-        (TRACKS["ce"].header, "there is nothing below the header"),
+        (TRACKS["ce"].header, "nothing below the header"),
         (TRACKS["ce"].header + "\n01/00001.jpg,7", "line 2: the label is '7', expected a whole number from -1 to 6"),
         (TRACKS["ce"].header + "\n01/00001.jpg,0.5", "line 2: the label is '0.5'"),
         (TRACKS["ce"].header + "\n01/00001.jpg,nan", "line 2: the label is 'nan'"),
         (TRACKS["ce"].header + "\n01/00001.jpg,1\n01/00002.jpg", "line 3: found 1 fields, expected 2"),
-        (TRACKS["ce"].header + "\n01/1.jpg,1\n01/00001.jpg,1", "line 3: 01/00001.jpg is there already in line 2"),
-        (TRACKS["ce"].header + "\n01/00000.jpg,1", "line 2: the picture is '01/00000.jpg'"),
+        (TRACKS["ce"].header + "\n01/1.jpg,1\n01/00001.jpg,1", "line 3: 01/00001.jpg is already in line 2"),
+        (TRACKS["ce"].header + "\n01/00000.jpg,1", "line 2: the image is '01/00000.jpg'"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=says):
@@ -474,7 +474,7 @@ def test_a_list_of_clips_is_read_by_its_header(tmp_path: Path) -> None:
         (f"{header}\n1,0,0,0,0,0,x\n", "line 2: expected a name and six numbers"),
         (f"{header}\n1,0,0,0,0,0,2\n", "line 2: an intensity is not between"),
         (f"{header}\n1,0,0,0,0,0,nan\n", "line 2: an intensity is not between"),
-        (f"{header}\n1,0,0,0,0,0,0\n001,0,0,0,0,0,0\n", "line 3: 001 is there already"),
+        (f"{header}\n1,0,0,0,0,0,0\n001,0,0,0,0,0,0\n", "line 3: 001 is already listed"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=says):

@@ -1,7 +1,7 @@
-"""The six tracks of the ABAW challenges: what each asks for, and the files in which it wants the answer.
+"""The six tracks of the ABAW challenges: their tasks and submission formats.
 
-Headers and rows are those of the templates that the organisers hand out (6th and 7th edition): spaces, underscores and
-capitals in them are meant, and the header of a track may name other fields than its rows have.
+Headers and rows are those of the organisers' templates (6th and 7th edition). Spaces, underscores and capitals in them
+are intentional, and the header of a track may name other fields than its rows have.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from ..errors import UsageError
 
 EXPRESSION_NAMES = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
-"""Aff-Wild2's classes as its files write them, in the order of ``truth.AFFWILD2_EXPRESSIONS``."""
+"""Aff-Wild2's classes as written in its files, in the order of ``ground_truth.AFFWILD2_EXPRESSIONS``."""
 
 UNIT_NAMES = "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
-"""The action units as Aff-Wild2's files write them, in the order of ``tasks.ACTION_UNITS``."""
+"""The action units as written in Aff-Wild2's files, in the order of ``tasks.ACTION_UNITS``."""
 
 FIELDS = {"expression": 1, "compound": 1, "valence_arousal": 2, "action_units": 12, "emotional_mimicry": 6}
-"""Task -> fields of a submitted row: a class is one number."""
+"""Task -> number of fields in a row of a submission; a class is one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Track:
 
     Attributes:
         name: as ``--track`` takes it.
-        tasks: keys of ``Predictions.tasks`` that it needs, in the order of a row's fields.
+        tasks: keys of ``Predictions.tasks``, in the order of a row's fields.
         header: first line of a submission.
-        per_video: header of a file for one video, as in the editions up to the 3rd; None where there was no such track.
+        per_video: header of a per-video file, as used up to the 3rd edition; None if the track did not exist then.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Track:
 
     @property
     def fields(self) -> int:
-        """How many fields a row of a submission has, with the name of the picture or clip."""
+        """Number of fields in a row of a submission, including the name of the image or clip."""
         return 1 + sum(FIELDS[task] for task in self.tasks)
 
 
@@ -62,7 +62,7 @@ TRACKS = {
 
 
 def track(name: str) -> Track:
-    """The track of a name.
+    """The track with a name.
 
     Raises:
         UsageError: there is none.

@@ -1,6 +1,6 @@
-"""Features of faces and of sound, and a head for each -> six intensities of every clip that a list names.
+"""Features of faces and of audio, and a head for each -> six intensities of every clip in a list.
 
-The two are fused late: of each intensity a weighted mean, sound weighing most (HSEmotion, ABAW-6).
+Late fusion: each intensity is a weighted mean of the two, audio having the larger weight (HSEmotion, ABAW-6).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .lists import FrameList, few
 Floats = NDArray[np.float64]
 
 AUDIO_WEIGHTS = {name: 0.6 if name == "joy" else 0.9 for name in EMOTIONAL_MIMICRY}
-"""Weight of the sound in the mean (HSEmotion, ABAW-6); faces have the rest."""
+"""Weight of the audio in the mean (HSEmotion, ABAW-6); faces have the rest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipPredictions:
-    """What is said of the clips of a list.
+    """The predictions for the clips of a list.
 
     Attributes:
-        values: (n, 6) in [0, 1], in the list's order and in that of ``tasks.EMOTIONAL_MIMICRY``.
-        both: how many clips are from faces and sound.
-        faces, sound: names of those that are from one of the two alone, as listed.
+        values: (n, 6) in [0, 1]; rows in the order of the list, columns in that of ``tasks.EMOTIONAL_MIMICRY``.
+        both: number of clips predicted from faces and audio.
+        faces, sound: names of the clips predicted from only one of the two.
     """
 
     values: Floats
@@ -42,27 +42,27 @@ class ClipPredictions:
 
 
 def clip_head(path: Path, option: str) -> Head:
-    """A head that tells of clips.
+    """Read a head for clips.
 
     Raises:
-        ModelUnavailable: it is missing or no head.
-        UsageError: it tells of faces.
+        ModelUnavailable: it is missing or not a head.
+        UsageError: it is a head for faces.
     """
     head = read(path)
     if CLIP_TASK not in head.parts:
-        raise UsageError(f"{option} {path}: it tells of single faces; this needs one made by train heads --kind emi.")
+        raise UsageError(f"{option} {path}: a head for single faces; give one made by train heads --kind emi.")
     return head
 
 
 def predict_clips(head: Head, files: Mapping[str, Path], clips: Iterable[str]) -> dict[str, Floats]:
-    """``truth.clip_key`` of a clip -> its (6,) intensities, for those of ``clips`` that have a file of features.
+    """``ground_truth.clip_key`` of a clip -> its (6,) intensities, for those of ``clips`` that have features.
 
     Args:
-        head: as ``clip_head`` gives it.
-        files: name of a clip -> its file; 00012 and 12 are the same clip.
+        head: as ``clip_head`` returns it.
+        files: name of a clip -> its file of features; 00012 and 12 are the same clip.
 
     Raises:
-        InputError: two files are of the same clip; a file is damaged, or was not made by what the head stands on.
+        InputError: two files are of the same clip, a file is damaged, or its features are not from the head's model.
     """
     found: dict[str, Path] = {}
     for name, path in files.items():
@@ -70,7 +70,7 @@ def predict_clips(head: Head, files: Mapping[str, Path], clips: Iterable[str]) -
         if other != path:
             raise InputError(f"{other} and {path} are both of clip {clip_key(name)}; give only one of them.")
     wanted = {clip_key(clip) for clip in clips}
-    return {key: _of_clip(head, path) for key, path in found.items() if key in wanted}
+    return {key: _predict_clip(head, path) for key, path in found.items() if key in wanted}
 
 
 def fuse(
@@ -79,15 +79,15 @@ def fuse(
     sound: Mapping[str, Floats] | None = None,
     weights: Mapping[str, float] = AUDIO_WEIGHTS,
 ) -> ClipPredictions:
-    """Weighted means for all clips of a list; a clip that only one of the two knows is that one's.
+    """Weighted means for all clips of a list; a clip with only one of the two uses that one alone.
 
     Args:
         listed: of emi.
-        faces, sound: as ``tell`` gives them.
-        weights: intensity -> weight of the sound, in [0, 1].
+        faces, sound: as ``predict_clips`` returns them.
+        weights: intensity -> weight of the audio, in [0, 1].
 
     Raises:
-        InputError: neither knows a clip.
+        InputError: a clip has neither.
     """
     sound = sound or {}
     share = np.array([weights[name] for name in EMOTIONAL_MIMICRY])
@@ -95,8 +95,8 @@ def fuse(
     lost = [name for name, key in zip(listed.names, keys, strict=True) if key not in faces and key not in sound]
     if lost:
         raise InputError(
-            f"{listed.path}: nothing is known of {len(lost):,} of its {len(keys):,} clips: {few(lost)}; "
-            "each needs a file of features, of faces or, for a clip in which none is seen, of sound."
+            f"{listed.path}: no predictions for {len(lost):,} of its {len(keys):,} clips: {few(lost)}; "
+            "each needs features of its faces or, if no face is found in it, of its audio."
         )
     values = np.empty((len(keys), len(share)))
     alone: dict[bool, list[str]] = {True: [], False: []}
@@ -112,10 +112,10 @@ def fuse(
 
 
 def parse_weights(texts: Sequence[str]) -> dict[str, float]:
-    """``--audio-weight``: 0.9 for all six, JOY=0.6 for one; what is not given is as in ``AUDIO_WEIGHTS``.
+    """``--audio-weight``: 0.9 for all six, JOY=0.6 for one; others are as in ``AUDIO_WEIGHTS``.
 
     Raises:
-        UsageError: no number from 0 to 1, or no such intensity.
+        UsageError: not a number from 0 to 1, or an unknown intensity.
     """
     weights = dict(AUDIO_WEIGHTS)
     for text in sorted(texts, key=lambda text: "=" in text):
@@ -133,21 +133,23 @@ def parse_weights(texts: Sequence[str]) -> dict[str, float]:
     return weights
 
 
-def _of_clip(head: Head, path: Path) -> Floats:
+def _predict_clip(head: Head, path: Path) -> Floats:
     columns, facts = features.read(path)
     base = head.base
     model, weights = facts.get("model"), (facts.get("weights") or {}).get("sha256")
     if model != base.model:
-        raise InputError(f"{path}: features of {model}, and {head.name} stands on {base.model}; extract with that one.")
+        raise InputError(
+            f"{path}: features of {model}, but {head.name} needs those of {base.model}; extract with that model."
+        )
     if base.sha256 is not None and weights != base.sha256:
         raise InputError(
-            f"{path}: made with weights of SHA-256 {weights}, and {head.name} was trained on those of {base.sha256}; "
-            f"extract with --model {base.model}=FILE."
+            f"{path}: extracted with weights of SHA-256 {weights}, but {head.name} was trained on those of "
+            f"{base.sha256}; extract with --model {base.model}=FILE."
         )
     try:
         values = head.clip(columns["embedding"], columns.get("outputs"))
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: not what {head.name} was trained on ({error}).") from error
     if not np.isfinite(values).all():
-        raise InputError(f"{path}: its features are not all finite numbers; extract it anew.")
+        raise InputError(f"{path}: its features are not all finite; extract it again.")
     return values

@@ -1,4 +1,4 @@
-"""The scores of all settings, as tables to print and as one picture. Matplotlib is loaded when something is drawn."""
+"""The score surface of a grid search, as tables for printing and as a plot. Matplotlib is imported when plotting."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Panel:
     """The scores of the filters of one block at the chosen weight.
 
     Attributes:
-        block: what is in rows and columns.
+        block: the filters.
         scores: (rows, columns).
-        best: (rows, columns) bool, where the chosen filter is; nowhere if it is in another block.
+        best: (rows, columns) bool, True for the chosen filter; nowhere if it is in another block.
     """
 
     block: Block
@@ -39,7 +39,7 @@ class Panel:
 
 
 def panels(grid: Grid, outcome: TaskOutcome) -> list[Panel]:
-    """The surface of one task, block by block."""
+    """The score surface of one task, block by block."""
     scores = outcome.surface[:, outcome.weights.index(outcome.choice.weight)]
     chosen = grid.filters.index(outcome.choice.smoothing)
     found = []
@@ -55,11 +55,11 @@ def over_weights(grid: Grid, outcome: TaskOutcome) -> Floats:
 
 
 def draw(tuned: TuningResult, path: Path, title: str) -> None:
-    """Draw the scores of all filters at the chosen weight, and those of all weights with the chosen filter.
+    """Plot the scores of all filters at the chosen weight, and those of all weights with the chosen filter.
 
     Args:
-        path: the PNG file to write, whole or not at all.
-        title: above the picture.
+        path: the PNG file to write atomically.
+        title: above the plot.
 
     Raises:
         ModelUnavailable: matplotlib is missing.
@@ -72,26 +72,26 @@ def draw(tuned: TuningResult, path: Path, title: str) -> None:
     size = max(sum(widths), 6.5), len(tuned.tasks) * max(0.34 * tallest + 1.2, 3.0) + 0.6
     with plotting.picture(path, size, DPI, margin=0.1) as figure:
         figure.suptitle(title, fontsize=13, parse_math=False)
-        places = figure.subplots(len(tuned.tasks), len(widths), squeeze=False, width_ratios=widths)
-        for line, (task, outcome) in zip(places, tuned.tasks.items(), strict=True):
-            called = f"{task.replace('_', ' ')}: {OBJECTIVES[task].name}"
+        grid_of_axes = figure.subplots(len(tuned.tasks), len(widths), squeeze=False, width_ratios=widths)
+        for line, (task, outcome) in zip(grid_of_axes, tuned.tasks.items(), strict=True):
+            label = f"{task.replace('_', ' ')}: {OBJECTIVES[task].name}"
             low, high = float(outcome.surface.min()), float(outcome.surface.max())
             for axes, panel in zip(line, panels(tuned.grid, outcome), strict=False):
                 _heat(axes, panel, low, high)
                 at = f", weight {outcome.choice.weight:g}" if len(outcome.weights) > 1 else ""
-                axes.set_title(f"{called}\n{panel.block.title}{at}", fontsize=10)
+                axes.set_title(f"{label}\n{panel.block.title}{at}", fontsize=10)
             if weights:
                 _curve(line[-1], tuned, outcome)
 
 
 def _heat(axes: Axes, panel: Panel, low: float, high: float) -> None:
-    """One field for each filter, with its score in it; the chosen one is framed."""
+    """A heat map with a cell for each filter and its score; the chosen one is framed."""
     axes.imshow(panel.scores, cmap="viridis", vmin=low, vmax=max(high, low + 1e-9), aspect="auto")
     for i, j in np.ndindex(*panel.scores.shape):
         score = panel.scores[i, j]
         dark = score < (low + high) / 2
         axes.text(j, i, f"{score:.3f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    # No smoothing is the same in all columns: one frame around them all.
+    # No smoothing is the same in all columns and gets one frame around all of them.
     for i, j in np.argwhere(panel.best)[: 1 if panel.best[0].any() else None]:
         length = panel.best[0].sum() if not i else 1
         axes.add_patch(_frame(j, i, length))
@@ -111,7 +111,7 @@ def _frame(column: int, row: int, length: int) -> Rectangle:
 
 
 def _curve(axes: Axes, tuned: TuningResult, outcome: TaskOutcome) -> None:
-    """The score over the weight of the first model."""
+    """The score as a function of the first model's weight."""
     if len(outcome.weights) < 2:
         axes.axis("off")
         return

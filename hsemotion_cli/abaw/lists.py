@@ -1,7 +1,7 @@
-"""A list or template of the organisers -> what a track wants an answer for, row by row in its own order.
+"""A list or template of the organisers -> the frames that a track wants predictions for, in the order of the list.
 
-Rows are ``video/00001.jpg``; what stands behind a comma (example values, or nothing) is left aside. The emotional
-mimicry track lists clips, the 3rd edition whole videos.
+Rows are ``video/00001.jpg``; anything after a comma (example values, or nothing) is ignored. The emotional mimicry
+track lists clips, the 3rd edition whole videos.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _PICTURE = re.compile(rf"({_NAME})/([0-9]{{1,12}})\.(?:jpe?g|png)", re.IGNORECAS
 _BARE = re.compile(_NAME)
 _FORMULA = ("=", "+", "-", "@", "\t")
 _FRAMES = 10**12
-"""More than the number of any picture."""
+"""Larger than any frame number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameList:
-    """What a track wants answers for; n rows in the list's own order.
+    """What a track wants predictions for: n rows in the order of the list.
 
     Attributes:
         path: of the list.
-        track: whose list it is.
-        names: of the pictures, clips or videos, exactly as listed.
-        videos: their videos (clips for emi) in the order in which they first appear.
-        video: (n,) position in ``videos``.
-        frame: (n,) number of the picture, from 1; 0 in a list of clips or of whole videos.
-        line: (n,) where it stands in the file, from 1.
-        whole: whether whole videos are listed, without pictures.
-        notes: what is odd about the file though it can be read, a sentence each.
+        track: that it belongs to.
+        names: of the images, clips or videos, exactly as listed.
+        videos: their videos (clips for emi) in order of first appearance.
+        video: (n,) index into ``videos``.
+        frame: (n,) number of the image, from 1; 0 in a list of clips or of whole videos.
+        line: (n,) line number in the file, from 1.
+        whole: whether whole videos are listed instead of images.
+        notes: oddities of the file that did not prevent reading it, one clause each.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class FrameList:
         return f"FrameList({self.path.name!r}, {self.track.name}: {len(self.names)} rows of {len(self.videos)})"
 
     def rows(self) -> list[Ints]:
-        """Numbers of the rows of each video, in the order of ``videos``."""
+        """Indices of the rows of each video, in the order of ``videos``."""
         order = np.argsort(self.video, kind="stable")
         return np.split(order, np.cumsum(np.bincount(self.video, minlength=len(self.videos)))[:-1])
 
@@ -71,30 +71,30 @@ class TextLines:
     """A text file, line by line.
 
     Attributes:
-        lines: without their ends.
-        bad: the first line that is no text in UTF-8; there are no ``lines`` then.
-        marked: whether it begins with a byte order mark.
+        lines: without their line ends.
+        bad: number of the first line that is not UTF-8 text, in which case there are no ``lines``; 0 if none.
+        has_bom: whether it begins with a byte order mark.
         ends: how many lines end with LF, CR LF and CR.
-        odd: the first line that does not end with LF alone; 0 if none.
-        ended: whether the last line has an end.
+        odd: number of the first line that does not end with LF alone; 0 if none.
+        ended: whether the last line has a line end.
     """
 
     lines: tuple[str, ...]
     bad: int = 0
-    marked: bool = False
+    has_bom: bool = False
     ends: tuple[int, int, int] = (0, 0, 0)
     odd: int = 0
     ended: bool = True
 
     @property
-    def ends_said(self) -> str:
-        """What is to be said of the ends of lines; "" if all are LF."""
+    def line_ends(self) -> str:
+        """A clause about the line ends; "" if all are LF."""
         found = [f"{kind} in {count:,}" for kind, count in zip(("LF", "CR LF", "CR"), self.ends, strict=True) if count]
         return f"lines end with {', '.join(found)} of {sum(self.ends):,}" if self.odd else ""
 
 
 def read_lines(path: Path) -> TextLines:
-    """The lines of a text file, however they end.
+    """The lines of a text file with any line ends.
 
     Raises:
         InputError: it cannot be read.
@@ -123,28 +123,28 @@ def read_lines(path: Path) -> TextLines:
 
 
 def read(path: Path, track: Track) -> FrameList:
-    """A list of pictures, clips (emi) or whole videos, with a header or without.
+    """Read a list of images, clips (emi) or whole videos, with or without a header.
 
-    A byte order mark, the line ends of Windows, blank lines and a header that is not the track's are noted.
+    A byte order mark, Windows line ends, blank lines and an unusual header are noted.
 
     Raises:
-        InputError: the file cannot be read, is empty or no text, lists nothing, belongs to another track, has a row
-            that is no picture (or clip), or the same one twice.
+        InputError: the file cannot be read, is empty or not text, lists nothing, belongs to another track, has a row
+            that names no image (or clip), or the same one twice.
     """
     text = read_lines(path)
     if text.bad:
-        raise InputError(f"{path}, line {text.bad}: not a text file in UTF-8; expected the list of {_wanted(track)}.")
+        raise InputError(f"{path}, line {text.bad}: not a text file in UTF-8; expected the list of {_expected(track)}.")
     filled = [k for k, line in enumerate(text.lines) if line.strip(" \t,")]
     if not filled:
-        raise InputError(f"{path}: the file is empty; expected a list of {_wanted(track)}.")
+        raise InputError(f"{path}: the file is empty; expected a list of {_expected(track)}.")
     first, notes = _below_header(path, text.lines, filled, track)
     if first == len(filled):
-        raise InputError(f"{path}: there is nothing below the header; expected {_wanted(track)}.")
+        raise InputError(f"{path}: nothing below the header; expected {_expected(track)}.")
     blank = filled[-1] + 1 - len(filled)
-    if text.marked:
+    if text.has_bom:
         notes.append("it begins with a byte order mark")
     if text.odd:
-        notes.append(f"its {text.ends_said}")
+        notes.append(f"its {text.line_ends}")
     if blank:
         notes.append(f"{blank:,} of its lines are blank")
     rows = filled[first:]
@@ -152,18 +152,18 @@ def read(path: Path, track: Track) -> FrameList:
 
 
 def parse(path: Path, track: Track, rows: Sequence[str], line: Ints, notes: Iterable[str] = ()) -> FrameList:
-    """Rows of text -> what they name; what stands behind a comma does not matter.
+    """Rows of text -> the images, clips or videos that they name; anything after a comma is ignored.
 
     Args:
-        line: (n,) where each stands in the file.
+        line: (n,) line number of each row in the file.
 
     Raises:
-        InputError: a row names no picture (or clip), or the same as one before.
+        InputError: a row names no image (or clip), or one that is already listed.
     """
     names = [row.partition(",")[0] for row in rows]
     formula = next((k for k, name in enumerate(names) if name.startswith(_FORMULA)), None)
     if formula is not None:
-        _fail(path, line[formula], f"{shortened(names[formula])} would be a formula to a spreadsheet; rename the video")
+        _fail(path, line[formula], f"{shortened(names[formula])} would be a formula in a spreadsheet; rename the video")
     listed = _clips if track.name == "emi" else _videos if _names_videos(rows) else _pictures
     videos, video, frame = listed(path, names, line)
     _check_once(path, names, line, video * _FRAMES + frame)
@@ -171,24 +171,24 @@ def parse(path: Path, track: Track, rows: Sequence[str], line: Ints, notes: Iter
     return FrameList(path, track, tuple(names), videos, video, frame, line, whole, tuple(notes))
 
 
-def described(track: Track) -> str:
-    """What a row of a list of a track is."""
-    return "a clip such as 12660" if track.name == "emi" else "a picture as video/00001.jpg with a number from 1"
+def row_format(track: Track) -> str:
+    """What a row in a list of a track looks like."""
+    return "a clip such as 12660" if track.name == "emi" else "an image such as video/00001.jpg with a number from 1"
 
 
 def shortened(text: str) -> str:
-    """A text in quotes, cut where it is too long to be read."""
+    """A text in quotes, cut to 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def few(names: Iterable[str], count: int = 5) -> str:
-    """The first names, and how many more there are."""
+    """The first names and how many more there are."""
     found = list(names)
     return ", ".join(found[:count]) + (f" and {len(found) - count:,} more" if len(found) > count else "")
 
 
 def header_of(line: str) -> Track | None:
-    """The track that a header belongs to, if any; capitals and spaces around names do not matter."""
+    """The track that a header belongs to, if any; case and surrounding spaces are ignored."""
     names = _fields(line)
     for track in TRACKS.values():
         if names == _fields(track.header):
@@ -197,7 +197,7 @@ def header_of(line: str) -> Track | None:
 
 
 def per_video_header(line: str) -> Track | None:
-    """The track in whose files for one video a line is the header, if any."""
+    """The track whose per-video files have this header, if any."""
     for track in TRACKS.values():
         if track.per_video and _fields(line) == _fields(track.per_video):
             return track
@@ -205,12 +205,12 @@ def per_video_header(line: str) -> Track | None:
 
 
 def is_picture(name: str) -> bool:
-    """Whether this names a picture of a video."""
+    """Whether this names an image of a video."""
     return _PICTURE.fullmatch(name) is not None
 
 
 def _below_header(path: Path, lines: Sequence[str], filled: Sequence[int], track: Track) -> tuple[int, list[str]]:
-    """Number in ``filled`` of the first row, and what is to be said of what stands above it."""
+    """Index into ``filled`` of the first row, and a note if the header is unusual."""
     line = lines[filled[0]]
     own = header_of(line)
     if own is track:
@@ -218,7 +218,7 @@ def _below_header(path: Path, lines: Sequence[str], filled: Sequence[int], track
     if own is not None:
         raise InputError(f"{path}: its header is that of --track {own.name}, not of {track.name}; give the right list.")
     if per_video_header(line) is not None:
-        raise InputError(f"{path}: these are annotations of one video; expected a list of {_wanted(track)}.")
+        raise InputError(f"{path}: these are annotations of one video; expected a list of {_expected(track)}.")
     name = line.partition(",")[0]
     below = lines[filled[1]].partition(",")[0] if len(filled) > 1 else ""
     if track.name == "emi" or "/" in name or not is_picture(below):
@@ -231,7 +231,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _names_videos(rows: Sequence[str]) -> bool:
-    """Whether these are names of whole videos: no row has a folder, or anything behind a comma."""
+    """Whether these are names of whole videos: no row has a folder or anything after a comma."""
     return is_picture(rows[0].partition(",")[0]) is False and not any(
         "/" in row or "\\" in row or row.rstrip(", \t").count(",") for row in rows
     )
@@ -243,7 +243,7 @@ def _pictures(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, 
     for k, name in enumerate(names):
         match = _PICTURE.fullmatch(name)
         if match is None or not (number := int(match[2])):
-            _fail(path, line[k], f"{shortened(name)} is not {described(TRACKS['va'])}")
+            _fail(path, line[k], f"{shortened(name)} is not {row_format(TRACKS['va'])}")
         video.append(codes.setdefault(match[1], len(codes)))
         frame.append(number)
     return tuple(codes), np.array(video, np.int64), np.array(frame, np.int64)
@@ -252,7 +252,7 @@ def _pictures(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, 
 def _videos(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, ...], Ints, Ints]:
     for k, name in enumerate(names):
         if not _BARE.fullmatch(name) or re.search(r"\.(?:jpe?g|png)$", name, re.IGNORECASE):
-            _fail(path, line[k], f"{shortened(name)} is neither {described(TRACKS['va'])} nor the name of a video")
+            _fail(path, line[k], f"{shortened(name)} is neither {row_format(TRACKS['va'])} nor the name of a video")
     codes = {name: k for k, name in enumerate(dict.fromkeys(names))}
     return tuple(codes), np.array([codes[name] for name in names]), np.zeros(len(names), np.int64)
 
@@ -262,26 +262,26 @@ def _clips(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, ...
     codes = []
     for k, name in enumerate(names):
         if not _BARE.fullmatch(name):
-            _fail(path, line[k], f"{shortened(name)} is not {described(TRACKS['emi'])}")
+            _fail(path, line[k], f"{shortened(name)} is not {row_format(TRACKS['emi'])}")
         codes.append(first.setdefault(clip_key(name), len(first)))
     return tuple(dict.fromkeys(names)), np.array(codes, np.int64), np.zeros(len(names), np.int64)
 
 
 def _check_once(path: Path, names: Sequence[str], line: Ints, key: Ints) -> None:
-    """Raise InputError if two rows have the same key; of several pairs, the one that is complete first."""
+    """Raise InputError for the first row whose key is already taken."""
     order = np.argsort(key, kind="stable")
     again = np.flatnonzero(np.diff(key[order]) == 0)
     if not len(again):
         return
     k = again[order[again + 1].argmin()]
     one, other = order[k], order[k + 1]
-    _fail(path, line[other], f"{names[other]} is there already in line {line[one]}, as {names[one]}; expected it once")
+    _fail(path, line[other], f"{names[other]} is already in line {line[one]}, as {names[one]}; expected it once")
 
 
-def _wanted(track: Track) -> str:
+def _expected(track: Track) -> str:
     if track.name == "emi":
         return f"clips, such as 12660 below the header {track.header}"
-    return f"pictures, such as video/00001.jpg below the header {shortened(track.header)}"
+    return f"images, such as video/00001.jpg below the header {shortened(track.header)}"
 
 
 def _fail(path: Path, line: int, what: str) -> NoReturn:

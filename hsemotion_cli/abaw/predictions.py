@@ -1,6 +1,6 @@
-"""Raw scores and recipes on disk -> what is said of each frame of each video, as the ABAW challenges count frames.
+"""Raw scores and recipes on disk -> predictions for each frame of each video, as the ABAW challenges count frames.
 
-The challenges know one face a frame and want a value for every frame that they list, also for those without a face.
+The challenges expect one face per frame and a value for every listed frame, also for those without a face.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 RAW = ".raw.npz"
 
 OTHERS = ("contempt", "none")
-"""What may stand for "other" where a model does not know it; see ``affwild2``."""
+"""The stand-ins for class "other" of models without it; see ``affwild2``."""
 
 BASIC = len(AFFWILD2_EXPRESSIONS) - 1
 """Classes of Aff-Wild2 without "other", which is the last."""
@@ -35,15 +35,15 @@ BASIC = len(AFFWILD2_EXPRESSIONS) - 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedVideo:
-    """One annotated video, as ``annotate`` left it.
+    """One annotated video, as ``annotate`` wrote it.
 
     Attributes:
-        video: name of the recording: its file's without the suffix, or its folder's.
+        video: name of the recording: its file name without the suffix, or its folder name.
         path: of its raw scores.
-        timeline: what the models said.
-        recipe: by which its table was made.
-        first: what the challenges call frame 0 of the timeline: 1 for videos, 0 for pictures, which have numbers.
-        width: pixels of the displayed picture.
+        timeline: the raw scores.
+        recipe: that its table was made with.
+        first: the challenges' number of frame 0 of the timeline: 1 for videos, 0 for images, which are numbered.
+        width: of the displayed image, in pixels.
     """
 
     video: str
@@ -55,22 +55,22 @@ class AnnotatedVideo:
 
     @property
     def last(self) -> int:
-        """Number of the last frame that was analysed; 0 if none was."""
+        """Number of the last analysed frame; 0 if there is none."""
         return int(self.timeline.index[-1]) + self.first if len(self.timeline.index) else 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What is said of the frames of one video in which a face was seen.
+    """Predictions for the frames of one video that have a face.
 
     Attributes:
         video: its name, with the ``_left`` or ``_right`` of a video of two people.
         frames: (n,) int64, increasing, from 1 as in ``00001.jpg``.
-        last: number of the last frame that was analysed; later ones were never decoded.
+        last: number of the last analysed frame; later ones were never decoded.
         tasks: task -> (n, columns) float64; the tasks of ``tasks.TASKS``, and "compound" (n, 7). All nan for a task
-            that no model gives.
+            that no model predicts.
         thresholds: action unit -> probability from which it counts as present.
-        path: of the raw scores that they come from.
+        path: of the raw scores.
     """
 
     video: str
@@ -81,33 +81,33 @@ class Predictions:
     path: Path
 
     def at(self, task: str, frames: NDArray[np.int64]) -> tuple[Floats, NDArray[np.bool_]]:
-        """Values for any frames: ((k, columns), (k,) whether they were said of that very frame).
+        """Values for any frames: ((k, columns), (k,) whether the frame has a prediction of its own).
 
-        A frame without a value gets that between its neighbours, by its distance from each; before the first and after
-        the last it is theirs (HSEmotion, ABAW-6). For frames p < f < n it is (1 - t) out(p) + t out(n) with
-        t = (f - p) / (n - p); the first published code has the two weights the wrong way round.
+        Other frames are interpolated linearly; before the first and after the last prediction, its value is repeated
+        (HSEmotion, ABAW-6). For frames p < f < n the value is (1 - t) out(p) + t out(n) with t = (f - p) / (n - p);
+        the first published code has the two weights swapped.
 
         Raises:
-            InputError: there is nothing to fill from.
+            InputError: there is no prediction to interpolate from.
         """
         values = self.tasks[task]
         known = ~np.isnan(values).all(axis=1)
         if not known.any():
-            raise InputError(f"{self.path}: {_nothing(task, len(values))}")
+            raise InputError(f"{self.path}: {_why_empty(task, len(values))}")
         at, given = self.frames[known], values[known]
         filled = np.column_stack([np.interp(frames, at, column) for column in given.T])
         return filled, np.isin(frames, at)
 
     def in_affwild2(self, other: str) -> Predictions:
-        """The same with expressions as ``affwild2`` gives them: of its classes none is missing before gaps close."""
+        """The same with expressions in Aff-Wild2's classes, all of them known before gaps are filled."""
         return replace(self, tasks={**self.tasks, "expression": affwild2(self.tasks["expression"], other)})
 
 
-def _nothing(task: str, rows: int) -> str:
+def _why_empty(task: str, rows: int) -> str:
     name = task.replace("_", " ")
     if rows:
-        return f"its models say nothing of {name}; annotate with one that does (see hsemotion models list)."
-    return "no face was seen in any frame, so nothing can be said of it."
+        return f"its models do not predict {name}; annotate with one that does (see hsemotion models list)."
+    return "no face was found in any frame, so it has no predictions."
 
 
 def find(paths: Iterable[Path]) -> dict[str, Path]:
@@ -117,11 +117,11 @@ def find(paths: Iterable[Path]) -> dict[str, Path]:
         paths: tables, their raw scores or sidecars, or folders of them.
 
     Raises:
-        InputError: a path that is not there, nothing in a folder, no raw scores beside a table, or two of one name.
+        InputError: a missing path, a folder without raw scores, a table without them, or two videos of one name.
     """
     found: dict[str, Path] = {}
     for path in paths:
-        for raw in _raws(path):
+        for raw in _raw_files(path):
             name = raw.name.removesuffix(RAW)
             if name in found and found[name].resolve() != raw.resolve():
                 raise InputError(f"{found[name]} and {raw} are both of {name}; give only one of them.")
@@ -129,7 +129,7 @@ def find(paths: Iterable[Path]) -> dict[str, Path]:
     return {name: found[name] for name in sorted(found)}
 
 
-def _raws(path: Path) -> list[Path]:
+def _raw_files(path: Path) -> list[Path]:
     if path.is_dir():
         raws = sorted(path.glob(f"*{RAW}"))
         if not raws:
@@ -138,14 +138,14 @@ def _raws(path: Path) -> list[Path]:
     raw = path if path.name.endswith(RAW) else path.with_name(f"{path.stem}{RAW}")
     if not raw.is_file():
         missing = path if not path.exists() else raw
-        raise InputError(f"{missing}: not there; annotate writes NAME{RAW} beside each table.")
+        raise InputError(f"{missing}: no such file; annotate writes NAME{RAW} beside each table.")
     return [raw]
 
 
 def place(video: str, names: Container[str]) -> tuple[str, str | None] | None:
-    """Which name answers for a video, and for which side of the picture; None where there is none.
+    """The name with the predictions for a video, and the side of the image, if only that counts; None without a match.
 
-    The table of that very name, and else, for the left or right person of a video, that of the recording.
+    It is the video's own name or, for the left or right person of a video, that of the recording.
     """
     whole = recording(video)
     if video in names:
@@ -154,7 +154,7 @@ def place(video: str, names: Container[str]) -> tuple[str, str | None] | None:
 
 
 def load(path: Path) -> AnnotatedVideo:
-    """The raw scores of one video and what its sidecar says of them.
+    """The raw scores of one video with its sidecar.
 
     Raises:
         InputError: one of the two is missing or damaged.
@@ -163,32 +163,32 @@ def load(path: Path) -> AnnotatedVideo:
     beside = path.with_name(f"{name}.json")
     content = sidecar.read(beside)
     timeline = raw_scores.read(path)
-    kind, width = _described(path, content)
+    kind, width = _source_facts(path, content)
     return AnnotatedVideo(name, path, timeline, sidecar.recipe(content, beside), int(kind == "video"), width)
 
 
-def _described(path: Path, content: Mapping[str, Any]) -> tuple[str, int]:
+def _source_facts(path: Path, content: Mapping[str, Any]) -> tuple[str, int]:
     source = content.get("source")
     try:
         return str(source["kind"]), int(source["width"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its sidecar does not say what was annotated ({error}).") from error
+        raise InputError(f"{path}: its sidecar does not describe the source ({error}).") from error
 
 
 def predict(
     source: AnnotatedVideo, recipe: Recipe | None = None, *, side: str | None = None, mean: str = "arithmetic"
 ) -> Predictions:
-    """What is said of each frame of a video, by its own recipe or another.
+    """The predictions for each frame of a video, with its own recipe or another.
 
-    Faces are smoothed each for itself; then the largest of a frame counts, and for compound expressions the highest
+    Each face is smoothed separately; then the largest face of a frame counts, and for compound expressions the highest
     score of any face (HSEmotion, ABAW-6).
 
     Args:
-        side: "left" or "right": only faces in that half of the picture, for a video of two people.
+        side: "left" or "right", to use only faces in that half of the image, for a video of two people.
         mean: of ``compound.MEANS``.
 
     Raises:
-        InputError: the recipe names a model that the raw scores do not have.
+        InputError: the recipe names a model without raw scores.
     """
     recipe = source.recipe if recipe is None else recipe
     try:
@@ -206,10 +206,10 @@ def predict(
 
 
 def largest(row: NDArray[np.int64], box: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Positions of the largest face of each frame; the first of equals.
+    """Indices of the largest face of each frame; the first one of equals.
 
     Args:
-        row: (n,) number of the frame of each face, in order.
+        row: (n,) the frame of each face, in increasing order.
         box: (n, 4) x, y, width, height.
     """
     order = np.lexsort((np.arange(len(row)), -(box[:, 2] * box[:, 3]), row))
@@ -218,7 +218,7 @@ def largest(row: NDArray[np.int64], box: NDArray[np.floating]) -> NDArray[np.int
 
 
 def on_side(box: NDArray[np.floating], width: int, side: str) -> NDArray[np.int64]:
-    """Positions of the faces whose middle lies in the "left" or "right" half of a picture of ``width`` pixels."""
+    """Indices of the faces whose centre lies in the "left" or "right" half of an image of ``width`` pixels."""
     middle = box[:, 0] + box[:, 2] / 2
     return np.flatnonzero(middle < width / 2 if side == "left" else middle >= width / 2)
 
@@ -227,12 +227,12 @@ def affwild2(expression: Floats, other: str = "contempt") -> Floats:
     """(n, 9) probabilities in the order of ``tasks.EXPRESSIONS`` -> (n, 8) in Aff-Wild2's.
 
     Args:
-        other: of ``OTHERS``, what stands for "other" where the model does not know it, as those that learned from
-            AffectNet: "contempt", as HSEmotion does it, or "none", so that it is never the answer.
+        other: of ``OTHERS``, the stand-in for "other" of models without it, such as those trained on AffectNet:
+            "contempt", as in HSEmotion, or "none", so that it is never predicted.
     """
     columns = [EXPRESSIONS.index(name) for name in AFFWILD2_EXPRESSIONS]
     found = expression[:, columns]
-    lacking = np.isnan(found[:, -1]) & ~np.isnan(found).all(axis=1)  # a face that was not scored stays unknown
+    lacking = np.isnan(found[:, -1]) & ~np.isnan(found).all(axis=1)  # a face without scores stays nan
     stand_in = expression[:, EXPRESSIONS.index("contempt")] if other == "contempt" else np.zeros(len(found))
     found[lacking, -1] = stand_in[lacking]
     return np.where(np.isnan(found) & ~np.isnan(found).all(axis=1, keepdims=True), 0.0, found)

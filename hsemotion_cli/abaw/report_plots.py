@@ -1,6 +1,6 @@
-"""A report of ``evaluate`` -> one picture: who was taken for whom, what was followed, which action units were found.
+"""A report of ``evaluate`` -> one plot: confusion matrix, densities of valence and arousal, F1 of action units.
 
-It needs matplotlib, which is loaded when it is drawn, and no display.
+It needs matplotlib, which is imported when plotting, but no display.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NUMBERS_SIZE = (1080, 560)
-"""Pixels of the picture of valence and arousal, width and height."""
+"""Pixels of the plot of valence and arousal, width and height."""
 
 BARS_SIZE = (1080, 640)
-"""Pixels of a picture of bars."""
+"""Pixels of a bar chart."""
 
-_COLOUR, _MARK, _GREY = "#5AA5D0", "#D55E00", "#777777"
+_COLOUR, _ACCENT, _GREY = "#5AA5D0", "#D55E00", "#777777"
 _TITLES = {
     "expression": "Expressions",
     "compound": "Compound expressions",
@@ -38,10 +38,10 @@ _TITLES = {
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw each task of a report, one below the other.
+    """Plot each task of a report, one below the other.
 
     Args:
-        path: the PNG file to write, whole or not at all.
+        path: the PNG file to write atomically.
 
     Raises:
         ModelUnavailable: matplotlib is missing.
@@ -76,50 +76,50 @@ def _draw(report: Report, task: str, found: TaskScores, path: Path) -> None:
     if isinstance(found, ClassScores):
         figures = {"confusion": found.confusion, "accuracy": found.accuracy.value}
         names = [name.replace("_", " ") for name in found.classes]
-        plots.confusion(figures, names, path, f"{title}: macro F1 {_said(found.score)}")
+        plots.confusion(figures, names, path, f"{title}: macro F1 {_score_text(found.score)}")
     elif isinstance(found, UnitScores):
         rows = {name: row.f1 for name, row in found.units.items()}
         half = {name: row.half.value for name, row in found.units.items() if row.half is not None}
-        _bars(rows, half, "F1", f"{title}: mean F1 {_said(found.score)}", path)
+        _bars(rows, half, "F1", f"{title}: mean F1 {_score_text(found.score)}", path)
     elif found.density is None:
         columns = {name.replace("_", " "): score for name, score in found.columns.items()}
-        _bars(columns, {}, "Pearson's r", f"{title}: mean r {_said(found.score)}", path)
+        _bars(columns, {}, "Pearson's r", f"{title}: mean r {_score_text(found.score)}", path)
     else:
-        _densities(found, f"{title}: mean CCC {_said(found.score)}", path)
+        _densities(found, f"{title}: mean CCC {_score_text(found.score)}", path)
 
 
 def _bars(rows: Mapping[str, Score], half: Mapping[str, float], label: str, title: str, path: Path) -> None:
-    """A bar for each score, with its interval; and a mark for what it would be at the threshold 0.5."""
+    """A bar for each score with its interval, and a mark for the score at the threshold 0.5."""
     values = [score.value for score in rows.values()]
-    places = list(range(len(rows)))
+    positions = list(range(len(rows)))
     with plotting.picture(path, plots.inches(BARS_SIZE), plots.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         axes = figure.subplots()
-        axes.bar(places, values, 0.7, color=_COLOUR)
+        axes.bar(positions, values, 0.7, color=_COLOUR)
         tops = [max(score.value, score.high or 0, half.get(name, 0)) for name, score in rows.items()]
-        known = [(k, score) for k, score in zip(places, rows.values(), strict=True) if score.low is not None]
+        known = [(k, score) for k, score in zip(positions, rows.values(), strict=True) if score.low is not None]
         if known:
             ends = [(score.low, score.high) for _, score in known]
             lows, highs = zip(*ends, strict=True)
             axes.vlines([k for k, _ in known], lows, highs, color="#222222", linewidth=1.6, label="95 % interval")
         if half:
             axes.plot(
-                places, [half[name] for name in rows], linestyle="none", marker="_", markersize=26, markeredgewidth=2.5,
-                color=_MARK, label="at threshold 0.5",
+                positions, [half[name] for name in rows], linestyle="none", marker="_", markersize=26,
+                markeredgewidth=2.5, color=_ACCENT, label="at threshold 0.5",
             )  # fmt: skip
-        for k, value, top in zip(places, values, tops, strict=True):
+        for k, value, top in zip(positions, values, tops, strict=True):
             axes.text(k, max(top, 0) + 0.015, f"{value:z.3f}", ha="center", va="bottom", fontsize=9, color="#222222")
-        axes.set_xticks(places, list(rows), parse_math=False)
+        axes.set_xticks(positions, list(rows), parse_math=False)
         axes.set_ylabel(label)
         axes.set_ylim(min([0, *values, *(score.low or 0 for score in rows.values())]), max(1, *tops) + 0.06)
         axes.axhline(0, color=_GREY, linewidth=0.8)
-        _furnish(axes)
+        _finish_panel(axes)
         if known or half:
             figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
 
 def _densities(found: RegressionScores, title: str, path: Path) -> None:
-    """How often each truth met each prediction, for each column."""
+    """Joint histograms of ground truth and prediction, for each column."""
     from matplotlib.colors import LogNorm
 
     assert found.density is not None
@@ -133,20 +133,20 @@ def _densities(found: RegressionScores, title: str, path: Path) -> None:
             image = axes.imshow(
                 shown, origin="lower", extent=(-1, 1, -1, 1), cmap="Blues", norm=LogNorm(0.5, top), aspect="equal"
             )
-            axes.plot([-1, 1], [-1, 1], color=_MARK, linewidth=1.2, linestyle=(0, (4, 3)))
-            axes.set_title(f"{name}: CCC {_said(score)}", fontsize=11)
-            axes.set_xlabel("what is true")
-            axes.set_ylabel("what was said")
+            axes.plot([-1, 1], [-1, 1], color=_ACCENT, linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.set_title(f"{name}: CCC {_score_text(score)}", fontsize=11)
+            axes.set_xlabel("ground truth")
+            axes.set_ylabel("prediction")
             axes.set_xticks([-1, -0.5, 0, 0.5, 1])
             axes.set_yticks([-1, -0.5, 0, 0.5, 1])
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.set_axisbelow(True)
         bar = figure.colorbar(image, ax=list(panels), shrink=0.7, aspect=30, format=lambda count, _: f"{count:,.10g}")
-        bar.set_label("frames in a field")
+        bar.set_label("frames per bin")
         bar.outline.set_visible(False)
 
 
-def _furnish(axes: Axes) -> None:
+def _finish_panel(axes: Axes) -> None:
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(axis="x", length=0)
@@ -154,6 +154,6 @@ def _furnish(axes: Axes) -> None:
         axes.spines[edge].set_visible(False)
 
 
-def _said(score: Score) -> str:
+def _score_text(score: Score) -> str:
     ends = "" if score.low is None or score.high is None else f" ({score.low:z.3f} to {score.high:z.3f})"
     return f"{score.value:z.3f}{ends}"

@@ -1,4 +1,4 @@
-"""The settings that are tried: smoothing filters, among them HSEmotion's grid, and weights of a blend."""
+"""The search space of tuning: smoothing filters, HSEmotion's grid among them, and blend weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..postprocess.recipe import Smoothing
 T = TypeVar("T")
 
 SIGMAS = (0.1, 1.0, 10.0, 50.0, 100.0, 500.0, 1e3, 1e4, 1e5)
-"""Of weights exp(-d^2 / sigma), d in frames (HSEmotion, ABAW-7)."""
+"""Sigmas of the filters exp(-d^2 / sigma), d in frames (HSEmotion, ABAW-7)."""
 
 DELTAS = (1, 5, 10, 50, 100)
-"""Rows that a window goes to each side (HSEmotion, ABAW-7)."""
+"""Half-widths of the filter windows, in rows (HSEmotion, ABAW-7)."""
 
 SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Widths for videos of any frame rate: standard deviations of Gaussians, and full widths of boxes."""
@@ -25,12 +25,12 @@ SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Filters that differ in nothing but how many rows they go to each side, so that one walk smooths by all of them.
+    """Filters that differ only in the half-width of their window, so that one pass computes all of them.
 
     Attributes:
         smoothing: one of them.
-        windows: their rows to each side, increasing, as ``smooth.nested`` takes them.
-        members: (windows,) where each is among the filters of the grid.
+        windows: their half-widths in rows, increasing, as ``smoothing.nested`` takes them.
+        members: (windows,) index of each among the filters of the grid.
     """
 
     smoothing: Smoothing
@@ -40,13 +40,13 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Filters in rows and columns, to print and to draw.
+    """A table of filters, for printing and plotting.
 
     Attributes:
-        title: what they are.
-        rows, columns: what each is called.
-        down, across: what rows and columns are.
-        members: (rows, columns) where each filter is among those of the grid.
+        title: of the table.
+        rows, columns: labels of rows and columns.
+        down, across: what rows and columns stand for.
+        members: (rows, columns) index of each filter among those of the grid.
     """
 
     title: str
@@ -59,12 +59,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is tried; no smoothing at all always is, first of all.
+    """The settings to try; no smoothing always comes first.
 
     Attributes:
-        sigmas: of Gaussians as the papers write them, in increasing order.
-        deltas: rows to each side, for each of the sigmas, and for boxes; in increasing order.
-        seconds: widths in seconds, for Gaussians and for boxes; in increasing order.
+        sigmas: of Gaussians in the papers' notation, increasing.
+        deltas: half-widths in rows, for each of the sigmas and for boxes, increasing.
+        seconds: widths in seconds, for Gaussians and for boxes, increasing.
         weights: of the first of two models, in [0, 1].
     """
 
@@ -81,13 +81,13 @@ class Grid:
         seconds: str | None = None,
         weights: str | None = None,
     ) -> Grid:
-        """Read the words of the command line: numbers with commas between them, or "none"; None is the papers' grid.
+        """Parse command-line values: comma-separated numbers, or "none"; None stands for the papers' grid.
 
         Args:
-            seconds: None is none of them; "usual" is ``SECONDS``.
+            seconds: None stands for none; "usual" is ``SECONDS``.
 
         Raises:
-            UsageError: something that is no such number.
+            UsageError: a value that is not a number in range.
         """
         given: dict[str, tuple] = {}
         if sigmas is not None:
@@ -106,7 +106,7 @@ class Grid:
 
     @property
     def filters(self) -> tuple[Smoothing, ...]:
-        """All filters: none, boxes, Gaussians, and those in seconds. Of equally good ones the first is taken."""
+        """All filters: none, boxes, Gaussians, and those in seconds. Ties go to the first."""
         boxes = [Smoothing.parse(f"abaw:box/{delta}") for delta in self.deltas]
         gaussians = [Smoothing.parse(f"abaw:{sigma!r}/{delta}") for sigma in self.sigmas for delta in self.deltas]
         seconds = [Smoothing(kernel, width) for kernel in ("box", "gaussian") for width in self.seconds]
@@ -114,7 +114,7 @@ class Grid:
 
     @property
     def families(self) -> tuple[Family, ...]:
-        """All filters, each in one of these; the longest walks first, so that threads end together."""
+        """All filters, each in exactly one family; the slowest families first, so that threads finish together."""
         filters, each = self.filters, len(self.deltas)
         rows = (each + each * len(self.sigmas)) if each else 0
         nested = [
@@ -126,7 +126,7 @@ class Grid:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All filters in rows and columns; no smoothing is a row of each, the same in all columns."""
+        """All filters as tables; each has a row for no smoothing, which is the same in all columns."""
         filters = len(self.filters)
         found = []
         if self.deltas:
@@ -151,7 +151,7 @@ class Grid:
 def _numbers(
     option: str, text: str, kind: Callable[[str], T], allowed: Callable[[T], bool], wanted: str
 ) -> tuple[T, ...]:
-    """Different numbers in increasing order; none for "none"."""
+    """Distinct numbers in increasing order; empty for "none"."""
     if text == "none":
         return ()
     try:
@@ -159,5 +159,5 @@ def _numbers(
     except ValueError:
         found = set()
     if not found or not all(map(allowed, found)):
-        raise UsageError(f"{option} {text}: give {wanted} with commas between them.")
+        raise UsageError(f"{option} {text}: give {wanted}, separated by commas.")
     return tuple(sorted(found))  # type: ignore[type-var]

@@ -216,7 +216,7 @@ def _check_options(track: Track, given: Sequence[str], layout: str) -> None:
         if track.name not in meant[option]:
             raise UsageError(f"{option} is for --track {' and '.join(meant[option])}, not for {track.name}.")
     if layout == "per-video" and track.per_video is None:
-        raise UsageError(f"--layout per-video: --track {track.name} never had a file per video; leave it out.")
+        raise UsageError(f"--layout per-video: --track {track.name} never had one file per video; leave it out.")
     if "--extra-frames" in given and layout != "per-video":
         raise UsageError("--extra-frames is for --layout per-video; otherwise the list says which rows there are.")
 

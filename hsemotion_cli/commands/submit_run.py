@@ -13,7 +13,7 @@ import numpy as np
 from ..abaw import emi, submission, validation
 from ..abaw.lists import FrameList, few
 from ..abaw.predictions import RAW, find
-from ..abaw.submission import Part
+from ..abaw.submission import VideoRows
 from ..errors import OutputError, UsageError
 from ..formats.output_names import output_names
 from ..formats.ownership import check_outputs
@@ -70,9 +70,11 @@ def frames(
     raws = find(tables)
     prepare_folder(out if every else out.parent)
 
-    def answer(settings: submission.SubmissionSettings) -> list[Part]:
+    def answer(settings: submission.SubmissionSettings) -> list[VideoRows]:
         with counting(rows.path.name, "videos", quiet) as report:
-            return submission.answer(rows, raws, settings, every_frame=every, extra_frames=extra, progress=report)
+            return submission.submission_rows(
+                rows, raws, settings, every_frame=every, extra_frames=extra, progress=report
+            )
 
     parts = answer(settings)
     if every:
@@ -94,7 +96,7 @@ def frames(
     return said
 
 
-def _shares(parts: Sequence[Part]) -> dict[str, Any]:
+def _shares(parts: Sequence[VideoRows]) -> dict[str, Any]:
     """How often each compound expression is the answer, and how far that is from what is known of the data set."""
     labels = np.concatenate([part.values[:, 0] for part in parts]).astype(np.int64)
     shares = np.bincount(labels, minlength=len(COMPOUNDS)) / len(labels)

@@ -1,9 +1,9 @@
-"""Annotations as the ABAW challenges hand them out -> what is known of each frame, or of each clip.
+"""Annotations in the ABAW challenges' file formats -> labels of frames or clips.
 
-Of Aff-Wild2 and s-Aff-Wild2 two kinds: a list of the multi-task challenge, one row for every annotated picture of all
-videos; and trees of the 3rd to 8th edition, a folder for each track and part, a file for each video, a line for each
-frame. Besides, lists of compound expressions, a row for each frame, and of intensities, a row for each clip. Everything
-in them is checked, since a shifted or missing line would go unseen and spoil every number that is computed later.
+Aff-Wild2 and s-Aff-Wild2 come in two formats: a list of the multi-task challenge, with a row for every annotated image
+of all videos; and trees of the 3rd to 8th edition, with a folder for each track and part, a file for each video, and a
+line for each frame. There are also lists of compound expressions, a row per frame, and of intensities, a row per clip.
+Everything is checked, since a shifted or missing line would silently corrupt all metrics.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 
 AFFWILD2_EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
-"""Aff-Wild2's classes by its own numbers, which are not those of ``tasks.EXPRESSIONS``; match them by name."""
+"""Aff-Wild2's classes in its own order, which differs from ``tasks.EXPRESSIONS``; match them by name."""
 
 TRACKS = ("expr", "va", "au")
 PARTS = ("train", "validation")
@@ -50,14 +50,14 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Annotations:
-    """What is known of the annotated frames of one video; a frame may be without truth for any task, or for all.
+    """The labels of the annotated frames of one video; a frame may lack labels for any task, or for all.
 
     Attributes:
         video: its name, with the ``_left`` or ``_right`` of a video of two people.
         frames: (n,) int64, increasing, from 1 as in ``00001.jpg``; numbers may be missing in between.
-        expression: (n,) int64, index in ``AFFWILD2_EXPRESSIONS``; -1 where it is not known.
-        valence_arousal: (n, 2) float32 in [-1, 1]; both nan where one is not known.
-        action_units: (n, 12) float32, 0 or 1, in the order of ``tasks.ACTION_UNITS``; all nan where one is not known.
+        expression: (n,) int64, index into ``AFFWILD2_EXPRESSIONS``; -1 if unknown.
+        valence_arousal: (n, 2) float32 in [-1, 1]; both nan if one is unknown.
+        action_units: (n, 12) float32, 0 or 1, in the order of ``tasks.ACTION_UNITS``; all nan if one is unknown.
     """
 
     video: str
@@ -83,7 +83,7 @@ class CompoundAnnotations:
     Attributes:
         video: its name.
         frames: (n,) int64, increasing, from 1 as in ``00001.jpg``; numbers may be missing in between.
-        compound: (n,) int64, index in ``tasks.COMPOUNDS``; -1 where it is not known.
+        compound: (n,) int64, index into ``tasks.COMPOUNDS``; -1 if unknown.
     """
 
     video: str
@@ -92,22 +92,21 @@ class CompoundAnnotations:
 
 
 def recording(name: str) -> str:
-    """The video that a name of annotations belongs to: without ``_left`` or ``_right``."""
+    """The video that an annotation file belongs to: its name without ``_left`` or ``_right``."""
     return re.sub("_(left|right)$", "", name)
 
 
 def read_tree(root: Path, part: str) -> dict[str, Annotations]:
-    """All annotations of one part of a data set, video by video, sorted by name.
+    """All annotations of one part of a data set, by video, sorted by name.
 
-    They are looked for in ``root`` itself and then in the folders in it. In the first of the two places with any, a
-    list of the multi-task challenge is taken if there is one, else the tracks that are there; what these say of the
-    same frame of the same video is put together.
+    They are searched in ``root`` and then in its subfolders. In the first of the two places with any, a list of the
+    multi-task challenge is used if there is one, else the tracks that exist, merged frame by frame.
 
     Args:
         part: of ``PARTS``.
 
     Raises:
-        InputError: neither is there, there are several of a kind, or as ``read_mtl`` and ``read_track``.
+        InputError: there are none, or several of a kind; or as ``read_mtl`` and ``read_track``.
     """
     for places in _places(root):
         if listed := _only(places, _LISTS[part]):
@@ -117,22 +116,22 @@ def read_tree(root: Path, part: str) -> dict[str, Annotations]:
             return _read_tracks({track: folder for track, folder in folders.items() if folder})
     tracks = ", ".join(_relative(track, part)[0] for track in TRACKS)
     raise InputError(
-        f"{root}: no annotations for {part} in this folder or the folders in it; "
+        f"{root}: no annotations for {part} in this folder or its subfolders; "
         f"expected {_LISTS[part][0]}, or some of {tracks}."
     )
 
 
 def read_for(path: Path, track: str, part: str) -> dict[str, Annotations]:
-    """The annotations of one track, wherever they are, video by video, sorted by name; others are not even opened.
+    """The annotations of one track in any format, by video, sorted by name; other tracks are not opened.
 
     Args:
         path: a list of the multi-task challenge, the root of a data set as for ``read_tree``, or the folder of one
             track and part, as for ``read_track``.
         track: of ``TRACKS``, or "mtl", which has all tasks.
-        part: of ``PARTS``; which one of a data set. A list or the folder of one part is what it is.
+        part: of ``PARTS``, of a whole data set; no effect on a list or the folder of one part.
 
     Raises:
-        InputError: nothing of the kind is there, or as ``read_tree``, ``read_mtl`` and ``read_track``.
+        InputError: there are no such annotations; or as ``read_tree``, ``read_mtl`` and ``read_track``.
     """
     if not path.is_dir():
         return read_mtl(path)
@@ -147,26 +146,26 @@ def read_for(path: Path, track: str, part: str) -> dict[str, Annotations]:
         return read_track(path, track)
     wanted = [_LISTS[part][0], *(_relative(one, part)[0] for one in TRACKS if track in (one, "mtl"))]
     raise InputError(
-        f"{path}: no annotations of {track} for {part} in this folder or the folders in it; "
+        f"{path}: no annotations of {track} for {part} in this folder or its subfolders; "
         f"expected {' or '.join(wanted)}{', or a .txt file for each video' if track in TRACKS else ''}."
     )
 
 
 def find_track(root: Path, track: str, part: str) -> Path:
-    """The folder of one track and part in a tree of the 3rd to 8th edition, in ``root`` or a folder in it.
+    """The folder of one track and part in a tree of the 3rd to 8th edition, in ``root`` or a subfolder.
 
     Args:
         track: of ``TRACKS``.
         part: of ``PARTS``.
 
     Raises:
-        InputError: it is not there, or there are several.
+        InputError: there is none, or there are several.
     """
     wanted = _relative(track, part)
     for places in _places(root):
         if folder := _only(places, wanted):
             return folder
-    raise InputError(f"{root}: no {' or '.join(wanted)} in this folder or the folders in it.")
+    raise InputError(f"{root}: no {' or '.join(wanted)} in this folder or its subfolders.")
 
 
 def read_track(folder: Path, track: str) -> dict[str, Annotations]:
@@ -179,8 +178,8 @@ def read_track(folder: Path, track: str) -> dict[str, Annotations]:
         video -> annotations with frames 1 to n, sorted by name.
 
     Raises:
-        InputError: no files there; or a file that cannot be read, is empty, has the wrong header or number of fields,
-            or something that is not a number, or not one that the track has.
+        InputError: there are no files; or a file that cannot be read, is empty, has the wrong header or number of
+            fields, or a value that is not a number or out of range.
     """
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == ".txt" and path.name[0] != ".")
@@ -200,17 +199,17 @@ def read_track(folder: Path, track: str) -> dict[str, Annotations]:
 
 
 def read_mtl(path: Path) -> dict[str, Annotations]:
-    """A list of the multi-task challenge (s-Aff-Wild2), ``training_set_annotations.txt`` or the like.
+    """A list of the multi-task challenge (s-Aff-Wild2), such as ``training_set_annotations.txt``.
 
-    Its rows, in any order, are ``video/NNNNN.jpg,valence,arousal,expression,AU1,...,AU26``. All are kept, also those
-    without truth for any task.
+    Its rows, in any order, are ``video/NNNNN.jpg,valence,arousal,expression,AU1,...,AU26``. All are kept, even those
+    without any label.
 
     Returns:
-        video -> annotations of the frames that the list has, sorted by name.
+        video -> annotations of the listed frames, sorted by name.
 
     Raises:
-        InputError: the file cannot be read, is empty, has the wrong header or number of fields, something that is not
-            a number, or not one that its column has, a picture whose name is no such name, or the same picture twice.
+        InputError: the file cannot be read, is empty, has the wrong header or number of fields, a value that is not a
+            number or out of range, a malformed image name, or the same image twice.
     """
     rows = _rows(path, _is_mtl_header, _MTL_HEADER)
     values = _values(path, rows, _FIELDS, before=1)
@@ -220,10 +219,10 @@ def read_mtl(path: Path) -> dict[str, Annotations]:
 def read_compound(path: Path) -> dict[str, CompoundAnnotations]:
     """A list of compound expressions: rows ``video/NNNNN.jpg,LABEL`` in any order, under the challenge's header.
 
-    LABEL is 0 to 6, in the order of ``tasks.COMPOUNDS``, or -1 where it is not known.
+    LABEL is 0 to 6, in the order of ``tasks.COMPOUNDS``, or -1 if unknown.
 
     Returns:
-        video -> the frames that the list has, sorted by name.
+        video -> annotations of the listed frames, sorted by name.
 
     Raises:
         InputError: as ``read_mtl``.
@@ -235,7 +234,7 @@ def read_compound(path: Path) -> dict[str, CompoundAnnotations]:
 
 
 def clip_key(name: str) -> str:
-    """What a clip is matched by: its number where it is one (00012 and 12 are the same), else its name."""
+    """The key that clips are matched by: the number, if the name is one (00012 and 12 are the same), else the name."""
     return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
 
 
@@ -243,10 +242,10 @@ def read_intensities(path: Path) -> dict[str, tuple[float, ...]]:
     """``train_split.csv`` of the emotional mimicry challenge: ``Filename`` and six numbers in [0, 1].
 
     Returns:
-        ``clip_key`` -> intensities in the order of ``tasks.EMOTIONAL_MIMICRY``, whatever that of the file is.
+        ``clip_key`` -> intensities in the order of ``tasks.EMOTIONAL_MIMICRY``, whatever the order of the columns.
 
     Raises:
-        InputError: it cannot be read, lacks a column, has a number that is none or out of range, or a clip twice.
+        InputError: it cannot be read, lacks a column, has a value that is not a number in range, or a clip twice.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -268,14 +267,14 @@ def read_intensities(path: Path) -> dict[str, tuple[float, ...]]:
         if not all(0 <= value <= 1 for value in values):
             raise InputError(f"{path}, line {number}: an intensity is not between 0 and 1.")
         if key in found:
-            raise InputError(f"{path}, line {number}: {line[where['filename']]} is there already.")
+            raise InputError(f"{path}, line {number}: {line[where['filename']]} is already listed.")
         found[key] = values
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A column: numbers from low to high (all of them, or whole ones), or the mark of what is not known."""
+    """A column: numbers from ``low`` to ``high``, perhaps integers only, or the mark ``unknown``."""
 
     name: str
     low: float
@@ -300,26 +299,26 @@ _TRACK_FIELDS = {"expr": _EXPR_FIELDS, "va": _VA_FIELDS, "au": _AU_FIELDS}
 
 
 def _by_video(path: Path, rows: list[str]) -> list[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
-    """Name, numbers of its frames, increasing, and their rows, of each video of a list of pictures; sorted by name."""
+    """(name, increasing frame numbers, their rows) of each video in a list of images, sorted by name."""
     pictures = [row.partition(",")[0].strip() for row in rows]
     codes: dict[str, int] = {}
     code, frame = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
     for k, picture in enumerate(pictures):
         match = _PICTURE.fullmatch(picture)
         if not match or not int(match[2]):
-            _fail(path, k + 2, f"the picture is {_short(picture)!r}, expected video/NNNNN.jpg with a number from 1")
+            _fail(path, k + 2, f"the image is {_short(picture)!r}, expected video/NNNNN.jpg with a number from 1")
         code[k], frame[k] = codes.setdefault(match[1], len(codes)), int(match[2])
     order = np.lexsort((frame, code))
     twice = np.flatnonzero((np.diff(code[order]) == 0) & (np.diff(frame[order]) == 0))
     if len(twice):
         first, second = sorted(order[twice[0] : twice[0] + 2])
-        _fail(path, second + 2, f"{pictures[second]} is there already in line {first + 2}, expected it once")
+        _fail(path, second + 2, f"{pictures[second]} is already in line {first + 2}; expected it once")
     groups = np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
     return [(name, frame[groups[k]], groups[k]) for name, k in sorted(codes.items())]
 
 
 def _annotations(video: str, frames: NDArray[np.int64], values: NDArray[np.float64]) -> Annotations:
-    """Make annotations of the 15 columns as they are in a list, with their marks of what is not known."""
+    """Annotations from the 15 columns of a list, with its marks of unknown values."""
     valence_arousal, action_units = values[:, :2].astype(np.float32), values[:, 3:].astype(np.float32)
     valence_arousal[(values[:, :2] == _UNKNOWN[:2]).any(axis=1)] = np.nan
     action_units[(values[:, 3:] == _UNKNOWN[3:]).any(axis=1)] = np.nan
@@ -335,7 +334,7 @@ def _read_tracks(folders: dict[str, Path]) -> dict[str, Annotations]:
 
 
 def _merge(one: Annotations, other: Annotations) -> Annotations:
-    """All that two tracks know of a video, whose frames both count from 1; one may go on longer than the other."""
+    """The annotations of two tracks for one video; both number frames from 1, and one may be longer."""
     frames = max(one.frames, other.frames, key=len)
     expression = np.full(len(frames), -1, np.int64)
     valence_arousal, action_units = (np.full((len(frames), c), np.nan, np.float32) for c in (2, 12))
@@ -350,7 +349,7 @@ def _merge(one: Annotations, other: Annotations) -> Annotations:
 
 
 def _places(root: Path) -> tuple[list[Path], list[Path]]:
-    """Where to look first, and where next."""
+    """The folders to search first, and those to search next."""
     try:
         return [root], sorted(entry for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
     except OSError as error:
@@ -362,16 +361,16 @@ def _relative(track: str, part: str) -> list[str]:
 
 
 def _only(places: Sequence[Path], names: Sequence[str]) -> Path | None:
-    """The one of these names that is in one of the places, if any."""
-    # os.path.exists takes what may not be looked into for not there; Path.exists would raise.
+    """The one path with one of these names in one of the places, if any."""
+    # os.path.exists treats folders without permission as missing; Path.exists would raise.
     found = [place / name for place in places for name in names if os.path.exists(place / name)]
     if len(found) > 1:
-        raise InputError(f"{found[0]} and {found[1]} are both there, and only one can be meant; move one away.")
+        raise InputError(f"{found[0]} and {found[1]} both exist, and only one is expected; move one away.")
     return found[0] if found else None
 
 
 def _rows(path: Path, is_header: Callable[[list[str]], bool], header: str) -> list[str]:
-    """The lines below the header, of which there must be one."""
+    """The lines below the header, at least one."""
     try:
         text = path.read_text("utf-8-sig")  # also turns CRLF into LF
     except OSError as error:
@@ -381,31 +380,31 @@ def _rows(path: Path, is_header: Callable[[list[str]], bool], header: str) -> li
     lines = text.rstrip().split("\n")
     if lines == [""]:
         raise InputError(f"{path}: the file is empty; expected the header {header} and a row for each frame.")
-    # A comma at the end and zeros before the number of a unit make no difference.
+    # A trailing comma and leading zeros of a unit's number make no difference.
     names = [re.sub("^au0+", "au", name.strip().lower()) for name in lines[0].rstrip(", ").split(",")]
     if not is_header(names):
         _fail(path, 1, f"the header is {_short(lines[0])!r}, expected {header}")
     if len(lines) == 1:
-        raise InputError(f"{path}: there is nothing below the header; expected a row for each frame.")
+        raise InputError(f"{path}: nothing below the header; expected a row for each frame.")
     return lines[1:]
 
 
 def _is_mtl_header(names: list[str]) -> bool:
-    """Whether the names of columns that are ours come in our order; editions differ in how they name the others."""
+    """Whether the columns that we use are in the expected order; editions name the others differently."""
     order = [field.name.lower() for field in _FIELDS]
     return [name for name in names if name in order] in (order[:3], order)
 
 
 def _values(path: Path, rows: list[str], fields: Sequence[_Field], before: int = 0) -> NDArray[np.float64]:
-    """The numbers of all rows, (n, fields), each one that its field may have.
+    """(n, fields) values of all rows, each checked against its field.
 
     Args:
-        before: fields of a row, 0 or 1, that come before those.
+        before: number of fields, 0 or 1, that precede them in a row.
     """
     values = _parse_at_once([row.partition(",")[2] for row in rows] if before else rows, len(fields))
     if values is not None and _allowed(values, fields).all():
         return values
-    # Something is wrong: go through it cell by cell to say what comes first.
+    # Something is wrong: check cell by cell to report the first problem.
     cells = [row.split(",") if row.strip() else [] for row in rows]
     fit = [len(found) == before + len(fields) for found in cells]
     good = fit.index(False) if False in fit else len(rows)
@@ -421,14 +420,14 @@ def _values(path: Path, rows: list[str], fields: Sequence[_Field], before: int =
 
 
 def _parse_at_once(rows: list[str], columns: int) -> NDArray[np.float64] | None:
-    """All numbers through pandas, which is quick but does not say what is wrong where; None if something may be."""
+    """All values with pandas, which is fast but does not say what is wrong where; None if something may be wrong."""
     import pandas as pd
 
     text = "\n".join(rows)
-    # pandas cuts off a row that is too long without a word, but then another is too short, or the sum is wrong.
+    # pandas silently truncates rows that are too long, but then another is too short, or the sum is wrong.
     if text.count(",") != len(rows) * (columns - 1):
         return None
-    # It also takes True for 1; with nothing but the signs of numbers, it and float agree.
+    # It also reads True as 1; with only the characters of numbers, it agrees with float.
     if text.encode().translate(None, b"0123456789.+-eE, \t\n"):
         return None
     try:
@@ -446,7 +445,7 @@ def _parse_at_once(rows: list[str], columns: int) -> NDArray[np.float64] | None:
 
 
 def _number(text: str) -> float:
-    """What a cell holds, nan if that is no number."""
+    """The value of a cell, nan if it is not a number."""
     return float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
 
 
