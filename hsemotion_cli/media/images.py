@@ -1,9 +1,8 @@
-"""path -> Frames: folders of numbered pictures (``00001.jpg`` ...) and single pictures, through OpenCV."""
+"""path -> Frames: folders of numbered images (``00001.jpg`` ...) and single images."""
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,26 @@ import numpy as np
 
 from ..domain import Frame, Image
 from ..errors import InputError
+from . import netpbm
+from .file_type import HEAD, OTHER, sniff
 from .image_size import declared_size
+from .names import number_of
+from .pillow_decoder import declares_alpha, read_avif, read_heic, with_alpha
 from .scene_cuts import CutDetector
 from .source import DecodeReport, Sampling, SourceInfo, check_size
 
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
-
 
 class ImageSequence:
-    """Numbered pictures of a folder (``00001.jpg`` ...), or one picture, as a source.
+    """Numbered images of a folder (``00001.jpg`` ...), or one image, as a source.
 
-    A picture's frame number is the number in its name; numbers that are missing stay missing.
+    An image's frame number is the number in its name; numbers that are missing stay missing.
 
     Args:
-        path: the folder, or one picture (frame 0).
-        fps: pictures per second, from which times are computed as number / fps; None for one picture.
+        path: the folder, or one image (frame 0).
+        fps: images per second, from which times are computed as number / fps; None for one image.
+
+    Raises:
+        InputError: no image there can be decoded, or one is too large.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -38,7 +42,7 @@ class ImageSequence:
         self.fps = fps
         first = next((image for _, name in self.numbered if (image := read_image(name)) is not None), None)
         if first is None:
-            raise InputError(f"{path}: none of its {len(self.numbered)} pictures can be decoded.")
+            raise InputError(none_decoded(path, [name for _, name in self.numbered]))
         self.info = SourceInfo(
             kind="picture" if single else "pictures",
             width=first.shape[1],
@@ -62,7 +66,7 @@ class ImageSequence:
     def frames(
         self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None
     ) -> Iterator[Frame]:
-        """Yield the chosen pictures in the order of their numbers; ``on_audio`` is never called."""
+        """Yield the chosen images in the order of their numbers; ``on_audio`` is never called."""
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
         choose, scenes, cut, last = sampling.chooser(), CutDetector(), False, None
@@ -75,7 +79,7 @@ class ImageSequence:
                 report.fail(number)
                 continue
             report.decoded += 1
-            # Where numbers are missing, nobody knows whether the scene went on.
+            # Where numbers are missing, the scene may have changed or not.
             jump = scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
             cut |= jump and last == number - 1
             last = number
@@ -84,23 +88,26 @@ class ImageSequence:
                 cut = False
 
 
+def none_decoded(path: Path, images: list[Path]) -> str:
+    """The sentence for a source of which no image can be decoded."""
+    if images == [path]:
+        return f"{path}: the image cannot be decoded; it is damaged, cut short, or of a kind that cannot be read."
+    return f"{path}: none of its {len(images)} images can be decoded."
+
+
 def numbered_images(folder: Path) -> list[tuple[int, Path]]:
-    """(number, path) of the pictures in a folder whose names are digits, in the order of their numbers.
+    """(number, path) of the images in a folder whose names are digits, in the order of their numbers.
 
     Raises:
-        InputError: none there, two pictures with the same number, or the folder cannot be read.
+        InputError: none there, two images with the same number, or the folder cannot be read.
     """
     try:
         entries = list(folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
-    found = sorted(
-        (int(entry.stem), entry)
-        for entry in entries
-        if entry.suffix.lower() in IMAGE_SUFFIXES and re.fullmatch(r"[0-9]{1,12}", entry.stem)
-    )
+    found = sorted((number, entry) for entry in entries if (number := number_of(entry.name)) is not None)
     if not found:
-        raise InputError(f"{folder}: neither a video nor a numbered picture (00001.jpg, ...) in this folder.")
+        raise InputError(f"{folder}: neither a video nor a numbered image (00001.jpg, ...) in this folder.")
     for (number, one), (other_number, other) in itertools.pairwise(found):
         if number == other_number:
             raise InputError(f"{folder}: {one.name} and {other.name} have the same number; keep one of them.")
@@ -108,21 +115,65 @@ def numbered_images(folder: Path) -> list[tuple[int, Path]]:
 
 
 def read_image(path: Path) -> Image | None:
-    """One picture as RGB, turned upright by its EXIF orientation; None if it cannot be decoded.
+    """One image as RGB, turned upright, its transparent parts on white; None if it cannot be decoded.
+
+    What kind of image it is, its content says. Of a file with several images it is the first (HEIC: the primary one).
 
     Raises:
-        InputError: it cannot be read (any more), or is larger than what is worked on.
+        InputError: it cannot be read (any more), is larger than what is worked on, or is of a kind that is recognised
+            and cannot be read.
+    """
+    return decode_image(path, read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file.
+
+    Raises:
+        InputError: it cannot be read (any more).
     """
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def decode_image(path: Path, content: bytes) -> Image | None:
+    """As ``read_image``, for a file that has been read already; ``path`` is for messages."""
+    found = sniff(content[:HEAD])
+    if found is not None and found.kind == OTHER:
+        raise InputError(f"{path}: {found.problem}.")
     declared = declared_size(content)
     if declared is None:
         return None
     check_size(path, *declared)
+    name = found.name if found else ""
+    if name == "AVIF":
+        return read_avif(content)
+    if name == "HEIC":
+        return read_heic(path, content)
+    if name == "Netpbm" or content[:1] == b"P":
+        return netpbm.read(content)
+    if name == "JPEG" and is_cut_short(content):
+        return None
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)  # upright by its EXIF orientation
     except cv2.error:  # some decoders of OpenCV raise where others give nothing
         return None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    if image is None:
+        return None
+    rgb: Image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return with_alpha(rgb, content) if declares_alpha(content) else rgb
+
+
+def is_cut_short(jpeg: bytes) -> bool:
+    """Whether a JPEG file ends before its image does; some decoders then give grey for what is missing."""
+    try:
+        at = 2
+        while jpeg[at : at + 2] != b"\xff\xda":  # where the image data begins; thumbnails lie before it
+            at += 2 + int.from_bytes(jpeg[at + 2 : at + 4]) if jpeg[at + 1] != 0xFF else 1
+            if jpeg[at] != 0xFF:
+                return False  # not made of segments as usual: for the decoder to decide
+    except IndexError:
+        return True
+    return b"\xff\xd9" not in jpeg[at:]
