@@ -22,6 +22,7 @@ from .faces.detector import FaceDetector, detect_faces
 from .faces.mediapipe_detector import MediaPipeDetector
 from .formats import raw_scores, sidecar, table
 from .formats.output_names import output_names
+from .media.photos import PhotoFolder
 from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
 from .models import frame_skipping, predict, registry
@@ -29,7 +30,7 @@ from .models.audio import AudioModel, AudioScores
 from .models.heads import Head
 from .models.wav2vec import Wav2Vec2
 from .postprocess.recipe import Recipe
-from .postprocess.refine import Affect, refine
+from .postprocess.refine import Affect, photo_note, refine
 from .runtime import resources
 from .runtime.atomic_files import atomic_file, prepare_folder, write_together
 from .runtime.executor import Executor, SerialExecutor, ThreadedExecutor
@@ -234,6 +235,8 @@ class Annotator:
         timeline = gather(self.readings(source, clock, progress))
         if not len(timeline.index):
             raise _nothing_analysed(source, settings.sampling)
+        if isinstance(source, PhotoFolder):
+            timeline = _with_photos(timeline, source, settings.recipe)
         if heard is not None:
             timeline = heard.beside(timeline)
         affect = refine(timeline, settings.recipe)
@@ -256,13 +259,16 @@ class Annotator:
         settings = self.settings
         with self._flow(clock) as flow:
             frames = clock.stage("decode", source.frames(settings.sampling))
-            sightings = clock.stage("tracks", self._followed(self._seen(frames, source, flow)))
+            sightings = clock.stage("tracks", self._followed(self._seen(frames, source, flow), source))
             batch = settings.batch_size or (_GPU_BATCH if self._gpu else _CPU_BATCH)
             groups = predict.grouped(frame_skipping.schedule(sightings, settings.stride), batch)
             # A GPU has two callers, so that one prepares faces while the other one's are computed.
             read = [self._read] * (2 if self._gpu else self._cores)
             readings = (one for group in flow.map("models", groups, read, room=len(read)) for one in group)
-            yield from _watched(frame_skipping.interpolate(readings), progress, _total(source, settings.sampling))
+            whole = frame_skipping.interpolate(readings)
+            if isinstance(source, PhotoFolder):
+                whole = tracking.count_within_frames(whole)
+            yield from _watched(whole, progress, _total(source, settings.sampling))
 
     def _seen(self, frames: Iterator[Frame], source: Source, flow: Executor) -> Iterator[Sighting]:
         """The faces of each frame."""
@@ -276,10 +282,11 @@ class Annotator:
         found = flow.map("faces", interpolation.schedule(frames, settings.detect_every), searches, room)
         return interpolation.interpolate(found, spare, self.crops)
 
-    def _followed(self, sightings: Iterator[Sighting]) -> Iterator[Sighting]:
-        """The same with track ids, and only as many faces as are wanted."""
+    def _followed(self, sightings: Iterator[Sighting], source: Source) -> Iterator[Sighting]:
+        """The same with track ids, and only as many faces as are wanted; nobody is followed from photo to photo."""
         settings = self.settings
-        sightings = tracking.one_person(sightings) if settings.crops else tracking.follow(sightings)
+        same = settings.crops and not isinstance(source, PhotoFolder)
+        sightings = tracking.one_person(sightings) if same else tracking.follow(sightings)
         return sightings if settings.faces is None else tracking.keep_largest(sightings, settings.faces)
 
     def _read(self, group: list[frame_skipping.ScheduledSighting]) -> list[tuple[Reading, tuple[bool, ...]]]:
@@ -305,6 +312,16 @@ class Annotator:
         if self.listener is not None:
             models[self.listener.card.name] = self.listener
         return sidecar.describe(source, timeline, settings.recipe, models, self.conditions)
+
+
+def _with_photos(timeline: Timeline, source: PhotoFolder, recipe: Recipe) -> Timeline:
+    """The timeline of a folder of photos with their names, times and sizes."""
+    columns = source.columns(timeline.index.tolist())
+    extra = {name: np.array(["" if value is None else value for value in values]) for name, values in columns.items()}
+    timeline = replace(timeline, extra=extra)
+    if note := photo_note(timeline, recipe):
+        source.report.notes.append(note)
+    return timeline
 
 
 def _search(plan: interpolation.ScheduledFrame, finder: FaceDetector, recipes: Sequence[str]) -> Sighting | Frame:
@@ -344,7 +361,6 @@ def summarise(
     path: Path, timeline: Timeline, affect: Affect, outputs: dict[str, str], content: dict[str, Any], clock: StageClock
 ) -> Summary:
     """Shares and means over the rows in which a face was seen."""
-    early = content["frames"]["ended_early"]
     seen = ~affect.interpolated
     expression = affect.tasks["expression"][seen]
     known = np.nan_to_num(expression[~np.isnan(expression).all(axis=1)], nan=-1.0)  # -1: a class the model lacks
@@ -353,7 +369,7 @@ def summarise(
     va = va[~np.isnan(va).any(axis=1)]
     return Summary(
         source=str(path),
-        problem=f"{path}: {early}; the {len(timeline.index)} frames before that are written." if early else "",
+        problem=sidecar.problem_of(str(path), content),
         outputs=outputs,
         frames=content["frames"],
         coverage=round(timeline.coverage, 6),

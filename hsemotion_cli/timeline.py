@@ -7,7 +7,7 @@ It is kept as small columns, some 150 bytes for each face in each frame, so hour
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class Timeline:
         scores: model -> task -> (N, columns of the task) float32, as the model gave them.
         segment: (F,) int64 number of the part of the source; another begins where its clock jumps. None stands for 0
             throughout.
+        extra: optional columns of the table (``formats.schema.OPTIONAL``) -> (F,) text or whole numbers; "" for an
+            empty cell of text.
 
     Raises:
         ValueError: columns that belong together differ in length, or an id occurs twice in a frame.
@@ -43,6 +45,7 @@ class Timeline:
     box: NDArray[np.float32]
     scores: Mapping[str, Mapping[str, NDArray[np.float32]]]
     segment: NDArray[np.int64] = None  # type: ignore[assignment]
+    extra: Mapping[str, NDArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(self.row)
@@ -50,6 +53,9 @@ class Timeline:
             object.__setattr__(self, "segment", np.zeros(len(self.index), np.int64))
         if not len(self.index) == len(self.time) == len(self.segment):
             raise ValueError(f"{len(self.index)} frames but {len(self.time)} times and {len(self.segment)} segments")
+        for name, values in self.extra.items():
+            if values.shape != self.index.shape:
+                raise ValueError(f"{len(self.index)} frames but {name} has the shape {values.shape}")
         if not len(self.face_id) == len(self.det_score) == len(self.box) == rows:
             raise ValueError(
                 f"{rows} rows but {len(self.face_id)} ids, {len(self.det_score)} scores, {len(self.box)} boxes"
@@ -68,6 +74,16 @@ class Timeline:
     def coverage(self) -> float:
         """Share of the analysed frames in which a face was seen, in [0, 1]."""
         return len(np.unique(self.row)) / len(self.index) if len(self.index) else 0.0
+
+    @property
+    def photos(self) -> bool:
+        """Whether each frame is a photo of its own, without a time; face ids then count within each photo."""
+        return "file" in self.extra
+
+    @property
+    def people(self) -> int:
+        """Number of ids; of rows for photos, between which nobody is followed."""
+        return len(self.row) if self.photos else len(np.unique(self.face_id))
 
     @property
     def step(self) -> float:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError
 from hsemotion_cli.media.animation import UNTIMED, AnimatedImage, TiffStack
-from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.source import DecodeOptions, Sampling
 from hsemotion_cli.media.video import open_source
 
 DURATIONS = [40, 120, 500, 80, 260]  # milliseconds
@@ -140,7 +140,7 @@ def test_a_still_image_stays_one(tmp_path: Path) -> None:
 
 def test_the_pages_of_a_tiff_follow_at_the_image_rate_and_this_is_said(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", drawn(7))
-    source = open_source(path, 25)
+    source = open_source(path, DecodeOptions(image_fps=25))
     frames = list(source.frames())
     assert [(frame.index, frame.time) for frame in frames] == [(k, k / 25) for k in range(7)]
     assert [bar(frame.image) for frame in frames] == list(range(7))
@@ -154,7 +154,7 @@ def test_the_pages_of_a_tiff_follow_at_the_image_rate_and_this_is_said(tmp_path:
 @pytest.mark.parametrize(("words", "rate"), [("finterval=0.25", 4.0), ("fps=12.5", 12.5), ("finterval=0\nfps=0", None)])
 def test_the_rate_that_imagej_wrote_counts(tmp_path: Path, words: str, rate: float | None) -> None:
     text = f"ImageJ=1.54f\nimages=5\nslices=5\n{words}\nloop=false\n"
-    source = open_source(save(tmp_path / "a.tif", drawn(), tiffinfo={270: text}), 30)
+    source = open_source(save(tmp_path / "a.tif", drawn(), tiffinfo={270: text}), DecodeOptions(image_fps=30))
     assert [frame.time for frame in source.frames()] == pytest.approx([k / (rate or 30) for k in range(5)])
     assert bool(source.report.notes) == (rate is None)
 
@@ -171,7 +171,7 @@ def test_smaller_copies_and_masks_of_a_page_are_left_out(tmp_path: Path) -> None
 def test_a_damaged_page_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(tifffiles.stack([np.asarray(image) for image in drawn(4)], missing=(2,)))
-    source = open_source(path, 10)
+    source = open_source(path, DecodeOptions(image_fps=10))
     assert [bar(frame.image) for frame in source.frames()] == [0, 1, 3]
     assert (source.report.failures, source.report.failed_at) == (1, [0.2])
 

@@ -100,8 +100,8 @@ def unreadable_pictures(folder: Path) -> Path:
         (empty, "the file is empty"),
         (no_index, "not a readable video"),
         (sound_only, "no video stream"),
-        (empty_folder, "no video or numbered picture"),
-        (unreadable_pictures, "none of its 3 pictures can be decoded"),
+        (empty_folder, "no video or image"),
+        (unreadable_pictures, "none of its 3 images can be decoded"),
     ],
 )
 def test_an_unusable_input_is_exit_4(tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:

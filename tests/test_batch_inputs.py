@@ -133,7 +133,7 @@ def test_folders_of_numbered_pictures_are_sources(here: Path) -> None:
     assert placed(found("crops")) == {"crops/film.mp4": "film", "crops/v1": "v1", "crops/v2": "v2"}
     assert placed(found("crops", crops=True)) == {"crops/v1": "v1", "crops/v2": "v2"}
     assert placed(found("crops/v1")) == {"crops/v1": "v1"}
-    assert ("crops/v2/extra.mp4", "beside numbered pictures") in found("crops").ignored
+    assert ("crops/v2/extra.mp4", "beside numbered images") in found("crops").ignored
 
 
 def test_what_is_named_and_cannot_be_used_is_a_fault_of_its_own(here: Path) -> None:
@@ -143,7 +143,7 @@ def test_what_is_named_and_cannot_be_used_is_a_fault_of_its_own(here: Path) -> N
     assert placed(finding) == {"good.mp4": "good"}
     assert {path: str(error).split(": ", 1)[1] for path, error in finding.faults} == {
         "gone.mp4": "cannot be used (No such file or directory).",
-        "empty": "no video or numbered picture (00001.jpg, ...) in this folder.",
+        "empty": "no video or image in this folder.",
         "pipe.mp4": "neither a file nor a folder.",
     }
 

@@ -123,4 +123,4 @@ def test_a_folder_with_nothing_to_submit(tmp_path: Path) -> None:
         app, ["submit", str(tmp_path / "empty"), "--track", "va", "--list", str(tmp_path / "list.txt"), "-o", "x.txt"]
     )
     assert done.exit_code == 4
-    assert "no video or numbered picture" in done.output
+    assert "no video or image" in done.output

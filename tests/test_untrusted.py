@@ -298,7 +298,7 @@ def test_memory_that_runs_out_is_said(smile: Path, tmp_path: Path, monkeypatch: 
     def exhausted(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(discovery, "find_jobs", exhausted)
+    monkeypatch.setattr(discovery, "discover", exhausted)
     done = invoke("annotate", smile, "-o", tmp_path)
     assert done.exit_code == 3
     assert "not enough memory" in done.stderr

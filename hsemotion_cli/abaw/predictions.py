@@ -163,6 +163,11 @@ def load(path: Path) -> AnnotatedVideo:
     beside = path.with_name(f"{name}.json")
     content = sidecar.read(beside)
     timeline = raw_scores.read(path)
+    if timeline.photos:
+        raise InputError(
+            f"{path}: was made from a folder of photos, which have no frame numbers; only videos and folders of "
+            "numbered images (00001.jpg, ...) can be compared with annotations."
+        )
     kind, width = _source_facts(path, content)
     return AnnotatedVideo(name, path, timeline, sidecar.recipe(content, beside), int(kind == "video"), width)
 

@@ -12,8 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import HsemotionError, InputError, UsageError
-from ..media.images import IMAGE_SUFFIXES
-from ..media.video import VIDEO_SUFFIXES
+from ..media.discovery import (
+    MEDIA_SUFFIXES,
+    NO_CROP,
+    FolderContents,
+    classify,
+    holds_media,
+    look_into,
+    mixed_note,
+    no_source,
+    unfit,
+)
+from ..media.file_type import IMAGE, IMAGE_SUFFIXES
+from ..media.names import natural
 from . import output_paths
 from .messages import Task
 from .output_paths import SourceIdentity, safe
@@ -28,13 +39,13 @@ class Search:
     Attributes:
         out: the output folder, whose results are no inputs.
         recursive: also in folders below folders.
-        suffixes: of the files that count, lower case with the dot.
-        crops: look for folders of numbered pictures instead.
+        suffixes: count only files that are called so, lower case with the dot; None counts every video and image.
+        crops: look for folders of images instead.
     """
 
     out: Path
     recursive: bool = True
-    suffixes: frozenset[str] = VIDEO_SUFFIXES
+    suffixes: frozenset[str] | None = None
     crops: bool = False
 
 
@@ -46,11 +57,13 @@ class Discovery:
         tasks: each source once, in order.
         ignored: path and reason of what looks like a source and is none.
         faults: path and error of what was named and cannot be used.
+        notes: sentences about how folders were understood.
     """
 
     tasks: list[Task]
     ignored: list[tuple[str, str]]
     faults: list[tuple[str, HsemotionError]]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -58,16 +71,17 @@ class _Found:
     spots: list[SourceIdentity] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
     faults: list[tuple[str, HsemotionError]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def parse_suffixes(text: str | None) -> frozenset[str]:
-    """Read ``--extensions mp4,mov``; None stands for all that are known.
+def parse_suffixes(text: str | None) -> frozenset[str] | None:
+    """Read ``--extensions mp4,mov``; None stands for every video and image, whatever it is called.
 
     Raises:
         UsageError: nothing in it, or no suffix.
     """
     if text is None:
-        return VIDEO_SUFFIXES
+        return None
     names = [part.strip().removeprefix("*").removeprefix(".").lower() for part in text.split(",")]
     if not all(re.fullmatch(r"\w+", name) for name in names):
         raise UsageError(f"--extensions {text}: write them as mp4,mov.")
@@ -101,7 +115,7 @@ def find(inputs: Sequence[str], lists: Sequence[Path], search: Search) -> Discov
             found.ignored.append((spot.path, "named twice"))
     spots = list(unique.values())
     tasks = [Task(spot.path, place) for spot, place in zip(spots, output_paths.assign_outputs(spots), strict=True)]
-    return Discovery(tasks, found.ignored, found.faults)
+    return Discovery(tasks, found.ignored, found.faults, found.notes)
 
 
 def read_list(data: bytes) -> list[str]:
@@ -131,7 +145,7 @@ def _add_list(lines: Iterable[str], search: Search, found: _Found) -> None:
 
 
 def _add_pattern(text: str, search: Search, found: _Found) -> None:
-    matches = sorted(glob.glob(text, recursive=True), key=_natural)
+    matches = sorted(glob.glob(text, recursive=True), key=natural)
     fixed = text[: re.search(r"[*?[]", text).start()].rpartition("/")[0]  # type: ignore[union-attr]
     before = len(found.spots) + len(found.faults)
     # "**" names folders as well as what is in them; one is searched only where nothing in it is named.
@@ -141,12 +155,25 @@ def _add_pattern(text: str, search: Search, found: _Found) -> None:
         if os.path.isdir(path):
             if path.rstrip("/") not in above and not _is_out(path, search):
                 _walk(path, behind, search, found)
-        elif not (reason := _unfit(path, search)):
-            found.spots.append(SourceIdentity(path, behind, safe(path)))
-        elif _has_suffix(path, search):
-            found.ignored.append((path, reason))
+        else:
+            _add_match(path, behind, os.path.splitext(text)[1].lower() in IMAGE_SUFFIXES, search, found)
     if before == len(found.spots) + len(found.faults):
         found.faults.append((text, InputError(f"{text}: nothing to annotate is called so.")))
+
+
+def _add_match(path: str, behind: tuple[str, ...], images: bool, search: Search, found: _Found) -> None:
+    """A file that a pattern found; images count one by one only where the pattern asks for them (``*.jpg``)."""
+    kind, reason = "", unfit(Path(path))
+    if not reason:
+        kind, reason = classify(Path(path), search.suffixes)
+    elif os.path.splitext(path)[1].lower() not in MEDIA_SUFFIXES:
+        return
+    if kind == IMAGE and not images:
+        reason = "an image; name its folder, or end the pattern as *.jpg"
+    if reason:
+        found.ignored.append((path, reason))
+    elif kind:
+        found.spots.append(SourceIdentity(path, behind, safe(path)))
 
 
 def _parents(path: str) -> Iterator[str]:
@@ -160,8 +187,7 @@ def _add(path: str, short: tuple[str, ...], search: Search, found: _Found) -> No
         before = len(found.spots) + len(found.faults)
         _walk(path, short, search, found)
         if before == len(found.spots) + len(found.faults):
-            wanted = "folder of numbered pictures" if search.crops else "video or numbered picture (00001.jpg, ...)"
-            found.faults.append((path, InputError(f"{path}: no {wanted} in this folder.")))
+            found.faults.append((path, no_source(path, search.crops)))
         return
     try:
         mode = os.stat(path).st_mode
@@ -185,7 +211,7 @@ def _walk(root: str, short: tuple[str, ...], search: Search, found: _Found) -> N
         folder, parts, above = waiting.pop()
         try:
             status = os.stat(folder)
-            entries = sorted(os.scandir(folder), key=lambda entry: _natural(entry.name))
+            entries = sorted(os.scandir(folder), key=lambda entry: natural(entry.name))
         except OSError as error:
             found.faults.append((folder, InputError(f"{folder}: this folder cannot be read ({error.strerror}).")))
             continue
@@ -193,47 +219,46 @@ def _walk(root: str, short: tuple[str, ...], search: Search, found: _Found) -> N
         if here in above:
             found.ignored.append((folder, "a link back to a folder above it"))
             continue
-        if any(map(_is_numbered_picture, entries)):
-            name = parts or (os.path.basename(os.path.realpath(root)) or "_",)
-            found.spots.append(
-                SourceIdentity(folder, (*short, *parts) or safe(name[-1]), (*named, *parts) or name, folder=True)
-            )
-            found.ignored += [(e.path, "beside numbered pictures") for e in entries if _has_suffix(e.name, search)]
-        elif not search.crops:
-            for path in _files(entries, search, found):
-                inside = (*parts, *safe(os.path.basename(path)))
-                found.spots.append(SourceIdentity(path, (*short, *inside), (*named, *inside)))
+        contents = look_into([Path(entry.path) for entry in entries if not _is_folder(entry)], search.suffixes)
+        found.ignored += [(os.path.join(folder, os.path.basename(path)), why) for path, why in contents.passed_over]
+        _add_folder(folder, parts, (root, short, named), contents, search, found)
+        below = [e for e in entries if _is_folder(e) and not e.name.startswith(".") and not _is_out(e.path, search)]
+        if not search.recursive and not search.crops:
+            found.ignored += [
+                (e.path, "a folder in a folder; --no-recursive") for e in below if holds_media(Path(e.path))
+            ]
         if search.recursive or (search.crops and not parts):
-            below = [e for e in entries if _is_folder(e) and not e.name.startswith(".") and not _is_out(e.path, search)]
             waiting += [(e.path, (*parts, *safe(e.name)), (*above, here)) for e in reversed(below)]
 
 
-def _files(entries: Sequence[os.DirEntry[str]], search: Search, found: _Found) -> Iterator[str]:
-    for entry in entries:
-        if not _has_suffix(entry.name, search) or _is_folder(entry):
-            continue
-        if reason := _unfit(entry.path, search):
-            found.ignored.append((entry.path, reason))
-        else:
-            yield entry.path
+def _add_folder(
+    folder: str,
+    parts: tuple[str, ...],
+    above: tuple[str, tuple[str, ...], tuple[str, ...]],
+    contents: FolderContents,
+    search: Search,
+    found: _Found,
+) -> None:
+    """The sources in one folder: each video, and all its images together.
 
-
-def _has_suffix(name: str, search: Search) -> bool:
-    return os.path.splitext(name)[1].lower() in search.suffixes
-
-
-def _unfit(path: str, search: Search) -> str:
-    """Why a file that was not named by itself is no source, or ""."""
-    name = os.path.basename(path)
-    if not _has_suffix(name, search):
-        return "not one of --extensions"
-    if name.startswith("."):
-        return "hidden"  # such as the ._ files that macOS leaves on other systems' disks
-    if not os.path.isfile(path):
-        return "a broken link" if os.path.islink(path) else "no regular file"
-    if name.endswith(".overlay.mp4") and os.path.isfile(path.removesuffix(".overlay.mp4") + ".json"):
-        return "an overlay, the result of another video"
-    return ""
+    Args:
+        parts: of its path below the folder that was named.
+        above: the folder that was named, with the beginning of its short and of its full places.
+    """
+    root, short, named = above
+    if contents.numbered or contents.photos:
+        name = parts or (os.path.basename(os.path.realpath(root)) or "_",)
+        found.spots.append(
+            SourceIdentity(folder, (*short, *parts) or safe(name[-1]), (*named, *parts) or name, folder=True)
+        )
+    if search.crops:
+        found.ignored += [(os.path.join(folder, video.name), NO_CROP) for video in contents.videos]
+        return
+    for video in contents.videos:
+        inside = (*parts, *safe(video.name))
+        found.spots.append(SourceIdentity(os.path.join(folder, video.name), (*short, *inside), (*named, *inside)))
+    if note := mixed_note(folder, contents):
+        found.notes.append(note)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -248,17 +273,3 @@ def _is_out(path: str, search: Search) -> bool:
         return os.path.samefile(path, search.out)
     except OSError:
         return False
-
-
-def _is_numbered_picture(entry: os.DirEntry[str]) -> bool:
-    stem, suffix = os.path.splitext(entry.name)
-    return suffix.lower() in IMAGE_SUFFIXES and stem.isascii() and stem.isdigit() and os.path.isfile(entry.path)
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    """Sort key by which clip2 comes before clip10."""
-    return [
-        (0, int(part)) if part.isascii() and part.isdigit() else (1, part)
-        for part in re.split(r"([0-9]{1,4000})", name)
-        if part
-    ]

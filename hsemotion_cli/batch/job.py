@@ -100,6 +100,7 @@ class BatchJob:
             "faces": summary.faces,
             "problem": summary.problem,
             "decoding": " ".join(summary.notes),
+            "unreadable": len(summary.frames.get("failed_files", ())),
             "size": before.size,
             "mtime_ns": before.mtime_ns,
             "sha256": sidecar.read(place)["source"]["sha256"],

@@ -264,8 +264,8 @@ class Outcome:
         state: of ``SETTLED``.
         attempts: how often it was tried; 0 where it never was.
         seconds: of all attempts together.
-        facts: frames, coverage, faces, problem, low_coverage, decoding; size, mtime_ns and sha256 of the source;
-            settings.
+        facts: frames, coverage, faces, problem, number of unreadable photos, low_coverage, decoding; size, mtime_ns and
+            sha256 of the source; settings.
         failure: why it failed; None otherwise.
     """
 
@@ -330,7 +330,7 @@ class Outcome:
         if self.failure is not None:
             found.append((self.failure.stage, self.failure.error, self.failure.sentence))
         if self.failure is None and self.problem:
-            found.append(("read", "EndedEarly", self.problem))
+            found.append(("read", "Unreadable" if self.facts.get("unreadable") else "EndedEarly", self.problem))
         if self.failure is None and self.low_coverage:
             found.append(("annotate", "LowCoverage", self.low_coverage))
         return [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from ..errors import HsemotionError
 from ..formats import sidecar
 from ..formats.output_names import output_names
-from ..media.images import numbered_images
+from ..media.photos import images_in
 from . import jsonl
 from .messages import Task
 from .output_paths import check_inside
@@ -22,6 +23,7 @@ from .output_paths import check_inside
 _LARGEST_SIDECAR = 1 << 24  # bytes
 _ALWAYS = ("version", "numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime")
 _BY_BACKEND = {"openvino": ("openvino",), "torch": ("torch", "timm")}
+_RATE_IN_CLOCK = re.compile(r"(file|page) numbers / \S+")  # where --image-fps decides about times
 _UNIMPORTANT = ("licence", "training_data")
 
 
@@ -39,11 +41,11 @@ class SourceStamp:
 
     @classmethod
     def of(cls, path: str) -> SourceStamp:
-        """Raises OSError if there is nothing, InputError if a folder has no numbered pictures."""
+        """Raises OSError if there is nothing, InputError if a folder has no images."""
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             return cls(status.st_size, status.st_mtime_ns)
-        pictures = [picture.stat() for _, picture in numbered_images(Path(path))]
+        pictures = [picture.stat() for picture in images_in(Path(path))]
         latest = max(status.st_mtime_ns, *(p.st_mtime_ns for p in pictures))
         return cls(sum(p.st_size for p in pictures), latest)
 
@@ -125,10 +127,12 @@ def judge(
             return ResumeDecision(False, "its sidecar is none")
         content = sidecar.read(folder / f"{task.name}.json")
         made, source, frames = settings_of(content), content["source"], content["frames"]
-        ended = str(frames["ended_early"])
         if made != wanted.settings:
             return ResumeDecision(False, f"made with {_difference(made, wanted.settings)}")
-        if source["kind"] != "video" and source["clock"] != wanted.clock:
+        if (
+            _RATE_IN_CLOCK.fullmatch(source["clock"])
+            and source["clock"].partition(" ")[2] != wanted.clock.partition(" ")[2]
+        ):
             return ResumeDecision(False, "made with another --image-fps")
         if missing := _incomplete(folder, wanted.files(task.name), content["outputs"]):
             return ResumeDecision(False, missing)
@@ -138,7 +142,8 @@ def judge(
             "frames": int(frames["analysed"]),
             "coverage": float(content["faces"]["coverage"]),
             "faces": int(content["faces"]["ids"]),
-            "problem": ended and f"{task.path}: {ended}; the {frames['analysed']} frames before that are written.",
+            "problem": sidecar.problem_of(task.path, content),
+            "unreadable": len(frames.get("failed_files", ())),
             "decoding": " ".join(map(str, source.get("notes", ()))),
             "size": stamp.size,
             "mtime_ns": stamp.mtime_ns,
@@ -201,7 +206,3 @@ class _Named:
     """As much of a source as its checksum needs; nothing is decoded."""
 
     path: Path
-
-    @property
-    def numbered(self) -> Sequence[tuple[int, Path]]:
-        return numbered_images(self.path)

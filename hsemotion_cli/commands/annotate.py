@@ -55,23 +55,25 @@ def run(
     from ..errors import HsemotionError, OutputError
     from ..formats.output_names import output_names
     from ..formats.ownership import check_outputs
-    from ..media.discovery import find_jobs
+    from ..media.discovery import discover
     from ..pipeline import Annotator
     from ..runtime.atomic_files import prepare_folder
     from .annotate_view import print_summaries
-    from .console import print_json, progress, say
+    from .console import print_json, progress, say, say_passed_over
     from .settings import chosen_settings
 
     # Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
     settings = chosen_settings(input, faces, models, smoothing, output, running)
-    jobs = find_jobs(videos, crops=input.crops)
-    names = (name for job in jobs for name in output_names(job.name, settings.formats, settings.overlay).values())
+    found = discover(videos, crops=input.crops)
+    if not output.quiet:
+        say_passed_over(found.passed_over, found.notes)
+    names = (n for job in found.jobs for n in output_names(job.name, settings.formats, settings.overlay).values())
     check_outputs((output.out / name for name in names), output.overwrite)
     prepare_folder(output.out)
     done: list[Summary] = []
     failures: list[HsemotionError] = []
     with Annotator(settings) as annotator:
-        for job in jobs:
+        for job in found.jobs:
             try:
                 with progress(job.path.name, output.quiet or output.json) as report:
                     done.append(annotator.annotate(job.path, output.out, job.name, report))
@@ -83,7 +85,8 @@ def run(
             say(summary.problem)
             failures.append(OutputError(summary.problem))
     if output.json:
-        print_json([dataclasses.asdict(summary) for summary in done])
+        left = [{"source": path, "passed_over": reason} for path, reason in found.passed_over]
+        print_json([*(dataclasses.asdict(summary) for summary in done), *left])
     elif done and not output.quiet:
         print_summaries(done, verbose=verbose)
     return _exit_code(done, failures, output.min_coverage)

@@ -52,12 +52,13 @@ def notes(summary: Summary) -> list[str]:
     """What the user should know about a video before trusting its table."""
     found = list(summary.notes)
     frames = summary.frames
-    if frames["decode_failures"]:
+    if frames["decode_failures"] and "failed_files" not in frames:  # those are named elsewhere
         found.append(f"{frames['decode_failures']} frames could not be decoded; they have no row.")
     if frames["corrupt"]:
         found.append(f"{frames['corrupt']} decoded frames are damaged.")
     if frames["variable_frame_rate"]:
         found.append("its frame rate varies; use the time column, never frame / fps.")
+    found += summary.notes
     if summary.coverage < 0.5:
         found.append(
             f"a face was seen in {summary.coverage:.0%} of its frames; "

@@ -28,7 +28,7 @@ from ..pipeline import Settings
 from ..runtime.atomic_files import prepare_folder, remove_leftovers
 from ..runtime.terminal import say
 from .batch_view import print_counts, viewing
-from .console import counting, print_json, print_line
+from .console import counting, print_json, print_line, say_passed_over
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,7 +110,11 @@ def run(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions, *
     check_outputs(_Books.places(job.out, inputs.cut), options.overwrite)
     with _stoppable():
         if dry_run:
+            if not options.quiet:
+                say_passed_over((), inputs.finding.notes)  # the rows below name what is passed over
             return _show_plan(inputs, job.out, _dry_plan(engine, job, inputs, options), options.as_json)
+        if not options.quiet:
+            say_passed_over(inputs.finding.ignored, inputs.finding.notes)
         return _do(engine, job, inputs, options)
 
 
@@ -139,7 +143,9 @@ def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -
     if options.as_json:
         lines = [outcome.manifest() for outcome in settled]
         counts = {state: sum(o.state == state for o in settled) for state in ("done", "skipped", "failed")}
-        print_json({"counts": {**counts, "left": left}, "results": lines})
+        ignored = [{"path": path, "reason": reason} for path, reason in inputs.finding.ignored]
+        whole = {"counts": {**counts, "left": left}, "results": lines}
+        print_json({**whole, "passed_over": ignored, "notes": inputs.finding.notes})
     elif not options.quiet:
         print_counts(settled, left, time.time() - began, engine.workers)
     return _exit_code(settled)
@@ -291,7 +297,7 @@ def _show_plan(inputs: Inputs, out: Path, plan: BatchPlan, as_json: bool) -> int
     counts = {kind: sum(row[0] == kind for row in rows) for kind in ("annotate", "skip", "ignore", "fail")}
     if as_json:
         lines = [dict(zip(("action", "path", "output", "reason"), row, strict=True)) for row in rows]
-        print_json({"counts": counts, "inputs": lines})
+        print_json({"counts": counts, "inputs": lines, "notes": inputs.finding.notes})
     else:
         for kind, path, place, reason in rows:
             to = f" -> {out / place}" if kind == "annotate" else ""

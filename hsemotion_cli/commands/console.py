@@ -10,7 +10,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 from ..runtime.terminal import logged, note, print_line, print_raw, printable, say
 
 __all__ = ["Table", "Text", "bars", "counting", "downloading", "fetching", "note", "print_json", "print_line",
-           "print_table", "print_text", "progress", "say"]  # fmt: skip
+           "print_table", "print_text", "progress", "say", "say_passed_over"]  # fmt: skip
 
 _EVERY = 10.0
 """Seconds between two lines of progress where there is no terminal, and in a log."""
+
+_LISTED = 20
+"""Entries that are passed over and named on the terminal."""
 
 
 class Table(rich_table.Table):
@@ -82,6 +85,20 @@ def _stderr() -> Console:
 
 
 # --- progress -------------------------------------------------------------------------------------------------
+
+
+def say_passed_over(passed_over: Sequence[tuple[str, str]], notes: Sequence[str]) -> None:
+    """How folders were understood, and what in them is not annotated and why, on stderr."""
+    for sentence in notes:
+        say(sentence)
+    if not passed_over:
+        return
+    count = len(passed_over)
+    note(f"passed over: {count} {'entry' if count == 1 else 'entries'}")
+    for path, reason in passed_over[:_LISTED]:
+        note(f"  {path}: {reason}")
+    if count > _LISTED:
+        note(f"  and {count - _LISTED} more; --json lists all")
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from ..errors import HsemotionError, InputError, exit_code_of
 from ..formats import features, sidecar
 from ..formats.ownership import check_outputs
 from ..media.audio import RATE, AudioFile
-from ..media.discovery import Job, find_jobs
+from ..media.discovery import Job, discover, find_jobs
+from ..media.photos import PhotoFolder
 from ..media.video import Source, VideoFile, open_source
 from ..models.registry import SOUND
 from ..models.wav2vec import Wav2Vec2
@@ -22,7 +23,7 @@ from ..pipeline import Annotator, Progress, Settings
 from ..runtime.atomic_files import atomic_file, prepare_folder
 from ..runtime.stage_timer import StageClock
 from ..runtime.terminal import say
-from .console import print_line, progress
+from .console import print_line, progress, say_passed_over
 from .options import OutputOptions
 
 
@@ -45,8 +46,10 @@ class SoundModel:
 
 def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: str) -> int:
     """Write the embeddings of the faces of every video to ``NAME.features.parquet``; returns the exit code."""
-    jobs = find_jobs(videos, crops=settings.crops)
-    _prepare(jobs, output)
+    found = discover(videos, crops=settings.crops)
+    if not output.quiet:
+        say_passed_over(found.passed_over, found.notes)
+    _prepare(found.jobs, output)
     with Annotator(settings) as annotator:
 
         def extract(job: Job, path: Path, report: Progress) -> str:
@@ -54,7 +57,7 @@ def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: 
             readings = annotator.readings(source, StageClock(), report)
             return f"{_write(annotator, source, readings, path, dtype)} faces"
 
-        return _each(jobs, output, extract)
+        return _each(found.jobs, output, extract)
 
 
 def sound(videos: list[Path], output: OutputOptions, model: SoundModel, dtype: str, video_fps: float | None) -> int:
@@ -103,7 +106,8 @@ def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], pa
         "versions": sidecar.libraries(),
     }
     with atomic_file(path) as file:
-        count = features.write(readings, name, dtype, facts, file)
+        files = source.name_of if isinstance(source, PhotoFolder) else None
+        count = features.write(readings, name, dtype, facts, file, files)
         if not count:
             raise InputError(f"{source.path}: no face was seen, so there is nothing to extract.")
     return count

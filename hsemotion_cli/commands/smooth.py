@@ -32,8 +32,9 @@ def run(
     from ..formats.table import parse_formats
     from ..pipeline import write_results
     from ..postprocess.recipe import Recipe
-    from ..postprocess.refine import refine
+    from ..postprocess.refine import photo_note, refine
     from ..runtime.atomic_files import prepare_folder
+    from ..runtime.terminal import say
     from .console import print_line
 
     name = table.stem
@@ -56,6 +57,10 @@ def run(
         raise InputError(f"{table}: {error}") from error
     prepare_folder(out)
     content |= {"schema_version": SCHEMA_VERSION, "recipe": after.to_json()}
+    if note := photo_note(timeline, after):
+        source = content["source"]
+        content["source"] = {**source, "notes": list(dict.fromkeys([*source.get("notes", ()), note]))}
+        say(f"{table}: {note}")
     outputs = write_results(affect, timeline, content, out, name, wanted)
     if not output.quiet:
         for file_name in outputs.values():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..domain import Sighting
+from ..domain import Reading, Sighting
 from ..errors import UsageError
 from .detector import Box, overlap
 
@@ -71,6 +71,14 @@ def one_person(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
     """Give every face the id 0: for crops, which all show the same person."""
     for sighting in sightings:
         yield replace(sighting, faces=tuple(replace(face, track=0) for face in sighting.faces))
+
+
+def count_within_frames(readings: Iterable[Reading]) -> Iterator[Reading]:
+    """Replace ids by the number of the face in its frame, from 0, in the order of the ids: for photos."""
+    for reading in readings:
+        order = sorted(face.track or 0 for face in reading.faces)
+        faces = (replace(face, track=order.index(face.track or 0)) for face in reading.faces)
+        yield replace(reading, faces=tuple(faces))
 
 
 def keep_largest(sightings: Iterable[Sighting], count: int) -> Iterator[Sighting]:

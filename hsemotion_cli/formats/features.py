@@ -1,16 +1,16 @@
 """Readings, or sound -> NAME.features.parquet: the embeddings of every face or state, with the keys of the table.
 
-Columns: ``frame``, ``time``, ``face_id`` as in the table; ``embedding``, a list of d float16 or float32; ``outputs``,
-the network's last layer before any soft-max, where the model is a network. Of sound, ``frame`` is the number of a
-hidden state from 0, ``time`` the middle of what it covers, on the clock of the video, and ``face_id`` 0; such a file
-says that its ``kind`` is "audio". Rows go to the file in blocks, since an hour of one face is half a gigabyte. What
-made them is JSON in the file's metadata, under ``hsemotion``.
+Columns: ``frame``, ``time``, ``face_id`` and, of photos, ``file`` as in the table; ``embedding``, a list of d float16
+or float32; ``outputs``, the network's last layer before any soft-max, where the model is a network. Of sound, ``frame``
+is the number of a hidden state from 0, ``time`` the middle of what it covers, on the clock of the video, and
+``face_id`` 0; such a file says that its ``kind`` is "audio". Rows go to the file in blocks, since an hour of one face
+is half a gigabyte. What made them is JSON in the file's metadata, under ``hsemotion``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,18 +34,26 @@ def check_dtype(dtype: str) -> None:
         raise UsageError(f"--dtype {dtype}: choose from {', '.join(DTYPES)}.")
 
 
-def write(readings: Iterable[Reading], model: str, dtype: str, facts: Mapping[str, Any], file: IO[bytes]) -> int:
+def write(
+    readings: Iterable[Reading],
+    model: str,
+    dtype: str,
+    facts: Mapping[str, Any],
+    file: IO[bytes],
+    files: Callable[[int], str] | None = None,
+) -> int:
     """Write a row for every face that the model could read; returns how many.
 
     Args:
         model: whose embeddings, a key of each reading's scores.
         dtype: of ``DTYPES``.
         facts: what to keep beside them.
+        files: of photos, frame number -> name of the photo, for a column ``file``.
 
     Raises:
         UsageError: the model gives no embeddings, or there is no such dtype.
     """
-    return _write(_blocks(readings, model), model, dtype, facts, file)
+    return _write(_blocks(readings, model), model, dtype, facts, file, files)
 
 
 def write_audio(
@@ -70,7 +78,14 @@ def is_audio(facts: Mapping[str, Any]) -> bool:
     return facts.get("kind") == AUDIO
 
 
-def _write(blocks: Iterable[Block], model: str, dtype: str, facts: Mapping[str, Any], file: IO[bytes]) -> int:
+def _write(
+    blocks: Iterable[Block],
+    model: str,
+    dtype: str,
+    facts: Mapping[str, Any],
+    file: IO[bytes],
+    files: Callable[[int], str] | None = None,
+) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -88,6 +103,8 @@ def _write(blocks: Iterable[Block], model: str, dtype: str, facts: Mapping[str, 
             }
             if outputs is not None:
                 columns["outputs"] = _lists(outputs, pa.float32())
+            if files is not None:
+                columns["file"] = pa.array([files(int(number)) for number in keys[:, 0]])
             table = pa.table(columns)
             if writer is None:
                 note = {"hsemotion": json.dumps({**facts, "model": model, "dtype": dtype})}
@@ -116,7 +133,9 @@ def read(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
             column = table.column(name).combine_chunks()
             lists = name in ("embedding", "outputs")
             columns[name] = (
-                column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1) if lists else column.to_numpy()
+                column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+                if lists
+                else column.to_numpy(zero_copy_only=False)
             )
         if not isinstance(facts, dict) or not {"frame", "time", "face_id", "embedding"} <= columns.keys():
             raise ValueError("a column or what made it is missing")

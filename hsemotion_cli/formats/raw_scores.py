@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, shortened
 from ..tasks import BASIC_EXPRESSIONS, EXPRESSIONS
 from ..timeline import Timeline
+from .schema import OPTIONAL
 
 DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError, MemoryError, OverflowError,
@@ -29,6 +30,9 @@ OPTIONAL_ARRAYS = ("segment",)
 """Stored only where the clock of the source jumped."""
 _KINDS = {"index": "i", "row": "i", "face_id": "i", "segment": "i"}
 _DIMENSIONS = {"index": 1, "time": 1, "row": 1, "face_id": 1, "det_score": 1, "segment": 1}
+EXTRA = "extra/"
+"""What the names of the table's optional columns begin with in an archive."""
+_OPTIONAL = {column.name: column.type for column in OPTIONAL}
 _MUCH, _PACKED = 1 << 26, 100  # bytes, and times
 
 
@@ -40,6 +44,9 @@ def write(timeline: Timeline, file: IO[bytes]) -> None:
     for model, tasks in timeline.scores.items():
         for task, values in tasks.items():
             arrays[f"scores/{model}/{task}"] = values
+    for name, values in timeline.extra.items():
+        text = "\0".join(values.tolist()).encode() if values.dtype.kind == "U" else b""
+        arrays[f"{EXTRA}{name}"] = np.frombuffer(text, np.uint8) if values.dtype.kind == "U" else values
     np.savez_compressed(file, **arrays)
 
 
@@ -61,8 +68,10 @@ def read(path: Path) -> Timeline:
                     if name.startswith("scores/"):
                         _, model, task = name.split("/")
                         scores.setdefault(model, {})[task] = _with_all_classes(task, _numbers(name, data[name]))
+                extra = {name: _extra(name, data[EXTRA + name]) for name in _OPTIONAL if EXTRA + name in data.files}
                 names = [*ARRAYS, *(name for name in OPTIONAL_ARRAYS if name in data.files)]
-                return Timeline(**{name: _numbers(name, data[name]) for name in names}, scores=scores)
+                columns = {name: _numbers(name, data[name]) for name in names}
+                return Timeline(**columns, scores=scores, extra=extra)
     except DAMAGE as error:
         raise InputError(f"{path}: not an archive of raw scores, or damaged ({shortened(str(error), 300)}).") from error
 
@@ -98,6 +107,14 @@ def _numbers(name: str, values: Any) -> NDArray:
     if name == "index" and (np.diff(values) <= 0).any():
         raise ValueError("its frames are not in order")
     return values
+
+
+def _extra(name: str, values: Any) -> NDArray:
+    """An optional column: whole numbers, or text that is stored as UTF-8 with a zero byte between two cells."""
+    text = _OPTIONAL[name] == "text"
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind != ("u" if text else "i"):
+        raise ValueError(f"{name!r} is not what it should be")
+    return np.array(values.astype(np.uint8).tobytes().decode().split("\0")) if text else values
 
 
 def _with_all_classes(task: str, values: NDArray) -> NDArray:

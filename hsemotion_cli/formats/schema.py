@@ -1,7 +1,11 @@
-"""The columns of the table, in order: name, type, unit, range, meaning. The same columns, always, for every video."""
+"""The columns of the table, in order: name, type, unit, range, meaning.
+
+They are the same for every video and every model; tables of photos have a few more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS
@@ -118,3 +122,35 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
+
+OPTIONAL: tuple[Column, ...] = (
+    Column(
+        "file",
+        "text",
+        "",
+        "a file name",
+        "Name of the photo in its folder; with ./ before a name that a spreadsheet would take for a formula.",
+    ),
+    Column(
+        "taken",
+        "text",
+        "",
+        "YYYY-MM-DDTHH:MM:SS",
+        "When the photo was taken, by its EXIF data; with fraction and zone only if they are there. Empty: not known.",
+    ),
+    _integer("image_width", "1, 2, ...", "Width of the photo in pixels, upright; the boxes are in its pixels."),
+    _integer("image_height", "1, 2, ...", "Height of the photo in pixels, upright."),
+)
+"""Columns of tables made from a folder of photos only; they stand behind ``time``.
+
+There ``frame`` is the ordinal of the photo in the natural order of names, ``time`` is 0, and ``face_id`` counts the
+faces within each photo, from left to right.
+"""
+
+_OPTIONAL_NAMES = tuple(column.name for column in OPTIONAL)
+
+
+def names_with(optional: Collection[str]) -> tuple[str, ...]:
+    """Names of all columns of a table that has some optional ones, in order."""
+    behind = NAMES.index("time") + 1
+    return (*NAMES[:behind], *(name for name in _OPTIONAL_NAMES if name in optional), *NAMES[behind:])

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import InputError, UsageError, shortened
+from ..media.photos import images_in
 from ..media.source import DecodeReport
 from ..media.video import Source
 from ..models.predict import FaceModel
@@ -21,6 +23,7 @@ from ..postprocess.recipe import Recipe
 from ..timeline import Timeline
 from .schema import SCHEMA_VERSION
 
+_NAMED = 5  # files that a sentence names
 _LIBRARIES = ("numpy", "av", "opencv-python-headless", "mediapipe", "onnxruntime", "openvino", "torch", "timm")
 
 
@@ -43,13 +46,14 @@ def describe(
             "name": source.path.name,
             "sha256": source_hash(source),
             **{k: _plain(v) for k, v in dataclasses.asdict(source.info).items()},
+            **({} if source.info.width else {"width": None, "height": None}),  # photos of several sizes
             "notes": source.notes,
         },
         "frames": {"analysed": len(timeline.index), **report(source.report)},
         "faces": {
             "coverage": round(timeline.coverage, 6),
             "rows": len(timeline.row),
-            "ids": len(set(timeline.face_id.tolist())),
+            "ids": timeline.people,
         },
         **conditions,
         "models": [
@@ -68,7 +72,10 @@ def describe(
 
 
 def report(decoding: DecodeReport) -> dict[str, Any]:
-    """A decode report as plain data."""
+    """A decode report as plain data; files that could not be read are named only where there are any."""
+    more: dict[str, Any] = {}
+    if decoding.failed_files:
+        more["failed_files"] = [{"file": file, "reason": reason} for file, reason in decoding.failed_files]
     return {
         "decoded": decoding.decoded,
         "decode_failures": decoding.failures,
@@ -80,7 +87,26 @@ def report(decoding: DecodeReport) -> dict[str, Any]:
         "clock_jumps": decoding.clock_jumps,
         "jumped_at": decoding.jumped_at,
         "deinterlaced": decoding.deinterlaced,
+        **more,
     }
+
+
+def problem_of(path: str, content: Mapping[str, Any]) -> str:
+    """A sentence if a table does not hold the whole of its source, else "".
+
+    Args:
+        path: of the source.
+        content: of the sidecar.
+    """
+    frames = content["frames"]
+    if early := str(frames["ended_early"]):
+        return f"{path}: {early}; the {frames['analysed']} frames before that are written."
+    failed = [f"{one['file']} ({one['reason']})" for one in frames.get("failed_files", ())]
+    if not failed:
+        return ""
+    named = "; ".join(failed[:_NAMED]) + (f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else "")
+    total = len(failed) + int(frames["decoded"])
+    return f"{path}: {len(failed)} of {total} photos could not be read and have no row: {named}."
 
 
 def write(content: Mapping[str, Any], file: IO[bytes]) -> None:
@@ -148,8 +174,8 @@ def source_hash(source: Source) -> str:
         if not source.path.is_dir():
             return file_hash(source.path)
         whole = hashlib.sha256()
-        for _, picture in source.numbered:  # type: ignore[union-attr]
-            whole.update(f"{picture.name} {file_hash(picture)}\n".encode())
+        for picture in images_in(source.path):
+            whole.update(os.fsencode(picture.name) + f" {file_hash(picture)}\n".encode())
         return whole.hexdigest()
     except OSError as error:
         raise InputError(f"{source.path}: cannot be read to its end ({error.strerror}).") from error

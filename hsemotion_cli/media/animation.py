@@ -45,6 +45,11 @@ class _FramesOfOneFile(ABC):
     def _timed(self) -> Iterator[tuple[float, Image | None]]:
         """(seconds, image) of all frames in order; None for one that cannot be decoded."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed or left out, for a person; complete once ``frames`` has run out."""
+        return self.report.notes
+
     def frames(
         self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None
     ) -> Iterator[Frame]:

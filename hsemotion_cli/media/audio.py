@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .container import open_container, packets, shown_streams
-from .images import IMAGE_SUFFIXES
+from .file_type import IMAGE_SUFFIXES
 from .timestamps import ContinuousClock, restarts
 
 RATE = 16000

@@ -147,6 +147,8 @@ class DecodeReport:
         clock_jumps: how often the clock of the container jumped; time goes on across a jump.
         jumped_at: times in seconds of the first frames after the first of them, at most 20.
         deinterlaced: frames that were deinterlaced.
+        failed_files: of a folder of photos, name and reason of each that could not be read.
+        notes: whole sentences about what was assumed or left out.
     """
 
     decoded: int = 0
@@ -160,6 +162,8 @@ class DecodeReport:
     clock_jumps: int = 0
     jumped_at: list[float] = field(default_factory=list)
     deinterlaced: int = 0
+    failed_files: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def variable_rate(self) -> bool:
@@ -188,8 +192,9 @@ class SourceInfo:
     """What a source says of itself before it is read.
 
     Attributes:
-        kind: "video", "pictures" or "picture".
-        width, height: pixels of the displayed picture (rotation and pixel aspect applied).
+        kind: "video" (also an animated image), "pictures" (numbered images), "picture" or "photos".
+        width, height: pixels of the displayed picture (rotation and pixel aspect applied); 0 for photos of several
+            sizes.
         fps: average frames per second, or None.
         frames: declared number of frames, or None; those that are stored empty, as AVI does to keep time, do not count.
         duration: declared seconds, or None.
@@ -198,8 +203,8 @@ class SourceInfo:
         pixel_aspect: width of a stored pixel over its height.
         codec: name, or the suffix for pictures.
         audio: codec of the first audio stream, or None.
-        clock: where time stamps come from: "container", "file numbers / RATE", "codec's frame rate RATE",
-            "assumed frame rate RATE" or "--video-fps RATE".
+        clock: where time stamps come from: "container", "file numbers / RATE", "page numbers / RATE", "codec's frame
+            rate RATE", "assumed frame rate RATE", "--video-fps RATE" or, for photos, "none".
         stream: number of the video stream among those of the file, or None.
         video_streams: how many there are, cover art not counted.
         language: of the stream, as the file has it, or None.

@@ -15,6 +15,7 @@ import av
 
 from ..domain import Frame
 from ..errors import InputError
+from .animation import AnimatedImage, TiffStack
 from .container import (
     average_rate,
     codec_rate,
@@ -28,8 +29,10 @@ from .container import (
 )
 from .deinterlace import deinterlaced
 from .display import displayed, displayed_size, luma, pixel_aspect, quarter_turn
-from .images import IMAGE_SUFFIXES, ImageSequence
+from .file_type import ANIMATION, IMAGE, IMAGE_SUFFIXES, OTHER, file_type, holds_text
+from .images import ImageSequence
 from .notes import decode_notes
+from .photos import PhotoFolder, has_numbered_images
 from .scene_cuts import CutDetector
 from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
 from .timestamps import ContinuousClock, FrameClock, TimedFrame, has_no_time_stamps, restarts
@@ -54,6 +57,15 @@ VIDEO_SUFFIXES = frozenset(
         ".mxf",
         ".hevc",
         ".h264",
+        ".3g2",
+        ".asf",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".m2v",
+        ".ogm",
+        ".qt",
+        ".vob",
     ]
 )
 
@@ -238,17 +250,33 @@ class VideoFile:
         return ""
 
 
-Source = VideoFile | ImageSequence
+Source = VideoFile | ImageSequence | AnimatedImage | TiffStack | PhotoFolder
 
 
 def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:
-    """Open a video file, an image, or a folder of numbered images.
+    """Open a video file, an image, a folder of numbered images, or a folder of photos.
+
+    What kind of file it is, its content says; its name decides only where the content says nothing.
 
     Raises:
         InputError: there is nothing there that can be read as a video.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or directory.")
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_dir():
+        return ImageSequence(path, options.image_fps) if has_numbered_images(path) else PhotoFolder(path)
+    try:
+        found, text = file_type(path), holds_text(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    if found is not None and found.kind == OTHER:
+        raise InputError(f"{path}: {found.problem}.")
+    if found is not None and found.kind == ANIMATION and found.name in ("WebP", "APNG"):
+        return AnimatedImage(path)
+    if found is not None and found.kind == ANIMATION and found.name == "TIFF":
+        return TiffStack(path, options.image_fps)
+    if (found.kind == IMAGE and found.name != "GIF") if found else path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSequence(path, options.image_fps)
+    if found is None and text:
+        raise InputError(f"{path}: not a readable video; it is a text file.")
     return VideoFile(path, options)

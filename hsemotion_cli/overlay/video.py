@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from ..domain import Frame, Image
 from ..errors import InputError, OutputError
+from ..media.photos import PhotoFolder
 from ..media.video import Source, VideoFile, open_source
 from ..runtime import file_marks
 from ..runtime.atomic_files import name_failed_file, replace_when_done
@@ -32,6 +33,9 @@ from .layout import OverlayPainter
 
 CLOCK = 90_000
 """Ticks per second of the written video: every usual frame rate is a whole number of them, or nearly so."""
+
+SLIDE = 2.0
+"""Seconds for which each photo of a folder is shown."""
 
 COPIED = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
 """Audio codecs that an mp4 carries, so that their packets are copied; any other sound becomes AAC."""
@@ -179,6 +183,8 @@ def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable
         # on how far ahead.
         met: deque[Any] = deque()
         frames = reader.frames(on_audio=met.append if sound else None)
+        if isinstance(reader, PhotoFolder):
+            frames = (replace(frame, time=frame.index * SLIDE) for frame in frames)
         items = ((shown, _drained(met)) for shown in hold(frames, rows, reader.path))
         flow = stack.enter_context(ThreadedExecutor(StageClock()))
         for (shown, heard), picture in flow.map("draw", items, [lambda item: (item, film.drawn(item[0]))], room=2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Affect:
         box: (N, 4) pixels.
         tasks: task -> (N, columns) float64; all nan for a task that no model gives.
         recipe: how they came about.
+        extra: optional columns of the table, as in the timeline.
     """
 
     index: NDArray[np.int64]
@@ -39,6 +40,7 @@ class Affect:
     box: NDArray[np.float64]
     tasks: Mapping[str, NDArray[np.float64]]
     recipe: Recipe
+    extra: Mapping[str, NDArray] = field(default_factory=dict)
 
 
 def refine(timeline: Timeline, recipe: Recipe) -> Affect:
@@ -52,6 +54,14 @@ def refine(timeline: Timeline, recipe: Recipe) -> Affect:
         blended = blend(timeline, recipe, task)
         tasks[task] = smooth(timeline, blended, recipe.smoothing.get(task, Smoothing()), recipe.max_gap)
     return _bridge(timeline, tasks, recipe)
+
+
+def photo_note(timeline: Timeline, recipe: Recipe) -> str:
+    """A sentence about what a recipe asks for and photos do not get, or ""."""
+    smooths = any(smoothing.kernel != "none" for smoothing in recipe.smoothing.values())
+    if not timeline.photos or not (smooths or recipe.interpolate):
+        return ""
+    return "photos have no neighbours in time, so nothing is smoothed or interpolated from one to another."
 
 
 def blend(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
@@ -119,4 +129,5 @@ def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe
         box=np.concatenate(box)[order],
         tasks={task: np.concatenate(parts)[order] for task, parts in scores.items()},
         recipe=recipe,
+        extra=timeline.extra,
     )

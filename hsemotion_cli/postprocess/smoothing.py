@@ -49,10 +49,12 @@ def segments(timeline: Timeline, max_gap: float) -> list[NDArray[np.intp]]:
     """Runs of rows of one face each, in time order, that neither a gap nor a jump of the source's clock divides.
 
     A gap is the time between two sightings of the face beyond the usual distance of two analysed frames; a run ends
-    where it exceeds ``max_gap`` seconds.
+    where it exceeds ``max_gap`` seconds. Of photos every row is a run of its own.
     """
     if not len(timeline.row):
         return []
+    if timeline.photos:
+        return np.split(np.arange(len(timeline.row)), np.arange(1, len(timeline.row)))
     order = np.lexsort((timeline.row, timeline.face_id))
     frame = timeline.row[order]
     ids, times, parts = timeline.face_id[order], timeline.time[frame], timeline.segment[frame]

@@ -268,6 +268,11 @@ def _seen(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of faces, and the place in the truth of each one's frame."""
     # Frames of a video count from 0, the numbers in the names of pictures as the annotations do.
+    if "file" in columns:
+        raise InputError(
+            f"{path}: was made from a folder of photos, which have no frame numbers; name them 00001.jpg, ... by the "
+            "frames of the annotations, and extract them again."
+        )
     frame = columns["frame"].astype(np.int64) + ((facts.get("source") or {}).get("kind") == "video")
     place = np.searchsorted(truth.frames, frame)
     rows = np.flatnonzero(place < len(truth.frames))
