@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from hsemotion_cli.abaw import predictions
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError
-from hsemotion_cli.formats import features, raw_scores, schema, sidecar, table
+from hsemotion_cli.formats import features, ownership, raw_scores, schema, sidecar, table
 from hsemotion_cli.media.photos import PhotoFolder
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import open_source
@@ -122,6 +122,12 @@ def test_the_sidecar_says_what_was_done(annotated: Path) -> None:
     assert content["faces"] == {"coverage": 0.75, "rows": 4, "ids": 4}
 
 
+def test_results_of_photos_are_recognised_as_our_own_and_made_again(annotated: Path, photos: Path) -> None:
+    for path in annotated.glob("holiday.*"):
+        assert ownership.is_ours(path), path.name
+    assert run("annotate", photos, "-o", annotated, "--format", "csv,parquet,jsonl", "--overlay").exit_code == 3
+
+
 def test_a_slide_show_holds_each_photo_for_two_seconds(annotated: Path) -> None:
     shown = list(open_source(annotated / "holiday.overlay.mp4").frames())
     assert [frame.time for frame in shown] == pytest.approx([0, 2, 4, 6])
@@ -132,7 +138,7 @@ def test_smoothing_never_crosses_from_photo_to_photo(annotated: Path, photos: Pa
     assert done.exit_code == 0, done.output
     assert "photos have no neighbours in time, so nothing is smoothed" in done.stderr
     assert (tmp_path / "holiday.csv").read_bytes() == (annotated / "holiday.csv").read_bytes()
-    assert "nothing is smoothed" in sidecar.read(tmp_path / "holiday.json")["frames"]["notes"][-1]
+    assert "nothing is smoothed" in sidecar.read(tmp_path / "holiday.json")["source"]["notes"][-1]
     direct = run("annotate", photos, "-o", tmp_path / "direct", "--smooth", "box:9f", "--stride", "3")
     assert direct.exit_code == 3
     assert (tmp_path / "direct" / "holiday.csv").read_bytes() == (annotated / "holiday.csv").read_bytes()

@@ -18,8 +18,8 @@ from ..errors import HsemotionError, UsageError
 from ..media.mp4_boxes import encoding_tool
 from ..runtime.atomic_files import check_names
 from ..runtime.file_marks import PAGE_MARK, TOOL
-from .raw_scores import ARRAYS, DAMAGE, OPTIONAL_ARRAYS
-from .schema import ADDED, NAMES
+from .raw_scores import ARRAYS, DAMAGE, EXTRA, OPTIONAL_ARRAYS
+from .schema import ADDED, NAMES, OPTIONAL
 
 _MOST_JSON = 1 << 24  # bytes
 _MOST_LINE = 1 << 20
@@ -105,7 +105,7 @@ def _is_table_or_book(path: Path) -> bool:
 
 def _are_columns(names: list[str]) -> bool:
     """All columns of a table and no other: one that the user added is the user's work."""
-    return set(NAMES) - set(ADDED) <= set(names) <= set(NAMES)
+    return set(NAMES) - set(ADDED) <= set(names) <= {*NAMES, *(column.name for column in OPTIONAL)}
 
 
 def _is_parquet(path: Path) -> bool:
@@ -119,7 +119,7 @@ def _is_archive(path: Path) -> bool:
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
     known = {*ARRAYS, *OPTIONAL_ARRAYS}
-    return set(ARRAYS) <= names and all(name in known or name.startswith("scores/") for name in names)
+    return set(ARRAYS) <= names and all(name in known or name.startswith(("scores/", EXTRA)) for name in names)
 
 
 def _is_overlay(path: Path) -> bool:
