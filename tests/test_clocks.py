@@ -18,11 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hsemotion_cli.domain import Face, Reading, Scores, Sighting
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.media.audio import AudioFile, Clock
 from hsemotion_cli.media.source import DecodeOptions, Sampling
 from hsemotion_cli.media.timestamps import FrameClock
 from hsemotion_cli.media.video import VideoFile, open_source
+from hsemotion_cli.models import frame_skipping
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
@@ -256,6 +258,15 @@ def test_times_never_fall_whatever_the_stamps_are(stamps: list, rate: int | None
         assert times == [float(p * unit) for p in shown] and clock.jumps == 0
 
 
+def test_stamps_that_fall_are_a_jump_and_time_goes_on() -> None:
+    clock, unit = FrameClock(None, None, bare=False), Fraction(1, 25)
+    stamps = [10, 11, 12, 3, 4, 4, None, 6, 100, 50]
+    frames = [SimpleNamespace(pts=p, dts=None, duration=1, time_base=unit) for p in stamps]
+    times = [clock.time(frame, unit) * 25 for frame in frames]
+    assert times == pytest.approx([10, 11, 12, 13, 14, 14, 15, 16, 110, 111])
+    assert clock.jumps == 2 and clock.guessed == 0
+
+
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_a_bare_stream_has_the_rate_of_its_codec(codec: str, tmp_path: Path) -> None:
     quiet = "-x265-params log-level=none" if codec == "libx265" else ""
@@ -386,3 +397,21 @@ def test_an_ordinary_file_has_no_notes(smile: Path) -> None:
     video, _ = read(smile)
     assert video.notes == [] and video.info.clock == "container"
     assert open_source(smile).info.stream == 0
+
+
+def test_networks_look_on_both_sides_of_a_jump() -> None:
+    """With --crops the id stays the same, so that only the segment says where a part ends."""
+    face = Face((0, 0, 9, 9), 1.0, track=0)
+    sightings = [Sighting(k, k / 10, (face,), segment=k // 5) for k in range(10)]
+    plan = list(frame_skipping.schedule(sightings, 10))
+    assert [one.looked_at[0] for one in plan] == [k in (0, 4, 5, 9) for k in range(10)]
+    values = [np.full((1, 2), float(k) if one.looked_at[0] else np.nan, np.float32) for k, one in enumerate(plan)]
+    read_ = [
+        (Reading(k, k / 10, (face,), {"net": Scores({"valence_arousal": values[k]})}, k // 5), plan[k].looked_at)
+        for k in range(10)
+    ]
+    for k, (reading, _) in enumerate(read_[5:], 5):  # the second part is far from the first
+        if plan[k].looked_at[0]:
+            reading.scores["net"].tasks["valence_arousal"][:] += 100
+    done = [float(r.scores["net"].tasks["valence_arousal"][0, 0]) for r in frame_skipping.interpolate(read_)]
+    assert done == pytest.approx([*range(5), *range(105, 110)])

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import clips
+import cv2
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -104,3 +105,30 @@ def test_extract_and_render_read_the_chosen_stream(two: Path, tmp_path: Path) ->
 def test_options_out_of_range_stop_at_once(options: tuple[str, str], faces: Path, tmp_path: Path) -> None:
     done = run("annotate", faces, "-o", tmp_path, *options)
     assert done.exit_code == 2 and options[0] in done.output
+
+
+@pytest.mark.parametrize("crops", [False, True])
+def test_a_jump_of_the_clock_ends_tracks_and_smoothing(crops: bool, samples: Path, tmp_path: Path) -> None:
+    """Two recordings joined byte by byte give what each gives alone; their clocks both begin at 0."""
+    other = clips.still(samples / "stills" / "grace_hopper.jpg")[40:340, 120:420]
+    for name, picture in {"one": clips.portrait(240, 240), "other": cv2.resize(other, (240, 240))}.items():
+        clips.write(tmp_path / f"{name}.ts", [picture] * 8, rate=10, options={"bf": "0"})
+    both = tmp_path / "both.ts"
+    both.write_bytes((tmp_path / "one.ts").read_bytes() + (tmp_path / "other.ts").read_bytes())
+    options = [*FAST, "--smooth", "gaussian:0.3", "--interpolate", "1", "--stride", "3", "--detect-every", "3"]
+    if crops:
+        options = [*FAST, "--smooth", "gaussian:0.3", "--crops"]
+    done = run("annotate", *sorted(tmp_path.glob("*.ts")), "-o", tmp_path, *options)
+    assert done.exit_code == 0 and "its clock jumps once (at 0.80 s)" in " ".join(done.output.split())
+    one, other, joined = (table.load(tmp_path / f"{name}.csv") for name in ("one", "other", "both"))
+    assert joined.time.tolist() == pytest.approx([k / 10 for k in range(16)])
+    assert joined.face_id.tolist() == ([0] * 16 if crops else [0] * 8 + [1] * 8)
+    alone = one.valence.tolist() + other.valence.tolist()
+    assert abs(alone[7] - alone[8]) > 0.02, "so that mixing them would show"
+    assert joined.valence.tolist() == alone
+    said = json.loads((tmp_path / "both.json").read_text())["frames"]
+    assert said["clock_jumps"] == 1 and said["jumped_at"] == [pytest.approx(0.8)] and said["ended_early"] == ""
+    # The archive of raw scores keeps the jump, so that smoothing them once more gives the same.
+    done = run("smooth", tmp_path / "both.csv", "-o", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "again" / "both.csv").read_bytes() == (tmp_path / "both.csv").read_bytes()

@@ -49,7 +49,7 @@ def _jumps(report: DecodeReport) -> list[str]:
     places = ", ".join(f"{time:.2f} s" for time in report.jumped_at[:5]) + (" ..." if count > 5 else "")
     return [
         f"its clock jumps {'once' if count == 1 else f'{count} times'} (at {places}), as in joined recordings; "
-        "the times go on across a jump, faces get new ids there, and smoothing ends."
+        "the times go on across a jump, tracks and smoothing end there."
     ]
 
 

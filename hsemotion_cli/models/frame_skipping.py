@@ -75,11 +75,7 @@ def interpolate(readings: Iterable[tuple[Reading, tuple[bool, ...]]]) -> Iterato
     """
     waiting: list[_Waiting] = []
     last: dict[int | None, _Look] = {}  # by track
-    segment = 0
     for reading, looked in readings:
-        if reading.segment != segment:  # nothing lies between two parts of a source
-            last.clear()
-            segment = reading.segment
         entry = _Waiting(reading, {face.track: k for k, face in enumerate(reading.faces) if not looked[k]})
         for row, face in enumerate(reading.faces):
             if not looked[row]:

@@ -43,6 +43,9 @@ COPIED = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
 _LONGEST_HOLD = 5 * 3600 * CLOCK
 """Ticks that an image is shown at most; then it is written once more. ffmpeg's mp4 takes no 2^31 ticks (6.6 hours)."""
 
+_LONGEST_STEP = (1 << 31) - (1 << 20)
+"""Ticks, here samples, from one packet of sound to the next at most: 2^31 less what an encoder adds."""
+
 _AAC_RATES = frozenset((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000))
 
 # The clock of the whole file as well: on the usual one of a millisecond a late start would be rounded.
@@ -357,6 +360,8 @@ class AudioCopy:
         self.told = f"copied ({codec})" if self.copied else f"{codec} turned into AAC, which mp4 can carry"
         self._waiting: deque[Any] = deque()
         self._floor = self._last = -math.inf
+        self._due: Fraction | None = None  # when what has been encoded ends, in seconds of the new file
+        self._over = False
         self._shift = Fraction(0)
         self._stream: Any = None
 
@@ -410,7 +415,7 @@ class AudioCopy:
         packet.pts, packet.dts = (round((stamp * unit - shift) * self._rate) for stamp in (shown, decoded))
         packet.duration = round((lasting or 0) * unit * self._rate)
         packet.time_base = Fraction(1, self._rate)
-        if packet.dts <= self._last:
+        if packet.dts <= self._last or (self._last > -math.inf and self._is_over(packet.dts - self._last)):
             return []
         self._last = packet.dts
         packet.stream = self._stream
@@ -424,12 +429,32 @@ class AudioCopy:
         except av.error.FFmpegError:
             return []  # a damaged packet leaves a gap, as it would in a player
         for frame in frames:
-            if frame.pts is not None:
-                frame.pts = round((frame.pts * frame.time_base - self._shift) * frame.sample_rate)
-                frame.time_base = Fraction(1, frame.sample_rate)
+            if not self._place(frame):
+                continue
             for ready in self._resampler.resample(frame):
                 packets.extend(self._stream.encode(ready))
         return packets
+
+    def _place(self, frame: Any) -> bool:
+        """Give decoded sound its time in the new file; False if its place is taken, as where recordings are joined."""
+        if frame.pts is None:
+            return not self._over
+        unit = Fraction(1, frame.sample_rate)
+        start, lasting = frame.pts * frame.time_base - self._shift, frame.samples * unit
+        if self._due is not None:
+            if start < self._due - lasting / 2 or self._is_over((start - self._due) * self._rate):
+                return False
+            start = max(start, self._due)  # the encoder takes no sample twice
+        self._due = start + lasting
+        frame.pts, frame.time_base = round(start / unit), unit
+        return True
+
+    def _is_over(self, ticks: float) -> bool:
+        """Whether a step of so many ticks is more than ffmpeg's mp4 takes: all that follows is then left out."""
+        if not self._over and ticks > _LONGEST_STEP:
+            self._over = True
+            self.told += f", left out after a gap of {ticks / self._rate / 3600:.1f} h, which mp4 cannot hold"
+        return self._over
 
 
 def _seconds(packet: Any) -> Fraction:
