@@ -28,6 +28,7 @@ COMMANDS = {
     "bench": "bench:run",
     "models": "",
     "train": "",
+    "cite": "cite:run",
     "evaluate": "evaluate:run",
     "tune": "tune:run",
     "submit": "submit:run",

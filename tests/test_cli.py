@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,21 @@ from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
 from hsemotion_cli.commands import annotate, options
-from hsemotion_cli.commands.options import FaceOptions, Only, OutputOptions, Reworded, RunningOptions, call, expand
+from hsemotion_cli.commands.options import (
+    FaceOptions,
+    InputOptions,
+    ModelOptions,
+    Only,
+    OutputOptions,
+    Reworded,
+    RunningOptions,
+    SmoothingOptions,
+    call,
+    expand,
+)
+from hsemotion_cli.commands.settings import chosen_settings
+from hsemotion_cli.pipeline import Settings
+from hsemotion_cli.postprocess.recipe import Recipe
 
 GROUPS = [
     found for found in vars(options).values() if isinstance(found, type) and dataclasses.is_dataclass(found)
@@ -139,3 +154,59 @@ def test_what_is_near_to_nothing_gets_no_suggestion() -> None:
 def test_the_assembly_is_short() -> None:
     cli = Path(options.__file__).parents[1] / "cli.py"
     assert len(cli.read_text().splitlines()) < 120
+
+
+# --- models -----------------------------------------------------------------------------------------------------
+
+
+def test_the_default_models_by_name_are_blended_as_without_names(capsys: pytest.CaptureFixture[str]) -> None:
+    usual = Recipe.usual()
+    default = settings_of()
+    assert capsys.readouterr().err == ""
+    named = settings_of(model=",".join(usual.models))
+    assert named.recipe == default.recipe == usual
+    assert f"weight of {usual.models[0]}: expression {usual.blend['expression']:g}" in capsys.readouterr().err
+    turned = settings_of(model=",".join(reversed(usual.models))).recipe
+    assert turned.models == usual.models[::-1] and turned.thresholds == usual.thresholds
+    for task, weight in usual.blend.items():
+        assert turned.blend[task] == pytest.approx(1 - weight)
+    capsys.readouterr()
+    assert set(settings_of(model=",".join(usual.models), blend="0.5").recipe.blend.values()) == {0.5}
+    settings_of(model=usual.models[0])
+    settings_of(model=",".join(usual.models), quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def settings_of(**given: Any) -> Settings:
+    """What ``annotate`` makes of options."""
+    groups = [InputOptions, FaceOptions, ModelOptions, SmoothingOptions, OutputOptions, RunningOptions]
+    own = [{f.name: given[f.name] for f in dataclasses.fields(group) if f.name in given} for group in groups]
+    return chosen_settings(*(group(**values) for group, values in zip(groups, own, strict=True)))
+
+
+# --- annotate ---------------------------------------------------------------------------------------------------
+
+
+def test_json_lists_what_failed_as_well_in_the_order_that_was_given(smile: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    words = ["--json", "-o", tmp_path / "o", "--every", 6]
+    result = invoke("annotate", text, smile, tmp_path / "missing.mp4", *words)
+    assert result.exit_code == 3
+    entries = json.loads(result.stdout)
+    assert [Path(entry["source"]).name for entry in entries] == ["text.mp4", "smile.mp4", "missing.mp4"]
+    assert [(entry["state"], entry["error"]) for entry in entries] == [
+        ("failed", "InputError"), ("done", None), ("failed", "InputError"),
+    ]  # fmt: skip
+    assert len({tuple(sorted(entry)) for entry in entries}) == 1
+    assert entries[1]["frames"]["analysed"] == 2 and entries[1]["problem"] == ""
+    assert entries[0]["frames"] is None and "not a readable video" in entries[0]["problem"]
+    for entry in (entries[0], entries[2]):
+        assert entry["problem"] in result.stderr
+
+
+def test_json_of_nothing_but_failures_lists_them(tmp_path: Path) -> None:
+    result = invoke("annotate", tmp_path / "missing.mp4", "--json", "-o", tmp_path / "o")
+    assert result.exit_code == 4
+    (entry,) = json.loads(result.stdout)
+    assert entry["state"] == "failed" and entry["source"].endswith("missing.mp4")

@@ -216,6 +216,19 @@ def test_verify_catches_a_flipped_bit(files: dict[str, Path], cache: Path, monke
     assert not list(place.parent.glob(f"{NETWORK}*"))
 
 
+def test_path_is_that_of_files_that_are_there(cache: Path) -> None:
+    told = run("models", "path", NETWORK, code=5)
+    assert f"{NETWORK} is not downloaded; 'hsemotion models download {NETWORK}' puts" in told
+    assert str(cache / "weights") in told
+    (pt,) = (file for file in registry.card(NETWORK).network.files if file.kind == "pt")
+    weights.place(pt).parent.mkdir(parents=True)
+    weights.place(pt).write_bytes(b"x")
+    assert run("models", "path", NETWORK) == f"{weights.place(pt)}\n"
+    assert json.loads(run("models", "path", NETWORK, "--json")) == [str(weights.place(pt))]
+    assert run("models", "path") == f"{cache}\n"
+    assert "part of the program" in run("models", "path", "mp-blendshapes", code=2)
+
+
 def test_download_says_what_it_cannot_fetch() -> None:
     assert "give --all" in run("models", "download", code=2)
     assert "part of the program" in run("models", "download", "mp-blendshapes", code=2)

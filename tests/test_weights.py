@@ -154,6 +154,16 @@ def test_a_file_that_has_moved_is_said_at_once(shelf: Shelf) -> None:
     assert len(shelf.asked) == 1
 
 
+def test_no_lock_is_left_whether_a_file_arrives_or_not(shelf: Shelf) -> None:
+    shelf.plan = ["gone"]
+    with pytest.raises(ModelUnavailable):
+        weights.ensure(shelf.file())
+    folder = weights.place(shelf.file()).parent
+    assert list(folder.iterdir()) == []
+    weights.ensure(shelf.file())
+    assert sorted(path.name for path in folder.iterdir()) == ["net.pt", "net.pt.json"]
+
+
 def test_no_network_is_said_in_one_sentence(shelf: Shelf) -> None:
     file = shelf.file(url="http://127.0.0.1:9/net.pt")  # the discard port: nobody listens
     with pytest.raises(ModelUnavailable, match=r"127\.0\.0\.1 does not answer as it should after 4 attempts"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..errors import HsemotionError
-    from ..pipeline import Summary
+    from ..media.discovery import Job
+    from ..pipeline import Annotator, Summary
 
 
 def run(
@@ -50,16 +51,13 @@ def run(
     from ..runtime import malloc
 
     malloc.settle()
-    import dataclasses
-
-    from ..errors import HsemotionError, OutputError
     from ..formats.output_names import output_names
     from ..formats.ownership import check_outputs
     from ..media.discovery import discover
     from ..pipeline import Annotator
     from ..runtime.atomic_files import prepare_folder
     from .annotate_view import print_summaries
-    from .console import print_json, progress, say, say_passed_over
+    from .console import print_json, say_passed_over
     from .settings import chosen_settings
 
     # Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
@@ -70,26 +68,54 @@ def run(
     names = (n for job in found.jobs for n in output_names(job.name, settings.formats, settings.overlay).values())
     check_outputs((output.out / name for name in names), output.overwrite)
     prepare_folder(output.out)
-    done: list[Summary] = []
-    failures: list[HsemotionError] = []
     with Annotator(settings) as annotator:
-        for job in found.jobs:
-            try:
-                with progress(job.path.name, output.quiet or output.json) as report:
-                    done.append(annotator.annotate(job.path, output.out, job.name, report))
-            except HsemotionError as error:
-                say(str(error))
-                failures.append(error)
+        results = [_annotated(annotator, job, output) for job in found.jobs]
+    done = [result for result in results if not isinstance(result, Exception)]
+    problems = _problems(done)
+    if output.json:
+        left = [{"source": path, "state": "passed over", "passed_over": reason} for path, reason in found.passed_over]
+        print_json([*map(_entry, found.jobs, results), *left])
+    elif done and not output.quiet:
+        print_summaries(done, verbose=verbose)
+    failures = [result for result in results if isinstance(result, Exception)]
+    return _exit_code(done, [*failures, *problems], output.min_coverage)
+
+
+def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> Summary | HsemotionError:
+    """What came of one video: its summary, or the error that is printed at once."""
+    from ..errors import HsemotionError
+    from .console import progress, say
+
+    try:
+        with progress(job.path.name, output.quiet or output.json) as report:
+            return annotator.annotate(job.path, output.out, job.name, report)
+    except HsemotionError as error:
+        say(str(error))
+        return error
+
+
+def _problems(done: Sequence[Summary]) -> list[HsemotionError]:
+    """The videos that could not be read to their end, as errors, each of which is printed."""
+    from ..errors import OutputError
+    from .console import say
+
     for summary in done:
         if summary.problem:
             say(summary.problem)
-            failures.append(OutputError(summary.problem))
-    if output.json:
-        left = [{"source": path, "passed_over": reason} for path, reason in found.passed_over]
-        print_json([*(dataclasses.asdict(summary) for summary in done), *left])
-    elif done and not output.quiet:
-        print_summaries(done, verbose=verbose)
-    return _exit_code(done, failures, output.min_coverage)
+    return [OutputError(summary.problem) for summary in done if summary.problem]
+
+
+def _entry(job: Job, result: Summary | HsemotionError) -> dict[str, Any]:
+    """What ``--json`` has of one video; one that failed has the same keys, without values but the reason."""
+    import dataclasses
+
+    from ..pipeline import Summary
+
+    if isinstance(result, Summary):
+        return {**dataclasses.asdict(result), "state": "done", "error": None}
+    empty = {field.name: None for field in dataclasses.fields(Summary)}
+    reason = {"problem": str(result), "state": "failed", "error": type(result).__name__}
+    return {**empty, "source": str(job.path), **reason}
 
 
 def _exit_code(done: Sequence[Summary], failures: Sequence[HsemotionError], min_coverage: float) -> int:

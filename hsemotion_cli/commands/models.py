@@ -68,7 +68,7 @@ def path(
         str | None, typer.Argument(metavar="[NAME]", help="A model; without one, the cache folder.", show_default=False)
     ] = None,
 ) -> None:
-    """Print where a model's weights are, or would be put."""
+    """Print where a model's weights are; exit with 5 if they are not on this machine."""
     from . import models_cache
 
     models_cache.path(name, as_json=output.json)

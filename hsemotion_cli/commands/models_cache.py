@@ -133,7 +133,12 @@ def verify(names: list[str], *, as_json: bool) -> int:
 
 
 def path(name: str | None, *, as_json: bool) -> None:
-    """Print where weights are, or would be."""
+    """Print where weights are: the files that are there, as ``which`` does.
+
+    Raises:
+        ModelUnavailable: none of a model's files is there; the message says where they would be.
+        UsageError: there is no such model, or it never has files of its own.
+    """
     if name is None:
         places = [weights.home()]
     elif file := card(name).path:
@@ -143,6 +148,13 @@ def path(name: str | None, *, as_json: bool) -> None:
         places = [weights.place(file) for file in weights.published(card(name))]
     if not places:
         raise UsageError(f"{name}: {_why_not(card(str(name)), 'all')}")
+    there = places if name is None else [place for place in places if place.is_file()]
+    if not there:
+        names = " or ".join(place.name for place in places)
+        raise ModelUnavailable(
+            f"{name} is not downloaded; 'hsemotion models download {name}' puts {names} into {places[0].parent}."
+        )
+    places = there
     if as_json:
         print_json([str(place) for place in places])
         return

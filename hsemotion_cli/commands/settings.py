@@ -66,6 +66,7 @@ def chosen_settings(
         audio_weights=models.audio_weights,
     )
     if not output.quiet:
+        _tell_blend(models, smoothing, base)
         _warn((*given_heads, listening) if listening else given_heads, _read_plain(smoothing.recipe))
     return settings
 
@@ -77,6 +78,18 @@ def decode_options(input: InputOptions) -> DecodeOptions:
         UsageError: an option is out of range.
     """
     return DecodeOptions(input.image_fps, input.stream, input.video_fps, input.deinterlace)
+
+
+def _tell_blend(models: ModelOptions, smoothing: SmoothingOptions, base: Recipe) -> None:
+    """Say that the default models, given by their names, are not blended in equal shares as other models are."""
+    if models.model is None or smoothing.recipe is not None or smoothing.blend is not None or len(base.models) < 2:
+        return
+    if base.blend != Recipe.of(*base.models).blend:
+        shares = ", ".join(f"{task} {weight:g}" for task, weight in base.blend.items())
+        say(
+            f"--model {models.model}: these are the default models, blended as they are without --model (weight of "
+            f"{base.models[0]}: {shares}); --blend 0.5 gives both equal weight."
+        )
 
 
 def how_to_run(
@@ -104,7 +117,7 @@ def chosen_models(
     """The recipe that the options begin with, and the weight files that the user brings.
 
     Models named beside a recipe take the place of the recipe's own, which then keeps the rest. Without either, the
-    models are those that the heads stand on, or the usual ones; of these only networks work without landmarks.
+    models are those that the heads stand on, or the default ones; of these only networks work without landmarks.
     """
     names: tuple[str, ...] = tuple(dict.fromkeys(head.base.model for head in given_heads))
     given: dict[str, Path] = {}
@@ -113,7 +126,10 @@ def chosen_models(
     if recipe is None:
         if not names and detector == "fast":
             names = tuple(name for name in Recipe.usual().models if registry.card(name).network)
-        chosen = Recipe.of(*names) if names else Recipe.usual()
+        usual = Recipe.usual()
+        # The default models by their names are blended as they are without them.
+        same = sorted(names) == sorted(usual.models) and not given and not given_heads
+        chosen = usual.in_order(names) if same else Recipe.of(*names) if names else usual
     else:
         chosen = Recipe.read(recipe)
         if model is not None:

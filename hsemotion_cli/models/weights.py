@@ -294,15 +294,26 @@ def _copy(answer: Any, stream: IO[bytes], have: int, total: int | None, progress
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Only one process fetches a file at a time; the others wait for it and then find it there."""
-    with open(f"{path}.lock", "wb") as stream:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows: there two processes fetch twice, and os.replace still keeps it whole
-            yield
-            return
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    """Only one process fetches a file at a time; the others wait for it. The lock file is gone afterwards."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: there two processes fetch twice, and os.replace still keeps it whole
         yield
+        return
+    place = Path(f"{path}.lock")
+    while True:
+        stream = place.open("wb")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        # Whoever had the lock before has removed the file; the next one may have made a new one already.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), place.stat()):
+                break
+        stream.close()
+    with stream:
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> str:

@@ -214,6 +214,18 @@ class Recipe:
         """What is used when nothing is asked for, as scripts/measure_models.py chose it."""
         return cls.read(registry.ASSETS / "default_recipe.json")
 
+    def in_order(self, models: Sequence[str]) -> Recipe:
+        """The same recipe with its models in another order, which is that of the weights of its blend.
+
+        Raises:
+            ValueError: they are not its models.
+        """
+        if sorted(models) != sorted(self.models):
+            raise ValueError(f"{models} are not {self.models} in another order")
+        turned = tuple(models) != self.models
+        blend = {task: 1 - weight if turned else weight for task, weight in self.blend.items()}
+        return replace(self, models=tuple(models), blend=blend)
+
     def changed(
         self,
         *,
