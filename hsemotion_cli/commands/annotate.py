@@ -73,7 +73,7 @@ def run(
     done = [result for result in results if not isinstance(result, Exception)]
     problems = _problems(done)
     if output.json:
-        left = [{"source": path, "state": "passed over", "passed_over": reason} for path, reason in found.passed_over]
+        left = [{"source": path, "passed_over": reason} for path, reason in found.passed_over]
         print_json([*map(_entry, found.jobs, results), *left])
     elif done and not output.quiet:
         print_summaries(done, verbose=verbose)
