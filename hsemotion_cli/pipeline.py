@@ -22,9 +22,11 @@ from .faces.detector import FaceDetector, detect_faces
 from .faces.mediapipe_detector import MediaPipeDetector
 from .formats import raw_scores, sidecar, table
 from .formats.output_names import output_names
+from .formats.schema import WALL_TIME
 from .media.photos import PhotoFolder
 from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
+from .media.wall_clock import wall_clock_note, wall_times
 from .models import frame_skipping, predict, registry
 from .models.audio import AudioModel, AudioScores
 from .models.heads import Head
@@ -237,6 +239,8 @@ class Annotator:
             raise _nothing_analysed(source, settings.sampling)
         if isinstance(source, PhotoFolder):
             timeline = _with_photos(timeline, source, settings.recipe)
+        if settings.decoding.clock:
+            timeline = _with_clock(timeline, source)
         if heard is not None:
             timeline = heard.beside(timeline)
         affect = refine(timeline, settings.recipe)
@@ -322,6 +326,12 @@ def _with_photos(timeline: Timeline, source: PhotoFolder, recipe: Recipe) -> Tim
     if note := photo_note(timeline, recipe):
         source.report.notes.append(note)
     return timeline
+
+
+def _with_clock(timeline: Timeline, source: Source) -> Timeline:
+    """The timeline with the date and time of day of each frame."""
+    source.report.notes.append(wall_clock_note(source.info))
+    return replace(timeline, extra={**timeline.extra, WALL_TIME.name: wall_times(timeline.time, source.info)})
 
 
 def _search(plan: interpolation.ScheduledFrame, finder: FaceDetector, recipes: Sequence[str]) -> Sighting | Frame:

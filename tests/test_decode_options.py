@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import clips
@@ -132,3 +133,57 @@ def test_a_jump_of_the_clock_ends_tracks_and_smoothing(crops: bool, samples: Pat
     done = run("smooth", tmp_path / "both.csv", "-o", tmp_path / "again")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "again" / "both.csv").read_bytes() == (tmp_path / "both.csv").read_bytes()
+
+
+def dated(faces: Path, path: Path, *metadata: str) -> Path:
+    words = [word for pair in metadata for word in ("-metadata", pair)]
+    command = ["ffmpeg", "-v", "error", "-y", "-i", faces, "-c", "copy", *words, "-movflags", "use_metadata_tags", path]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "metadata"),
+    [
+        ("mp4", ["creation_time=2024-05-01T22:59:59.500000Z"]),
+        ("mkv", ["creation_time=2024-05-01T22:59:59.500000Z"]),
+        # Exporting a film from a phone changes the first of the two, and leaves the second.
+        ("mov", ["creation_time=2030-01-01T00:00:00Z", "com.apple.quicktime.creationdate=2024-05-02T00:59:59.5+0200"]),
+    ],
+)
+def test_clock_adds_the_time_of_day(suffix: str, metadata: list[str], faces: Path, tmp_path: Path) -> None:
+    path = dated(faces, tmp_path / f"dated.{suffix}", *metadata)
+    done = run("annotate", path, "-o", tmp_path / "with", "--clock", "-f", "csv,jsonl,parquet", *FAST)
+    assert done.exit_code == 0, done.output
+    assert "creation time that the file declares, 2024-05-01T22:59:59.500Z" in " ".join(done.output.split())
+    began = datetime(2024, 5, 1, 22, 59, 59, 500_000, tzinfo=UTC)
+    for format_ in ("csv", "jsonl", "parquet"):
+        rows = table.load(tmp_path / "with" / f"dated.{format_}")
+        found = [datetime.fromisoformat(text) for text in rows.wall_time]
+        assert [(moment - began).total_seconds() for moment in found] == pytest.approx([k / 10 for k in range(10)])
+        assert rows.wall_time[9] == "2024-05-01T23:00:00.400Z"
+    # It is one column more, and nothing else is different.
+    assert run("annotate", path, "-o", tmp_path / "without", *FAST, "-q").exit_code == 0
+    plain = (tmp_path / "without" / "dated.csv").read_text().splitlines()
+    with_clock = [line.split(",") for line in (tmp_path / "with" / "dated.csv").read_text().splitlines()]
+    assert with_clock[0][:3] == ["frame", "time", "wall_time"]
+    assert [",".join(cells[:2] + cells[3:]) for cells in with_clock] == plain
+    assert "wall_time" not in plain[0]
+    assert json.loads((tmp_path / "without" / "dated.json").read_text())["source"]["created"] is None
+    done = run("smooth", tmp_path / "with" / "dated.csv", "-o", tmp_path / "again", "--smooth", "none")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "again" / "dated.csv").read_bytes() == (tmp_path / "with" / "dated.csv").read_bytes()
+
+
+def test_clock_says_that_a_file_has_no_creation_time(faces: Path, tmp_path: Path) -> None:
+    done = run("annotate", faces, "-o", tmp_path, "--clock", *FAST)
+    assert done.exit_code == 0 and "declares no creation time" in " ".join(done.output.split())
+    assert table.load(tmp_path / "face.csv").wall_time.isna().all()
+    assert "declares no creation time" in json.loads((tmp_path / "face.json").read_text())["source"]["notes"][0]
+
+
+def test_the_schema_describes_the_time_of_day() -> None:
+    optional = json.loads(run("schema", "--json").output)["optional_columns"]
+    described = next(column for column in optional if column["name"] == "wall_time")
+    assert "UTC" in described["meaning"] and "creation time" in described["meaning"]
+    assert "(--clock)" in run("schema").output

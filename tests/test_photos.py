@@ -101,7 +101,7 @@ def test_all_formats_and_the_reader_hold_the_same(annotated: Path) -> None:
     frames = {suffix: table.load(annotated / f"holiday.{suffix}") for suffix in table.WRITERS}
     for suffix, frame in frames.items():
         pd.testing.assert_frame_equal(frame, frames["csv"], obj=suffix)
-        assert list(frame) == list(schema.names_with([column.name for column in schema.OPTIONAL]))
+        assert list(frame) == list(schema.names_with([column.name for column in schema.PHOTOS]))
         assert frame["file"].dtype == "string"
         assert frame["taken"].isna().tolist() == [True, True, True, False, True]
         assert frame["image_width"].dtype == "Int64"

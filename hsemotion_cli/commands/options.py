@@ -83,6 +83,12 @@ class InputOptions:
             metavar="auto|on|off", help="Deinterlace frames that are flagged as interlaced (auto), all, or none."
         ),
     ] = "auto"
+    clock: Annotated[
+        bool,
+        typer.Option(
+            "--clock", help="Add a column with date and time of day, from the creation time that the file declares."
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

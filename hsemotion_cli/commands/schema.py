@@ -11,7 +11,7 @@ def run(output: Annotated[OutputOptions, Only("json")]) -> None:
     """Print the data dictionary: each column of the table with its unit, range and meaning."""
     import dataclasses
 
-    from ..formats.schema import COLUMNS, OPTIONAL, SCHEMA_VERSION
+    from ..formats.schema import COLUMNS, OPTIONAL, PHOTOS, SCHEMA_VERSION
     from .console import Table, print_json, print_table
 
     if output.json:
@@ -26,6 +26,6 @@ def run(output: Annotated[OutputOptions, Only("json")]) -> None:
         table.add_row(column.name, column.type, column.unit or "-", column.range, column.meaning)
     table.add_section()
     for column in OPTIONAL:
-        name = f"{column.name} (photos)"
+        name = f"{column.name} ({'photos' if column in PHOTOS else '--clock'})"
         table.add_row(name, column.type, column.unit or "-", column.range, column.meaning)
     print_table(table)

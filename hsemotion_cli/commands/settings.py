@@ -77,7 +77,7 @@ def decode_options(input: InputOptions) -> DecodeOptions:
     Raises:
         UsageError: an option is out of range.
     """
-    return DecodeOptions(input.image_fps, input.stream, input.video_fps, input.deinterlace)
+    return DecodeOptions(input.image_fps, input.stream, input.video_fps, input.deinterlace, clock=input.clock)
 
 
 def _tell_blend(models: ModelOptions, smoothing: SmoothingOptions, base: Recipe) -> None:

@@ -1,6 +1,6 @@
 """The columns of the table, in order: name, type, unit, range, meaning.
 
-They are the same for every video and every model; tables of photos have a few more.
+They are the same for every video and every model; tables of photos, and of videos with ``--clock``, have more.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ COLUMNS: tuple[Column, ...] = (
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 
-OPTIONAL: tuple[Column, ...] = (
+PHOTOS: tuple[Column, ...] = (
     Column(
         "file",
         "text",
@@ -141,11 +141,24 @@ OPTIONAL: tuple[Column, ...] = (
     _integer("image_width", "1, 2, ...", "Width of the photo in pixels, upright; the boxes are in its pixels."),
     _integer("image_height", "1, 2, ...", "Height of the photo in pixels, upright."),
 )
-"""Columns of tables made from a folder of photos only; they stand behind ``time``.
+"""Columns of tables made from a folder of photos only.
 
 There ``frame`` is the ordinal of the photo in the natural order of names, ``time`` is 0, and ``face_id`` counts the
 faces within each photo, from left to right.
 """
+
+WALL_TIME = Column(
+    "wall_time",
+    "text",
+    "",
+    "YYYY-MM-DDTHH:MM:SS.mmmZ",
+    "Date and time of the frame in UTC: ``time`` after the creation time that the file declares, which is when the "
+    "recording began, or on a few devices when it ended. Empty: none is declared.",
+)
+"""Column of tables made with ``--clock`` only."""
+
+OPTIONAL = (*PHOTOS, WALL_TIME)
+"""Columns that some tables have; they stand behind ``time``."""
 
 _OPTIONAL_NAMES = tuple(column.name for column in OPTIONAL)
 

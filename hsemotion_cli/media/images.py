@@ -60,8 +60,8 @@ class ImageSequence:
 
     @property
     def notes(self) -> list[str]:
-        """Nothing: images are decoded as they are."""
-        return []
+        """How it was decoded, for a person."""
+        return self.report.notes
 
     def frames(
         self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None

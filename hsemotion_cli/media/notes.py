@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from .source import DecodeOptions, DecodeReport, SourceInfo
+from .source import DecodeReport, SourceInfo
 
 
-def decode_notes(info: SourceInfo, report: DecodeReport, options: DecodeOptions) -> list[str]:
+def decode_notes(info: SourceInfo, report: DecodeReport) -> list[str]:
     """What a user must know of the decoding before trusting a table; nothing for an ordinary file.
 
     Args:
         report: once the source has been read.
     """
-    if info.kind != "video":
-        return []
-    return [*_stream(info), *_times(info, report), *_jumps(report), *_fields(report), *_creation(info, options)]
+    return [*_stream(info), *_times(info, report), *_jumps(report), *_fields(report), *report.notes]
 
 
 def _stream(info: SourceInfo) -> list[str]:
@@ -57,9 +55,3 @@ def _fields(report: DecodeReport) -> list[str]:
     if not report.deinterlaced:
         return []
     return [f"{report.deinterlaced} interlaced frames were deinterlaced; --deinterlace off leaves them as they are."]
-
-
-def _creation(info: SourceInfo, options: DecodeOptions) -> list[str]:
-    if not options.clock or info.created:
-        return []
-    return ["it has no creation time, so the column wall_time is empty (--clock)."]

@@ -117,7 +117,7 @@ class VideoFile:
                 stream=chosen.number,
                 video_streams=chosen.count,
                 language=chosen.language,
-                created=created.isoformat(timespec="milliseconds") if created else None,
+                created=created.isoformat(timespec="milliseconds").replace("+00:00", "Z") if created else None,
             )
         self.report = DecodeReport()
 
@@ -162,7 +162,7 @@ class VideoFile:
     @property
     def notes(self) -> list[str]:
         """How it was decoded, for a person; complete once ``frames`` has run out."""
-        return decode_notes(self.info, self.report, self.options)
+        return decode_notes(self.info, self.report)
 
     def container(self) -> Any:
         """The file opened once more; whoever copies one of its streams needs that stream before its first packet."""
