@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import ntpath
 import os
 import re
 import sys
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import clips
 import pytest
@@ -390,6 +391,46 @@ def test_suffixes_that_make_no_sense() -> None:
     for text in ("", "mp4,,mov", "a/b"):
         with pytest.raises(UsageError, match="write them as mp4,mov"):
             parse_suffixes(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        (r"C:\data\lab\x.mp4", ("_abs", "C", "data", "lab", "x.mp4")),
+        (r"C:x.mp4", ("C", "x.mp4")),
+        (r"\\server\share\x.mp4", ("_abs", "server", "share", "x.mp4")),
+        (r"lab\..\..\x.mp4", ("lab", "_up", "_up", "x.mp4")),
+        ("lab/p1\\x.mp4", ("lab", "p1", "x.mp4")),
+        ("a:b?.mp4", ("a", "b_.mp4")),
+        ("ab:c?.mp4", ("ab_c_.mp4",)),
+        ("CON.mp4", ("_CON.mp4",)),
+        ("nul", ("_nul",)),
+        ("com1 .x.mp4", ("_com1 .x.mp4",)),
+        ("console.mp4", ("console.mp4",)),
+        ("dir. /x .mp4.", ("dir._", "x .mp4_")),
+        ("_ABS\\x.mp4", ("__ABS", "x.mp4")),
+    ],
+)
+def test_places_on_windows_have_names_that_windows_allows(path: str, parts: tuple[str, ...]) -> None:
+    assert output_paths.safe(path, windows=True) == parts
+    assert output_paths.safe(path, windows=False) != parts or not any(c in path for c in "\\:?")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.sampled_from('aC.: \\/?*|"<>_bCONnul\x01'), max_size=12))
+def test_no_path_of_windows_leads_out_of_the_output_folder(path: str) -> None:
+    parts = output_paths.safe(path, windows=True)
+    assert not {"", ".", ".."} & set(parts)
+    joined = PureWindowsPath("D:/out", *parts)
+    assert joined.parts == ("D:\\", "out", *parts) and not any(PureWindowsPath(part).is_reserved() for part in parts)
+    assert not any(re.search(r'[<>:"|?*\x00-\x1f]|[. ]$', part) for part in parts)
+
+
+def test_another_drive_is_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(output_paths.os.path, "commonpath", ntpath.commonpath)
+    monkeypatch.setattr(output_paths.os.path, "realpath", lambda path: "C:/out" if path == tmp_path else f"D:/{path}")
+    with pytest.raises(UsageError, match="leads out of the output folder"):
+        check_inside(tmp_path, Path("x"), ["x.csv"])
 
 
 def test_the_levels_of_a_place() -> None:

@@ -98,7 +98,7 @@ def find(inputs: Sequence[str], lists: Sequence[Path], search: Search) -> Discov
         UsageError: a list cannot be read.
     """
     found = _Found()
-    for text in inputs:
+    for text in map(_with_slashes, inputs):
         if text == "-":
             _add_list(read_list(sys.stdin.buffer.read(_LARGEST_LIST)), search, found)
         elif text.startswith("@"):
@@ -140,8 +140,13 @@ def _list_file(path: Path) -> list[str]:
 
 
 def _add_list(lines: Iterable[str], search: Search, found: _Found) -> None:
-    for line in lines:
+    for line in map(_with_slashes, lines):
         _add(line, safe(line), search, found)
+
+
+def _with_slashes(path: str) -> str:
+    """A path with "/" between its parts, which Windows takes as well as its own."""
+    return path.replace(os.sep, "/")
 
 
 def _add_pattern(text: str, search: Search, found: _Found) -> None:
@@ -177,8 +182,8 @@ def _add_match(path: str, behind: tuple[str, ...], images: bool, search: Search,
 
 
 def _parents(path: str) -> Iterator[str]:
-    while (path := os.path.dirname(path.rstrip("/"))) not in ("", "/"):
-        yield path
+    while (above := os.path.dirname(path.rstrip("/"))) not in ("", "/", path):  # "C:" is its own on Windows
+        yield (path := above)
 
 
 def _add(path: str, short: tuple[str, ...], search: Search, found: _Found) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..runtime.atomic_files import atomic_file, name_failed_file
+from ..runtime.atomic_files import atomic_file, name_failed_file, open_unfollowed
 
 
 def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -21,11 +21,12 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     if not data:
         return
     with name_failed_file(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        handle = open_unfollowed(path)
         try:
-            size = os.fstat(handle).st_size
-            if size and os.pread(handle, 1, size - 1) != b"\n":  # the last one was cut off
-                data = b"\n" + data
+            if os.fstat(handle).st_size:
+                os.lseek(handle, -1, os.SEEK_END)
+                if os.read(handle, 1) != b"\n":  # the last one was cut off
+                    data = b"\n" + data
             while data:
                 data = data[os.write(handle, data) :]
             os.fsync(handle)

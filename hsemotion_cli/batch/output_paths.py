@@ -14,6 +14,7 @@ them apart.
 from __future__ import annotations
 
 import hashlib
+import ntpath
 import os
 import re
 import unicodedata
@@ -27,6 +28,11 @@ from ..errors import UsageError
 _WORDS = re.compile(r"_+(abs|up)", re.IGNORECASE)
 _OWN = re.compile(r"(manifest|failures)(\.\d+of\d+)?", re.IGNORECASE)
 """Stems at the top of the output folder whose .jsonl the batch writes itself."""
+
+WINDOWS = os.name == "nt"
+_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(1, 10))}
+"""Names that Windows keeps for devices, with any suffix (Microsoft: Naming Files, Paths, and Namespaces)."""
 
 _LONGEST = 236  # bytes; with the longest suffix (.overlay.mp4) still within the 255 of most file systems
 _CUT = re.compile(r"-[0-9a-f]{16}$")
@@ -59,15 +65,31 @@ class SourceIdentity:
         return "/".join(map(_fitted, (*parts[:-1], name)))
 
 
-def safe(path: str) -> tuple[str, ...]:
-    """The parts of a path, made harmless: joined to a folder they never lead out of it."""
-    parts = ["_abs"] if path.startswith("/") else []
+def safe(path: str, windows: bool = WINDOWS) -> tuple[str, ...]:
+    r"""The parts of a path, made harmless: joined to a folder they never lead out of it.
+
+    Args:
+        windows: read it as Windows does, where C:\a\b becomes _abs, C, a, b, and change names that are not allowed
+            there.
+    """
+    parts = ["_abs"] if path.startswith("/") or (windows and ntpath.isabs(path)) else []
+    if windows:
+        drive, rest = ntpath.splitdrive(path)
+        path = f"{drive.removesuffix(':')}/{rest}".replace("\\", "/")
     for part in path.split("/"):
         if part == "..":
             parts.append("_up")
         elif part not in ("", "."):
-            parts.append(f"_{part}" if _WORDS.fullmatch(part) else part)
+            name = _windows_name(part) if windows else part
+            parts.append(f"_{name}" if _WORDS.fullmatch(name) else name)
     return tuple(parts)
+
+
+def _windows_name(part: str) -> str:
+    """A name that Windows allows: no device, none of its special characters, no dot or space at the end."""
+    name = _FORBIDDEN.sub("_", part)
+    name = name[:-1] + "_" if name.endswith((".", " ")) else name
+    return f"_{name}" if name.partition(".")[0].rstrip().upper() in _DEVICES else name
 
 
 def assign_outputs(spots: Sequence[SourceIdentity]) -> list[str]:
@@ -89,8 +111,15 @@ def check_inside(out: Path, folder: Path, names: Iterable[str]) -> None:
     top = os.path.realpath(out)
     for path in (folder, *(folder / name for name in names)):
         found = os.path.realpath(path)
-        if os.path.commonpath([top, found]) != top:
+        if not _lies_in(top, found):
             raise UsageError(f"{path}: a link leads out of the output folder, to {found}; remove it.")
+
+
+def _lies_in(top: str, path: str) -> bool:
+    try:
+        return os.path.commonpath([top, path]) == top
+    except ValueError:  # another drive of Windows
+        return False
 
 
 def was_shortened(place: str) -> bool:

@@ -8,6 +8,7 @@ user; neither is a dependency. Nothing is fetched: the weights are those that ou
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ import numpy as np
 
 from ..errors import ModelUnavailable, UsageError
 from ..media.video import open_source
-from .records import BenchmarkResult, peak_memory
+from ..runtime.processes import peak_memory
+from .records import BenchmarkResult
 
 _LEAST = 0.9
 """Probability from which its README takes a box for a face."""
@@ -113,7 +115,11 @@ def _at_home(model: str, weights: Path) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="hsemotion-peer-") as folder:
         cache = Path(folder) / ".emotiefflib"
         cache.mkdir()
-        (cache / f"{model}{weights.suffix}").symlink_to(weights.resolve())
+        place = cache / f"{model}{weights.suffix}"
+        try:
+            place.symlink_to(weights.resolve())
+        except OSError:  # Windows lets not everybody make links
+            shutil.copyfile(weights, place)
         os.environ.update(dict.fromkeys(names, folder))
         try:
             yield

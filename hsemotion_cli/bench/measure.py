@@ -17,10 +17,11 @@ from ..formats import raw_scores
 from ..media.video import open_source
 from ..pipeline import Annotator, Settings
 from ..runtime import malloc
+from ..runtime.processes import peak_memory
 from ..runtime.stage_timer import StageClock
 from ..timeline import Timeline
 from . import emotiefflib
-from .records import BenchmarkJob, BenchmarkResult, peak_memory
+from .records import BenchmarkJob, BenchmarkResult
 
 
 def run(order: BenchmarkJob) -> BenchmarkResult:

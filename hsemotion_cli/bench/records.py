@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +53,3 @@ class BenchmarkResult:
     memory: int
     busy: dict[str, float]
     waits: dict[str, float]
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    # The system's own record begins with what the parent had when it made this process; this one does not.
-    with contextlib.suppress(OSError):
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
-        if found:
-            return int(found[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # bytes there, kilobytes elsewhere

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import Table, print_line, print_table, print_text
@@ -21,7 +22,7 @@ def print_summaries(summaries: Iterable[Summary], *, verbose: bool) -> None:
     for s in summaries:
         shares = sorted(((share, name) for name, share in s.expressions.items() if share >= 0.005), reverse=True)
         table.add_row(
-            s.source.rsplit("/", 1)[-1],
+            Path(s.source).name,
             str(s.frames["analysed"]),
             str(s.faces),
             f"{s.coverage:.1%}",

@@ -24,6 +24,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ..errors import ModelUnavailable, OutputError
+from ..runtime import file_lock
 from ..runtime.cache_folder import home
 from .cards import WeightFile
 from .registry import MODELS, ModelCard
@@ -294,26 +295,17 @@ def _copy(answer: Any, stream: IO[bytes], have: int, total: int | None, progress
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Only one process fetches a file at a time; the others wait for it. The lock file is gone afterwards."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: there two processes fetch twice, and os.replace still keeps it whole
-        yield
-        return
+    """Only one process fetches a file at a time; the others wait for it. The lock file is gone afterwards.
+
+    On a file system without locks two fetch it, and ``os.replace`` still keeps it whole.
+    """
     place = Path(f"{path}.lock")
-    while True:
-        stream = place.open("wb")
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        # Whoever had the lock before has removed the file; the next one may have made a new one already.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(stream.fileno()), place.stat()):
-                break
-        stream.close()
-    with stream:
+    with file_lock.hold(place):
         try:
             yield
         finally:
-            place.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows removes it when it is unlocked
+                place.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> str:

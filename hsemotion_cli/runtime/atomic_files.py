@@ -9,13 +9,12 @@ import os
 import re
 import socket
 import stat
-import sys
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from ..errors import OutputError, UsageError
+from .processes import lives
 from .write_errors import advice, is_bad_name, reason
 
 Opener = Callable[[Path], contextlib.AbstractContextManager[IO[bytes]]]
@@ -113,39 +112,33 @@ def remove_leftovers(
     """
     pattern = re.compile(rf"\..+\.{re.escape(owner or machine_name())}\.(\d+)\.part", re.DOTALL)
     count = 0
-    with contextlib.suppress(OSError):
-        for entry in list(os.scandir(folder)):
-            match = pattern.fullmatch(entry.name)
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return 0
+    for entry in entries:
+        match = pattern.fullmatch(entry.name)
+        with contextlib.suppress(OSError):  # it is gone by now, or still open on Windows
             if not match or not entry.is_file(follow_symlinks=False):
                 continue
             process, written = int(match[1]), entry.stat(follow_symlinks=False).st_mtime
-            dead = process in processes if processes is not None else not _lives(process, written)
+            dead = process in processes if processes is not None else not lives(process, written)
             if dead and written < before:
                 os.unlink(entry.path)
                 count += 1
     return count
 
 
-def _lives(process: int, then: float) -> bool:
-    """Whether a process that lived at a time (seconds since 1970) still does; numbers are given anew.
+def open_unfollowed(path: Path) -> int:
+    """A handle to append to a file and to read it, which is made if there is none.
 
-    One that is dead but not yet reaped does not: in a container whose first process reaps nobody it stays for ever.
+    Raises:
+        OSError: it cannot be opened, or is a link.
     """
-    if sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # Fields 3 and on of proc(5), behind a name in parentheses that may hold anything: the state, and as the
-            # 22nd the ticks from boot to its start.
-            fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
-            age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-            if fields[0] in "ZX" or time.time() - age > then + 1:
-                return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's, or no number that a process could have
-        return True
-    return True
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def machine_name() -> str:

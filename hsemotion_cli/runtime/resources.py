@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
 _CONTROL = Path("/sys/fs/cgroup")
 USUAL_MEMORY = 0.8
-"""GB that a worker may take: 0.6 as measured with the usual models, and some for large pictures."""
+"""GB that a worker may take: 0.6 as measured with the usual models, and some for large images."""
 
 
 def cores() -> int:
@@ -21,13 +22,16 @@ def cores() -> int:
 
 
 def free_memory() -> float | None:
-    """GB that can be had without swapping; None where nobody says."""
+    """GB that can be had without swapping; None where the system does not tell."""
     found = []
     try:
         match = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
         found += [int(match[1]) * 1024] if match else []
     except OSError:
-        pass
+        with contextlib.suppress(ImportError):  # a Linux that hides /proc
+            import psutil
+
+            found.append(int(psutil.virtual_memory().available))
     limit, used = _control("memory.max"), _control("memory.current")
     if limit.isdigit() and used.isdigit():
         found.append(int(limit) - int(used))
@@ -35,7 +39,7 @@ def free_memory() -> float | None:
 
 
 def usual_workers(memory: float) -> int:
-    """How many workers of so many GB each fit: no more than cores, no more than nine tenths of the free memory hold."""
+    """How many workers of this many GB fit: at most one for each core, and nine tenths of the free memory in all."""
     free = free_memory()
     return max(1, cores() if free is None else min(cores(), int(0.9 * free / memory)))
 
