@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..evaluation.ground_truth import clip_key
+from ..runtime.whole_numbers import whole_number
 from .challenges import UNIT_NAMES, Track
 from .lists import FrameList, TextLines, header_of, is_picture, parse, per_video_header, read_lines, shortened
 
@@ -133,7 +134,7 @@ def _header(line: str, track: Track) -> tuple[Problem | None, int]:
         return Problem(1, "the header is that of a per-video file; expected one file for all videos"), -1
     expected = f"expected exactly {track.header}"
     name, comma, _ = line.partition(",")
-    if is_picture(name) or (track.name == "emi" and comma and name.isdigit()):
+    if is_picture(name) or (track.name == "emi" and comma and whole_number(name) is not None):
         return Problem(1, f"no header; {expected}"), 0
     return Problem(1, f"the header is {shortened(line)}; {expected}"), 1
 
@@ -235,7 +236,9 @@ def _name_problems(rows: Sequence[str], names: Sequence[str], first: int, listed
 def _normalised(name: str) -> str:
     """A name without what is easily wrong: case, surrounding spaces, leading zeros of its number."""
     plain = name.strip().lower()
-    return _END.sub(lambda match: f"{int(match[1])}{match[2]}", plain) if "/" in plain else clip_key(plain)
+    return (
+        _END.sub(lambda match: f"{match[1].lstrip('0') or '0'}{match[2]}", plain) if "/" in plain else clip_key(plain)
+    )
 
 
 def _difference(name: str, listed: str) -> str:

@@ -20,7 +20,7 @@ from ..runtime import file_lock
 from ..runtime.atomic_files import atomic_file, name_failed_file
 from .shards import Shard
 
-_NAME = re.compile(r"\.hsemotion-batch(?:\.(\d+)of(\d+))?\.lock")
+_NAME = re.compile(r"\.hsemotion-batch(?:\.([0-9]{1,6})of([0-9]{1,6}))?\.lock")
 
 
 @contextlib.contextmanager

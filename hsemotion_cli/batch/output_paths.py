@@ -26,7 +26,7 @@ from pathlib import Path
 from ..errors import UsageError
 
 _WORDS = re.compile(r"_+(abs|up)", re.IGNORECASE)
-_OWN = re.compile(r"(manifest|failures)(\.\d+of\d+)?", re.IGNORECASE)
+_OWN = re.compile(r"(manifest|failures)(\.[0-9]+of[0-9]+)?", re.IGNORECASE)
 """Stems at the top of the output folder whose .jsonl the batch writes itself."""
 
 WINDOWS = os.name == "nt"

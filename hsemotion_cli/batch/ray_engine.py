@@ -27,6 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ..errors import OutputError, UsageError
 from ..runtime import resources
 from ..runtime.atomic_files import name_failed_file, remove_leftovers, temporary
+from ..runtime.whole_numbers import whole_number
 from .engine import Report
 from .messages import Ended, FromActor, Hello, Message, Outcome, ProtocolError, Task, decode
 from .ray_actor import NodeRequirements, RayActor, inspect_node, missing, reports_usage, versions
@@ -331,7 +332,7 @@ def _check_address(address: str) -> None:
         )
     if address in ("auto", "local"):
         return
-    if not address.rpartition(":")[2].isdigit():
+    if whole_number(address.rpartition(":")[2]) is None:
         raise UsageError(f"--address {address}: give HOST:PORT, auto or local.")
     try:
         _knock(address)

@@ -28,7 +28,7 @@ class Shard:
         Raises:
             UsageError: it is no such thing.
         """
-        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise UsageError(f"--shard {text}: write it as 2/8, the second of eight; the first is 1/8.")
         return cls(int(match[1]), int(match[2]))

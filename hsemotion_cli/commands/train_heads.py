@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ..errors import ModelUnavailable, UsageError
+from ..runtime.whole_numbers import whole_number
 from .options import Only, OutputOptions
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def _counts(option: str, text: str | None, tasks: list[str]) -> dict[str, int]:
     for task, _, number in pairs:
         if task not in tasks:
             raise UsageError(f"{option} {text}: {task!r} is no task of this head; choose from {', '.join(tasks)}.")
-        if not (number.isascii() and number.isdigit() and int(number)):
+        count = whole_number(number)
+        if not count:
             raise UsageError(f"{option} {text}: give a whole number from 1.")
-        found[task] = int(number)
+        found[task] = count
     return found

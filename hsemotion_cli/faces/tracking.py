@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..domain import Reading, Sighting
 from ..errors import UsageError
+from ..runtime.whole_numbers import whole_number
 from .detector import Box, overlap
 
 _FORGET = 1.0
@@ -98,8 +99,8 @@ def parse_faces(text: str) -> int | None:
         return None
     if text == "largest":
         return 1
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
+    if count := whole_number(text):
+        return count
     raise UsageError(f"--faces {text}: choose all, largest, or a number of faces from 1.")
 
 

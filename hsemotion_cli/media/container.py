@@ -14,6 +14,7 @@ from typing import Any
 import av
 
 from ..errors import InputError
+from ..runtime.whole_numbers import whole_number
 from .source import MAX_PIXELS
 
 # Only local files, whatever a reference inside a file may ask for, since faces stay on this machine; only containers
@@ -24,6 +25,7 @@ _FORMATS = (
     "wav,w64,mp3,aac,flac,aiff,caf,ac3,eac3,amr,au"
 )
 _MOST = {"max_pixels": str(MAX_PIXELS)}
+_DURATION = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]+)?)")
 _FASTEST = 1000  # frames per second; what claims to be faster is the rate of a clock
 _GEN_PTS = 0x0001  # AVFMT_FLAG_GENPTS of libavformat/avformat.h
 _OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **_MOST}
@@ -123,8 +125,9 @@ def video_stream(container: Any, path: Path, wanted: str | None = None) -> Video
 
 def _wanted(streams: list[Any], path: Path, wanted: str) -> Any:
     name = wanted.strip().lower()
-    if name.isascii() and name.isdigit():
-        found = streams[int(name) : int(name) + 1]
+    number = whole_number(name)
+    if number is not None:
+        found = streams[number : number + 1]
     else:
         found = [stream for stream in streams if (stream.language or "").lower() == name]
     if found:
@@ -137,7 +140,7 @@ def declared_duration(container: Any, stream: Any) -> float | None:
     """Seconds that a stream lasts as the file says it, or None."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    tag = _DURATION.fullmatch(stream.metadata.get("DURATION", ""))
     if tag:  # Matroska says it stream by stream, as text
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
     if container.duration is not None and len(container.streams) == 1:

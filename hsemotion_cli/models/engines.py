@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelUnavailable, OutputError, UsageError
 from ..runtime.atomic_files import name_failed_file, replace_when_done
+from ..runtime.whole_numbers import whole_number
 from . import conversion, model_file, onnx_graphs, openvino, weights
 from .cards import NetworkSpec
 from .registry import ModelCard
@@ -175,7 +176,7 @@ def resolve_device(device: str, backend: str) -> str:
         ModelUnavailable: the GPU was asked for and cannot be had.
     """
     kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or whole_number(number) is None)):
         raise UsageError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N.")
     of_graphs = backend in ("onnx", "openvino")
     if kind == "cpu" or (kind == "auto" and (of_graphs or not _may_have_cuda())):

@@ -308,7 +308,7 @@ def _few(missing: set[str]) -> str:
 def _described(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{path}: cannot be read ({error}).") from error
     if not isinstance(content, dict):
         raise ModelUnavailable(f"{path}: is no table of keys and values.")

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from ..errors import ModelUnavailable, OutputError
 from ..runtime import file_lock
 from ..runtime.cache_folder import home
+from ..runtime.whole_numbers import whole_number
 from .cards import WeightFile
 from .registry import MODELS, ModelCard
 
@@ -275,8 +276,8 @@ def _attempt(file: WeightFile, part: Path, progress: Progress | None) -> None:
         begin = str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
         if not (answer.status == 206 and begin):
             have = 0  # the server sends all of it, whatever was asked
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length and length.isdigit() else None
+        length = whole_number(answer.headers.get("Content-Length") or "")
+        total = None if length is None else have + length
         with open(part, "ab" if have else "wb") as stream:
             _copy(answer, stream, have, total, progress)
 

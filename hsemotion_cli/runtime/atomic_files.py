@@ -110,7 +110,7 @@ def remove_leftovers(
         processes: only theirs, whether they still live or not; None for all that do not live.
         owner: the ``machine_name`` of those processes; None for this one. What lives on others is not known here.
     """
-    pattern = re.compile(rf"\..+\.{re.escape(owner or machine_name())}\.(\d+)\.part", re.DOTALL)
+    pattern = re.compile(rf"\..+\.{re.escape(owner or machine_name())}\.([0-9]{{1,9}})\.part", re.DOTALL)
     count = 0
     try:
         entries = list(os.scandir(folder))

@@ -218,7 +218,7 @@ def read(path: Path) -> TrainingConfig:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise UsageError(f"{path}: not TOML ({error}).") from error
     try:
         for one, several in (("source", "sources"), ("stage", "stages")):
