@@ -53,8 +53,10 @@ import cv2
 import numpy as np
 import onnxruntime  # noqa: F401 (loaded once, not in each case)
 import pandas as pd
+import pillow_heif
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from hsemotion_cli.abaw import lists, predictions, validation
 from hsemotion_cli.abaw.challenges import TRACKS
@@ -127,6 +129,7 @@ def draw(folder: Path) -> None:
     _draw_videos(folder / "videos")
     for suffix in ("jpg", "png", "bmp", "webp", "tif"):
         cv2.imwrite(str(folder / "pictures" / f"p.{suffix}"), clips.portrait(64, 48))
+    _draw_images(folder / "pictures")
     clips.write(folder / "clip.mp4", [clips.portrait(96, 72, shift=k) for k in range(5)])
     settings = Settings(recipe=Recipe.of("mp-blendshapes"), formats=("csv", "parquet", "jsonl"))
     with Annotator(settings) as annotator:
@@ -134,6 +137,18 @@ def draw(folder: Path) -> None:
     (folder / "clip.mp4").rename(folder / "results" / "clip.mp4")
     _draw_texts(folder / "texts")
     _draw_weights(folder / "weights")
+
+
+def _draw_images(folder: Path) -> None:
+    """Images of other kinds, animated ones, and several pages."""
+    frames = [Image.fromarray(clips.portrait(64, 48, shift=3 * k)) for k in range(4)]
+    for name in ("p.gif", "p.avif", "p.jp2", "p.ppm", "p.pgm", "p.mpo"):
+        frames[0].save(folder / name)
+    for name in ("a.gif", "a.png", "a.webp", "a.avif", "a.tif"):
+        timed: dict[str, Any] = {} if name == "a.tif" else {"duration": [40, 120, 500, 80]}
+        frames[0].save(folder / name, save_all=True, append_images=frames[1:], **timed)
+    for name, options in (("p.heic", {}), ("t.heic", {"tile_size": 64})):
+        pillow_heif.from_pillow(frames[0].resize((128, 128))).save(folder / name, **options)
 
 
 def _draw_videos(folder: Path) -> None:

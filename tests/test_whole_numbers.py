@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import hsemotion_cli
 from hsemotion_cli.abaw import validation
 from hsemotion_cli.batch.locks import hold_lock
 from hsemotion_cli.batch.shards import Shard
@@ -84,7 +83,7 @@ def test_a_plan_with_an_endless_number_is_no_plan(tmp_path: Path) -> None:
 
 def test_no_module_asks_a_text_whether_it_is_a_number_in_another_way() -> None:
     """``isdigit`` and its like accept what ``int`` refuses, and a pattern with \\d what nobody expects."""
-    package = Path(hsemotion_cli.__file__).parent
+    package = Path(__file__).parent.parent / "hsemotion_cli"
     kernel = {"resources.py", "records.py"}  # they read what Linux itself writes
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
