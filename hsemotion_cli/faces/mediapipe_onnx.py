@@ -31,19 +31,25 @@ Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels; may reach over the picture's edge."""
 
-BLAZEFACE, LANDMARKS, SHAPES = "blazeface.onnx", "landmarks.onnx", "blendshapes.onnx"
+BLAZEFACE, FULL_RANGE = "blazeface.onnx", "blazeface_full.onnx"
+LANDMARKS, SHAPES = "landmarks.onnx", "blendshapes.onnx"
 
 NETWORKS: dict[str, str] = {
     BLAZEFACE: "5fc4df4a6b69c2cd275185966752cf711b845ed4d3fdc00b67e2a637d0972558",
+    FULL_RANGE: "cb71bda2f30f952487e26e17f1059774893714ac0ca44e24d9ca4a211c56ffcf",
     LANDMARKS: "48616c21f88bddfdca1baab1807910454cbb54c1f0ab18762cdc1f7f4915d17f",
     SHAPES: "b2efb61f965e798668228cd24fd735a77e868ea3051ad101c98f85af624b9f92",
 }
 """File among the assets -> its SHA-256."""
 
-_DETECTOR_SIZE, _LANDMARK_SIZE = 128, 256
+_DETECTOR_SIZE = {BLAZEFACE: 128, FULL_RANGE: 192}
+_LANDMARK_SIZE = 256
 
 _SAME_FACE = 0.3
 """Overlap from which two boxes are of one face: the tasks' min_suppression_threshold."""
+
+_AVERAGED = 0.5
+"""Score from which boxes of one face are averaged, whatever the threshold: the tasks' min_detection_confidence."""
 
 _PRESENCE = 0.5
 """Probability from which the landmarks are those of a face: the tasks' min_face_presence_confidence."""
@@ -102,29 +108,31 @@ def intersection(one: Box, other: Box) -> float:
     return across * down if across > 0 and down > 0 else 0.0
 
 
-def detect(image: Image, threshold: float, margin: int = 0) -> list[Candidate]:
-    """What BlazeFace (short range) takes for faces in a picture, highest score first.
+def detect(image: Image, threshold: float, margin: int = 0, network: str = BLAZEFACE) -> list[Candidate]:
+    """Candidates of BlazeFace in an image, highest score first.
 
     Args:
         image: uint8 RGB.
         threshold: score from which a face counts, in (0, 1).
         margin: pixels of surroundings to each side, the picture's edge repeated; without, it is black around a picture
             that is no square, as MediaPipe has it.
+        network: ``BLAZEFACE`` (short range) or ``FULL_RANGE``.
     """
     height, width = image.shape[:2]
+    pixels, anchors = _DETECTOR_SIZE[network], _anchors(network)
     side = max(height, width) + 2 * margin
     left, top = (width - side) / 2, (height - side) / 2
     border = cv2.BORDER_REPLICATE if margin else cv2.BORDER_CONSTANT
-    shown = _seen(image, (width / 2, height / 2), (side, side), 0.0, _DETECTOR_SIZE, border)
+    shown = _seen(image, (width / 2, height / 2), (side, side), 0.0, pixels, border)
     shown /= np.float32(127.5)
     shown -= np.float32(1)
-    raw, logits = _run(BLAZEFACE, shown)
+    raw, logits = _run(network, shown)
     # As a probability only where it is one: far below the threshold exp() would overflow.
     likely = np.flatnonzero(logits[0, :, 0] >= math.log(threshold / (1 - threshold)))
     scores = 1 / (1 + np.exp(-logits[0, likely, 0].astype(np.float64)))
-    drawn = raw[0, likely].astype(np.float64).reshape(-1, 8, 2) / _DETECTOR_SIZE
-    drawn[:, 0] += _anchors()[likely]
-    drawn[:, 2:] += _anchors()[likely][:, None]
+    drawn = raw[0, likely].astype(np.float64).reshape(-1, 8, 2) / pixels
+    drawn[:, 0] += anchors[likely]
+    drawn[:, 2:] += anchors[likely][:, None]
     sound = (drawn[:, 1] > 0).all(axis=1)
     found = []
     for score, places in _without_repeats(scores[sound], drawn[sound]):
@@ -136,7 +144,7 @@ def detect(image: Image, threshold: float, margin: int = 0) -> list[Candidate]:
 
 
 def landmarks(image: Image, face: Candidate) -> Floats | None:
-    """The landmarks of a face that was detected.
+    """The landmarks of a detected face.
 
     Args:
         image: uint8 RGB; what is beyond its edge is seen as its edge repeated.
@@ -144,6 +152,12 @@ def landmarks(image: Image, face: Candidate) -> Floats | None:
     Returns:
         (478, 2) pixels, of which the last ten are the irises; None where the network sees no face.
     """
+    points, presence = landmarks_and_presence(image, face)
+    return points if presence >= math.log(_PRESENCE / (1 - _PRESENCE)) else None
+
+
+def landmarks_and_presence(image: Image, face: Candidate) -> tuple[Floats, float]:
+    """(478, 2) landmarks in pixels at a candidate, and the logit of the probability that a face is there."""
     x, y, width, height = face.box
     centre, size = (x + width / 2, y + height / 2), (width * _REGION, height * _REGION)
     across, down = (face.marks[1] - face.marks[0]).astype(np.float64)
@@ -151,11 +165,9 @@ def landmarks(image: Image, face: Candidate) -> Floats | None:
     shown = _seen(image, centre, size, turn, _LANDMARK_SIZE, cv2.BORDER_REPLICATE)
     shown /= np.float32(255)
     raw, presence = _run(LANDMARKS, shown)
-    if float(presence.ravel()[0]) < math.log(_PRESENCE / (1 - _PRESENCE)):
-        return None
     points = raw.reshape(478, 3)[:, :2].astype(np.float64) / _LANDMARK_SIZE - 0.5
     rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    return (points @ rotation * size + centre).astype(np.float32)
+    return (points @ rotation * size + centre).astype(np.float32), float(presence.ravel()[0])
 
 
 def blendshapes(points: Floats) -> Floats:
@@ -207,18 +219,22 @@ def _without_repeats(scores: NDArray[np.float64], points: NDArray[np.float64]) -
     while left:
         best, *others = left
         same = [best, *(k for k in others if overlap(boxes[best], boxes[k]) > _SAME_FACE)]
-        weights = scores[same]
-        mean = weights / weights.sum() @ points[same].reshape(len(same), -1)
+        averaged = [k for k in same if scores[k] >= min(scores[best], _AVERAGED)]
+        weights = scores[averaged]
+        mean = weights / weights.sum() @ points[averaged].reshape(len(averaged), -1)
         found.append((float(scores[best]), mean.reshape(8, 2)))
         left = [k for k in left if k not in same]
     return found
 
 
 @functools.cache
-def _anchors() -> NDArray[np.float64]:
-    """(896, 2) in [0, 1]: centres of BlazeFace's anchors, two in each of 16 x 16 cells and six in each of 8 x 8."""
+def _anchors(network: str) -> NDArray[np.float64]:
+    """(n, 2) in [0, 1]: centres of a network's anchors.
+
+    Short range: two in each of 16 x 16 cells and six in each of 8 x 8; full range: one in each of 48 x 48.
+    """
     found = []
-    for cells, each in ((16, 2), (8, 6)):
+    for cells, each in ((16, 2), (8, 6)) if network == BLAZEFACE else ((48, 1),):
         grid = (np.arange(cells) + 0.5) / cells
         rows, columns = np.meshgrid(grid, grid, indexing="ij")
         found.append(np.repeat(np.stack([columns.ravel(), rows.ravel()], axis=1), each, axis=0))

@@ -33,11 +33,13 @@ def describe(
     recipe: Recipe,
     models: Mapping[str, FaceModel],
     conditions: Mapping[str, Any],
+    fleeting: int = 0,
 ) -> dict[str, Any]:
     """Everything about one annotated source that its table does not say itself.
 
     Args:
-        conditions: as ``annotate.Annotator`` has them.
+        conditions: as ``pipeline.Annotator`` has them.
+        fleeting: tracks that were left out because they were too short and too unlikely to be a person.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -54,6 +56,7 @@ def describe(
             "coverage": round(timeline.coverage, 6),
             "rows": len(timeline.row),
             "ids": timeline.people,
+            "fleeting_tracks": fleeting,
         },
         **conditions,
         "models": [
