@@ -159,7 +159,7 @@ def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path
         "jumped_at": [],
         "deinterlaced": 0,
     }
-    assert content["faces"] == {"coverage": 1.0, "rows": 12, "ids": 1}
+    assert content["faces"] == {"coverage": 1.0, "rows": 12, "ids": 1, "fleeting_tracks": 0}
     assert content["recipe"]["smoothing"]["expression"] == "gaussian:0.1"
     assert len(content["models"][0]["sha256"]) == 64
     assert set(content["outputs"]) == {"csv", "parquet", "jsonl", "raw", "sidecar", "overlay"}

@@ -20,6 +20,7 @@ from hsemotion_cli.media.images import ImageSequence
 from hsemotion_cli.media.scene_cuts import CutDetector
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VideoFile
+from hsemotion_cli.timeline import Timeline, without_fleeting
 
 Box = tuple[float, float, float, float]
 
@@ -169,3 +170,30 @@ def test_cuts_of_real_clips(shared_videos: list[Path]) -> None:
     for path in shared_videos:
         found = [frame.index for frame in VideoFile(path).frames() if frame.cut]
         assert found == true.get(path.name, []), path.name
+
+
+def columns(tracks: dict[int, list[float]]) -> Timeline:
+    """A timeline of ten frames; track -> score of its face in each of the first frames."""
+    rows = sorted((frame, track) for track, scores in tracks.items() for frame in range(len(scores)))
+    return Timeline(
+        np.arange(10),
+        np.arange(10) / 25,
+        np.array([frame for frame, _ in rows], np.int64),
+        np.array([track for _, track in rows], np.int64),
+        np.array([tracks[track][frame] for frame, track in rows], np.float32),
+        np.zeros((len(rows), 4), np.float32),
+        {"m": {"valence_arousal": np.array([[track, frame] for frame, track in rows], np.float32)}},
+    )
+
+
+def test_a_pattern_that_looks_like_a_face_for_a_moment_is_nobody() -> None:
+    found, count = without_fleeting(columns({0: [0.6] * 3, 1: [0.89, 0.7], 2: [0.6, 0.95], 3: [0.8], 4: [0.99]}))
+    assert count == 2
+    assert sorted(set(found.face_id.tolist())) == [0, 2, 4]
+    assert found.scores["m"]["valence_arousal"][:, 0].tolist() == found.face_id.tolist()
+    assert len(found.index) == 10, "frames stay"
+
+
+def test_crops_without_a_detector_and_empty_videos_are_left_alone() -> None:
+    for timeline in (columns({0: [float("nan")]}), columns({})):
+        assert without_fleeting(timeline) == (timeline, 0)
