@@ -182,7 +182,7 @@ def columns(tracks: dict[int, list[float]]) -> Timeline:
         np.array([track for _, track in rows], np.int64),
         np.array([tracks[track][frame] for frame, track in rows], np.float32),
         np.zeros((len(rows), 4), np.float32),
-        {"m": {"valence_arousal": np.array([[track, frame] for frame, track in rows], np.float32)}},
+        {"m": {"valence_arousal": np.array([[track, frame] for frame, track in rows], np.float32).reshape(-1, 2)}},
     )
 
 
@@ -196,4 +196,5 @@ def test_a_pattern_that_looks_like_a_face_for_a_moment_is_nobody() -> None:
 
 def test_crops_without_a_detector_and_empty_videos_are_left_alone() -> None:
     for timeline in (columns({0: [float("nan")]}), columns({})):
-        assert without_fleeting(timeline) == (timeline, 0)
+        found, count = without_fleeting(timeline)
+        assert found is timeline and count == 0
