@@ -59,7 +59,7 @@ def peak_memory() -> int:
     """Largest resident memory of this process so far, in bytes."""
     # The record of ``getrusage`` begins with what the parent had when it made this process; this one does not.
     with contextlib.suppress(OSError):
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+        found = re.search(r"^VmHWM:\s+([0-9]+) kB", Path("/proc/self/status").read_text(), re.M)
         if found:
             return int(found[1]) * 1024
     try:

@@ -25,7 +25,7 @@ def free_memory() -> float | None:
     """GB that can be had without swapping; None where the system does not tell."""
     found = []
     try:
-        match = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+        match = re.search(r"^MemAvailable:\s+([0-9]+) kB", Path("/proc/meminfo").read_text(), re.M)
         found += [int(match[1]) * 1024] if match else []
     except OSError:
         with contextlib.suppress(ImportError):  # a Linux that hides /proc
