@@ -31,6 +31,7 @@ from ..runtime.whole_numbers import whole_number
 from .engine import Report
 from .messages import Ended, FromActor, Hello, Message, Outcome, ProtocolError, Task, decode
 from .ray_actor import NodeRequirements, RayActor, inspect_node, missing, reports_usage, versions
+from .ray_local import LocalCluster
 from .worker import WorkerConfig
 from .worker_pool import GRACE, Fetching, PooledWorker, WorkerPool
 from .worker_process import KILLED, MISUNDERSTOOD
@@ -75,6 +76,9 @@ class RayEngine(WorkerPool):
         self._needs = {"CPU": float(config.threads), "GPU": gpus, "memory": memory * 1e9}
         self._token = temporary(out / secrets.token_hex(8))
         own = {name: value for name, value in os.environ.items() if name.startswith("HSEMOTION_")}
+        self._local: LocalCluster | None = None
+        if address == "local":
+            own["HOME"] = os.path.expanduser("~")
         self._requirements = NodeRequirements(out, self._token.name, os.getcwd(), own)
         self._lost: list[_RemoteWorker] = []
         self._nodes: list[str] = []
@@ -84,7 +88,9 @@ class RayEngine(WorkerPool):
 
     def __enter__(self) -> RayEngine:
         try:
-            self._head = _connect(self._address)
+            if self._address == "local":
+                self._local = LocalCluster()
+            self._head = _connect(self._address, self._local)
             with name_failed_file(self._token):
                 self._token.touch()
             found = self._inspect()
@@ -107,6 +113,8 @@ class RayEngine(WorkerPool):
             worker.clean(self._out)
         self._token.unlink(missing_ok=True)
         ray.shutdown()
+        if self._local is not None and not self._local.remove():
+            self._tell(f"{self._local.folder}: temporary files of Ray could not be removed; delete the folder.")
 
     def run(self, tasks: Sequence[Task], report: Report) -> Iterator[Outcome]:
         """See ``Engine``."""
@@ -290,16 +298,15 @@ class _RemoteWorker(PooledWorker):
             remove_leftovers(out.joinpath(self.folder), float("inf"), {self._process}, self._machine)
 
 
-def _connect(address: str) -> str:
-    """Join a cluster, or start one; returns the address of its head.
+def _connect(address: str, local: LocalCluster | None) -> str:
+    """Join a cluster, or start a local one; returns the address of its head.
 
     Raises:
         UsageError: there is none, or it cannot be joined from here.
     """
     _check_address(address)
-    own: dict[str, Any] = {}
-    if address == "local":
-        own = {"num_cpus": resources.cores(), "include_dashboard": False}
+    own = local.options() if local is not None else {}
+    if local is not None:
         # Without a token for this cluster Ray would put one into the home folder, which later clusters would ask for.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
@@ -307,7 +314,7 @@ def _connect(address: str) -> str:
     try:
         # Ray makes all its processes search the working folder of this one for modules first; a folder of data must
         # not be searched for code.
-        with contextlib.chdir("/"):
+        with contextlib.chdir("/"), local.home() if local is not None else contextlib.nullcontext():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         # Ray would print reports of dead processes to standard output, where results go.
         ray._private.worker._worker_logs_enabled = False
