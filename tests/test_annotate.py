@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import clips
@@ -14,7 +11,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import sealed
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
@@ -224,29 +220,3 @@ def test_the_summary_is_a_table_and_quiet_is_quiet(smile: Path, nobody: Path, tm
     assert "--min-face" in printed, "low coverage must name its most likely remedy"
     assert str(tmp_path / "smile.csv") in printed
     assert run("annotate", smile, "-o", tmp_path, "-q") == ""
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() not in sealed.SOCKET_CALL, reason="seccomp is Linux's, on x86 and Arm"
-)
-@pytest.mark.parametrize("detector", ["landmarks", "mediapipe"])
-def test_annotating_never_tries_to_reach_the_network(detector: str, smile: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(Path(sealed.__file__))]
-    caught = subprocess.run([*command, "--try-the-seal"], capture_output=True, text=True)
-    assert caught.returncode == -signal.SIGSYS, "the seal itself must hold for this test to mean anything"
-    arguments = [
-        "annotate",
-        str(smile),
-        "-o",
-        str(tmp_path),
-        "--overlay",
-        "--format",
-        "csv,parquet",
-        "--min-face",
-        "60",
-        "--detector",
-        detector,
-    ]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "smile.overlay.mp4").is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import sys
 import threading
@@ -11,7 +10,6 @@ from pathlib import Path
 import clips
 import numpy as np
 import pytest
-import sealed
 
 from hsemotion_cli.errors import ModelUnavailable, UsageError
 from hsemotion_cli.models import engines, model_file, openvino
@@ -146,18 +144,6 @@ class TestInstalled:
         for one, other in zip(ours.infer(images), expected.infer(images), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-3, rtol=1e-3)
         assert ours.spec is spec
-
-    @pytest.mark.skipif(
-        sys.platform != "linux" or platform.machine() not in sealed.SOCKET_CALL, reason="seccomp is Linux's"
-    )
-    def test_it_talks_to_nobody(self, smile: Path, tmp_path: Path) -> None:
-        tests = Path(__file__).parent
-        command = [sys.executable, str(tests / "sealed.py"), "annotate", str(smile), "-o", str(tmp_path)]
-        options = ["--model", NAME, "--backend", "openvino", "--every", "6"]
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(tests.parent)}  # no CI=true
-        done = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, timeout=120)
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / f"{smile.stem}.csv").read_text().count("\n") > 2
 
     def test_its_reporter_is_never_imported(self) -> None:
         code = (

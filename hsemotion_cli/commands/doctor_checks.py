@@ -127,13 +127,12 @@ def _no_reporting() -> str:
 
 
 def _usage_data() -> str:
-    folders = privacy.leftovers()
-    if not folders:
-        return "ONNX Runtime has left none in your home folder"
-    names = " ".join(shlex.quote(str(folder)) for folder in folders)
+    found = privacy.leftovers()
+    if not found:
+        return "no leftovers of ONNX Runtime's usage reports"
     return (
-        "ONNX Runtime, run by an earlier revision of hsemotion or by another program, has left a device id and a "
-        f"database of usage events; to delete them: rm -r {names}"
+        "ONNX Runtime, run by an earlier revision of hsemotion or by another program, has left a device id and usage "
+        f"events; to delete them: rm -r {' '.join(shlex.quote(str(path)) for path in found)}"
     )
 
 

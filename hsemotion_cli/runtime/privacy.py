@@ -8,6 +8,7 @@ process, Ray actor and user of the Python API. Child processes inherit the varia
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ BLOCKED = ("openvino_telemetry",)
 FOUND = {switch.variable: os.environ[switch.variable] for switch in SWITCHES if switch.variable in os.environ}
 """The values that the variables had before ``disable_reporting`` set them; one that was not set is missing."""
 
+_SESSION = re.compile(rb"\d{10,16}\n[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\n?")
 _reported: set[str] = set()
 
 
@@ -82,16 +84,25 @@ def disable_reporting() -> None:
 
 
 def leftovers() -> list[Path]:
-    """Folders in which ONNX Runtime has kept a device id and a database of usage events, sorted; they exist.
+    """Where ONNX Runtime has kept a device id and usage events: folders in caches, and files ``.ses``.
 
-    Other programs that use ONNX Runtime (1.29 or later) share them. Nothing of them is needed.
+    Only what exists is returned, sorted. Other programs that use ONNX Runtime leave the same. Nothing of it is needed.
     Source: onnxruntime/core/platform/posix/device_id.cc, and what 1.32.0 wrote on Linux.
     """
     caches = {Path.home() / ".cache", Path.home() / "Library" / "Application Support"}
     if own := os.environ.get("XDG_CACHE_HOME"):
         caches.add(Path(own))
     folders = (cache / "Microsoft" / "DeveloperTools" / ".onnxruntime" for cache in caches)
-    return sorted(folder for folder in folders if folder.is_dir())
+    sessions = (Path(folder, ".ses") for folder in {"/tmp", os.environ.get("TMPDIR") or "/tmp"})
+    return sorted([*filter(Path.is_dir, folders), *filter(_is_session, sessions)])
+
+
+def _is_session(path: Path) -> bool:
+    """Whether a file holds a time in milliseconds and an identifier in two lines, as ONNX Runtime writes it."""
+    try:
+        return path.stat().st_size < 100 and _SESSION.fullmatch(path.read_bytes()) is not None
+    except OSError:  # it is not there, or it belongs to somebody else, who can delete it
+        return False
 
 
 def _warn(key: str, sentence: str) -> None:
