@@ -156,6 +156,17 @@ def test_the_clock_goes_on_across_a_jump(name: str, later: float, tmp_path: Path
     assert any("clock jumps once" in note for note in video.notes)
 
 
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mov", "h264.flv", "h264.wmv", "front.mp4", "frag.mp4", "dash.mp4"])
+def test_a_second_recording_that_nothing_reads_is_found(name: str, tmp_path: Path) -> None:
+    flags = {"front": "faststart", "frag": "frag_keyframe+empty_moov", "dash": "frag_keyframe+empty_moov+skip_trailer"}
+    front = f"-movflags +{flags[name[:-4]]}" if name[:-4] in flags else ""
+    one, _, both = joined(tmp_path, name, f"{X264} {front} -c:a aac -ar 44100")
+    video, times = read(one)
+    assert video.report.ended_early == ""
+    video, found = read(both)
+    assert len(found) == len(times) and "second recording is appended" in video.report.ended_early
+
+
 def test_sampling_keeps_both_sides_of_a_jump(tmp_path: Path) -> None:
     _, _, both = joined(tmp_path, "a.ts", PARTS["h264.ts"])
     video = VideoFile(both)

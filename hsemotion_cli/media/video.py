@@ -31,6 +31,7 @@ from .deinterlace import deinterlaced
 from .display import displayed, displayed_size, luma, pixel_aspect, quarter_turn
 from .file_type import ANIMATION, IMAGE, IMAGE_SUFFIXES, OTHER, file_type, holds_text
 from .images import ImageSequence
+from .joined import has_second_recording
 from .notes import decode_notes
 from .photos import PhotoFolder, has_numbered_images
 from .scene_cuts import CutDetector
@@ -70,6 +71,11 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 _AS_IT_IS = DecodeOptions()
+
+_JOINED = (
+    "a second recording is appended to it byte by byte, which its format does not allow, so only the first is read; "
+    "join the originals with ffmpeg's concat demuxer"
+)
 
 
 class VideoFile:
@@ -157,7 +163,7 @@ class VideoFile:
                 if choose(index, time):
                     yield Frame(index, time, displayed(picture, aspect), cut, segment, frame.duration)
                     cut = False
-            report.ended_early = self._early_end(end)
+            report.ended_early = self._early_end(end) or self._unread_part(container.format.name)
 
     @property
     def notes(self) -> list[str]:
@@ -200,12 +206,13 @@ class VideoFile:
     ) -> Iterator[tuple[Any, int]]:
         """(decoded frame, segment of the clock); a packet that cannot be decoded is counted and passed over."""
         wanted = [stream, *container.streams.audio[:1]] if on_audio else [stream]
-        clock, segment = ContinuousClock(stream, restarts(container)), 0
+        clock, segment, self._read_to = ContinuousClock(stream, restarts(container)), 0, 0
         for packet, part in clock.follow(packets(container, wanted, self._damaged)):
             if packet.stream is not stream:
                 if on_audio and packet.dts is not None:
                     on_audio(packet)
                 continue
+            self._read_to = max(self._read_to, (packet.pos or 0) + packet.size)
             if part != segment:
                 # Frames that the decoder still holds are of the part before, and must be no reference for this one.
                 yield from ((decoded, segment) for decoded in self._drained(stream))
@@ -248,6 +255,13 @@ class VideoFile:
         if missing > max(0.5, 0.02 * (self.info.duration or 0.0)):
             return f"it declares {declared:.1f} s but its pictures end at {end:.1f} s"
         return ""
+
+    def _unread_part(self, format_name: str) -> str:
+        try:
+            joined = has_second_recording(self.path, format_name, self._read_to)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read to its end ({error.strerror}).") from error
+        return _JOINED if joined else ""
 
 
 Source = VideoFile | ImageSequence | AnimatedImage | TiffStack | PhotoFolder
