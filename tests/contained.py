@@ -12,6 +12,7 @@ afterwards, without KEEP). Needs root, or a kernel that gives user namespaces to
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import ipaddress
@@ -83,7 +84,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_EVERYTHING))
-        self._packets.setsockopt(socket.SOL_SOCKET, _FORCE_BUFFER, 1 << 26)
+        with contextlib.suppress(PermissionError):  # root only; ``lost`` tells whether the usual room was enough
+            self._packets.setsockopt(socket.SOL_SOCKET, _FORCE_BUFFER, 1 << 26)
         self.sent: Counter[str] = Counter()
 
     def look(self, seconds: float) -> None:
