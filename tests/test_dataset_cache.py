@@ -33,7 +33,7 @@ def without_faces(monkeypatch: pytest.MonkeyPatch) -> None:
         points, boxes = (np.full((len(pictures), *shape), np.nan, np.float32) for shape in ((5, 2), (4,)))
         return points, boxes, shapes
 
-    monkeypatch.setattr(dataset_readers, "look", look)
+    monkeypatch.setattr(dataset_readers, "find_faces", look)
 
 
 def folder(path: Path, shade: int = 0) -> Path:

@@ -231,7 +231,7 @@ def test_the_log_is_what_was_seen(tmp_path: Path) -> None:
 
 def test_without_a_calibration_part_the_log_is_of_the_validation_part(tmp_path: Path) -> None:
     samples = telling(60)
-    samples = samples.but(part=np.where(samples.part == "train", "train", "validation"))
+    samples = samples.replaced(part=np.where(samples.part == "train", "train", "validation"))
     run = trainer(tmp_path, planned(), samples)
     run.run()
     assert "validation_accuracy" in run.log[-1] and "calibration_accuracy" not in run.log[-1]
@@ -320,7 +320,7 @@ def test_only_what_has_a_label_for_a_task_is_drawn() -> None:
     with pytest.raises(InputError, match="nothing to train on: made"):
         drawn(samples, StageConfig(1.0), loss=LossConfig(expression=0.0, action_units=0.0))
     with pytest.raises(InputError, match="nothing to train on"):
-        drawn(samples.but(part=np.full(6, "validation")), StageConfig(1.0))
+        drawn(samples.replaced(part=np.full(6, "validation")), StageConfig(1.0))
 
 
 def sourced(*counts: int) -> Dataset:

@@ -769,9 +769,9 @@ def test_truth_of_other_videos_or_frames_is_refused(small: Path) -> None:
     for other in (text.replace("\na/", "\nx/").replace("\nb/", "\ny/"), text.replace("/0000", "/0100")):
         (small / "other.txt").write_text(other)
         told = refused(small, "--truth", small / "other.txt", code=4)
-        assert "no row of the features has a label of the train truth" in told
+        assert "no row of the features has a train label" in told
     told = refused(small, "--truth", small / "list.txt", "--val-truth", small / "other.txt", code=4)
-    assert "validation truth" in told
+    assert "validation label" in told
 
 
 def test_a_task_without_any_label_is_refused(small: Path) -> None:
@@ -789,7 +789,7 @@ def test_a_task_without_any_label_is_refused(small: Path) -> None:
 
 def test_the_same_frames_cannot_train_and_validate(small: Path) -> None:
     told = refused(small, "--truth", small / "list.txt", "--val-truth", small / "list.txt", code=4)
-    assert "frame 1 of a is in the training and in the validation truth of expression" in told
+    assert "frame 1 of a is in both the training and the validation annotations of expression" in told
 
 
 def test_several_faces_in_a_frame_are_refused(small: Path) -> None:

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hsemotion_cli.abaw.challenges import TRACKS
-from hsemotion_cli.abaw.lists import few, read, read_lines
+from hsemotion_cli.abaw.lists import read, read_lines
 from hsemotion_cli.errors import InputError
+from hsemotion_cli.reporting.wording import few, listed
 
 VA = TRACKS["va"]
 
@@ -185,3 +186,10 @@ def test_lines_know_what_they_ended_with(tmp_path: Path) -> None:
 def test_a_few_of_many() -> None:
     assert few("abc") == "a, b, c"
     assert few("abcdefgh") == "a, b, c, d, e and 3 more"
+    assert few("") == ""
+
+
+def test_words_are_listed_as_in_a_sentence() -> None:
+    assert [listed(words) for words in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+    assert listed(["x", "y and z"]) == "x, and y and z"
+    assert listed(["x", "y and z", "w"]) == "x, y and z, and w"

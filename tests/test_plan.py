@@ -272,12 +272,12 @@ REFUSED = [
     (with_line("scale = -1", "[augmentation]"), "augmentation.scale = -1", "0 or more"),
     (with_line("rotation = inf", "[augmentation]"), "augmentation.rotation = inf", "0 or more"),
     # What makes no sense together.
-    (SMALLEST + '[[source]]\nkind = "folder"\npath = "b"\n', "two sources are called 'folder'", "a name of its own"),
+    (SMALLEST + '[[source]]\nkind = "folder"\npath = "b"\n', "two sources are called 'folder'", "its own name"),
     (with_line("expression = 0\nvalence_arousal = 0\naction_units = 0", "[loss]"), "loss", "nothing to train"),
-    (with_line("start_share = 0.5"), "start_share = 0.5", "no start"),
-    (with_line("sources = ['wild']", "[[stage]]"), "'wild', which is no source", "folder"),
-    (with_line("classes = ['fear', 'fear']"), "classes: 'fear' is there twice", "sadness"),
-    (with_line("classes = ['fear', 'joy']"), "classes: 'joy'", "none of neutral"),
+    (with_line("start_share = 0.5"), "start_share = 0.5", "no initial weights"),
+    (with_line("sources = ['wild']", "[[stage]]"), "'wild', which is not a source", "folder"),
+    (with_line("classes = ['fear', 'fear']"), "classes: 'fear' is listed twice", "sadness"),
+    (with_line("classes = ['fear', 'joy']"), "classes: 'joy'", "not one of neutral"),
     (with_line("classes = ['fear']"), "classes = ['fear']", "at least two"),
     (SMALLEST.replace('"small"', '"a/b"'), "name = 'a/b'", "letters, digits"),
 ]  # fmt: skip

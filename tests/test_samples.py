@@ -22,7 +22,7 @@ from PIL import Image
 from hsemotion_cli.errors import InputError, OutputError
 from hsemotion_cli.media.images import read_image
 from hsemotion_cli.training import dataset as module
-from hsemotion_cli.training.dataset import PARTS, Dataset, decoded, join, pack, read, write
+from hsemotion_cli.training.dataset import PARTS, Dataset, decode_image, join, pack, read, write
 
 NAMES = [field.name for field in fields(Dataset)]
 CALM = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -82,7 +82,7 @@ def test_what_is_written_is_read(folder: Path, made: tuple[list[np.ndarray], Dat
     same(samples, found)
     assert len(found) == len(pictures)
     for row, picture in enumerate(pictures):
-        np.testing.assert_array_equal(found.picture(row), picture)
+        np.testing.assert_array_equal(found.image(row), picture)
 
 
 @CALM
@@ -94,15 +94,15 @@ def test_joined_sets_keep_every_sample(parts: list[tuple[list[np.ndarray], Datas
     row = 0
     for pictures, samples in parts:
         for k, picture in enumerate(pictures):
-            np.testing.assert_array_equal(found.picture(row), picture)
+            np.testing.assert_array_equal(found.image(row), picture)
             for name in NAMES[2:]:
                 np.testing.assert_array_equal(getattr(found, name)[row], getattr(samples, name)[k])
             row += 1
     order = list(range(len(found)))
     random.shuffle(order)  # type: ignore[attr-defined]
-    some = found.taken(np.array(order[: len(order) // 2], np.int64))
+    some = found.subset(np.array(order[: len(order) // 2], np.int64))
     for k, row in enumerate(order[: len(order) // 2]):
-        np.testing.assert_array_equal(some.picture(k), found.picture(row))
+        np.testing.assert_array_equal(some.image(k), found.image(row))
         for name in NAMES[2:]:
             np.testing.assert_array_equal(getattr(some, name)[k], getattr(found, name)[row])
 
@@ -112,7 +112,7 @@ def test_a_joined_set_can_be_read_again(tmp_path: Path) -> None:
     write(tmp_path / "two.npz", join([one, other]))
     found = read(tmp_path / "two.npz")
     same(join([one, other]), found)
-    assert [found.picture(k)[0, 0] for k in (0, 1)] == [1, 2]
+    assert [found.image(k)[0, 0] for k in (0, 1)] == [1, 2]
 
 
 @given(st.lists(st.binary(max_size=20), max_size=6))
@@ -134,7 +134,7 @@ def test_rows_are_those_of_a_part_and_of_sources() -> None:
     assert samples.rows("train", ["b", "c"]).tolist() == [2, 4]
     assert samples.rows("calibration", ("b",)).tolist() == [3]
     assert samples.rows("validation", []).tolist() == []
-    other = samples.but(source=np.full(5, "b"))
+    other = samples.replaced(source=np.full(5, "b"))
     assert other.rows("train", ["b"]).tolist() == [0, 2, 4]
     assert samples.source[0] == "a"
 
@@ -211,7 +211,7 @@ def test_a_file_that_was_changed_is_refused_or_makes_sense(folder: Path, data: s
         assert len(found) == len(found.offsets) - 1 == len(found.expression)
 
 
-TORN = "its pictures and its labels do not belong together"
+TORN = "its images and its labels do not match"
 CHANGES: list[tuple[str, Callable[[dict[str, np.ndarray]], object]]] = [
     (TORN, lambda c: c.update(offsets=c["offsets"][:-1])),
     (TORN, lambda c: c.update(encoded=c["encoded"][:-1])),
@@ -229,7 +229,7 @@ CHANGES: list[tuple[str, Callable[[dict[str, np.ndarray]], object]]] = [
     ("column clear", lambda c: c.update(clear=c["clear"].astype(np.float32))),
     ("column source", lambda c: c.update(source=np.arange(3))),
     ("column ", lambda c: c.update(part=np.array("train"))),
-    ("none of train, calibration, validation", lambda c: c.update(part=np.array(["train", "test", "train"]))),
+    ("not one of train, calibration, validation", lambda c: c.update(part=np.array(["train", "test", "train"]))),
     ("column expression has values", lambda c: c["expression"].__setitem__((0, 0), -0.5)),
     ("column valence_arousal has values", lambda c: c["valence_arousal"].__setitem__((1, 0), 1.5)),
     ("column action_units has values", lambda c: c["action_units"].__setitem__((1, 3), np.inf)),
@@ -303,7 +303,7 @@ FILES = {
 def test_pictures_are_those_that_annotating_reads(tmp_path: Path, name: str) -> None:
     (tmp_path / "picture").write_bytes(FILES[name])
     expected = read_image(tmp_path / "picture")
-    found = decoded(np.frombuffer(FILES[name], np.uint8))
+    found = decode_image(np.frombuffer(FILES[name], np.uint8))
     assert expected is not None and found is not None
     assert found.dtype == np.uint8
     assert found.shape == ((9, 6, 3) if "turned" in name else found.shape)
@@ -320,10 +320,10 @@ def huge() -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", FILES["colour"][:60], FILES["jpeg"][:200], huge()])
+@pytest.mark.parametrize("content", [b"", b"no images", FILES["colour"][:60], FILES["jpeg"][:200], huge()])
 def test_a_picture_that_does_not_decode(content: bytes) -> None:
     encoded, offsets = pack([FILES["grey"], content])
-    samples = labelled.make([np.zeros((2, 2), np.uint8)] * 2, source="web").but(encoded=encoded, offsets=offsets)
-    assert samples.picture(0).shape == (6, 9)
-    with pytest.raises(InputError, match="web: picture 1 cannot be decoded"):
-        samples.picture(1)
+    samples = labelled.make([np.zeros((2, 2), np.uint8)] * 2, source="web").replaced(encoded=encoded, offsets=offsets)
+    assert samples.image(0).shape == (6, 9)
+    with pytest.raises(InputError, match="web: image 1 cannot be decoded"):
+        samples.image(1)

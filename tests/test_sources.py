@@ -40,7 +40,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(pictures: list[bytes], workers: object, progress: object) -> tuple[np.ndarray, ...]:
         return tuple(np.full((len(pictures), *shape), np.nan, np.float32) for shape in ((5, 2), (4,), (52,)))
 
-    monkeypatch.setattr(dataset_readers, "look", look)
+    monkeypatch.setattr(dataset_readers, "find_faces", look)
 
 
 def planned(*given: DatasetSource, **options: object) -> TrainingConfig:
@@ -107,7 +107,7 @@ def test_ferplus_is_shares_of_votes(tmp_path: Path) -> None:
     assert np.isnan(found.action_units).all()
     images = np.load(source.path)["images"]
     for row in range(6):
-        np.testing.assert_array_equal(found.picture(row), images[row])
+        np.testing.assert_array_equal(found.image(row), images[row])
 
 
 def test_the_map_to_valence_and_arousal_has_all_expressions_in_range() -> None:
@@ -175,7 +175,7 @@ def test_a_folder_is_what_its_table_says(tmp_path: Path) -> None:
         f",1,0,,1.png, neutral ,calibration,,{units[2:]}\r\n"
     )
     found = dataset_readers.gather(planned(folder(tmp_path / "set", text, encoding="utf-8-sig")))
-    assert [int(found.picture(row)[0, 0]) for row in range(3)] == [20, 0, 10]
+    assert [int(found.image(row)[0, 0]) for row in range(3)] == [20, 0, 10]
     eye = np.eye(8)
     np.testing.assert_array_equal(found.expression, [eye[3], np.full(8, np.nan), eye[0]])
     np.testing.assert_array_equal(found.valence_arousal, np.array([[0.5, -1], [np.nan, np.nan], [1, 0]], np.float32))
@@ -193,20 +193,20 @@ def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1.png").write_bytes(labelled.png(np.full((4, 4), 99, np.uint8)))
     found = dataset_readers.gather(planned(source))
-    assert found.picture(0)[0, 0] == 99
+    assert found.image(0)[0, 0] == 99
     assert np.isnan(found.valence_arousal).all() and np.isnan(found.action_units).all()
 
 
 HEAD = "image,label,split\n0.png,fear,train\n"
 WRONG = [
-    ("", "has no column 'image'", "none"),
-    ("picture,label\n0.png,fear\n", "has no column 'image'", "picture, label"),
-    ("image,label\n", "no labelled picture", ""),
-    (HEAD + "1.png,joy,train\n", "line 3: 'joy' is none of", "neutral"),
-    (HEAD + "1.png,fear,test\n", "line 3: split 'test' is none of", "validation"),
-    (HEAD + "1.png,fear\n", "line 3: split '' is none of", "train"),
-    (HEAD + "\n\n1.png,joy,train\n", "line 5: 'joy' is none of", ""),
-    ('image,label,note\n0.png,fear,"a\nb"\n1.png,joy,\n', "line 4: 'joy' is none of", ""),
+    ("", "no column 'image'", "none"),
+    ("picture,label\n0.png,fear\n", "no column 'image'", "picture, label"),
+    ("image,label\n", "no labelled image", ""),
+    (HEAD + "1.png,joy,train\n", "line 3: 'joy' is not one of", "neutral"),
+    (HEAD + "1.png,fear,test\n", "line 3: split 'test' is not one of", "validation"),
+    (HEAD + "1.png,fear\n", "line 3: split '' is not one of", "train"),
+    (HEAD + "\n\n1.png,joy,train\n", "line 5: 'joy' is not one of", ""),
+    ('image,label,note\n0.png,fear,"a\nb"\n1.png,joy,\n', "line 4: 'joy' is not one of", ""),
     (HEAD + "1.png,fear,train,more\n", "line 3", "more fields"),
     (HEAD + "gone.png,fear,train\n", "line 3", "gone.png: cannot be read"),
     (HEAD + ",fear,train\n", "line 3", "cannot be read"),
@@ -296,7 +296,7 @@ def test_no_person_is_in_two_parts(people: int, each: int, held_out: float, cali
     names = np.array([f"p{k % people}" for k in range(people * each)] + [""] * 3)
     source = DatasetSource("folder", Path("x"), held_out=held_out, calibration=calibration)
     named = np.where(names == "", [f"{k}.png" for k in range(len(names))], names)
-    part = dataset_readers._held_out(named, source, seed)
+    part = dataset_readers._hold_out(named, source, seed)
     empty = np.zeros((len(names), 1), np.float32)
     labels = dataset_readers._Labels([], empty, empty, empty, np.ones(len(names), bool), names, part)
     found = dataset_readers._with_calibration(labels, source, seed)
@@ -313,7 +313,7 @@ def test_pictures_of_unknown_people_are_held_out_by_themselves(tmp_path: Path) -
     nameless = found.subject == ""
     # The same picture, listed often, is validation everywhere or nowhere.
     for grey in (0, 10, 20):
-        rows = [k for k in np.flatnonzero(nameless) if found.picture(int(k))[0, 0] == grey]
+        rows = [k for k in np.flatnonzero(nameless) if found.image(int(k))[0, 0] == grey]
         assert len({found.part[k] == "validation" for k in rows}) == 1
 
 
@@ -375,7 +375,7 @@ def test_tracks_of_affwild2_are_what_they_say(tmp_path: Path) -> None:
     data = replace(data, pictures=tmp_path / "tracks" / "faces")
     source = DatasetSource("affwild2", data.root, "wild", crops="faces", calibration=0.0)
     check_wild(dataset_readers.gather(planned(source, classes=AFFWILD2_EXPRESSIONS)), data, AFFWILD2_EXPRESSIONS)
-    fails(planned(replace(source, crops="cropped_aligned"), classes=AFFWILD2_EXPRESSIONS), "no labelled picture")
+    fails(planned(replace(source, crops="cropped_aligned"), classes=AFFWILD2_EXPRESSIONS), "no labelled image")
 
 
 @pytest.mark.usefixtures("unseen")
@@ -421,14 +421,14 @@ def test_sources_in_a_packed_file_are_taken_by_name(tmp_path: Path) -> None:
     source = packed(tmp_path / "all.npz", ["a", "b", "a", "b"])
     found = dataset_readers.gather(planned(replace(source, name="b"), replace(source, name="a"), classes=CLASSES))
     assert found.source.tolist() == ["b", "b", "a", "a"]
-    assert [int(found.picture(row)[0, 0]) for row in range(4)] == [1, 3, 0, 2]
+    assert [int(found.image(row)[0, 0]) for row in range(4)] == [1, 3, 0, 2]
     assert found.expression.argmax(axis=1).tolist() == [1, 0, 0, 2]
     assert found.part.tolist() == ["calibration", "train", "train", "validation"]
 
 
 def test_a_packed_file_with_other_classes(tmp_path: Path) -> None:
     fails(planned(packed(tmp_path / "all.npz", ["a"])), "packed with 3 classes, the plan has 8")
-    fails(planned(packed(tmp_path / "none.npz", []), classes=CLASSES), "no picture")
+    fails(planned(packed(tmp_path / "none.npz", []), classes=CLASSES), "no images")
 
 
 def test_a_packed_file_gives_action_units_as_wanted(tmp_path: Path) -> None:
@@ -490,7 +490,7 @@ def test_faces_are_where_they_are_and_give_the_action_units_of_geometry(tmp_path
     # A smaller picture has its points in its own pixels, one that lies is stood up first.
     across = picture.shape[1]
     np.testing.assert_allclose((found.points[2] + 0.5) * across / 96 - 0.5, found.points[0], atol=0.012 * across)
-    assert found.picture(3).shape == picture.shape
+    assert found.image(3).shape == picture.shape
     np.testing.assert_allclose(found.points[3], found.points[0], atol=0.012 * across)
     assert found.source.tolist() == ["web"] * 4 + ["packed"]
 
@@ -498,7 +498,7 @@ def test_faces_are_where_they_are_and_give_the_action_units_of_geometry(tmp_path
 def test_a_picture_that_does_not_decode_is_named(tmp_path: Path) -> None:
     source = folder(tmp_path, "image\n0.png\n1.png\n")
     (tmp_path / "1.png").write_bytes(b"no picture")
-    fails(planned(source), "picture 2 of 10 bytes cannot be decoded")
+    fails(planned(source), "image 2 of 10 bytes cannot be decoded")
 
 
 def test_a_table_made_by_python_is_read(tmp_path: Path, unseen: None) -> None:

@@ -462,7 +462,7 @@ def test_files_of_which_nothing_fits(tmp_path: Path) -> None:
         path = saved(tmp_path / f"{name}.safetensors", state)
         with pytest.raises(ModelUnavailable) as raised:
             start_from(network, path, never)
-        assert str(raised.value) == f"{path}: none of its weights fit this network."
+        assert str(raised.value) == f"{path}: none of its weights match this network."
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 

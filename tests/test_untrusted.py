@@ -88,7 +88,7 @@ def test_a_picture_that_declares_too_much_is_refused_before_it_is_decoded(
     for source in (path, tmp_path):
         with pytest.raises(InputError, match=rf"1\.{suffix}: its pictures are declared as \d+ x \d+ pixels"):
             ImageSequence(source, 30)
-    assert dataset.decoded(np.frombuffer(data, np.uint8)) is None
+    assert dataset.decode_image(np.frombuffer(data, np.uint8)) is None
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpeg"])
@@ -187,7 +187,7 @@ def test_a_table_of_labels_names_only_what_lies_beside_it(tmp_path: Path, name: 
     text = f'name = "n"\narchitecture = "mobilefacenet"\n[[source]]\nkind = "folder"\npath = "{folder}"\n'
     (tmp_path / "plan.toml").write_text(text + "[[stage]]\nepochs = 1\n")
     made = config.read(tmp_path / "plan.toml")
-    with pytest.raises(InputError, match=r"labels\.csv, line 2: the image .* does not lie in"):
+    with pytest.raises(InputError, match=r"labels\.csv, line 2: the image .* is not in"):
         dataset_readers._folder(made.sources[0], made)
 
 
@@ -252,10 +252,10 @@ def test_a_table_holds_no_text_of_others(smile: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t"])
 def test_a_name_that_would_be_a_formula_is_not_submitted(tmp_path: Path, first: str) -> None:
     (tmp_path / "list.txt").write_text(f"a/00001.jpg,0,0\n{first}1+1/00001.jpg,0,0\n")
-    with pytest.raises(InputError, match=r"line 2: .* would be a formula to a spreadsheet"):
+    with pytest.raises(InputError, match=r"line 2: .* would be a formula in a spreadsheet"):
         lists.read(tmp_path / "list.txt", TRACKS["va"])
     (tmp_path / "clips.txt").write_text(f"Filename\n{first}00012\n")
-    with pytest.raises(InputError, match=r"line 2: .* would be a formula to a spreadsheet"):
+    with pytest.raises(InputError, match=r"line 2: .* would be a formula in a spreadsheet"):
         lists.read(tmp_path / "clips.txt", TRACKS["emi"])
 
 

@@ -119,8 +119,8 @@ def test_colours_are_red_green_blue() -> None:
     for values in (
         viewer().exact(kept, 0),
         viewer().exact(sample(picture), 0),
-        viewer().varied(kept, 0, OFF, np.random.default_rng(0)),
-        viewer().varied(kept, 0, replace(OFF, resolution=1.0, least=8), np.random.default_rng(0)),
+        viewer().augmented(kept, 0, OFF, np.random.default_rng(0)),
+        viewer().augmented(kept, 0, replace(OFF, resolution=1.0, least=8), np.random.default_rng(0)),
     ):
         np.testing.assert_allclose(shown(values), np.broadcast_to((255, 128, 0), (48, 48, 3)), atol=0.01)
 
@@ -144,14 +144,14 @@ def test_without_any_variation_it_is_the_exact_view(
     random = np.random.default_rng(seed)
     picture = random.integers(0, 256, (160, 160, 3) if colour else (160, 160), np.uint8)
     given_sample = sample(picture, five(scale, angle, 80, 80))
-    found = viewer().varied(given_sample, 0, replace(OFF, scale=unscaled), random)
+    found = viewer().augmented(given_sample, 0, replace(OFF, scale=unscaled), random)
     np.testing.assert_allclose(found, viewer().exact(given_sample, 0), atol=1e-6)
 
 
 def test_without_any_variation_a_picture_without_points_is_nearly_the_exact_view() -> None:
     for side in (40, 48, 160):
         picture = cv2.resize(SMOOTH, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        found = viewer().varied(sample(picture), 0, OFF, np.random.default_rng(0))
+        found = viewer().augmented(sample(picture), 0, OFF, np.random.default_rng(0))
         # The outermost pixels mix with what lies beyond the edge.
         assert abs(shown(found) - shown(viewer().exact(sample(picture), 0)))[1:-1, 1:-1].max() < 5
 
@@ -164,7 +164,7 @@ def test_beyond_the_edge_is_the_edge_or_its_mirror_or_black() -> None:
     expected = [fed(crops.warped(picture, matrix, 48, border), 48) for border in borders]
     chosen = []
     for seed in range(60):
-        found = viewer().varied(sample(picture, points), 0, OFF, np.random.default_rng(seed))
+        found = viewer().augmented(sample(picture, points), 0, OFF, np.random.default_rng(seed))
         alike = [np.allclose(found, values, atol=1e-6) for values in expected]
         assert sum(alike) == 1
         chosen.append(alike.index(True))
@@ -175,11 +175,11 @@ def test_beyond_the_edge_is_the_edge_or_its_mirror_or_black() -> None:
 def test_a_mirror_image_is_a_mirror_image(angle: float) -> None:
     picture = sample(SMOOTH.astype(np.uint8), inside(angle=angle))
     exact = shown(viewer().exact(picture, 0))
-    found = shown(viewer().varied(picture, 0, replace(OFF, flip=1.0), np.random.default_rng(0)))
+    found = shown(viewer().augmented(picture, 0, replace(OFF, flip=1.0), np.random.default_rng(0)))
     assert abs(found - exact[:, ::-1]).max() < 3
     assert abs(found - exact).max() > 50
     half = [
-        abs(shown(viewer().varied(picture, 0, replace(OFF, flip=0.5), np.random.default_rng(k))) - exact).max() > 50
+        abs(shown(viewer().augmented(picture, 0, replace(OFF, flip=0.5), np.random.default_rng(k))) - exact).max() > 50
         for k in range(100)
     ]
     assert 30 < sum(half) < 70
@@ -194,7 +194,7 @@ def test_a_face_is_turned_and_scaled_about_the_middle_of_its_view(data: st.DataO
     how = replace(OFF, rotation=data.draw(st.floats(0, 180)), scale=data.draw(st.floats(1, 3)), flip=0.5)
     moved = replace(how, shift=data.draw(st.floats(0, 0.5)))
     seed = data.draw(SEEDS)
-    found = augment._jittered(base, size, how, np.random.default_rng(seed))
+    found = augment._jitter(base, size, how, np.random.default_rng(seed))
     middle = np.full(2, (size - 1) / 2)
     place = np.linalg.solve(base[:, :2], middle - base[:, 2])  # in the picture
     np.testing.assert_allclose(found[:, :2] @ place + found[:, 2], middle, atol=1e-6 * size)
@@ -206,7 +206,7 @@ def test_a_face_is_turned_and_scaled_about_the_middle_of_its_view(data: st.DataO
     assert 1 / how.scale - 1e-9 <= factor <= how.scale + 1e-9
     assert abs(math.degrees(math.atan2(change[1, 0], change[0, 0]))) <= how.rotation + 1e-6
     np.testing.assert_allclose(change @ change.T, factor**2 * np.eye(2), atol=1e-9)
-    shifted = augment._jittered(base, size, moved, np.random.default_rng(seed))
+    shifted = augment._jitter(base, size, moved, np.random.default_rng(seed))
     np.testing.assert_allclose(shifted[:, :2], found[:, :2])
     assert (abs(shifted[:, 2] - found[:, 2]) <= moved.shift * size + 1e-9).all()
 
@@ -214,7 +214,7 @@ def test_a_face_is_turned_and_scaled_about_the_middle_of_its_view(data: st.DataO
 def test_turning_reaches_its_bounds_and_goes_both_ways() -> None:
     base = np.array([[1.0, 0, 0], [0, 1, 0]])
     how = replace(OFF, rotation=20.0, scale=1.5, shift=0.1)
-    found = np.array([augment._jittered(base, 100, how, np.random.default_rng(k)) for k in range(300)])
+    found = np.array([augment._jitter(base, 100, how, np.random.default_rng(k)) for k in range(300)])
     angles = np.degrees(np.arctan2(found[:, 1, 0], found[:, 0, 0]))
     factors = np.hypot(found[:, 0, 0], found[:, 1, 0])
     middles = found @ (49.5, 49.5, 1) - 49.5
@@ -229,19 +229,21 @@ def test_another_crop_is_the_box_or_the_whole_picture(seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (60, 60), np.uint8)
     box = (9, 4, 48, 48)  # at the size of the view, so that its pixels come as they are
     kept = sample(picture, inside(0.2), box)
-    found = viewer().varied(kept, 0, replace(OFF, other_crop=1.0), np.random.default_rng(seed))
+    found = viewer().augmented(kept, 0, replace(OFF, other_crop=1.0), np.random.default_rng(seed))
     boxed = fed(picture[4:52, 9:57], 48)
-    whole = viewer().varied(sample(picture), 0, OFF, np.random.default_rng(seed))
+    whole = viewer().augmented(sample(picture), 0, OFF, np.random.default_rng(seed))
     assert np.allclose(found, boxed, atol=1e-6) != np.allclose(found, whole, atol=1e-6)
     # Where no box is known, it is the whole picture.
-    found = viewer().varied(sample(picture, inside(0.2)), 0, replace(OFF, other_crop=1.0), np.random.default_rng(seed))
+    found = viewer().augmented(
+        sample(picture, inside(0.2)), 0, replace(OFF, other_crop=1.0), np.random.default_rng(seed)
+    )
     np.testing.assert_allclose(found, whole, atol=1e-6)
 
 
 def test_both_other_crops_come_about_as_often() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (60, 60), np.uint8)
     kept, boxed = sample(picture, inside(0.2), (9, 4, 48, 48)), fed(picture[4:52, 9:57], 48)
-    found = [viewer().varied(kept, 0, replace(OFF, other_crop=1.0), np.random.default_rng(k)) for k in range(100)]
+    found = [viewer().augmented(kept, 0, replace(OFF, other_crop=1.0), np.random.default_rng(k)) for k in range(100)]
     assert 30 < sum(np.allclose(one, boxed, atol=1e-6) for one in found) < 70
 
 
@@ -249,7 +251,7 @@ def test_both_other_crops_come_about_as_often() -> None:
 @given(SEEDS, st.sampled_from((16, 48, 112)), st.booleans())
 def test_what_is_painted_over_is_one_rectangle_of_2_to_15_percent(seed: int, size: int, colour: bool) -> None:
     picture = sample(np.full((160, 160, 3) if colour else (160, 160), 128, np.uint8), inside())
-    found = shown(viewer(size).varied(picture, 0, replace(OFF, erase=1.0), np.random.default_rng(seed)))
+    found = shown(viewer(size).augmented(picture, 0, replace(OFF, erase=1.0), np.random.default_rng(seed)))
     painted = (abs(found - 128) > 1e-2).any(axis=2)
     if not painted.any():  # by chance in the colour that was there
         return
@@ -266,7 +268,7 @@ def test_what_is_painted_over_is_one_rectangle_of_2_to_15_percent(seed: int, siz
 def test_resolution_is_within_its_bounds(seed: int, least: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (48, 48), np.uint8)
     how = replace(OFF, resolution=1.0, least=least)
-    found = shown(viewer().varied(sample(picture), 0, how, np.random.default_rng(seed)))[..., 0]
+    found = shown(viewer().augmented(sample(picture), 0, how, np.random.default_rng(seed)))[..., 0]
     small = [cv2.resize(picture, (n, n), interpolation=cv2.INTER_AREA) for n in range(least, max(48, least + 1))]
     again = [cv2.resize(one, (48, 48), interpolation=cv2.INTER_LINEAR) for one in small]
     assert any(np.allclose(found, one, atol=1e-2) for one in again)
@@ -276,14 +278,14 @@ def test_resolution_is_within_its_bounds(seed: int, least: int) -> None:
 @given(SEEDS)
 def test_compression_is_within_its_bounds(seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (48, 48), np.uint8)
-    found = shown(viewer().varied(sample(picture), 0, replace(OFF, jpeg=1.0), np.random.default_rng(seed)))[..., 0]
+    found = shown(viewer().augmented(sample(picture), 0, replace(OFF, jpeg=1.0), np.random.default_rng(seed)))[..., 0]
     files = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, q])[1] for q in range(20, 81)]
     assert any(np.allclose(found, cv2.imdecode(file, cv2.IMREAD_UNCHANGED), atol=1e-2) for file in files)
 
 
 def test_noise_is_within_its_bounds() -> None:
     picture = sample(np.full((160, 160), 128, np.uint8), inside())
-    found = [viewer().varied(picture, 0, replace(OFF, noise=0.1), np.random.default_rng(k)) for k in range(60)]
+    found = [viewer().augmented(picture, 0, replace(OFF, noise=0.1), np.random.default_rng(k)) for k in range(60)]
     spread = np.array([(shown(one)[..., 0] / 255 - 128 / 255).std() for one in found])
     assert spread.max() <= 0.1 * 1.1
     assert spread.max() > 0.05
@@ -294,7 +296,8 @@ def test_light_changes_brightness_and_not_place() -> None:
     picture = sample(SMOOTH.astype(np.uint8))
     exact = shown(viewer().exact(picture, 0))[..., 0]
     found = [
-        shown(viewer().varied(picture, 0, replace(OFF, light=1.0), np.random.default_rng(k)))[..., 0] for k in range(60)
+        shown(viewer().augmented(picture, 0, replace(OFF, light=1.0), np.random.default_rng(k)))[..., 0]
+        for k in range(60)
     ]
     levels = np.array([one.mean() for one in found]) - exact.mean()
     assert levels.min() < -15 and levels.max() > 15
@@ -311,11 +314,11 @@ def test_values_stay_in_range_and_come_from_the_seed(seed: int, colour: bool, se
     picture = random.integers(0, 256, (50, 70, 3) if colour else (50, 70), np.uint8)
     kept = sample(picture, five(0.4, 0.3, 30, 25), (10, 5, 40, 42)) if seen else sample(picture)
     look = viewer(luminance=luminance)
-    found = look.varied(kept, 0, EVERYTHING, np.random.default_rng(seed))
+    found = look.augmented(kept, 0, EVERYTHING, np.random.default_rng(seed))
     assert found.shape == (3, 48, 48)
     assert found.dtype == np.float32 and found.flags.c_contiguous
     assert np.isfinite(found).all()
     assert found.min() >= -1 - 1e-6 and found.max() <= 1 + 1e-6
     assert luminance <= ((found[0] == found[1]).all() and (found[0] == found[2]).all())
-    np.testing.assert_array_equal(found, look.varied(kept, 0, EVERYTHING, np.random.default_rng(seed)))
-    assert (found != look.varied(kept, 0, EVERYTHING, np.random.default_rng(seed + 1))).any()
+    np.testing.assert_array_equal(found, look.augmented(kept, 0, EVERYTHING, np.random.default_rng(seed)))
+    assert (found != look.augmented(kept, 0, EVERYTHING, np.random.default_rng(seed + 1))).any()

@@ -18,10 +18,11 @@ from ..errors import InputError, UsageError
 from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS, PARTS
 from ..postprocess.compound import MEANS
 from ..postprocess.recipe import Recipe
+from ..reporting.wording import few
 from ..tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from . import predictions, validation
 from .challenges import FIELDS, Track
-from .lists import few, header_of
+from .lists import header_of
 from .predictions import BASIC, OTHERS, AnnotatedVideo
 from .scores import HALF, FrameCounts
 

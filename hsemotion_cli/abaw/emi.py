@@ -16,8 +16,9 @@ from ..errors import InputError, UsageError
 from ..evaluation.ground_truth import clip_key
 from ..formats import features
 from ..models.heads import CLIP_TASK, Head, read
+from ..reporting.wording import few
 from ..tasks import EMOTIONAL_MIMICRY
-from .lists import FrameList, few
+from .lists import FrameList
 
 Floats = NDArray[np.float64]
 

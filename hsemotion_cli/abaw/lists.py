@@ -163,7 +163,7 @@ def parse(path: Path, track: Track, rows: Sequence[str], line: Ints, notes: Iter
     names = [row.partition(",")[0] for row in rows]
     formula = next((k for k, name in enumerate(names) if name.startswith(_FORMULA)), None)
     if formula is not None:
-        _fail(path, line[formula], f"{shortened(names[formula])} would be a formula in a spreadsheet; rename the video")
+        _fail(path, line[formula], f"{quoted(names[formula])} would be a formula in a spreadsheet; rename the video")
     listed = _clips if track.name == "emi" else _videos if _names_videos(rows) else _pictures
     videos, video, frame = listed(path, names, line)
     _check_once(path, names, line, video * _FRAMES + frame)
@@ -176,15 +176,9 @@ def row_format(track: Track) -> str:
     return "a clip such as 12660" if track.name == "emi" else "an image such as video/00001.jpg with a number from 1"
 
 
-def shortened(text: str) -> str:
+def quoted(text: str) -> str:
     """A text in quotes, cut to 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def few(names: Iterable[str], count: int = 5) -> str:
-    """The first names and how many more there are."""
-    found = list(names)
-    return ", ".join(found[:count]) + (f" and {len(found) - count:,} more" if len(found) > count else "")
 
 
 def header_of(line: str) -> Track | None:
@@ -223,7 +217,7 @@ def _below_header(path: Path, lines: Sequence[str], filled: Sequence[int], track
     below = lines[filled[1]].partition(",")[0] if len(filled) > 1 else ""
     if track.name == "emi" or "/" in name or not is_picture(below):
         return 0, []
-    return 1, [f"its header is {shortened(line)}, that of the track is {shortened(track.header)}"]
+    return 1, [f"its header is {quoted(line)}, that of the track is {quoted(track.header)}"]
 
 
 def _fields(line: str) -> list[str]:
@@ -243,7 +237,7 @@ def _pictures(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, 
     for k, name in enumerate(names):
         match = _PICTURE.fullmatch(name)
         if match is None or not (number := int(match[2])):
-            _fail(path, line[k], f"{shortened(name)} is not {row_format(TRACKS['va'])}")
+            _fail(path, line[k], f"{quoted(name)} is not {row_format(TRACKS['va'])}")
         video.append(codes.setdefault(match[1], len(codes)))
         frame.append(number)
     return tuple(codes), np.array(video, np.int64), np.array(frame, np.int64)
@@ -252,7 +246,7 @@ def _pictures(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, 
 def _videos(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, ...], Ints, Ints]:
     for k, name in enumerate(names):
         if not _BARE.fullmatch(name) or re.search(r"\.(?:jpe?g|png)$", name, re.IGNORECASE):
-            _fail(path, line[k], f"{shortened(name)} is neither {row_format(TRACKS['va'])} nor the name of a video")
+            _fail(path, line[k], f"{quoted(name)} is neither {row_format(TRACKS['va'])} nor the name of a video")
     codes = {name: k for k, name in enumerate(dict.fromkeys(names))}
     return tuple(codes), np.array([codes[name] for name in names]), np.zeros(len(names), np.int64)
 
@@ -262,7 +256,7 @@ def _clips(path: Path, names: Sequence[str], line: Ints) -> tuple[tuple[str, ...
     codes = []
     for k, name in enumerate(names):
         if not _BARE.fullmatch(name):
-            _fail(path, line[k], f"{shortened(name)} is not {row_format(TRACKS['emi'])}")
+            _fail(path, line[k], f"{quoted(name)} is not {row_format(TRACKS['emi'])}")
         codes.append(first.setdefault(clip_key(name), len(first)))
     return tuple(dict.fromkeys(names)), np.array(codes, np.int64), np.zeros(len(names), np.int64)
 
@@ -281,7 +275,7 @@ def _check_once(path: Path, names: Sequence[str], line: Ints, key: Ints) -> None
 def _expected(track: Track) -> str:
     if track.name == "emi":
         return f"clips, such as 12660 below the header {track.header}"
-    return f"images, such as video/00001.jpg below the header {shortened(track.header)}"
+    return f"images, such as video/00001.jpg below the header {quoted(track.header)}"
 
 
 def _fail(path: Path, line: int, what: str) -> NoReturn:

@@ -18,10 +18,11 @@ from ..errors import InputError, UsageError
 from ..formats import sidecar
 from ..postprocess.compound import MEANS
 from ..postprocess.recipe import Recipe
+from ..reporting.wording import few
 from ..runtime.atomic_files import atomic_file, write_together
 from ..tasks import ACTION_UNITS
 from .challenges import FIELDS, Track
-from .lists import FrameList, few
+from .lists import FrameList
 from .predictions import BASIC, OTHERS, AnnotatedVideo, Predictions, load, place, predict
 
 Floats = NDArray[np.float64]

@@ -13,9 +13,9 @@ from ..errors import InputError, UsageError
 from ..evaluation.ground_truth import Annotations, recording
 from ..postprocess.recipe import Recipe
 from ..postprocess.refine import blend
+from ..reporting.wording import few
 from ..tasks import TASKS
 from . import challenges
-from .lists import few
 from .predictions import AnnotatedVideo, largest, load, on_side, place
 
 Floats = NDArray[np.float64]

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..evaluation.ground_truth import clip_key
 from ..runtime.whole_numbers import whole_number
 from .challenges import UNIT_NAMES, Track
-from .lists import FrameList, TextLines, header_of, is_picture, parse, per_video_header, read_lines, shortened
+from .lists import FrameList, TextLines, header_of, is_picture, parse, per_video_header, quoted, read_lines
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _ODD_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -136,7 +136,7 @@ def _header(line: str, track: Track) -> tuple[Problem | None, int]:
     name, comma, _ = line.partition(",")
     if is_picture(name) or (track.name == "emi" and comma and whole_number(name) is not None):
         return Problem(1, f"no header; {expected}"), 0
-    return Problem(1, f"the header is {shortened(line)}; {expected}"), 1
+    return Problem(1, f"the header is {quoted(line)}; {expected}"), 1
 
 
 def _text_problems(text: TextLines) -> list[Problem]:
@@ -195,7 +195,7 @@ def _field_problem(text: str, field: _Field) -> str:
         return f"{field.name} is missing"
     if text != text.strip():
         return f"there is a space next to {field.name}; expected only commas"
-    message = f"{field.name} is {shortened(text)}, expected {field.expected}"
+    message = f"{field.name} is {quoted(text)}, expected {field.expected}"
     if _ODD_NUMBER.fullmatch(text):
         return f"{message}: every frame needs a prediction"
     if not _NUMBER.fullmatch(text):
@@ -222,12 +222,12 @@ def _name_problems(rows: Sequence[str], names: Sequence[str], first: int, listed
             similar = similar or {_normalised(known): k for known, k in reversed(place.items())}
             k = similar.get(_normalised(name))
             if k is None:
-                found.append(Problem(line, f"{shortened(name)} is not in the list"))
+                found.append(Problem(line, f"{quoted(name)} is not in the list"))
                 continue
-            reason = f"{shortened(name)} is {listed.names[k]!r} in the list: {_difference(name, listed.names[k])}"
+            reason = f"{quoted(name)} is {listed.names[k]!r} in the list: {_difference(name, listed.names[k])}"
             found.append(Problem(line, reason))
         if k in lines:
-            found.append(Problem(line, f"{shortened(name)} is already in line {lines[k]}"))
+            found.append(Problem(line, f"{quoted(name)} is already in line {lines[k]}"))
         else:
             lines[k] = line
     return found + _out_of_order(lines, listed) + _missing(lines, listed, first, first + len(rows))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..abaw.evaluation import Report
-from ..abaw.lists import few
 from ..abaw.scores import ClassRow, ClassScores, FrameCounts, RegressionScores, Score, TaskScores, UnitScores
+from ..reporting.wording import few
 from .console import Table, print_line, print_table
 
 _VIDEOS = 20

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..abaw import emi, submission, validation
-from ..abaw.lists import FrameList, few
+from ..abaw.lists import FrameList
 from ..abaw.predictions import RAW, find
 from ..abaw.submission import VideoRows
 from ..errors import OutputError, UsageError
@@ -21,6 +21,7 @@ from ..media.discovery import find_jobs
 from ..media.video import VIDEO_SUFFIXES
 from ..postprocess.compound import MEANS, divergence
 from ..postprocess.recipe import Recipe
+from ..reporting.wording import few
 from ..runtime.atomic_files import prepare_folder
 from ..tasks import COMPOUNDS
 from .console import Table, counting, print_json, print_line, print_table, progress

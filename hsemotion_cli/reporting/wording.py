@@ -14,3 +14,9 @@ def listed(words: Iterable[str]) -> str:
     *first, last = words
     comma = "," if any(" and " in word for word in (*first, last)) else ""
     return f"{', '.join(first)}{comma} and {last}" if first else last
+
+
+def few(names: Iterable[str], count: int = 5) -> str:
+    """The first ``count`` names and how many more there are: "a, b and 3 more"; "" for none."""
+    found = list(names)
+    return ", ".join(found[:count]) + (f" and {len(found) - count:,} more" if len(found) > count else "")

@@ -46,7 +46,7 @@ class BatchLoader:
         """The batch of one step."""
         rows = self.sampler.rows(step)
         rng = np.random.default_rng((self.config.seed, 1, step))
-        crops = [self.augmenter.varied(self.dataset, int(row), self.config.augmentation, rng) for row in rows]
+        crops = [self.augmenter.augmented(self.dataset, int(row), self.config.augmentation, rng) for row in rows]
         batch = Batch(torch.from_numpy(np.stack(crops)), self.labels(rows))
         if self.config.augmentation.mixup:
             batch = mix_up(batch, self.config.augmentation.mixup, rng)

@@ -19,7 +19,7 @@ from ..faces.detector import FaceDetector
 from ..media.source import Sampling
 from ..media.video import VideoFile
 from ..tasks import BASIC_EXPRESSIONS
-from .dataset_readers import look
+from .dataset_readers import find_faces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,9 +57,9 @@ def find_blendshapes(data: Path, workers: int) -> dict[str, NDArray[np.float32]]
         workers: processes that search for faces.
     """
     images = np.load(_ferplus_file(data))["images"]
-    found = {"ferplus": look([cv2.imencode(".png", image)[1].tobytes() for image in images], workers)[2]}
+    found = {"ferplus": find_faces([cv2.imencode(".png", image)[1].tobytes() for image in images], workers)[2]}
     files = [data / "muxspace" / "images" / row["image"] for row in _muxspace_rows(data)]
-    found["muxspace"] = look([path.read_bytes() for path in files], workers)[2]
+    found["muxspace"] = find_faces([path.read_bytes() for path in files], workers)[2]
     for video in sorted((data / "videos" / "mead").glob("M030_*_level*.mp4")):
         found[f"mead_{video.name.split('_')[1]}"] = clip_blendshapes(video)
     return found

@@ -1,6 +1,6 @@
-"""What is fitted after training, on pictures that were not trained on, and then built into the network's last layer.
+"""Calibration after training, on images that were not trained on; it becomes part of the network's last layer.
 
-So whatever runs the network gets calibrated scores, and no one has to apply anything.
+So every runtime gets calibrated scores without any extra step.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .figures import columns
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was fitted; nothing, where there were no labels to fit it on.
+    """The fitted values; the defaults, if there were no labels to fit them on.
 
     Attributes:
-        temperature: logits are divided by it.
+        temperature: expression logits are divided by it.
         thresholds: action unit -> probability from which it counts as present.
-        shift: expression -> what is added to its logit after the division.
+        shift: expression -> added to its logit after the division.
     """
 
     temperature: float = 1.0
@@ -38,7 +38,7 @@ class Calibration:
 
 
 def fit(scores: NDArray[np.floating], dataset: Dataset, rows: NDArray[np.int64], config: TrainingConfig) -> Calibration:
-    """Fit a temperature to the votes, and thresholds to the action units; even out the classes as the plan says.
+    """Fit the temperature to the votes and thresholds to the action units, and compute the class-prior correction.
 
     Args:
         scores: (n, outputs) raw outputs for ``rows``.
@@ -61,14 +61,14 @@ def fit(scores: NDArray[np.floating], dataset: Dataset, rows: NDArray[np.int64],
 
 
 def class_shares(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(classes,) of the votes of some pictures; a class that nobody chose has one vote."""
+    """(classes,) shares of the classes in the votes on some images; a class without votes counts as one vote."""
     shares = dataset.expression[rows].astype(np.float64)
     votes = np.maximum(shares[~np.isnan(shares).any(axis=1)].sum(axis=0), 1.0)
     return votes / votes.sum()
 
 
 def _shift(dataset: Dataset, config: TrainingConfig) -> dict[str, float]:
-    """What evens out the classes; a constant added to all changes nothing, so they add up to 0."""
+    """The class-prior correction of the logits; their mean is 0, since a constant has no effect."""
     if not config.evened or "expression" not in config.tasks:
         return {}
     drawn = {source for stage in config.stages for source in config.drawn_from(stage)}
@@ -77,7 +77,7 @@ def _shift(dataset: Dataset, config: TrainingConfig) -> dict[str, float]:
 
 
 def build_in(network: Network, config: TrainingConfig, calibration: Calibration) -> None:
-    """Put a calibration, and the plan's luminance, into the weights of a network that has a linear last layer."""
+    """Fold a calibration, and luminance if configured, into the weights of a network with a linear last layer."""
     with torch.no_grad():
         if "expression" in config.tasks:
             last = [module for module in network.head.modules() if isinstance(module, nn.Linear)][-1]
@@ -87,6 +87,6 @@ def build_in(network: Network, config: TrainingConfig, calibration: Calibration)
             for k, name in enumerate(config.classes):
                 last.bias[k] += calibration.shift.get(name, 0.0)
         if config.luminance:
-            # Trained on grey, where red, green and blue are alike: only the sum of a kernel over them has counted.
+            # Trained on grey, where red, green and blue are equal: only the sum of a kernel over them has an effect.
             first = next(m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
             first.weight.copy_(first.weight.sum(dim=1, keepdim=True) * torch.tensor(LUMA).view(1, 3, 1, 1))

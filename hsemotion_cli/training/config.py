@@ -1,4 +1,4 @@
-"""A training run as data: what is trained on what, how, and for how long. TOML in, a checked ``Plan`` out."""
+"""A training run as data: a TOML file, which users call a plan -> a checked ``TrainingConfig``."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _KINDS = {str: "text", Path: "text", bool: "true or false", int: "a whole number
 
 @dataclass(frozen=True, slots=True)
 class DatasetSource:
-    """Where labelled faces come from.
+    """A source of labelled faces.
 
     Attributes:
-        kind: "ferplus" (the npz with images and votes), "folder" (pictures and a labels.csv), "affwild2" (a tree of
+        kind: "ferplus" (the npz with images and votes), "folder" (images and a labels.csv), "affwild2" (a tree of
             Aff-Wild2 or s-Aff-Wild2 with its crops) or "packed" (a file of ``train pack``).
         path: the file or folder; relative paths are relative to the plan.
-        name: by which stages call it; its kind if it is not given.
-        weight: how often its pictures are drawn, 1 being once an epoch before the classes are balanced.
-        units: where action units come from: "labels", or "blendshapes", what ``mp-blendshapes`` sees in the picture.
+        name: that stages refer to; by default its kind.
+        weight: how often its images are drawn; 1 is once per epoch, before class balancing.
+        units: where action units come from: "labels", or "blendshapes", the predictions of ``mp-blendshapes``.
         crops: folder of the crops inside an Aff-Wild2 tree.
-        held_out: share of the people (pictures, where people are not known) of a source without a validation part
-            of its own that is kept for validation.
-        calibration: share of its training part that is kept for fitting thresholds and temperature.
-        terms: the terms of its data, for the model's card.
+        held_out: share of its people (or images, if people are unknown) that is held out for validation, unless the
+            source has a validation part of its own.
+        calibration: share of its training part that is held out for fitting thresholds and temperature.
+        terms: terms of use of its data, for the model card.
     """
 
     kind: str
@@ -63,15 +63,16 @@ class DatasetSource:
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """A part of the run with one schedule: the rate rises in the first twentieth and then falls along a cosine.
+    """A part of the run with its own schedule: warm-up in the first twentieth, then a cosine.
 
     Attributes:
-        epochs: passes; each is as many pictures as its sources' weights add up to.
+        epochs: passes; an epoch has as many images as its sources have, each times its source's weight.
         rate: highest learning rate.
-        batch: pictures in a step.
-        scope: what is trained: "all", "head", or "head and pooling" (DDAMFN's GDConv as well).
-        sources: names of the sources that are drawn from; all where none is named.
-        balance: pictures are drawn by their class's share to the minus this power; 0 as they come, 1 all classes alike.
+        batch: images per step.
+        scope: what is trained: "all", "head", or "head and pooling" (with DDAMFN's GDConv).
+        sources: names of the sources to draw from; all if empty.
+        balance: images are drawn in proportion to their class's share to the power ``-balance``; 0 draws them as they
+            are distributed, 1 all classes equally.
     """
 
     epochs: float
@@ -84,15 +85,15 @@ class StageConfig:
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """How the tasks are weighed, and what each loss is.
+    """The losses and their weights.
 
     Attributes:
         expression, valence_arousal, action_units: weights of the tasks; 0 trains a network without the task.
         attention: weight of DDAMFN's attention loss; no effect on other networks.
         targets: "shares" (soft labels) or "majority" (the class with the largest share).
-        class_power: classes weigh with their share to the minus this power; 1 is HSEmotion's max / own count.
-        smoothing: share of the targets that is spread evenly.
-        balance_units: weigh presence and absence of each action unit alike, as HSEmotion does.
+        class_power: classes are weighted by share to the power ``-class_power``; 1 is HSEmotion's max / own count.
+        smoothing: label smoothing, the share of the targets that is spread evenly.
+        balance_units: give presence and absence of each action unit equal total weight, as HSEmotion does.
     """
 
     expression: float = 1.0
@@ -107,13 +108,13 @@ class LossConfig:
 
 @dataclass(frozen=True, slots=True)
 class OptimiserConfig:
-    """What moves the weights.
+    """The optimiser.
 
     Attributes:
         kind: "adamw", "adam" or "sgd" (momentum 0.9).
-        weight_decay: of kernels only, never of offsets, slopes and normalisation.
-        sam: radius of sharpness-aware minimisation (Foret et al. 2021), HSEmotion's 0.05; 0 does without.
-        clip: largest norm of the gradient; 0 does not clip.
+        weight_decay: of kernels only, not of biases, slopes and normalisation.
+        sam: radius of sharpness-aware minimisation (Foret et al. 2021), 0.05 in HSEmotion; 0 turns it off.
+        clip: largest norm of the gradient; 0 turns clipping off.
     """
 
     kind: str = "adamw"
@@ -127,29 +128,30 @@ class TrainingConfig:
     """A training run.
 
     Attributes:
-        name: of the model, as it will be given to ``--model``.
-        architecture: key of ``networks.architectures.ARCHITECTURES``, or ``timm:NAME``.
-        size: pixels of the input.
+        name: of the model, as later given to ``--model``.
+        architecture: key of ``architectures.ARCHITECTURES``, or ``timm:NAME``.
+        size: width and height of the input, in pixels.
         classes: expressions, in the order of the outputs.
         sources, stages, loss, optimiser, augmentation: see there.
-        start: weights to start from, or none.
-        start_share: share of those weights in what is kept, which is a mean of before and after: what one has learned
-            too much of its pictures the other has not (Wortsman et al. 2022, arXiv:2109.01903). 0 keeps what was
-            trained; the log is of that in any case.
+        start: initial weights; by default random.
+        start_share: the final weights are a mean of the trained and the initial ones with this share of the latter,
+            which undoes some overfitting (Wortsman et al. 2022, arXiv:2109.01903). 0 keeps the trained weights; the log
+            is about those in any case.
         normalisation: "half" or "imagenet".
-        luminance: the network sees brightness only; folded into its first layer, so that it takes colour pictures.
+        luminance: the network uses brightness only; folded into its first layer, so that it accepts RGB images.
         dropout: before the last layer.
-        evened: the finished network's probability of each expression is divided by the share of its class among the
-            training pictures to this power, and all are scaled to 1 again: rare expressions are named more often. 0
-            leaves them as they are.
-        average: decay of the moving average of the weights that is measured and kept; 0 keeps the weights themselves.
-        keep: "last", or "best": the epoch with the best sum of scores on the calibration part (validation without one).
+        evened: exponent of the class-prior correction: the finished network's probability of each expression is
+            divided by its class's share of the training images to this power and renormalised, so that rare
+            expressions are predicted more often. 0 turns it off.
+        average: decay of the moving average of weights that is evaluated and kept; 0 keeps the weights themselves.
+        keep: "last", or "best": the epoch with the best sum of scores on the calibration part (or validation part, if
+            there is no other).
         precision: on CUDA.
-        seed: of everything random in the run.
-        split: the same for which pictures and people are held out: plans that go on from one another must share it, or
-            one would be measured on what another was trained on.
+        seed: of all randomness in training.
+        split: seed of the split into training, calibration and validation. Plans that continue each other must share
+            it, or one would be evaluated on images that another was trained on.
         checkpoint: minutes between checkpoints.
-        paper_name, licence, citation: for the card.
+        paper_name, licence, citation: for the model card.
     """
 
     name: str
@@ -179,17 +181,17 @@ class TrainingConfig:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that are trained, in the order of ``tasks.TASKS``."""
+        """The trained tasks, in the order of ``tasks.TASKS``."""
         return tuple(task for task in TASKS if getattr(self.loss, task) > 0)
 
     @property
     def columns(self) -> dict[str, int]:
-        """Task -> its columns of the last layer, in their order."""
+        """Task -> number of its columns in the last layer, in their order."""
         return {task: len(self.classes if task == "expression" else TASKS[task]) for task in self.tasks}
 
     @property
     def outputs(self) -> int:
-        """Columns of the last layer."""
+        """Number of columns of the last layer."""
         return sum(self.columns.values())
 
     def drawn_from(self, stage: StageConfig) -> tuple[str, ...]:
@@ -197,22 +199,22 @@ class TrainingConfig:
         return stage.sources or tuple(source.name for source in self.sources)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; of paths only the last part, since a card must not tell where somebody keeps things."""
+        """Plain data; only the last part of paths, since a model card must not reveal a user's folders."""
         return json.loads(json.dumps(asdict(self), default=lambda path: path.name))
 
     def digest(self) -> str:
-        """SHA-256 of everything that can change the result: the plan without where its files are."""
+        """SHA-256 of everything that can change the result; the location of files is not part of it."""
         data = self.to_json()
         data.pop("checkpoint")
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def read(path: Path) -> TrainingConfig:
-    """A plan from a TOML file.
+    """Read a plan, a TOML file.
 
     Raises:
         InputError: it cannot be read.
-        UsageError: it is no plan; the message names the file and the key.
+        UsageError: it is not a valid plan; the message names the file and the key.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -223,10 +225,10 @@ def read(path: Path) -> TrainingConfig:
     try:
         for one, several in (("source", "sources"), ("stage", "stages")):
             if one in data and several in data:
-                raise UsageError(f"it has both {one} and {several}: call all of them [[{one}]].")
+                raise UsageError(f"it has both {one} and {several}: name all of them [[{one}]].")
             if one in data:
                 data[several] = data.pop(one)
-        config = _beside(_record(TrainingConfig, data), path.parent)
+        config = _resolve(_parse_record(TrainingConfig, data), path.parent)
         check(config)
     except UsageError as error:
         raise UsageError(f"{path}: {shortened(str(error))}") from error
@@ -234,7 +236,7 @@ def read(path: Path) -> TrainingConfig:
 
 
 def check(config: TrainingConfig) -> None:
-    """Raise UsageError for what makes no sense, before anything is trained."""
+    """Raise UsageError for values that make no sense, before anything is trained."""
     choices = [
         ("normalisation", config.normalisation, tuple(NORMALISATIONS)),
         ("keep", config.keep, KEPT),
@@ -254,25 +256,25 @@ def check(config: TrainingConfig) -> None:
     if not config.sources or not config.stages:
         raise UsageError("a plan needs at least one [[source]] and one [[stage]].")
     if config.start_share and config.start is None:
-        raise UsageError(f"start_share = {config.start_share}: there is no start to have a share.")
+        raise UsageError(f"start_share = {config.start_share}: there are no initial weights; give start as well.")
     if not config.tasks:
         raise UsageError("loss: every task has weight 0, so there is nothing to train.")
     for name in config.classes:
         if name not in EXPRESSIONS or config.classes.count(name) > 1:
-            raise UsageError(f"classes: {name!r} is there twice, or is none of {', '.join(EXPRESSIONS)}.")
+            raise UsageError(f"classes: {name!r} is listed twice, or is not one of {', '.join(EXPRESSIONS)}.")
     if len(config.classes) < 2:
         raise UsageError(f"classes = {list(config.classes)}: give at least two.")
     names = [source.name for source in config.sources]
     if len(set(names)) != len(names):
-        raise UsageError(f"two sources are called {max(names, key=names.count)!r}: give each a name of its own.")
+        raise UsageError(f"two sources are called {max(names, key=names.count)!r}: give each its own name.")
     for stage in config.stages:
         for name in stage.sources:
             if name not in names:
-                raise UsageError(f"a stage draws from {name!r}, which is no source: there are {', '.join(names)}.")
+                raise UsageError(f"a stage draws from {name!r}, which is not a source: choose from {', '.join(names)}.")
 
 
 def _check_numbers(config: TrainingConfig) -> None:
-    """Raise UsageError for a number that is out of its range."""
+    """Raise UsageError for a number out of range."""
     shares = {key: getattr(config, key) for key in ("dropout", "average", "start_share")}
     shares["loss.smoothing"] = config.loss.smoothing
     positive: dict[str, float] = {"size": config.size, "checkpoint": config.checkpoint}
@@ -294,7 +296,7 @@ def _check_numbers(config: TrainingConfig) -> None:
         if not 0 <= varied[key] <= 1:
             raise UsageError(f"augmentation.{key} = {varied[key]}: give a probability from 0 to 1.")
     if not 0 <= config.evened <= 1:
-        raise UsageError(f"evened = {config.evened}: give a power from 0 to 1.")
+        raise UsageError(f"evened = {config.evened}: give an exponent from 0 to 1.")
     for key, value in positive.items():
         if not 0 < value < math.inf:
             raise UsageError(f"{key} = {value}: it must be above 0.")
@@ -303,25 +305,25 @@ def _check_numbers(config: TrainingConfig) -> None:
             raise UsageError(f"{key} = {value}: give 0 or more.")
     for k, stage in enumerate(config.stages):
         if stage.batch < 2:
-            raise UsageError(f"stages[{k}].batch = {stage.batch}: give 2 or more, layers are normalised over a batch.")
+            raise UsageError(f"stages[{k}].batch = {stage.batch}: give 2 or more, as batch normalisation needs.")
     for name, number in (("seed", config.seed), ("split", config.split)):
         if not 0 <= number < 1 << 32:
             raise UsageError(f"{name} = {number}: give a whole number from 0 to {(1 << 32) - 1}.")
 
 
-def _beside(config: TrainingConfig, folder: Path) -> TrainingConfig:
-    """Paths relative to the plan's folder, and a name for every source."""
+def _resolve(config: TrainingConfig, folder: Path) -> TrainingConfig:
+    """The config with absolute paths, resolved against the plan's folder, and a name for every source."""
 
-    def placed(path: Path) -> Path:
-        # Absolute, so that the last part is a name also where the plan says "." or "..".
+    def resolved(path: Path) -> Path:
+        # Absolute, so that the last part is a name even for "." or "..".
         return Path(os.path.abspath(folder / os.path.expanduser(path)))
 
-    sources = tuple(replace(s, path=placed(s.path), name=s.name or s.kind) for s in config.sources)
-    return replace(config, sources=sources, start=placed(config.start) if config.start else None)
+    sources = tuple(replace(s, path=resolved(s.path), name=s.name or s.kind) for s in config.sources)
+    return replace(config, sources=sources, start=resolved(config.start) if config.start else None)
 
 
-def _record(kind: type, data: Any, where: str = "") -> Any:
-    """A dataclass from plain data, every key known and every value of its type."""
+def _parse_record(kind: type, data: Any, where: str = "") -> Any:
+    """A dataclass from plain data, checking keys and types."""
     if not isinstance(data, Mapping):
         raise UsageError(f"{where.rstrip('.')} = {data!r}: expected a table of keys and values.")
     hints = typing.get_type_hints(kind)
@@ -334,19 +336,19 @@ def _record(kind: type, data: Any, where: str = "") -> Any:
     ]
     if missing:
         raise UsageError(f"{where}{missing[0]} is missing.")
-    return kind(**{key: _value(hints[key], value, f"{where}{key}") for key, value in data.items()})
+    return kind(**{key: _parse_value(hints[key], value, f"{where}{key}") for key, value in data.items()})
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _parse_value(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is types.UnionType:
-        return _value(typing.get_args(hint)[0], value, where)
+        return _parse_value(typing.get_args(hint)[0], value, where)
     if origin is tuple:
         if not isinstance(value, list):
             raise UsageError(f"{where} = {value!r}: expected a list.")
-        return tuple(_value(typing.get_args(hint)[0], item, f"{where}[{k}]") for k, item in enumerate(value))
+        return tuple(_parse_value(typing.get_args(hint)[0], item, f"{where}[{k}]") for k, item in enumerate(value))
     if is_dataclass(hint):
-        return _record(typing.cast(type, hint), value, f"{where}.")
+        return _parse_record(typing.cast(type, hint), value, f"{where}.")
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

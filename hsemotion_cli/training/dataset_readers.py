@@ -1,7 +1,7 @@
-"""Data sets on disk -> ``Samples``: FER+, a folder with a table of labels, trees of Aff-Wild2, packed files.
+"""Data sets on disk -> ``Dataset``: FER+, a folder with a table of labels, trees of Aff-Wild2, packed files.
 
-Labels first, then every picture is looked at once for the five points that crops are cut by; nothing of a picture's
-own content decides whether it is used.
+Labels are read first; then a face is searched once in every image, for the five points that crops are aligned by. No
+image is left out because of its content.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ..models.blendshapes import GeometryModel
 from ..models.registry import card
 from ..tasks import ACTION_UNITS, BLENDSHAPES, VALENCE_AROUSAL
 from .config import DatasetSource, TrainingConfig
-from .dataset import Dataset, arrays, decoded, join, pack, read
+from .dataset import Dataset, arrays, decode_image, join, pack, read
 
 Progress = Callable[[str, int, int], None]
-"""Called with a source's name, the pictures looked at so far, and the pictures in all."""
+"""Called with a source's name, the images searched so far, and all its images."""
 
 AFFECT: dict[str, tuple[float, float]] = {
     "neutral": (0.05, -0.80),
@@ -43,11 +43,11 @@ AFFECT: dict[str, tuple[float, float]] = {
     "fear": (-0.68, 0.22),
     "contempt": (-0.13, -0.50),
 }
-"""Expression -> valence, arousal per unit of its share among raters, no intercept. Least squares over the rating study
+"""Expression -> valence, arousal per unit of its share among raters, no intercept. Least squares on the rating study
 kdoodoo/affectnetc25 (1,600 AffectNet images, 25 raters each); 5-fold r 0.94 for valence, 0.80 for arousal."""
 
 SIDE = 192
-"""Pixels to which a small picture is enlarged before it is looked at: the landmarker finds more in it."""
+"""Pixels to which small images are enlarged before the search: the landmarker then finds more faces."""
 
 _CHUNK = 200
 _LARGEST_CSV = 1 << 26
@@ -55,9 +55,9 @@ _LARGEST_CSV = 1 << 26
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Labels:
-    """What a source says of its pictures, before anybody has looked at them. Columns as in ``Samples``."""
+    """The images and labels of a source, before faces are searched. Columns as in ``Dataset``."""
 
-    pictures: list[bytes]
+    images: list[bytes]
     expression: NDArray[np.float32]
     valence_arousal: NDArray[np.float32]
     action_units: NDArray[np.float32]
@@ -67,32 +67,34 @@ class _Labels:
 
 
 def gather(config: TrainingConfig, workers: int | None = None, progress: Progress | None = None) -> Dataset:
-    """All samples of a plan's sources.
+    """The samples of all sources of a config.
 
     Args:
-        workers: processes that look for faces; as many as there are processors if it is not given.
-        progress: is told how far the looking is.
+        workers: processes that search for faces; by default one per processor.
+        progress: called during the search.
 
     Raises:
-        InputError: a source is missing, or is not what it should be.
+        InputError: a source is missing or malformed.
     """
-    return join([_samples(source, config, workers, progress) for source in config.sources])
+    return join([_read_source(source, config, workers, progress) for source in config.sources])
 
 
-def _samples(source: DatasetSource, config: TrainingConfig, workers: int | None, progress: Progress | None) -> Dataset:
+def _read_source(
+    source: DatasetSource, config: TrainingConfig, workers: int | None, progress: Progress | None
+) -> Dataset:
     if source.kind == "packed":
         return _packed(source, config)
     labels = {"ferplus": _ferplus, "folder": _folder, "affwild2": _affwild2}[source.kind](source, config)
-    if not labels.pictures:
-        raise InputError(f"{source.path}: there is no labelled picture in it.")
-    encoded, offsets = pack(labels.pictures)
+    if not labels.images:
+        raise InputError(f"{source.path}: it has no labelled image.")
+    encoded, offsets = pack(labels.images)
     try:
-        points, boxes, shapes = look(
-            labels.pictures, workers, lambda n: progress and progress(source.name, n, len(offsets) - 1)
+        points, boxes, shapes = find_faces(
+            labels.images, workers, lambda n: progress and progress(source.name, n, len(offsets) - 1)
         )
     except InputError as error:
         raise InputError(f"{source.path}: {error}") from error
-    units = _units(shapes) if source.units == "blendshapes" else labels.action_units
+    units = _predict_units(shapes) if source.units == "blendshapes" else labels.action_units
     count = len(labels.part)
     return Dataset(
         encoded=encoded,
@@ -111,9 +113,9 @@ def _samples(source: DatasetSource, config: TrainingConfig, workers: int | None,
 
 
 def _packed(source: DatasetSource, config: TrainingConfig) -> Dataset:
-    """Of a packed file those samples that have the source's name, or all of them under that name if none has it.
+    """The samples of a packed file that have the source's name, or all of them, renamed, if none has it.
 
-    They stay in the parts that they were packed in.
+    They keep their parts.
     """
     dataset = read(source.path)
     if dataset.expression.shape[1] != len(config.classes):
@@ -121,21 +123,23 @@ def _packed(source: DatasetSource, config: TrainingConfig) -> Dataset:
             f"{source.path}: packed with {dataset.expression.shape[1]} classes, the plan has {len(config.classes)}."
         )
     named = dataset.source == source.name
-    dataset = dataset.taken(np.flatnonzero(named)) if named.any() else dataset
+    dataset = dataset.subset(np.flatnonzero(named)) if named.any() else dataset
     if not len(dataset):
-        raise InputError(f"{source.path}: there is no picture in it.")
-    dataset = dataset.but(source=np.full(len(dataset), source.name))
-    return dataset.but(action_units=_units(dataset.blendshapes)) if source.units == "blendshapes" else dataset
+        raise InputError(f"{source.path}: it has no images.")
+    dataset = dataset.replaced(source=np.full(len(dataset), source.name))
+    return (
+        dataset.replaced(action_units=_predict_units(dataset.blendshapes)) if source.units == "blendshapes" else dataset
+    )
 
 
 # --- labels ---------------------------------------------------------------------------------------------------
 
 
 def _ferplus(source: DatasetSource, config: TrainingConfig) -> _Labels:
-    """FER+ (Barsoum et al. 2016): shares of the plan's classes among the ten votes.
+    """FER+ (Barsoum et al. 2016): shares of the config's classes among the ten votes.
 
-    A picture that most raters found to be none of them (unknown, not a face) takes no part in expressions. Valence
-    and arousal are those of ``AFFECT``. A label counts as clear where at least half of ten raters agree.
+    Images for which most raters chose none of these classes (unknown, not a face) have no expression label. Valence and
+    arousal follow from ``AFFECT``. A label counts as clear if at least five raters agree.
     """
     what = "FER+ as images, votes, vote_names and split"
     file = arrays(source.path, ("images", "votes", "vote_names", "split"), what)
@@ -153,7 +157,7 @@ def _ferplus(source: DatasetSource, config: TrainingConfig) -> _Labels:
     shares = np.where(usable[:, None], chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1), np.nan)
     affect = np.array([AFFECT.get(name, (np.nan, np.nan)) for name in config.classes])
     return _Labels(
-        pictures=[cv2.imencode(".png", image)[1].tobytes() for image in images],
+        images=[cv2.imencode(".png", image)[1].tobytes() for image in images],
         expression=shares.astype(np.float32),
         valence_arousal=(shares @ affect).astype(np.float32),
         action_units=np.full((len(votes), len(ACTION_UNITS)), np.nan, np.float32),
@@ -166,12 +170,12 @@ def _ferplus(source: DatasetSource, config: TrainingConfig) -> _Labels:
 def _folder(source: DatasetSource, config: TrainingConfig) -> _Labels:
     """A folder with ``labels.csv``: column image, and any of label, valence, arousal, AU01 ..., subject, split.
 
-    Pictures lie beside the table or in ``images/``. Without a column split, whole people (or pictures) are held out.
+    Images are beside the table or in ``images/``. Without a column split, whole people (or images) are held out.
     """
     table = source.path / "labels.csv"
     try:
         if table.stat().st_size > _LARGEST_CSV:
-            raise InputError(f"{table}: larger than {_LARGEST_CSV >> 20} MiB, which no table of labels is.")
+            raise InputError(f"{table}: larger than {_LARGEST_CSV >> 20} MiB, too large for a table of labels.")
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True, restval="")
             lines, rows = [], []
@@ -184,29 +188,31 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> _Labels:
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{table}: not a CSV table ({error}).") from error
     if "image" not in names:
-        raise InputError(f"{table}: has no column 'image'; its columns are {', '.join(names) or 'none'}.")
+        raise InputError(f"{table}: no column 'image'; its columns are {', '.join(names) or 'none'}.")
     for line, row in zip(lines, rows, strict=True):
         if None in row:
-            raise InputError(f"{table}, line {line}: has more fields than the header.")
+            raise InputError(f"{table}, line {line}: more fields than the header.")
     for task in (VALENCE_AROUSAL, ACTION_UNITS):
         if 0 < len(lacking := [name for name in task if name not in names]) < len(task):
-            raise InputError(f"{table}: has no column {lacking[0]!r}; give all of {', '.join(task)}, or none.")
+            raise InputError(f"{table}: no column {lacking[0]!r}; give all of {', '.join(task)}, or none.")
     folder = source.path / "images" if (source.path / "images").is_dir() else source.path
-    pictures = [_bytes(_inside(folder, row["image"], table, n), table, n) for n, row in zip(lines, rows, strict=True)]
+    images = [
+        _read_image(_image_path(folder, row["image"], table, n), table, n) for n, row in zip(lines, rows, strict=True)
+    ]
     shares = np.full((len(rows), len(config.classes)), np.nan, np.float32)
     for k, row in enumerate(rows):
         label = row.get("label", "").strip()
         if label:
             if label not in config.classes:
-                raise InputError(f"{table}, line {lines[k]}: {label!r} is none of {', '.join(config.classes)}.")
+                raise InputError(f"{table}, line {lines[k]}: {label!r} is not one of {', '.join(config.classes)}.")
             shares[k] = np.eye(len(config.classes))[config.classes.index(label)]
     subject = np.array([row.get("subject", "").strip() for row in rows], str)
     if "split" in names:
-        part = np.array([_split(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
+        part = np.array([_part_name(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
     else:
-        part = _held_out(np.where(subject == "", [row["image"] for row in rows], subject), source, config.split)
+        part = _hold_out(np.where(subject == "", [row["image"] for row in rows], subject), source, config.split)
     return _Labels(
-        pictures=pictures,
+        images=images,
         expression=shares,
         valence_arousal=_numbers(rows, lines, VALENCE_AROUSAL, table, -1),
         action_units=_numbers(rows, lines, ACTION_UNITS, table, 0),
@@ -219,7 +225,7 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> _Labels:
 def _affwild2(source: DatasetSource, config: TrainingConfig) -> _Labels:
     """A tree of Aff-Wild2 or s-Aff-Wild2: annotations and, in ``crops``, a folder of NNNNN.jpg for each video.
 
-    Listed frames without a crop are left out, as in HSEmotion's training.
+    Annotated frames without a crop are left out, as in HSEmotion's training.
     """
     columns: dict[str, list[Any]] = {key: [] for key in ("picture", "expression", "va", "au", "subject", "part")}
     order = [
@@ -232,24 +238,24 @@ def _affwild2(source: DatasetSource, config: TrainingConfig) -> _Labels:
             f"{', '.join(ground_truth.AFFWILD2_EXPRESSIONS)}."
         )
     for part in ("train", "validation"):
-        for video, told in ground_truth.read_tree(source.path, part).items():
-            for k, frame in enumerate(told.frames):
+        for video, labels in ground_truth.read_tree(source.path, part).items():
+            for k, frame in enumerate(labels.frames):
                 path = source.path / source.crops / video / f"{frame:05d}.jpg"
                 if not path.exists():
                     continue
-                label = int(told.expression[k])
+                label = int(labels.expression[k])
                 row = np.full(len(config.classes), np.nan, np.float32)
                 if label in order:
                     row[:] = 0
                     row[order.index(label)] = 1
-                columns["picture"].append(_bytes(path))
+                columns["picture"].append(_read_image(path))
                 columns["expression"].append(row)
-                columns["va"].append(told.valence_arousal[k])
-                columns["au"].append(told.action_units[k])
+                columns["va"].append(labels.valence_arousal[k])
+                columns["au"].append(labels.action_units[k])
                 columns["subject"].append(video)
                 columns["part"].append(part)
     return _Labels(
-        pictures=columns["picture"],
+        images=columns["picture"],
         expression=np.array(columns["expression"], np.float32).reshape(-1, len(config.classes)),
         valence_arousal=np.array(columns["va"], np.float32).reshape(-1, 2),
         action_units=np.array(columns["au"], np.float32).reshape(-1, len(ACTION_UNITS)),
@@ -259,33 +265,33 @@ def _affwild2(source: DatasetSource, config: TrainingConfig) -> _Labels:
     )
 
 
-def _inside(folder: Path, name: str, table: Path, line: int) -> Path:
-    """A picture that a table names; a table that somebody else made may name only what lies beside it."""
+def _image_path(folder: Path, name: str, table: Path, line: int) -> Path:
+    """The path of an image in a table; tables from others must not refer to files outside their folder."""
     if os.path.isabs(name) or ".." in Path(name).parts:
-        raise InputError(f"{table}, line {line}: the image {name!r} does not lie in {folder}; put it there.")
+        raise InputError(f"{table}, line {line}: the image {name!r} is not in {folder}; put it there.")
     return folder / name
 
 
-def _bytes(path: Path, table: Path | None = None, line: int = 0) -> bytes:
+def _read_image(path: Path, table: Path | None = None, line: int = 0) -> bytes:
     try:
         return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         where = f"{table}, line {line}: " if table else ""
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{where}{path}: cannot be read ({reason}).") from error
 
 
-def _split(text: str, table: Path, line: int) -> str:
+def _part_name(text: str, table: Path, line: int) -> str:
     names = {"train": "train", "val": "validation", "validation": "validation", "calibration": "calibration"}
     if text not in names:
-        raise InputError(f"{table}, line {line}: split {text!r} is none of {', '.join(names)}.")
+        raise InputError(f"{table}, line {line}: split {text!r} is not one of {', '.join(names)}.")
     return names[text]
 
 
 def _numbers(
     rows: list[dict[str, str]], lines: list[int], names: tuple[str, ...], table: Path, least: int
 ) -> NDArray[np.float32]:
-    """(n, columns) numbers from ``least`` to 1; rows of nan where a cell is empty or the columns are missing."""
+    """(n, columns) numbers from ``least`` to 1; a row of nan if a cell is empty or a column is missing."""
     found = np.full((len(rows), len(names)), np.nan, np.float32)
     for k, row in enumerate(rows):
         for column, name in enumerate(names):
@@ -297,13 +303,13 @@ def _numbers(
                     value = math.nan
                 if not least <= value <= 1:
                     raise InputError(f"{table}, line {lines[k]}: {name} is {text!r}, not a number from {least} to 1.")
-    # A row with some columns only would train on half of a label.
+    # With only some columns, a row would train on half a label.
     found[np.isnan(found).any(axis=1)] = np.nan
     return found
 
 
-def _held_out(names: NDArray[np.str_], source: DatasetSource, seed: int) -> NDArray[np.str_]:
-    """Parts by whole people: ``held_out`` of them are for validation."""
+def _hold_out(names: NDArray[np.str_], source: DatasetSource, seed: int) -> NDArray[np.str_]:
+    """Parts by whole people: a share ``held_out`` of them is for validation."""
     unique = np.unique(names)
     rng = np.random.default_rng((seed, 3))
     kept = unique[rng.random(len(unique)) < source.held_out]
@@ -311,7 +317,7 @@ def _held_out(names: NDArray[np.str_], source: DatasetSource, seed: int) -> NDAr
 
 
 def _with_calibration(labels: _Labels, source: DatasetSource, seed: int) -> NDArray[np.str_]:
-    """Parts with ``calibration`` of the training people (pictures, where people are not known) set aside."""
+    """Parts with a share ``calibration`` of the training people (or images, if people are unknown) held out."""
     part = labels.part.astype("<U11")
     if "calibration" not in part:
         numbers = np.char.add("picture ", np.arange(len(part)).astype(str))
@@ -326,26 +332,26 @@ def _with_calibration(labels: _Labels, source: DatasetSource, seed: int) -> NDAr
 # --- faces ----------------------------------------------------------------------------------------------------
 
 
-def look(
-    pictures: list[bytes], workers: int | None = None, progress: Callable[[int], Any] | None = None
+def find_faces(
+    images: list[bytes], workers: int | None = None, progress: Callable[[int], Any] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Where the face is in each picture that shows one.
+    """Find the face in each image.
 
     Args:
-        pictures: each a PNG or JPEG file.
-        workers: processes that share the work; as many as there are processors if it is not given.
-        progress: is told how many have been looked at.
+        images: each a PNG or JPEG file.
+        workers: processes that share the work; by default one per processor.
+        progress: called with the number of images searched so far.
 
     Returns:
-        points (n, 5, 2), boxes (n, 4), blendshapes (n, 52), as in ``Samples``; nan where no face is found.
+        points (n, 5, 2), boxes (n, 4), blendshapes (n, 52), as in ``Dataset``; nan if no face is found.
 
     Raises:
-        InputError: a picture cannot be decoded.
+        InputError: an image cannot be decoded.
     """
-    chunks = [(start, pictures[start : start + _CHUNK]) for start in range(0, len(pictures), _CHUNK)]
+    chunks = [(start, images[start : start + _CHUNK]) for start in range(0, len(images), _CHUNK)]
     found, done = [], 0
     with ProcessPoolExecutor(min(workers or os.cpu_count() or 1, len(chunks)), mp_context=get_context("spawn")) as pool:
-        for chunk, result in zip(chunks, pool.map(_look_at, chunks), strict=True):
+        for chunk, result in zip(chunks, pool.map(_find_in_chunk, chunks), strict=True):
             found.append(result)
             done += len(chunk[1])
             if progress:
@@ -354,29 +360,31 @@ def look(
     return points, boxes, shapes
 
 
-def _look_at(chunk: tuple[int, list[bytes]]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    first, pictures = chunk
+def _find_in_chunk(
+    chunk: tuple[int, list[bytes]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    first, images = chunk
     cv2.setNumThreads(1)
-    points = np.full((len(pictures), len(FIVE_POINTS), 2), np.nan, np.float32)
-    boxes = np.full((len(pictures), 4), np.nan, np.float32)
-    shapes = np.full((len(pictures), len(BLENDSHAPES)), np.nan, np.float32)
-    with FaceDetector() as finder:
-        for row, data in enumerate(pictures):
-            picture = decoded(np.frombuffer(data, np.uint8))
-            if picture is None:
+    points = np.full((len(images), len(FIVE_POINTS), 2), np.nan, np.float32)
+    boxes = np.full((len(images), 4), np.nan, np.float32)
+    shapes = np.full((len(images), len(BLENDSHAPES)), np.nan, np.float32)
+    with FaceDetector() as detector:
+        for row, data in enumerate(images):
+            image = decode_image(np.frombuffer(data, np.uint8))
+            if image is None:
                 raise InputError(
-                    f"picture {first + row + 1} of {len(data)} bytes cannot be decoded; is it a PNG or JPEG file?"
+                    f"image {first + row + 1} of {len(data)} bytes cannot be decoded; is it a PNG or JPEG file?"
                 )
-            if picture.ndim == 2:
-                picture = np.repeat(picture[..., None], 3, axis=2)
-            scale = max(SIDE / max(picture.shape[:2]), 1.0)
-            larger = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-            face = finder.find_in_crop(np.asarray(larger, np.uint8))
+            if image.ndim == 2:
+                image = np.repeat(image[..., None], 3, axis=2)
+            scale = max(SIDE / max(image.shape[:2]), 1.0)
+            enlarged = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            face = detector.find_in_crop(np.asarray(enlarged, np.uint8))
             if face.landmarks is None:
                 continue
             landmarks = (face.landmarks + 0.5) / scale - 0.5
             points[row] = landmarks[list(FIVE_POINTS)]
-            # 468 of the 478 points lie on the face's surface; the rest are the irises.
+            # The first 468 of the 478 points are on the face's surface; the rest are the irises.
             low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
             boxes[row] = (*low, *(high - low))
             if face.blendshapes is not None:
@@ -384,7 +392,7 @@ def _look_at(chunk: tuple[int, list[bytes]]) -> tuple[NDArray[np.float32], NDArr
     return points, boxes, shapes
 
 
-def _units(shapes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, 12) action-unit probabilities of ``mp-blendshapes`` for blendshapes; nan where there are none."""
+def _predict_units(shapes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 12) action-unit probabilities that ``mp-blendshapes`` predicts; nan for rows of nan."""
     found = GeometryModel(card("mp-blendshapes")).read(np.asarray(shapes, np.float32))
     return np.asarray(found.tasks["action_units"], np.float32)

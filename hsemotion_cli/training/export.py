@@ -1,4 +1,4 @@
-"""The end of a run: trained weights -> calibrated, measured, and written with their card."""
+"""The end of a run: trained weights are calibrated, evaluated, and written with their model card."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def outputs(config: TrainingConfig, folder: Path) -> list[Path]:
     return [*(folder / name for name in (CHECKPOINT, BEST, LOG, *drawn)), *pages]
 
 
-def export(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Write everything that a finished run leaves: weights, graph, card, pictures.
+def export(trainer: Trainer, folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Write the results of a finished run: weights, ONNX graph, model card, plots.
 
     Args:
-        trainer: whose run is at its end.
+        trainer: at the end of its run.
         folder: to write to.
-        say: is told what could not be done.
+        warn: called with a sentence about each part that could not be made.
 
     Returns:
-        the facts that the weights carry.
+        the facts that are stored with the weights.
 
     Raises:
-        OutputError: something cannot be written.
+        OutputError: a file cannot be written.
     """
     config, dataset = trainer.config, trainer.dataset
     network = copy.deepcopy(trainer.result())
@@ -72,7 +72,7 @@ def export(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[s
         "seconds": round(trainer.seconds, 1),
         "steps": trainer.steps,
         "device": trainer.device,
-        "data": _described(config, dataset),
+        "data": _data_rows(config, dataset),
         "figures": measured(trainer, network, calibration),
         "calibration": {
             "part": trainer.held_out_part,
@@ -82,14 +82,14 @@ def export(trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[s
         "au_thresholds": thresholds,
     }
     weights = folder / f"{config.name}.safetensors"
-    facts["onnx_sha256"] = _graph(network, spec_of(card), weights, say)
+    facts["onnx_sha256"] = _graph(network, spec_of(card), weights, warn)
     model_file.write(weights, network, card, facts)
-    _write_page(folder, config, card, facts, trainer.log, say)
+    _write_page(folder, config, card, facts, trainer.log, warn)
     return facts
 
 
 def measured(trainer: Trainer, network: Network, calibration: Calibration) -> dict[str, Any]:
-    """Figures of the finished network on the validation part of every source that has one."""
+    """Metrics of the finished network on the validation part of every source that has one."""
     config, dataset, found = trainer.config, trainer.dataset, {}
     limits = np.array([(calibration.thresholds or {}).get(unit, 0.5) for unit in ACTION_UNITS])
     for source in config.sources:
@@ -129,8 +129,8 @@ def _card(config: TrainingConfig, network: Network, dataset: Dataset, thresholds
     return replace(card, au_thresholds=thresholds if spec.action_units else {})
 
 
-def _described(config: TrainingConfig, dataset: Dataset) -> list[dict[str, Any]]:
-    """A row for each part of each source."""
+def _data_rows(config: TrainingConfig, dataset: Dataset) -> list[dict[str, Any]]:
+    """Counts for each part of each source."""
     rows = []
     for source in config.sources:
         for part in PARTS:
@@ -142,13 +142,13 @@ def _described(config: TrainingConfig, dataset: Dataset) -> list[dict[str, Any]]
     return rows
 
 
-def _graph(network: Network, spec: NetworkSpec, weights: Path, say: Callable[[str], None]) -> str | None:
-    """Write the ONNX graph beside the weights; its SHA-256, or None where it cannot be made."""
+def _graph(network: Network, spec: NetworkSpec, weights: Path, warn: Callable[[str], None]) -> str | None:
+    """Write the ONNX graph beside the weights; its SHA-256, or None if it cannot be exported."""
     target = model_file.graph_path(weights)
     try:
         return engines.export_half(network, spec, target)
     except ModelUnavailable as error:
-        say(f"no graph was written, so annotating needs torch: {error}")
+        warn(f"no ONNX graph was written, so annotating needs torch: {error}")
         target.unlink(missing_ok=True)
         return None
 
@@ -159,29 +159,29 @@ def _write_page(
     card: ModelCard,
     facts: dict[str, Any],
     log: list[dict[str, Any]],
-    say: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
-    pictures = _draw(folder, config, facts, log, say)
-    page = model_card({"card": {**asdict(card), "path": None}, "pictures": pictures, **facts})
+    plotted = _plot(folder, config, facts, log, warn)
+    page = model_card({"card": {**asdict(card), "path": None}, "pictures": plotted, **facts})
     with replace_when_done(folder / f"{config.name}.md") as part:
         part.write_text(signed(page), encoding="utf-8")
 
 
-def _draw(
-    folder: Path, config: TrainingConfig, facts: dict[str, Any], log: list[dict[str, Any]], say: Callable[[str], None]
+def _plot(
+    folder: Path, config: TrainingConfig, facts: dict[str, Any], log: list[dict[str, Any]], warn: Callable[[str], None]
 ) -> dict[str, str]:
-    """Curves and confusion matrices; caption -> file."""
+    """Plot curves and confusion matrices; caption -> file."""
     drawn = {}
     try:
         plots.curves(log, folder / "curves.png", config.name)
-        drawn["Losses and figures over the run"] = "curves.png"
+        drawn["Losses and metrics over the run"] = "curves.png"
         for name, found in facts["figures"].items():
             if found["expression"]:
-                picture = _confusion_name(name.removesuffix(" validation"))
-                plots.confusion(found["expression"], config.classes, folder / picture, f"{config.name}: {name}")
-                drawn[f"Confusion matrix, {name}"] = picture
+                file = _confusion_name(name.removesuffix(" validation"))
+                plots.confusion(found["expression"], config.classes, folder / file, f"{config.name}: {name}")
+                drawn[f"Confusion matrix, {name}"] = file
     except ModelUnavailable as error:
-        say(f"no pictures were drawn: {error}")
+        warn(f"no plots were made: {error}")
     return drawn
 
 
@@ -191,7 +191,7 @@ def _confusion_name(source: str) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the program, where it runs from a git checkout."""
+    """The commit of the program, if it runs from a git checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"],

@@ -1,4 +1,4 @@
-"""Figures of a trained network on labelled faces: per task, per class, with the confusion matrix."""
+"""Metrics of a trained network on labelled faces: per task, per class, with the confusion matrix."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFigures:
-    """Figures of one set of predictions; a task without labels has none.
+    """Metrics of one set of predictions; a task without labels has none.
 
     Attributes:
-        rows: pictures measured, per task.
-        expression: accuracy, f1 (macro), per class precision, recall, f1 and support, and the confusion matrix.
+        rows: number of images, per task.
+        expression: accuracy, f1 (macro), precision, recall, f1 and support per class, and the confusion matrix.
         valence_arousal: CCC of each.
         action_units: positive-class F1 of each unit, and their mean.
     """
@@ -31,7 +31,7 @@ class EvaluationFigures:
     action_units: dict[str, float] = field(default_factory=dict)
 
     def summary(self) -> dict[str, float]:
-        """The main figures by name."""
+        """The main metrics by name."""
         found: dict[str, float] = {}
         if self.expression:
             found |= {"accuracy": self.expression["accuracy"], "f1": self.expression["f1"]}
@@ -41,7 +41,7 @@ class EvaluationFigures:
         return found
 
     def score(self) -> float:
-        """Mean CCC + macro F1 + mean AU F1, as the MTL track of ABAW adds them, over the tasks that there are."""
+        """Mean CCC + macro F1 + mean AU F1, as in the MTL track of ABAW, over the tasks with labels."""
         found = self.expression.get("f1", 0.0) + self.action_units.get("mean", 0.0)
         return found + float(np.mean(list(self.valence_arousal.values()) or [0.0]))
 
@@ -56,41 +56,41 @@ def figures(
     """Compare raw outputs with the labels.
 
     Args:
-        scores: (n, outputs) raw outputs, in the order of the plan's tasks.
-        rows: (n,) the samples that they belong to.
-        thresholds: (12,) probabilities from which an action unit counts as present; 0.5 where not given.
+        scores: (n, outputs) raw outputs, in the order of the config's tasks.
+        rows: (n,) indices of their samples.
+        thresholds: (12,) probabilities from which an action unit counts as present; by default 0.5.
     """
-    parts = columns(scores, config)
+    by_task = columns(scores, config)
     found: dict[str, Any] = {"rows": {}}
-    if "expression" in parts:
+    if "expression" in by_task:
         shares = dataset.expression[rows]
-        known: NDArray[np.bool_] = np.asarray(~np.isnan(shares).any(axis=1) & dataset.clear[rows])
-        if known.any():
+        labelled: NDArray[np.bool_] = np.asarray(~np.isnan(shares).any(axis=1) & dataset.clear[rows])
+        if labelled.any():
             found["expression"] = expression(
-                shares[known].argmax(1), parts["expression"][known].argmax(1), config.classes
+                shares[labelled].argmax(1), by_task["expression"][labelled].argmax(1), config.classes
             )
-            found["rows"]["expression"] = int(known.sum())
-    if "valence_arousal" in parts:
+            found["rows"]["expression"] = int(labelled.sum())
+    if "valence_arousal" in by_task:
         truth = dataset.valence_arousal[rows]
-        known = np.asarray(~np.isnan(truth).any(axis=1))
-        if known.sum() > 1:
-            ccc = metrics.ccc(truth[known], np.clip(parts["valence_arousal"][known], -1, 1))
+        labelled = np.asarray(~np.isnan(truth).any(axis=1))
+        if labelled.sum() > 1:
+            ccc = metrics.ccc(truth[labelled], np.clip(by_task["valence_arousal"][labelled], -1, 1))
             found["valence_arousal"] = dict(zip(TASKS["valence_arousal"], map(float, ccc), strict=True))
-            found["rows"]["valence_arousal"] = int(known.sum())
-    if "action_units" in parts:
+            found["rows"]["valence_arousal"] = int(labelled.sum())
+    if "action_units" in by_task:
         truth = dataset.action_units[rows]
-        known = np.asarray(~np.isnan(truth).any(axis=1))
-        if known.any():
+        labelled = np.asarray(~np.isnan(truth).any(axis=1))
+        if labelled.any():
             limits = np.full(len(ACTION_UNITS), 0.5) if thresholds is None else thresholds
-            present = 1 / (1 + np.exp(-parts["action_units"][known].astype(np.float64))) >= limits
-            f1 = metrics.f1_binary((truth[known] >= 0.5).astype(np.int64), present.astype(np.int64))
+            present = 1 / (1 + np.exp(-by_task["action_units"][labelled].astype(np.float64))) >= limits
+            f1 = metrics.f1_binary((truth[labelled] >= 0.5).astype(np.int64), present.astype(np.int64))
             found["action_units"] = dict(zip(ACTION_UNITS, map(float, f1), strict=True)) | {"mean": float(np.mean(f1))}
-            found["rows"]["action_units"] = int(known.sum())
+            found["rows"]["action_units"] = int(labelled.sum())
     return EvaluationFigures(**found)
 
 
 def expression(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes: tuple[str, ...]) -> dict[str, Any]:
-    """Accuracy, macro F1, figures per class and the confusion matrix (rows are the truth)."""
+    """Accuracy, macro F1, metrics per class and the confusion matrix (rows are the ground truth)."""
     each = metrics.per_class(truth, prediction, len(classes))
     return {
         "accuracy": float(metrics.accuracy(truth, prediction)),

@@ -1,4 +1,4 @@
-"""What training makes small: one function per task, over the rows that have a label for it."""
+"""Training losses: one per task, over the rows that have a label for it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch.nn import functional
 
 
 def cross_entropy(logits: Tensor, shares: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy with class shares as targets (a row of one 1 is an ordinary label).
+    """Mean cross-entropy with class shares as targets (one-hot rows are ordinary labels).
 
     Args:
         logits: (n, c).
-        shares: (n, c), rows that add up to 1; rows of nan are left out.
-        weights: (c,) each class's weight, as in the class-weighted loss of HSEmotion (max / own count).
+        shares: (n, c), rows with sum 1; rows of nan are left out.
+        weights: (c,) class weights, as in the class-weighted loss of HSEmotion (max / own count).
         smoothing: share of the targets that is spread evenly over the classes.
 
     Returns:
-        a scalar; 0 where no row has a label.
+        a scalar; 0 if no row has a label.
     """
     known = ~shares.isnan().any(dim=1)
     if not known.any():
@@ -27,36 +27,36 @@ def cross_entropy(logits: Tensor, shares: Tensor, weights: Tensor | None = None,
     targets = shares[known] * (1 - smoothing) + smoothing / shares.shape[1]
     if weights is not None:
         targets = targets * weights
-    # Divided by the weights' sum, as torch's weighted cross-entropy.
+    # Divided by the sum of the weights, like torch's weighted cross-entropy.
     return -(targets * logits[known].log_softmax(dim=1)).sum() / targets.sum()
 
 
 def one_minus_ccc(prediction: Tensor, truth: Tensor) -> Tensor:
-    """1 - mean concordance correlation over the columns (Lin 1989), with population moments.
+    """1 - mean concordance correlation coefficient over the columns (Lin 1989), with population moments.
 
     Args:
         prediction, truth: (n, k); rows with a nan in ``truth`` are left out.
 
     Returns:
-        a scalar in [0, 2]; 0 where fewer than two rows have a label.
+        a scalar in [0, 2]; 0 if fewer than two rows have a label.
     """
     known = ~truth.isnan().any(dim=1)
     if known.sum() < 2:
         return prediction.sum() * 0
     x, y = prediction[known], truth[known]
     dx, dy = x - x.mean(dim=0), y - y.mean(dim=0)
-    above = 2 * (dx * dy).mean(dim=0)
-    below = dx.square().mean(dim=0) + dy.square().mean(dim=0) + (x.mean(dim=0) - y.mean(dim=0)).square()
-    return 1 - (above / (below + 1e-8)).mean()
+    numerator = 2 * (dx * dy).mean(dim=0)
+    denominator = dx.square().mean(dim=0) + dy.square().mean(dim=0) + (x.mean(dim=0) - y.mean(dim=0)).square()
+    return 1 - (numerator / (denominator + 1e-8)).mean()
 
 
 def binary_cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean binary cross-entropy over the labels that are there.
+    """Mean binary cross-entropy over the known labels.
 
     Args:
         logits: (n, k).
         truth: (n, k) in [0, 1]; nan is left out.
-        weights: (2, k) of absence and of presence, as HSEmotion's w0^(1 - y) w1^y.
+        weights: (2, k) of absence and of presence, HSEmotion's w0^(1 - y) w1^y.
     """
     known = ~truth.isnan()
     if not known.any():
@@ -69,9 +69,9 @@ def binary_cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor | None =
 
 
 def attention_similarity(maps: Sequence[Tensor]) -> Tensor:
-    """How alike DDAMFN's attention maps are: number of pairs / (sum of their mean squared differences + epsilon).
+    """Similarity of DDAMFN's attention maps: number of pairs / (sum of their mean squared differences + epsilon).
 
-    Zhang et al. 2023 (SainingZhang/DDAMFN, training scripts), where it is added with weight 0.1.
+    From Zhang et al. 2023 (SainingZhang/DDAMFN, training scripts), where it is added with weight 0.1.
     """
     pairs = [(one, other) for k, one in enumerate(maps) for other in maps[k + 1 :]]
     total = torch.stack([functional.mse_loss(one, other) for one, other in pairs]).sum()

@@ -1,11 +1,10 @@
-"""A MobileFaceNet's weights -> a DDAMFN to go on training from.
+"""Net2Net: the weights of a MobileFaceNet -> the initial weights of a DDAMFN.
 
 DDAMFN's MixedFeatureNet is a MobileFaceNet with more blocks, kernels of several sizes and attention. So every layer of
-the smaller network has its place in the larger one, where it is put; blocks that have no counterpart begin as if they
-were not there, and channels that have none begin without an effect on those that have (Chen, Goodfellow and Shlens
-2016, arXiv:1511.05641, do the same with networks that compute exactly what they did before). Here they do not: DDAMFN
-has no activation behind its depth-wise kernels, and its attention begins with gates around a quarter. Training mends
-that soon.
+the smaller network has a place in the larger one and is copied there. Blocks without a counterpart start as identities,
+and channels without one start without effect on the others, as in Net2Net (Chen, Goodfellow and Shlens 2016,
+arXiv:1511.05641). Unlike there, the function is not preserved exactly: DDAMFN has no activation after its depthwise
+kernels, and its attention gates start around a quarter. Training soon makes up for that.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ..models.architectures import DDAMFN, FirstMobileFaceNet, MixedBlock, Mixed
 
 @dataclass(slots=True)
 class _Layer:
-    """A convolution of the smaller network with its normalisation and, where it has one, its activation."""
+    """A convolution of the smaller network with its normalisation and the slopes of its PReLU, if any."""
 
     kernel: Tensor
     norm: Any
@@ -32,21 +31,21 @@ class _Layer:
 
     @property
     def scale(self) -> Tensor:
-        """(outputs,) by which the normalisation multiplies."""
+        """(outputs,) factors of the normalisation."""
         return self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """A 1 x 1 convolution with its normalisation as matrix (outputs, inputs) and vector (outputs,)."""
+        """A 1 x 1 convolution with its normalisation, as a matrix (outputs, inputs) and a vector (outputs,)."""
         return self.kernel[:, :, 0, 0] * self.scale[:, None], self.norm.bias - self.scale * self.norm.running_mean
 
 
 @torch.no_grad()
 def widen(small: FirstMobileFaceNet, large: DDAMFN) -> None:
-    """Put the weights of one into the other, which keeps its random ones where there is nothing to put.
+    """Copy the weights of the smaller network into the larger one, which keeps its random weights elsewhere.
 
     Args:
-        small: ready to infer or not; it is not changed.
-        large: changed in place; has as many outputs, and may be for pictures of another size.
+        small: not changed.
+        large: changed in place; has the same number of outputs, but may have another input size.
     """
     stem, between, first, *blocks, last, over_map, after = _grouped(_layers(small))
     features: Any = large.features
@@ -60,7 +59,7 @@ def widen(small: FirstMobileFaceNet, large: DDAMFN) -> None:
             _put_block(features[row + 1], next(rest))
     _put(features[8], last[0])
     _put(large.Linear, _Layer(fitted(over_map[0].kernel, large.Linear.conv.weight), over_map[0].norm))
-    matrix, vector = after[0].affine()  # a linear layer before the last one is part of it
+    matrix, vector = after[0].affine()  # two linear layers in a row become one
     given: Any = small.fc
     head: Any = large.fc
     head.weight.copy_(given.weight @ matrix)
@@ -68,10 +67,10 @@ def widen(small: FirstMobileFaceNet, large: DDAMFN) -> None:
 
 
 def fitted(kernel: Tensor, like: Tensor) -> Tensor:
-    """A kernel of the wanted shape; one over the whole last map is resampled to another size of map.
+    """A kernel of the wanted shape; one over the whole last feature map is resampled to another map size.
 
-    It then answers to a map as the given one would to that map resampled to its own size, so it is its product with
-    the transposed matrix of that resampling, which is the gradient.
+    The new kernel responds to a map like the given one to that map resampled to its own size. So it is the kernel times
+    the transposed matrix of the resampling, which is a gradient.
     """
     if kernel.shape[2:] != like.shape[2:] and kernel.shape[:2] == like.shape[:2]:
         with torch.enable_grad():
@@ -82,7 +81,7 @@ def fitted(kernel: Tensor, like: Tensor) -> Tensor:
 
 
 def shaped(values: Tensor, like: Tensor) -> Tensor:
-    """The first, which must have the shape of the second; raises ValueError."""
+    """The values, if they have the wanted shape; else raise ValueError."""
     if values.shape != like.shape:
         raise ValueError(f"a weight of shape {tuple(values.shape)} where {tuple(like.shape)} is expected")
     return values
@@ -102,14 +101,14 @@ def _layers(network: FirstMobileFaceNet) -> list[_Layer]:
 
 
 def _grouped(layers: Sequence[_Layer]) -> Iterator[list[_Layer]]:
-    """Three single layers, the fifteen blocks of three, three single layers."""
+    """Three single layers, fifteen blocks of three layers, three single layers."""
     rest = iter(layers)
     for count in (1, 1, 1, *(3,) * 15, 1, 1, 1):
         yield [next(rest) for _ in range(count)]
 
 
 def _behind(linear: _Layer, block: list[_Layer]) -> list[_Layer]:
-    """A block that also does what the 1 x 1 convolution without activation before it does."""
+    """A block merged with the 1 x 1 convolution without activation before it."""
     matrix, vector = linear.affine()
     up = block[0]
     norm = copy.deepcopy(up.norm)
@@ -118,7 +117,7 @@ def _behind(linear: _Layer, block: list[_Layer]) -> list[_Layer]:
 
 
 def _put_row(blocks: Sequence[MixedBlock], given: list[list[_Layer]]) -> None:
-    """Residual blocks, spread over a row of more of them; the others add nothing yet."""
+    """Copy residual blocks into a longer row, evenly spread; the other blocks start as identities."""
     places = [round(k * len(blocks) / len(given)) for k in range(len(given))]
     for block in blocks:
         block.project.bn.weight.zero_()
@@ -129,7 +128,7 @@ def _put_row(blocks: Sequence[MixedBlock], given: list[list[_Layer]]) -> None:
 def _put_block(block: MixedBlock, layers: list[_Layer]) -> None:
     up, depthwise, down = layers
     inner, given = len(block.conv.conv.weight), len(up.kernel)
-    # In the middle of the wider ones, where the larger kernels are.
+    # In the middle of the wider block's channels, where the larger kernels are.
     channels = slice((inner - given) // 2, (inner - given) // 2 + given)
     _put(block.conv, up, channels)
     _put_depthwise(block.conv_dw, depthwise.kernel * depthwise.scale.view(-1, 1, 1, 1), channels.start)
@@ -139,7 +138,7 @@ def _put_block(block: MixedBlock, layers: list[_Layer]) -> None:
 
 
 def _put(target: Any, layer: _Layer, channels: slice | None = None) -> None:
-    """A layer into some channels of a larger ``LinearBlock``; inputs that it does not have begin without effect."""
+    """Copy a layer into some channels of a larger ``LinearBlock``; its additional inputs start without effect."""
     channels = channels or slice(0, len(layer.kernel))
     target.conv.weight[channels] = 0
     target.conv.weight[channels, : layer.kernel.shape[1]] = layer.kernel
@@ -150,10 +149,10 @@ def _put(target: Any, layer: _Layer, channels: slice | None = None) -> None:
 
 
 def _put_depthwise(mixed: MixedDepthwise, kernels: Tensor, start: int) -> None:
-    """3 x 3 kernels into the channels from ``start`` on, with zeros around them where the kernels are larger.
+    """Copy 3 x 3 kernels into the channels from ``start`` on, surrounded by zeros in larger kernels.
 
-    The smaller network pads its steps of two at the right and at the bottom only, so there its kernels lie one cell
-    further on; a kernel of three cells has no room for that.
+    The smaller network pads strided convolutions at the right and bottom only, so there its kernels are shifted by one
+    cell; a kernel of three cells has no room for that.
     """
     begin = 0
     convolutions: Any = mixed.mixed_depthwise_conv

@@ -1,6 +1,6 @@
-"""Weights to start from: a trained file, a published checkpoint, or a face-identification network of TensorFlow.js.
+"""Initial weights: a trained file, a published checkpoint, or a face-identification network of TensorFlow.js.
 
-Face identification is what all of HSEmotion's networks were trained on first.
+All of HSEmotion's networks were pretrained on face identification.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from ..models.weights import checksums
 from .net2net import fitted, shaped, widen
 
 Images = Callable[[], Tensor]
-"""Gives a batch of pictures as the network will see them, to measure its layers with."""
+"""Returns a batch of network inputs, to measure the statistics of its layers."""
 
 _BLOCKS = ((2, 5), (3, 1), (4, 6), (5, 1), (6, 2))
-"""Stage and blocks of the graph's inverted residual blocks."""
+"""Stage -> number of inverted residual blocks in the graph."""
 
 
 def start_from(network: Network, path: Path, images: Images) -> list[str]:
-    """Put weights from a file into a network, where names and shapes fit.
+    """Load weights from a file into a network, where names and shapes match.
 
-    A head of as many outputs is taken over from a trained file; any other keeps its random weights. A kernel over the
-    whole last map is resampled where the file's network is for pictures of another size. A DDAMFN can also begin as a
-    MobileFaceNet with room to grow (``widen``).
+    The head is loaded from a trained file with the same number of outputs; otherwise it keeps its random weights. A
+    kernel over the whole last feature map is resampled if the file's network has another input size. A DDAMFN can also
+    start from a MobileFaceNet (``widen``).
 
     Args:
         network: changed in place.
         path: ``.json`` of TensorFlow.js with its ``.bin`` beside it, or ``.safetensors``.
-        images: some tens of training pictures; only asked for where a file lacks normalisation statistics.
+        images: some tens of training images; only called if the file lacks normalisation statistics.
 
     Returns:
-        the names of the weights that were found in the file.
+        the names of the weights that were loaded.
 
     Raises:
-        ModelUnavailable: the file cannot be read, or nothing in it fits.
+        ModelUnavailable: the file cannot be read, or nothing in it matches.
     """
     if path.suffix.lower() == ".json":
         if not isinstance(network, FirstMobileFaceNet):
@@ -60,7 +60,7 @@ def start_from(network: Network, path: Path, images: Images) -> list[str]:
 
 
 def origin(path: Path) -> dict[str, Any]:
-    """What a card says of the weights that a run began with: file, SHA-256, and of a trained file how it came about.
+    """Facts about the initial weights for the model card: file, SHA-256, and for a trained file its own origin.
 
     Raises:
         ModelUnavailable: the file cannot be read.
@@ -76,7 +76,7 @@ def origin(path: Path) -> dict[str, Any]:
 
 
 def _mobilefacenet(path: Path) -> FirstMobileFaceNet | None:
-    """The network of a trained file, where it is such a one."""
+    """The network of a trained file, if it is a first MobileFaceNet."""
     if not model_file.describes_itself(path):
         return None
     card, _ = model_file.read_card(path)
@@ -91,32 +91,32 @@ def _from_safetensors(network: Network, path: Path) -> list[str]:
     from safetensors.torch import load_file
 
     try:
-        given = load_file(path)
+        loaded = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelUnavailable(f"{path}: cannot be read as safetensors ({error}).") from error
     own = network.body.state_dict()
-    fitting = {}
-    for name, value in given.items():
+    usable = {}
+    for name, value in loaded.items():
         if name in own and own[name].shape == value.shape:
-            fitting[name] = value.float()
+            usable[name] = value.float()
         elif name in own and value.ndim == own[name].ndim == 4 and value.shape[:2] == own[name].shape[:2]:
-            fitting[name] = fitted(value.float(), own[name])
+            usable[name] = fitted(value.float(), own[name])
     head = {id(parameter) for parameter in network.head.parameters()}
     body = {name for name, parameter in network.body.named_parameters() if id(parameter) not in head}
-    if not any(name in body and own[name].ndim > 1 for name in fitting):
-        raise ModelUnavailable(f"{path}: none of its weights fit this network.")
-    network.body.load_state_dict(fitting, strict=False)
-    return sorted(fitting)
+    if not any(name in body and own[name].ndim > 1 for name in usable):
+        raise ModelUnavailable(f"{path}: none of its weights match this network.")
+    network.body.load_state_dict(usable, strict=False)
+    return sorted(usable)
 
 
 # --- TensorFlow.js --------------------------------------------------------------------------------------------
 
 
 def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
-    """The float32 weights of a TensorFlow.js graph model, by name.
+    """The weights of a TensorFlow.js graph model as float32, by name.
 
     Raises:
-        ModelUnavailable: the graph or its weights are missing, or are not what they should be.
+        ModelUnavailable: the graph or its weights are missing or malformed.
     """
     try:
         manifest = json.loads(path.read_text())["weightsManifest"]
@@ -136,14 +136,14 @@ def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _from_tensorflow(network: FirstMobileFaceNet, path: Path, images: Images) -> None:
-    """Convolutions, their offsets and slopes from the graph, in which normalisation is folded into both.
+    """Load convolutions, biases and slopes from the graph, which has batch normalisation folded into them.
 
-    Unfolding needs what the graph no longer holds, the mean and variance of every convolution's output. They are
-    measured on ``images``; scale and offset are then set so that each normalisation does nothing yet but add the
-    offset, and training can go on from the network as it was.
+    Unfolding needs the mean and variance of every convolution's output, which the graph no longer has. They are
+    measured on ``images``; scale and bias are then set so that each normalisation only adds the graph's bias, and
+    training continues from the network as it was.
     """
     tensors = read_tensorflow(path)
-    names = list(_layer_names())
+    names = list(_graph_layers())
     convolutions = [module for module in network.features.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in network.features.modules() if isinstance(module, nn.BatchNorm2d)]
     slopes = iter([module for module in network.features.modules() if isinstance(module, nn.PReLU)])
@@ -154,9 +154,9 @@ def _from_tensorflow(network: FirstMobileFaceNet, path: Path, images: Images) ->
             kernel = tensors[f"{layer}/{kind}"].transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
             convolution.weight.data = fitted(torch.from_numpy(kernel.copy()), convolution.weight)
             if f"{layer}/mul" in tensors:
-                # The graph says relu(x) + m (x - |x|), below zero a slope of 2 m. It was trained with -2 m: so read it
-                # knows people by their faces, and as it is written hardly better than their pixels do (tests). The
-                # converter also merged the ReLU into the depth-wise layers, whose slopes would then do nothing.
+                # The graph computes relu(x) + m (x - |x|), a slope of 2 m below zero. It was trained with -2 m: then
+                # it identifies faces, but as written hardly better than raw pixels do (see the tests). The converter
+                # also merged the ReLU into the depthwise layers, whose slopes would then have no effect.
                 slope = next(slopes).weight
                 slope.data = shaped(torch.from_numpy(-2 * tensors[f"{layer}/mul"]), slope)
         offsets = [
@@ -170,7 +170,7 @@ def _from_tensorflow(network: FirstMobileFaceNet, path: Path, images: Images) ->
     _unfold(network, convolutions, norms, offsets, images())
 
 
-def _layer_names() -> Any:
+def _graph_layers() -> Any:
     """Names of the graph's convolutions, in the order of ``FirstMobileFaceNet.features``."""
     backbone, tail = "MobileFaceNet/MobileFaceNet", "MobileFaceNet/Logits"
     yield from (f"{backbone}/{name}" for name in ("Conv2d_0", "SeparableConv2d", "Conv"))
@@ -199,7 +199,7 @@ def _unfold(
         for convolution, norm, offset in zip(convolutions, norms, offsets, strict=True)
     ]
     network.eval()
-    with torch.no_grad():  # layer by layer: each is measured behind those that are set already
+    with torch.no_grad():  # in order: each layer is measured after those before it are set
         network.embed(images)
     for hook in hooks:
         hook.remove()
