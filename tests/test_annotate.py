@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import clips
 import cv2
@@ -23,7 +24,7 @@ from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.postprocess.refine import refine
 
 
-def annotate(path: Path, out: Path, **options: object) -> Summary:
+def annotate(path: Path, out: Path, **options: Any) -> Summary:
     options.setdefault("recipe", Recipe.of("mp-blendshapes"))
     with Annotator(Settings(**options)) as annotator:
         return annotator.annotate(path, out, path.stem)

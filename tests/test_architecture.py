@@ -127,5 +127,5 @@ def test_scripts_ask_for_what_the_package_has() -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hsemotion_cli"):
                 module = importlib.import_module(node.module or "")
                 for alias in node.names:
-                    found = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
-                    assert found, f"{script.name}: {node.module} has no {alias.name}"
+                    there = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+                    assert there, f"{script.name}: {node.module} has no {alias.name}"

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known import stamp
 from scipy.io import wavfile
 from scipy.signal import resample_poly
 from typer.testing import CliRunner
@@ -243,7 +244,7 @@ def test_a_real_clip_whose_sound_begins_late(shared_videos: list[Path]) -> None:
         stream = container.streams.audio[0]
         frames = list(container.decode(stream))
     seconds = sum(frame.samples for frame in frames) / stream.rate
-    assert sound.start == float(frames[0].pts * frames[0].time_base)
+    assert sound.start == stamp(frames[0])
     assert sound.survey().samples == pytest.approx(seconds * RATE, abs=2)
 
 
@@ -961,5 +962,5 @@ def test_nothing_is_heard_of_a_timeline_without_faces() -> None:
 
 
 def test_a_clock_without_gaps_is_a_straight_line() -> None:
-    times = Clock([(0, 2.5)]).times(np.arange(0, 32000, 1000))
+    times = Clock([(0, 2.5)]).times(np.arange(0, 32000, 1000, dtype=float))
     np.testing.assert_allclose(times, 2.5 + np.arange(32) / 16)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import clips
@@ -27,7 +28,7 @@ HSEMOTION = [sys.executable, "-m", "hsemotion_cli"]
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [*HSEMOTION, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **options)
 
@@ -35,7 +36,7 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
 def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The same in this process: much quicker, for what fails before anything is loaded."""
     result = CliRunner().invoke(app, [str(a) for a in arguments])
-    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
+    return subprocess.CompletedProcess([str(a) for a in arguments], result.exit_code, result.stdout, result.stderr)
 
 
 def assert_fails(done: subprocess.CompletedProcess[str], code: int, *says: str) -> None:

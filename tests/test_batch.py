@@ -28,6 +28,7 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.formats import sidecar
 from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import Source
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 
@@ -311,7 +312,12 @@ def test_a_source_is_known_by_its_content_or_cheaply_by_size_and_time(
     jsonl.append(made.out / "manifest.3of7.jsonl", [{"path": made.task.path, "output": "clip", "source": source}])
     hashed: list[Path] = []
     read = sidecar.source_hash
-    monkeypatch.setattr(sidecar, "source_hash", lambda s: (hashed.append(s.path), read(s))[1])
+
+    def hash_of(source: Source) -> str:
+        hashed.append(source.path)
+        return read(source)
+
+    monkeypatch.setattr(sidecar, "source_hash", hash_of)
     assert made.judged().done
     assert hashed == []
     os.utime(made.task.path, ns=(0, 6))

@@ -216,7 +216,11 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
         process = subprocess.Popen(batch(study, tmp_path, "--workers", "2"), stderr=subprocess.DEVNULL)
         # Begin to count when something happens, since nobody knows how long loading takes.
         before = len(list(tmp_path.rglob("*")))
-        wait_until(lambda b=before, p=process: len(list(tmp_path.rglob("*"))) > b + 2 or p.poll() is not None)
+
+        def begun(least: int = before + 2, running: subprocess.Popen[bytes] = process) -> bool:
+            return len(list(tmp_path.rglob("*"))) > least or running.poll() is not None
+
+        wait_until(begun)
         time.sleep(chance.uniform(0, 0.6))
         process.send_signal(signal.SIGKILL if k % 2 == 0 else signal.SIGTERM)
         process.wait()

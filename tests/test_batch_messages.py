@@ -78,7 +78,7 @@ def test_what_cannot_be_understood_is_a_protocol_error(data: bytes) -> None:
 def test_a_message_for_the_other_direction_is_a_protocol_error() -> None:
     for message, expected in ((Stop(), FromWorker), (Hello("", "", "", 0), FromWorker), (Ready({}), ToWorker)):
         with pytest.raises(ProtocolError):
-            decode(encode(message), expected)  # type: ignore[arg-type]
+            decode(encode(message), expected)
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -395,6 +396,10 @@ def test_a_worker_and_then_a_node_is_lost_and_no_byte_differs(
     assert [failed] == list(jsonl.read(undisturbed / "failures.jsonl"))
 
 
+def none_lives(processes: Iterable[int]) -> bool:
+    return not any(map(lives, processes))
+
+
 def test_killed_it_leaves_no_worker_and_goes_on_where_it_was(
     machines: Machines, study: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -402,7 +407,11 @@ def test_killed_it_leaves_no_worker_and_goes_on_where_it_was(
     for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)):
         command = batch(study, tmp_path, *on(machines), "-q")
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        wait_until(lambda p=process: [s for n in nodes for s in machines.busy(n)] or p.poll() is not None)
+
+        def begun(running: subprocess.Popen[str] = process) -> bool:
+            return any(machines.busy(node) for node in nodes) or running.poll() is not None
+
+        wait_until(begun)
         actors = [actor for node in nodes for actor in machines.busy(node)]
         workers = [worker for actor in actors for worker in children(actor)]
         assert workers
@@ -410,7 +419,7 @@ def test_killed_it_leaves_no_worker_and_goes_on_where_it_was(
         _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, said
         assert "Traceback" not in said
-        wait_until(lambda ended=(*actors, *workers): not any(map(lives, ended)))
+        wait_until(partial(none_lives, [*actors, *workers]))
         for name, data in tables(tmp_path).items():
             assert data == tables(undisturbed)[name], f"{name} was torn"
     assert parts(tmp_path) == [], "what is interrupted cleans up; what was killed before is removed at the next start"

@@ -206,7 +206,7 @@ def test_image_and_sound_stay_together_across_a_jump(tmp_path: Path) -> None:
     assert video.report.clock_jumps == 2 and len(bright) == 6
     clock = Clock()
     samples = np.concatenate(list(AudioFile(both).chunks(clock=clock)))
-    loud = clock.times(np.flatnonzero(np.abs(samples) > 0.3))
+    loud = clock.times(np.flatnonzero(np.abs(samples) > 0.3).astype(float))
     flashes, beeps = bright[::2], loud[np.append(True, np.diff(loud) > 0.5)]
     assert beeps == pytest.approx(flashes, abs=0.03)
 

@@ -12,6 +12,7 @@ import challenge
 import labelled
 import numpy as np
 import pytest
+from known import noting
 
 from hsemotion_cli.errors import InputError
 from hsemotion_cli.training import dataset, dataset_readers
@@ -186,11 +187,11 @@ def test_a_changed_file_changes_the_key(tmp_path: Path) -> None:
 def test_samples_are_built_once_for_each_split(tmp_path: Path) -> None:
     """With a new split, other people are held out; an old packed file would train on those to be measured on."""
     source = DatasetSource("folder", folder(tmp_path / "one"), "one", held_out=0.4)
-    built = []
+    built: list[int] = []
 
     def load(split: int, seed: int) -> Dataset:
         config = TrainingConfig("t", "ddamfn", (source,), (StageConfig(1.0),), classes=CLASSES, split=split, seed=seed)
-        found = load_or_build(config, tmp_path, lambda: built.append(split) or dataset_readers.gather(config))
+        found = load_or_build(config, tmp_path, noting(built, split, lambda: dataset_readers.gather(config)))
         assert same(found, dataset_readers.gather(config))
         return found
 

@@ -25,7 +25,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def every_command(group: Any, prefix: str = "") -> dict[str, Any]:
     """Full name -> command; "models list" and the like are commands as well."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in group.list_commands(None):
         command = group.get_command(None, name)
         inner = hasattr(command, "list_commands")

@@ -161,9 +161,14 @@ def test_texts_of_a_panel_do_not_run_into_bars_or_numbers() -> None:
 
 def test_a_class_that_the_model_does_not_know_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = OverlayPainter(1280, 720).sizes
-    affectnet, affwild2 = ({f"p_{name}": None} for name in ("other", "contempt"))
+    affectnet, affwild2 = (dict[str, Any]({f"p_{name}": None}) for name in ("other", "contempt"))
     written: list[str] = []
-    monkeypatch.setattr(drawing, "write", lambda _, text, *rest: written.append(text) or 0)
+
+    def write(_canvas: object, text: str, *_rest: object) -> int:
+        written.append(text)
+        return 0
+
+    monkeypatch.setattr(drawing, "write", write)
     faces = [read_row(row((10, 10, 90, 90), **values), 1280, 720) for values in (affectnet, affwild2, {})]
     heights = [lay_out(face.sections, False, sizes).height for face in faces if face]
     assert heights[0] == heights[1] == heights[2] - sizes.row
@@ -255,7 +260,7 @@ def test_frames_are_drawn_the_same_every_time() -> None:
     for _ in range(2):
         painter = OverlayPainter(1280, 720)
         runs.append([painter.draw(grey(1280, 720), [row(box)]) for box in boxes])
-    np.testing.assert_array_equal(*runs)
+    np.testing.assert_array_equal(runs[0], runs[1])
 
 
 @pytest.mark.parametrize("unknown", [None, math.nan, pd.NA])

@@ -416,7 +416,7 @@ def test_masks_of_any_shape(tmp_path_factory: pytest.TempPathFactory, data: st.D
         for k in range(n):
             lines.append(f"{name}/{k + 1:05d}.jpg,{va[k, 0]},{va[k, 1]},{labels[k]},{','.join(map(str, units[k]))}")
         known = np.where((va == -5).any(axis=1)[:, None], np.nan, va).astype(np.float32)
-        present = np.where((units < 0).any(axis=1)[:, None], np.nan, units).astype(np.float32)
+        present = np.where(np.any(units < 0, axis=1, keepdims=True), np.nan, units).astype(np.float32)
         truth[name] = Annotations(name, np.arange(1, n + 1), labels, known, present)
         worlds[name] = a_world(random, data.draw(st.integers(1, 9)), seen=data.draw(st.sampled_from([0.3, 1])))
         write(folder, name, worlds[name])
@@ -484,8 +484,7 @@ def test_intervals_are_over_recordings(mtl: Set) -> None:
     assert [few.low, few.high] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=1e-9)
     assert report.score.low is not None and report.score.high is not None
     assert report.score.low < report.score.value < report.score.high
-    for task in report.tasks.values():
-        assert task.score.low is not None
+    assert all(scores.score.low is not None for scores in report.tasks.values())
 
 
 def test_one_recording_has_no_interval(mtl: Set, tmp_path: Path) -> None:

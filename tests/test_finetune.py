@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layers import linear
 from scipy import special
 
 torch = pytest.importorskip("torch", reason="training needs torch")
@@ -47,7 +48,7 @@ from hsemotion_cli.training.trainer import Trainer, infer, make_network
 
 SIZE = 24
 CLASSES = ("neutral", "anger", "fear")
-STILL = Augmentation(*[0.0] * 6, 8, *[0.0] * 4)
+STILL = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 8, 0.0, 0.0, 0.0, 0.0)
 LIVELY = Augmentation(flip=0.0, rotation=3.0, scale=1.05, shift=0.02, other_crop=0.2, resolution=0.1, least=16)
 
 
@@ -190,7 +191,7 @@ def test_what_is_planted_is_learned_and_nothing_else(tmp_path: Path, meaning: bo
 
 @pytest.mark.parametrize("task", ["expression", "valence_arousal", "action_units"])
 def test_a_network_of_one_task(tmp_path: Path, task: str) -> None:
-    weights = {name: float(name == task) for name in ("expression", "valence_arousal", "action_units")}
+    weights: dict[str, Any] = {name: float(name == task) for name in ("expression", "valence_arousal", "action_units")}
     plan = planned(StageConfig(12.0, rate=5e-3, batch=32), loss=LossConfig(**weights), average=0.9)
     run = trainer(tmp_path, plan, telling(300))
     run.run()
@@ -439,7 +440,8 @@ def test_a_step_is_that_of_the_book(tmp_path: Path, sam: float, clip: float) -> 
     run = trainer(tmp_path, plan, flat_samples(), Flat(plan.outputs))
     batch = run.loader.batch(0)
     x, targets = batch.images.flatten(1).double().numpy(), batch.labels["expression"].double().numpy()
-    weight, bias = (p.detach().double().numpy().copy() for p in (run.network.fc.weight, run.network.fc.bias))
+    layer = linear(run.network)
+    weight, bias = (p.detach().double().numpy().copy() for p in (layer.weight, layer.bias))
     gradients = slopes(weight, bias, x, targets)
     length = math.sqrt(sum((g**2).sum() for g in gradients))
     if sam:
@@ -447,11 +449,11 @@ def test_a_step_is_that_of_the_book(tmp_path: Path, sam: float, clip: float) -> 
         length = math.sqrt(sum((g**2).sum() for g in gradients))
     if clip:
         assert length > clip
-        gradients = tuple(g * clip / length for g in gradients)
+        gradients = gradients[0] * clip / length, gradients[1] * clip / length
     run.run(stop_at=1)
     # The one step of the only epoch is at the highest rate.
-    np.testing.assert_allclose(run.network.fc.weight.detach(), weight - 0.1 * gradients[0], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(run.network.fc.bias.detach(), bias - 0.1 * gradients[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(layer.weight.detach(), weight - 0.1 * gradients[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(layer.bias.detach(), bias - 0.1 * gradients[1], rtol=1e-4, atol=1e-6)
 
 
 def test_the_second_pass_of_a_sharp_step_leaves_statistics_alone(tmp_path: Path) -> None:
@@ -462,7 +464,7 @@ def test_the_second_pass_of_a_sharp_step_leaves_statistics_alone(tmp_path: Path)
         run.run(stop_at=1)
         found.append({k: v for k, v in run.network.state_dict().items() if "running" in k or "tracked" in k})
         assert all(not torch.equal(value, before[name]) for name, value in found[-1].items())
-        assert run.network.last[1].track_running_stats
+        assert isinstance(last := run.network.get_submodule("last.1"), nn.BatchNorm2d) and last.track_running_stats
     for name, value in found[0].items():
         assert torch.equal(value, found[1][name]), name
     assert changed(trainer(tmp_path / "a", planned()).network.state_dict(), run.network.state_dict())
@@ -509,7 +511,7 @@ def test_dropout_is_before_the_last_layer(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_is_told(tmp_path: Path) -> None:
     run = trainer(tmp_path, planned())
     with torch.no_grad():
-        run.network.fc.bias[0] = torch.nan
+        linear(run.network).bias[0] = torch.nan
     with pytest.raises(ModelUnavailable, match="tiny: the loss is nan at step 0; use a lower rate"):
         run.run()
     assert not (tmp_path / CHECKPOINT).exists()
@@ -779,7 +781,11 @@ def die() -> None:
 
 
 def at_step(wanted: int) -> Callable[[Trainer], Any]:
-    return lambda run: lambda step: step == wanted and die()
+    def watch(step: int) -> None:
+        if step == wanted:
+            die()
+
+    return lambda run: watch
 
 
 def while_writing(name: str, count: int) -> Callable[[Trainer], Any]:
@@ -818,7 +824,7 @@ def at_naming(name: str, count: int, *, before: bool) -> Callable[[Trainer], Any
             if now:
                 die()
 
-        atomic_files.os.replace = broken
+        atomic_files.os.replace = broken  # type: ignore[assignment]
 
     return arrange
 

@@ -11,10 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import clips
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known import known
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit, softmax
@@ -22,7 +24,6 @@ from scipy.special import expit, softmax
 from hsemotion_cli.domain import Face
 from hsemotion_cli.errors import ModelUnavailable
 from hsemotion_cli.faces.detector import FaceDetector
-from hsemotion_cli.media.images import read_image
 from hsemotion_cli.models import blendshapes
 from hsemotion_cli.models.blendshapes import FACS, ORDERS, GeometryModel
 from hsemotion_cli.models.registry import card
@@ -61,7 +62,7 @@ def random_faces(count: int, seed: int = 0) -> list[Face]:
 
 @pytest.fixture(scope="module")
 def astronaut() -> Face:
-    picture = read_image(ROOT / "sample_videos" / "stills" / "astronaut.png")
+    picture = clips.still(ROOT / "sample_videos" / "stills" / "astronaut.png")
     with FaceDetector() as finder:
         return finder.find(picture)[0]
 
@@ -95,7 +96,7 @@ def test_a_face_at_rest_is_neutral_and_shows_no_action_unit() -> None:
         ({"browInnerUp": 0.8, "mouthStretch": 0.7, "jawOpen": 0.4, "eyeWide": 0.4}, "fear"),
     ],
 )
-def test_a_textbook_expression_is_named(moved: dict[str, float], name: str) -> None:
+def test_a_textbook_expression_is_named(moved: dict[str, Any], name: str) -> None:
     seen = expressions(face(**moved))
     assert max(seen, key=lambda key: seen[key]) == name
 
@@ -121,7 +122,8 @@ def test_a_textbook_expression_is_named(moved: dict[str, float], name: str) -> N
 def test_a_blendshape_raises_its_own_action_units_past_their_thresholds_and_no_others(
     moved: str, raised: set[str]
 ) -> None:
-    before, after = units(face()), units(face(**{moved: 1.0}))
+    change: dict[str, Any] = {moved: 1.0}
+    before, after = units(face()), units(face(**change))
     assert {unit for unit in ACTION_UNITS if after[unit] != before[unit]} == raised
     for unit in raised:
         assert before[unit] < MODEL.au_thresholds[unit] <= after[unit]
@@ -185,7 +187,7 @@ def test_any_blendshapes_give_scores_in_range(rows: list[list[float]]) -> None:
 def test_a_recomputation_from_the_file_with_scipy_agrees() -> None:
     w = {name: value.astype(np.float64) for name, value in load_file(WEIGHTS).items()}
     seen = random_faces(16, seed=3)
-    shapes = np.stack([one.blendshapes for one in seen]).astype(np.float64)
+    shapes = np.stack([known(one.blendshapes) for one in seen]).astype(np.float64)
     hidden = np.tanh(((shapes - w["input.mean"]) / w["input.scale"]) @ w["hidden.weight"].T + w["hidden.bias"])
     logits = (hidden @ w["output.weight"].T + w["output.bias"]) / w["temperature"]
     scores = MODEL(seen).tasks

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from known import known
 
 from hsemotion_cli.errors import ModelUnavailable
 from hsemotion_cli.models import model_file, onnx_graphs
@@ -18,10 +19,9 @@ from hsemotion_cli.models.registry import ASSETS, card
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper
 
-NETWORK = card("mt-mobilefacenet").network
-assert NETWORK is not None
+NETWORK = known(card("mt-mobilefacenet").network)
 SIZE = NETWORK.size
-SHIPPED = model_file.graph(ASSETS / "mt-mobilefacenet.safetensors")
+SHIPPED = known(model_file.graph(ASSETS / "mt-mobilefacenet.safetensors"))
 
 
 def kinds(model: bytes) -> Counter[str]:
@@ -40,7 +40,7 @@ def small(slope: np.ndarray, unsqueezed: bool = False, dimensions: int = 4) -> b
     shape = (16, 16, 3, 3) if dimensions == 4 else (16, 16)
     weights = {name: rng.normal(size=shape).astype(np.float32) for name in ("first", "second")}
     layer = {"op_type": "Conv", "pads": [1, 1, 1, 1]} if dimensions == 4 else {"op_type": "MatMul"}
-    given = ["N", 16, 9, 9] if dimensions == 4 else ["N", 16]
+    given: list[str | int] = ["N", 16, 9, 9] if dimensions == 4 else ["N", 16]
     nodes = [
         helper.make_node(inputs=["input", "first"], outputs=["x"], **layer),
         helper.make_node("PRelu", ["x", "slope"], ["y"]),
@@ -140,7 +140,7 @@ def test_ddamfn_is_exported_lean_and_gives_what_it_gives(tmp_path: Path) -> None
     from hsemotion_cli.models.registry import card
     from hsemotion_cli.models.reparameterise import reparameterise
 
-    net, spec = published.network(card("ddamfn_affectnet8")), card("ddamfn_affectnet8").network
+    net, spec = published.network(card("ddamfn_affectnet8")), published.spec(card("ddamfn_affectnet8"))
     images = published.batch(3, spec)
     with torch.inference_mode():
         expected, ours = net(images), reparameterise(net)(images)

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known import known
 from scipy import optimize, special, stats
 from stamps import unstamped
 from typer.testing import CliRunner
@@ -361,7 +362,9 @@ def test_losses_are_those_of_other_implementations() -> None:
     mimicry = (random.random((n, 6)), random.random((n, 6)))
     r = [stats.pearsonr(mimicry[0][:, k], mimicry[1][:, k])[0] for k in range(6)]
     share = np.array([1, 1 / 8, 1 / 4, 1 / 2, 1 / 8, 1 / 8])
-    found = training.one_minus_pearson(*map(as_tensor, mimicry), as_tensor(training.MIMICRY_WEIGHTS))
+    found = training.one_minus_pearson(
+        as_tensor(mimicry[0]), as_tensor(mimicry[1]), as_tensor(training.MIMICRY_WEIGHTS)
+    )
     assert float(found) == pytest.approx(1 - (share * r).sum() / share.sum(), rel=1e-5)
 
 
@@ -570,7 +573,7 @@ def test_the_number_of_threads_changes_nothing_and_is_left_as_it_was() -> None:
 # --- matching ---------------------------------------------------------------------------------------------------
 
 
-def annotations(video: str, frames: Iterable[int], seed: int = 0) -> Annotations:
+def labels_of(video: str, frames: Iterable[int], seed: int = 0) -> Annotations:
     frames, random = np.array(list(frames), np.int64), np.random.default_rng(seed)
     n = len(frames)
     return Annotations(
@@ -594,7 +597,7 @@ def test_rows_are_matched_by_video_and_frame(tmp_path: Path) -> None:
     write_features(tmp_path, "a", (2, 3, 5, 9, 11), *numbered(5))
     write_features(tmp_path, "b_left", (5, 7), *numbered(2))
     write_features(tmp_path, "c", (1,), *numbered(1))
-    truth = {"a": annotations("a", (1, 3, 5, 11, 12)), "b_left": annotations("b_left", (7,), 1)}
+    truth = {"a": labels_of("a", (1, 3, 5, 11, 12)), "b_left": labels_of("b_left", (7,), 1)}
     truth["a"].expression[1] = -1
     truth["a"].valence_arousal[1] = truth["a"].action_units[1] = np.nan  # frame 3: nothing is known
     truth["a"].action_units[2] = np.nan  # frame 5
@@ -621,16 +624,16 @@ def test_rows_are_matched_by_video_and_frame(tmp_path: Path) -> None:
 
 
 def test_frames_of_a_video_count_from_0_and_pictures_from_1(tmp_path: Path) -> None:
-    facts = {"source": {"name": "a.mp4", "sha256": "00", "kind": "video"}, "given_crops": False}
+    facts: dict[str, Any] = {"source": {"name": "a.mp4", "sha256": "00", "kind": "video"}, "given_crops": False}
     write_features(tmp_path, "a", (0, 1, 4), *numbered(3), **facts)
-    base, data = matching.gather(matching.find_files([tmp_path]), {"train": {"a": annotations("a", range(1, 9))}})
+    base, data = matching.gather(matching.find_files([tmp_path]), {"train": {"a": labels_of("a", range(1, 9))}})
     assert data["train"].frame.tolist() == [1, 2, 5]
     assert base.crop == "box"
 
 
 def test_half_precision_stays_half_until_it_is_used(tmp_path: Path) -> None:
     write_features(tmp_path, "a", range(1, 7), *numbered(6), dtype="float16")
-    truth = {"train": {"a": annotations("a", range(1, 7))}}
+    truth = {"train": {"a": labels_of("a", range(1, 7))}}
     _, data = matching.gather(matching.find_files([tmp_path]), truth)
     assert data["train"].embeddings.dtype == np.float16
     found = training.examples(data["train"], "expression", "both").inputs(np.array([1, 3]))
@@ -927,7 +930,7 @@ def test_the_page_says_what_the_facts_say(data: tuple[Path, challenge.Challenge]
     folder, _ = data
     head = train(folder, tmp_path / "h.safetensors", "--kind", "mtl", "--epochs", 2, "--terms", "EULA of s-Aff-Wild2")
     page, found = (tmp_path / "h.md").read_text(), head.facts["validation"]
-    assert "EULA of s-Aff-Wild2" in page and BASE.sha256 in page and head.facts["plan_sha256"] in page
+    assert "EULA of s-Aff-Wild2" in page and known(BASE.sha256) in page and str(head.facts["plan_sha256"]) in page
     assert f"f1 {found['expression']['f1']:.4f}" in page and f"temperature {head.temperature:.4f}" in page
     assert all(f"| {unit} |" in page for unit in ACTION_UNITS)
     for name, counts in zip(AFFWILD2_EXPRESSIONS, found["expression"]["confusion"], strict=True):
@@ -1003,7 +1006,7 @@ NETWORK = "mbf_va_mtl"
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[object]]]:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str]]]:
     """Painted crops with their lists, features by a network of random weights, and a head trained on these."""
     folder = tmp_path_factory.mktemp("pictures")
     with pytest.MonkeyPatch.context() as patch:
@@ -1018,7 +1021,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, l
         yield folder, model
 
 
-def test_from_pictures_to_a_table_with_the_heads_scores(pictures: tuple[Path, list[object]], tmp_path: Path) -> None:
+def test_from_pictures_to_a_table_with_the_heads_scores(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     head = heads.read(folder / "head.safetensors")
     video = "1-30-1280x720"
@@ -1049,7 +1052,7 @@ def test_from_pictures_to_a_table_with_the_heads_scores(pictures: tuple[Path, li
     assert set(raw) == set(TASKS)
 
 
-def test_smoothing_later_needs_no_head(pictures: tuple[Path, list[object]], tmp_path: Path) -> None:
+def test_smoothing_later_needs_no_head(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     video = "1-30-1280x720"
     own = tmp_path / "own.safetensors"
@@ -1073,7 +1076,7 @@ def test_smoothing_later_needs_no_head(pictures: tuple[Path, list[object]], tmp_
     assert (tmp_path / "raw" / f"{video}.csv").read_bytes() != now
 
 
-def test_thresholds_of_the_head_give_way_to_what_is_said(pictures: tuple[Path, list[object]], tmp_path: Path) -> None:
+def test_thresholds_of_the_head_give_way_to_what_is_said(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     head = heads.read(folder / "head.safetensors")
     video = "1-30-1280x720"
@@ -1084,7 +1087,7 @@ def test_thresholds_of_the_head_give_way_to_what_is_said(pictures: tuple[Path, l
     assert said == {**head.thresholds, "AU12": 0.5, "AU01": 0.77}
 
 
-def test_a_blend_of_two_has_the_head_on_its_base(pictures: tuple[Path, list[object]], tmp_path: Path) -> None:
+def test_a_blend_of_two_has_the_head_on_its_base(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     video, head = "1-30-1280x720", heads.read(folder / "head.safetensors")
     crops = folder / "cropped_aligned" / video
@@ -1100,9 +1103,7 @@ def test_a_blend_of_two_has_the_head_on_its_base(pictures: tuple[Path, list[obje
     assert told["recipe"]["thresholds"] == head.thresholds, "the first model that knows action units decides"
 
 
-def test_a_head_of_some_tasks_leaves_the_others_to_the_base(
-    pictures: tuple[Path, list[object]], tmp_path: Path
-) -> None:
+def test_a_head_of_some_tasks_leaves_the_others_to_the_base(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     video = "1-30-1280x720"
     head = heads.read(folder / "head.safetensors")
@@ -1118,7 +1119,7 @@ def test_a_head_of_some_tasks_leaves_the_others_to_the_base(
     assert headed["p_other"].isna().all() and headed["p_contempt"].notna().all()
 
 
-def test_a_head_fits_its_own_base_only(pictures: tuple[Path, list[object]], tmp_path: Path) -> None:
+def test_a_head_fits_its_own_base_only(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     crops, head = folder / "cropped_aligned" / "1-30-1280x720", folder / "head.safetensors"
     told = run("annotate", crops, "-o", tmp_path, "--model", "mp-blendshapes", "--crops", "--head", head, code=2)
@@ -1137,7 +1138,7 @@ def test_a_head_fits_its_own_base_only(pictures: tuple[Path, list[object]], tmp_
     assert not list(tmp_path.glob("*.csv"))
 
 
-def test_weights_that_nobody_knows_are_a_warning(pictures: tuple[Path, list[object]], tmp_path: Path) -> None:
+def test_weights_that_nobody_knows_are_a_warning(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     base = replace(heads.read(folder / "head.safetensors").base, sha256=None)
     heads.write(random_head("mtl", base=base), tmp_path / "old.safetensors", "")
@@ -1150,7 +1151,7 @@ def test_weights_that_nobody_knows_are_a_warning(pictures: tuple[Path, list[obje
     assert "nobody knows with which weights of mbf_va_mtl it was trained" in result.stderr
 
 
-def test_the_recipe_of_a_headed_table_asks_for_its_head(pictures: tuple[Path, list[object]], tmp_path: Path) -> None:
+def test_the_recipe_of_a_headed_table_asks_for_its_head(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     video, head = "1-30-1280x720", folder / "head.safetensors"
     crops, loud = folder / "cropped_aligned" / video, [option for option in model if option != "-q"]

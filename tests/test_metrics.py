@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,10 +182,12 @@ def test_p_mtl_is_the_sum_of_three_means() -> None:
     expression = np.mean([0.434, 0.227, 0.517, 0.303, 0.513, 0.733, 0.244, 0.363])
     assert metrics.p_mtl([0.5598, 0.5558], float(expression), units) == pytest.approx(1.4939, abs=2e-4)
     assert metrics.p_mtl([1, 1], 1.0, np.ones(12)) == 3
+    arguments: tuple[Any, Any, Any]
     for arguments in (([0.5], 0.5, np.ones(12)), ([0.5, 0.5], 0.5, np.ones(11)), (0.5, 0.5, np.ones(12))):
         with pytest.raises(ValueError, match="expected shapes"):
             metrics.p_mtl(*arguments)
-    for arguments in (([np.nan, 1], 0.5, np.ones(12)), ([1, 1], np.nan, np.ones(12)), ([1, 1], 1, [np.nan] * 12)):
+    unknown: list[tuple[Any, Any, Any]] = [([np.nan, 1], 0.5, np.ones(12)), ([1, 1], np.nan, np.ones(12))]
+    for arguments in (*unknown, ([1, 1], 1, [np.nan] * 12)):
         with pytest.raises(ValueError, match="nan"):
             metrics.p_mtl(*arguments)
 

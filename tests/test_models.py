@@ -111,7 +111,7 @@ def test_a_blend_takes_each_task_from_who_has_it(smile: Path, files: dict[str, P
 
 
 def test_the_recipe_of_a_table_makes_the_same_table_again(smile: Path, files: dict[str, Path], tmp_path: Path) -> None:
-    cache_file = weights.place(registry.card(NETWORK).network.files[1])
+    cache_file = weights.place(published.spec(registry.card(NETWORK)).files[1])
     both = f"{NETWORK}={files['onnx']},mp-blendshapes"
     options = ["--smooth", "box:3f", "--threshold", "AU12=0.6", "--every", "4", "-q"]
     run("annotate", smile, "-o", tmp_path / "a", "--model", both, "--blend", "0.8", *options)
@@ -198,9 +198,9 @@ def test_lists_and_cards_are_complete() -> None:
 def test_verify_catches_a_flipped_bit(files: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no weights in the cache" in run("models", "verify")
     # The cache holds a file whose published checksum is that of our random weights.
-    file = replace(registry.card(NETWORK).network.files[1], git_blob=weights.checksums(files["onnx"])[1])
+    file = replace(published.spec(registry.card(NETWORK)).files[1], git_blob=weights.checksums(files["onnx"])[1])
     card = registry.card(NETWORK)
-    monkeypatch.setitem(registry.MODELS, NETWORK, replace(card, network=replace(card.network, files=(file,))))
+    monkeypatch.setitem(registry.MODELS, NETWORK, replace(card, network=replace(published.spec(card), files=(file,))))
     place = weights.place(file)
     place.parent.mkdir(parents=True)
     place.write_bytes(files["onnx"].read_bytes())

@@ -6,13 +6,19 @@ import importlib.util
 import subprocess
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from known import known, noting
+from layers import linear
 
-torch = pytest.importorskip("torch", reason="the networks need torch")
+pytest.importorskip("torch", reason="the networks need torch")
+import torch
+
 if importlib.util.find_spec("timm") is None:  # importing it here would fail beside a torch for the CPU only
     pytest.skip("the networks need timm", allow_module_level=True)
 
@@ -60,7 +66,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def expected(name: str, images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Scores and embeddings of the network before it was written to a file."""
-    batch = torch.from_numpy(networks.prepared(images, card(name).network, "pil-bilinear"))
+    batch = torch.from_numpy(networks.prepared(images, published.spec(card(name)), "pil-bilinear"))
     with torch.inference_mode():
         scores, embeddings = published.network(card(name))(batch)
     return scores.numpy(), embeddings.numpy()
@@ -88,16 +94,16 @@ def test_the_old_format_of_torch_is_converted_as_well(tmp_path: Path) -> None:
     net = published.network(card(SMALL))
     published.save_module(net, card(SMALL), tmp_path / "old.pt", zipped=False)
     conversion.convert(card(SMALL), tmp_path / "old.pt", tmp_path / "new.safetensors")
-    assert torch.equal(conversion.load(card(SMALL), tmp_path / "new.safetensors").fc.weight, net.fc.weight)
+    assert torch.equal(linear(conversion.load(card(SMALL), tmp_path / "new.safetensors")).weight, linear(net).weight)
 
 
 def test_the_large_mobilefacenet_is_told_by_its_shapes(tmp_path: Path) -> None:
     from hsemotion_cli.models import architectures
 
-    net = architectures.build("mobilefacenet_large", 10)
+    net: Any = architectures.build("mobilefacenet_large", 10)
     published.save_module(net, card(SMALL), tmp_path / "a.pt")
     conversion.convert(card(SMALL), tmp_path / "a.pt", tmp_path / "a.safetensors")
-    loaded = conversion.load(card(SMALL), tmp_path / "a.safetensors")
+    loaded: Any = conversion.load(card(SMALL), tmp_path / "a.safetensors")
     assert torch.equal(
         loaded.layers[3].layers[7].layers[2].layers[0].weight, net.layers[3].layers[7].layers[2].layers[0].weight
     )
@@ -131,8 +137,8 @@ def test_names_may_be_wrapped(names: list[str]) -> None:
         (lambda s: s.update({"stem.weight": (3, 4)}), r"stem\.weight has shape \(3, 4\) where \(4, 3\) is expected"),
     ],
 )
-def test_the_first_difference_is_named(change: object, message: str) -> None:
-    found = dict(SHAPES)
+def test_the_first_difference_is_named(change: Callable[[dict[str, Any]], object], message: str) -> None:
+    found: dict[str, Any] = dict(SHAPES)
     change(found)
     with pytest.raises(ModelUnavailable, match=message):
         conversion.matched(SHAPES, found)
@@ -153,7 +159,7 @@ def test_the_wrong_network_and_wrong_numbers_are_refused(files: dict[str, Path],
         conversion.convert(card("ddamfnet_8"), files["enet_b0_8_best_vgaf"], tmp_path / "a")
     with pytest.raises(ModelUnavailable, match=r"fc\.weight has shape \(8, 512\) where \(10, 512\) is expected"):
         conversion.convert(card("ddamfnet_8_mtl"), files["ddamfn_affectnet8"], tmp_path / "a")
-    net = published.network(card("ddamfnet_8"))
+    net: Any = published.network(card("ddamfnet_8"))
     net.fc.weight.data[0, 0] = float("nan")
     published.save_dictionary(net, tmp_path / "a.pth")
     with pytest.raises(ModelUnavailable, match=r"fc\.weight holds values that are not finite"):
@@ -170,7 +176,7 @@ OURS = {"Happy": "happiness", "Sad": "sadness"}
 
 @pytest.mark.parametrize("name", [entry.name for entry in NETWORKS])
 def test_each_output_of_each_network_is_the_expression_that_its_authors_say(name: str) -> None:
-    spec = card(name).network
+    spec = published.spec(card(name))
     authors = NUMERIC if name.startswith("ddamfn_") else ALPHABETICAL
     if len(spec.classes) == 7:
         authors = [label for label in authors if label != "Contempt"]
@@ -185,17 +191,17 @@ def test_each_output_of_each_network_is_the_expression_that_its_authors_say(name
 
 
 def test_valence_and_arousal_follow_the_expressions_and_are_clipped() -> None:
-    spec = card("enet_b0_8_va_mtl").network
+    spec = published.spec(card("enet_b0_8_va_mtl"))
     raw = np.zeros((2, 10), np.float32)
     raw[:, 8], raw[:, 9] = [0.25, 1.5], [-0.5, -3]
     np.testing.assert_array_equal(networks.interpreted(raw, spec)["valence_arousal"], [[0.25, -0.5], [1, -1]])
-    assert "valence_arousal" not in networks.interpreted(raw[:, :8], card("enet_b0_8_best").network)
+    assert "valence_arousal" not in networks.interpreted(raw[:, :8], published.spec(card("enet_b0_8_best")))
 
 
 def test_the_cards_agree_with_the_networks_tasks_and_sizes() -> None:
     assert set(MODELS) >= {entry.name for entry in NETWORKS}
     for entry in NETWORKS:
-        spec, model = entry.network, card(entry.name)
+        spec, model = published.spec(entry), card(entry.name)
         assert model.family == "network"
         assert set(spec.classes) <= set(EXPRESSIONS)
         assert len(set(spec.classes)) == len(spec.classes)
@@ -218,7 +224,7 @@ def test_both_resize_rules_are_those_of_the_libraries_that_they_are_named_after(
         theirs = transforms.Compose(
             [transforms.Resize((224, 224)), transforms.ToTensor(), transforms.Normalize(*published_norm())]
         )(Image.fromarray(picture))
-        ours = networks.prepared([picture], card("enet_b0_8_best").network, "pil-bilinear")[0]
+        ours = networks.prepared([picture], published.spec(card("enet_b0_8_best")), "pil-bilinear")[0]
         np.testing.assert_array_equal(ours, theirs.numpy())
         plain = cv2.resize(picture, (112, 112))
         np.testing.assert_array_equal(networks.resized(picture, 112, "cv2-bilinear"), plain)
@@ -323,10 +329,10 @@ def test_faces_without_the_crop_get_rows_of_nan(graph: Path) -> None:
     scores = model(faces)
     assert scores.tasks["expression"].shape == (3, 9)
     assert scores.tasks["valence_arousal"].shape == (3, 2)
-    assert scores.embeddings.shape == (3, 512)
+    assert known(scores.embeddings).shape == (3, 512)
     assert np.isnan(scores.tasks["expression"][:, EXPRESSIONS.index("other")]).all()
     basic = scores.tasks["expression"][:, : len(BASIC_EXPRESSIONS)]
-    for values in (basic, scores.tasks["valence_arousal"], scores.embeddings):
+    for values in (basic, scores.tasks["valence_arousal"], known(scores.embeddings)):
         np.testing.assert_array_equal(np.isnan(values).all(1), [False, True, False])
         np.testing.assert_array_equal(np.isnan(values).any(1), [False, True, False])
     np.testing.assert_allclose(basic[[0, 2]].sum(1), 1, atol=1e-6)
@@ -335,15 +341,15 @@ def test_faces_without_the_crop_get_rows_of_nan(graph: Path) -> None:
         "expression": (0, 9),
         "valence_arousal": (0, 2),
     }
-    assert nobody.embeddings.shape == (0, 512)
+    assert known(nobody.embeddings).shape == (0, 512)
 
 
 def test_an_export_is_kept_and_made_again_when_damaged(
     files: dict[str, Path], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    made: list[int] = []
     original = onnx_graphs.export
-    monkeypatch.setattr(onnx_graphs, "export", lambda *a: (made.append(1), original(*a)))
+    monkeypatch.setattr(onnx_graphs, "export", noting(made, 1, original))
     for _ in range(2):
         NetworkModel(card(SMALL), path=files[SMALL])
     assert len(made) == 1
@@ -406,7 +412,7 @@ def test_a_cached_checkpoint_is_used_before_a_graph_is_fetched(
     ],
 )
 def test_options_that_do_not_go_together_are_said(
-    options: dict[str, str], error: type[Exception], message: str, graph: Path
+    options: dict[str, Any], error: type[Exception], message: str, graph: Path
 ) -> None:
     with pytest.raises(error, match=message):
         NetworkModel(card(SMALL), path=graph, **options)
@@ -425,7 +431,7 @@ def test_the_device_resizes_and_normalises_as_pillow_does() -> None:
     rng = np.random.default_rng(2)
     shapes = [(1, 1), (3, 900), (900, 3), (450, 449), (300, 100), (100, 300), (112, 300), (300, 112)]
     for name in ("enet_b0_8_best", "mbf_va_mtl", "mt-mobilefacenet"):
-        spec = card(name).network
+        spec = published.spec(card(name))
         # Pillow chooses the order of its passes at these, if it does choose.
         edges = [(2 * width - spec.size + more, width) for width in (230, 260) for more in (0, 1)]
         random = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in (*shapes, *edges, (spec.size, spec.size))]
@@ -437,7 +443,7 @@ def test_the_device_resizes_and_normalises_as_pillow_does() -> None:
 def test_pictures_are_taken_in_parts_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     from hsemotion_cli.models import gpu_preprocess
 
-    pictures, spec = published.faces(9, seed=2), card(SMALL).network
+    pictures, spec = published.faces(9, seed=2), published.spec(card(SMALL))
     together = gpu_preprocess.GpuPreprocessor(spec, "cpu")(pictures)
     monkeypatch.setattr(gpu_preprocess, "PIXELS", 200_000)
     assert list(gpu_preprocess._parts([])) == []
@@ -454,15 +460,16 @@ def test_torch_takes_faces_that_are_on_its_device(files: dict[str, Path]) -> Non
     from hsemotion_cli.models import gpu_preprocess
 
     model = NetworkModel(card(SMALL), "torch", "cpu", path=files[SMALL])
+    engine: Any = model.engine  # takes a tensor as well
     images = published.faces(4, seed=3)
     on_device = gpu_preprocess.GpuPreprocessor(model.spec, "cpu")(images)
-    for ours, from_numpy in zip(model.engine(on_device), model.engine(on_device.numpy()), strict=True):
+    for ours, from_numpy in zip(engine(on_device), engine(on_device.numpy()), strict=True):
         np.testing.assert_array_equal(ours, from_numpy)
-    np.testing.assert_allclose(model.engine(on_device)[0], model.infer(images)[0], atol=1e-4)
+    np.testing.assert_allclose(engine(on_device)[0], model.infer(images)[0], atol=1e-4)
 
 
 def test_a_gpu_without_memory_enough_is_said(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = NetworkModel(card(SMALL), "torch", "cpu", path=files[SMALL]).engine
+    engine: Any = NetworkModel(card(SMALL), "torch", "cpu", path=files[SMALL]).engine
 
     def full(images: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("what a GPU says that is full")
@@ -535,7 +542,7 @@ def test_scores_and_embeddings_are_those_of_emotiefflib(
 
 def test_a_module_wrapped_as_ordered_children_is_the_same_network(tmp_path: Path) -> None:
     """mobilefacenet's published pickle wraps the backbone in something unknown: any wrapping in order will do."""
-    net = published.network(card(SMALL))
+    net: Any = published.network(card(SMALL))
     wrapped = torch.nn.Sequential(
         OrderedDict(a=net.layers, b=torch.nn.Sequential(net.conv_sep, net.features), c=net.fc)
     )

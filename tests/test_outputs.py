@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from known import noting
 
 from hsemotion_cli.errors import OutputError, UsageError
 from hsemotion_cli.runtime import atomic_files, write_errors
@@ -17,8 +18,8 @@ from hsemotion_cli.runtime import atomic_files, write_errors
 def test_files_that_belong_together_appear_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     sync, move = os.fsync, os.replace
-    monkeypatch.setattr(atomic_files.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
-    monkeypatch.setattr(atomic_files.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
+    monkeypatch.setattr(atomic_files.os, "fsync", noting(done, "sync", sync))
+    monkeypatch.setattr(atomic_files.os, "replace", noting(done, "move", move))
     with atomic_files.write_together() as opened:
         for name in ("a", "b"):
             with opened(tmp_path / name) as file:

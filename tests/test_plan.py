@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -362,7 +363,8 @@ def test_the_digest_changes_with_everything_that_changes_the_result(tmp_path: Pa
     for field in fields(TrainingConfig):
         value = getattr(plan, field.name)
         for other in others(value):
-            digest = replace(plan, **{field.name: other}).digest()
+            change: dict[str, Any] = {field.name: other}
+            digest = replace(plan, **change).digest()
             if field.name == "checkpoint":
                 assert digest == digests[0]
             else:

@@ -77,7 +77,7 @@ def test_the_largest_face_of_a_frame_counts(tmp_path: Path) -> None:
 def test_of_compounds_the_highest_of_all_faces_counts(tmp_path: Path) -> None:
     content = timeline([0, 1], [[(0, 30), (100, 60)], [(100, 60)]])
     found = predict(load(annotated(tmp_path, "a", content)), mean="geometric").tasks["compound"]
-    each = compounds(content.scores[MODEL]["expression"], "geometric")
+    each = compounds(content.scores[MODEL]["expression"].astype(float), "geometric")
     np.testing.assert_allclose(found, [each[:2].max(axis=0), each[2]])
 
 

@@ -15,6 +15,7 @@ import clips
 import cv2
 import numpy as np
 import pytest
+from known import known, noting, stamp
 
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import InputError, OutputError
@@ -50,10 +51,10 @@ def read(path: Path) -> Read:
         sound = []
         if container.streams.audio:
             packets = [p for p in container.demux(container.streams.audio[0]) if p.dts is not None]
-            sound = [(float(p.pts * p.time_base), bytes(p)) for p in packets]
+            sound = [(stamp(p), bytes(p)) for p in packets]
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-        return Read([float(f.pts * f.time_base) for f in frames], sound, [f.to_ndarray(format="gray") for f in frames])
+        return Read([stamp(f) for f in frames], sound, [f.to_ndarray(format="gray") for f in frames])
 
 
 def grey(level: int = 128, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -85,8 +86,8 @@ def spoken(samples: Path) -> tuple[Path, Read]:
     path = samples / "langer_pexels.mp4"
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux() if packet.dts is not None]
-        sound = [(float(p.pts * p.time_base), bytes(p)) for p in packets if p.stream.type == "audio"]
-        times = sorted(float(p.pts * p.time_base) for p in packets if p.stream.type == "video")
+        sound = [(stamp(p), bytes(p)) for p in packets if p.stream.type == "audio"]
+        times = sorted(stamp(p) for p in packets if p.stream.type == "video")
     return path, Read(times, sound, [])
 
 
@@ -118,7 +119,8 @@ def test_the_file_is_what_browsers_play(smile: Path, tmp_path: Path) -> None:
         context = video.codec_context
         assert (context.name, context.pix_fmt, context.width, context.height) == ("h264", "yuv420p", 320, 240)
         assert (context.color_primaries, context.color_trc, context.colorspace, context.color_range) == (1, 1, 1, 1)
-        assert video.frames == 12 and float(video.duration * video.time_base) == pytest.approx(12 / 25, abs=1e-3)
+        assert video.frames == 12
+        assert float(known(video.duration) * known(video.time_base)) == pytest.approx(12 / 25, abs=1e-3)
     data = out.read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat"), "the index comes first, so that playing can start at once"
 
@@ -135,7 +137,7 @@ def test_the_last_picture_lasts_as_long_as_in_the_source(tmp_path: Path) -> None
     report = render(tmp_path / "in.mkv", nobody(5), tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         video = container.streams.video[0]
-        assert float(video.duration * video.time_base) == pytest.approx(1.1, abs=1e-3)
+        assert float(known(video.duration) * known(video.time_base)) == pytest.approx(1.1, abs=1e-3)
     assert report.duration == pytest.approx(1.1, abs=1e-3)
 
 
@@ -396,8 +398,8 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name(
 ) -> None:
     done: list[str] = []
     sync, move = os.fsync, os.replace
-    monkeypatch.setattr(atomic_files.os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
-    monkeypatch.setattr(atomic_files.os, "replace", lambda one, two: (done.append("move"), move(one, two))[1])
+    monkeypatch.setattr(atomic_files.os, "fsync", noting(done, "sync", sync))
+    monkeypatch.setattr(atomic_files.os, "replace", noting(done, "move", move))
     render(smile, nobody(12), tmp_path / "out.mp4")
     assert done == ["sync", "move"]
 

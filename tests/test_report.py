@@ -726,7 +726,8 @@ def test_nothing_is_invented() -> None:
 )
 def test_what_is_missing_is_left_out(key: str, gone: set[str]) -> None:
     facts, whole = the_facts(), read(model_card(the_facts()))
-    for nothing in ("missing", None, {}):
+    nothings: tuple[Any, ...] = ("missing", None, {})
+    for nothing in nothings:
         less = {name: value for name, value in facts.items() if name != key}
         page = model_card(less if nothing == "missing" else {**less, key: nothing})
         check_all_tables(page)

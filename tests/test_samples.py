@@ -144,7 +144,7 @@ def test_rows_are_those_of_a_part_and_of_sources() -> None:
 
 def plain(count: int = 3) -> Dataset:
     return labelled.make(
-        [np.full((4, 4), 50 * k, np.uint8) for k in range(count)], expression=labelled.onehot([0, 1, -1])
+        [np.full((4, 4), 50 * k, np.uint8) for k in range(count)], expression=labelled.onehot(np.array([0, 1, -1]))
     )
 
 

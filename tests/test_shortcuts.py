@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known import known
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
@@ -85,13 +86,13 @@ def test_the_sidecar_says_what_was_chosen(smile: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def finders() -> Iterator[tuple[FaceDetector, BlazeFaceDetector]]:
+def finders() -> Iterator[tuple[FaceDetector, FaceDetector]]:
     with FaceDetector() as slow, BlazeFaceDetector() as fast:
         yield slow, fast
 
 
 def test_the_fast_detector_finds_the_same_faces(
-    shared_videos: list[Path], finders: tuple[FaceDetector, BlazeFaceDetector]
+    shared_videos: list[Path], finders: tuple[FaceDetector, FaceDetector]
 ) -> None:
     slow, fast = finders
     frames = agreed = 0
@@ -103,8 +104,8 @@ def test_the_fast_detector_finds_the_same_faces(
             frames += 1
             agreed += len(same) == len(ones) == len(others)
             for i, j in same:
-                eyes = np.linalg.norm(ones[i].points[1] - ones[i].points[0])
-                apart.append(np.linalg.norm(ones[i].points - others[j].points, axis=1).mean() / eyes)
+                eyes = np.linalg.norm(known(ones[i].points)[1] - known(ones[i].points)[0])
+                apart.append(np.linalg.norm(known(ones[i].points) - known(others[j].points), axis=1).mean() / eyes)
                 shared.append(overlap(ones[i].box, others[j].box))
                 assert others[j].landmarks is None and others[j].blendshapes is None
     assert frames > 80 and agreed / frames > 0.97
@@ -121,7 +122,7 @@ def test_a_face_that_is_turned_and_moved_has_points_turned_and_moved(s: float, a
     np.testing.assert_allclose(moved, the_map.points(marks.astype(np.float32)) @ turn.T + (x, y), atol=0.01 * s + 1e-3)
 
 
-def test_of_a_given_crop_the_fast_detector_knows_the_points(finders: tuple[FaceDetector, BlazeFaceDetector]) -> None:
+def test_of_a_given_crop_the_fast_detector_knows_the_points(finders: tuple[FaceDetector, FaceDetector]) -> None:
     slow, fast = finders
     picture = clips.portrait()
     face = slow.find(picture)[0]
@@ -129,7 +130,7 @@ def test_of_a_given_crop_the_fast_detector_knows_the_points(finders: tuple[FaceD
     crop = picture[max(y - 20, 0) : y + height + 10, max(x - 10, 0) : x + width + 10]
     one, other = slow.find_in_crop(crop), fast.find_in_crop(crop)
     assert one.box == other.box
-    assert np.linalg.norm(one.points - other.points, axis=1).mean() < 0.15 * width
+    assert np.linalg.norm(known(one.points) - known(other.points), axis=1).mean() < 0.15 * width
     assert fast.find_in_crop(clips.blank()).points is None
 
 
@@ -196,14 +197,15 @@ def test_faces_are_interpolated_by_time() -> None:
     face = Face((0.0, 0.0, 40.0, 40.0), 0.9, np.zeros((5, 2), np.float32))
     other = replace(face, box=(15.0, 0.0, 50.0, 40.0), score=0.7, points=np.full((5, 2), 15, np.float32))
     picture = np.zeros((60, 90, 3), np.uint8)
-    items = [Sighting(0, 0.0, (face,)), Frame(1, 0.1, picture), Frame(2, 0.4, picture), Sighting(3, 0.5, (other,))]
+    between = [Frame(1, 0.1, picture), Frame(2, 0.4, picture)]
+    items: list[Sighting | Frame] = [Sighting(0, 0.0, (face,)), *between, Sighting(3, 0.5, (other,))]
     with FaceDetector() as finder:
         found = list(interpolation.interpolate(iter(items), finder, ["box"]))
     assert [one.index for one in found] == [0, 1, 2, 3]
     # By time, not by number: a fifth and four fifths of the way.
     assert [round(one.faces[0].box[0], 5) for one in found] == [0, 3, 12, 15]
     assert [round(one.faces[0].box[2], 5) for one in found] == [40, 42, 48, 50]
-    assert [round(float(one.faces[0].points[0, 0]), 5) for one in found] == [0, 3, 12, 15]
+    assert [round(float(known(one.faces[0].points)[0, 0]), 5) for one in found] == [0, 3, 12, 15]
     assert found[1].faces[0].crops["box"].shape == (40, 42, 3)
     assert found[2].faces[0].score == pytest.approx(0.74)
 
@@ -271,7 +273,7 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
         Annotator(Settings(recipe=BOTH, **options))
 
 
-def test_a_sighting_has_crops_by_every_recipe(finders: tuple[FaceDetector, BlazeFaceDetector]) -> None:
+def test_a_sighting_has_crops_by_every_recipe(finders: tuple[FaceDetector, FaceDetector]) -> None:
     for finder in finders:
         (face,) = detect_faces(Frame(0, 0.0, clips.portrait()), finder, ["aligned-64", "box", "face-48"]).faces
         assert {name: crop.shape[:2] for name, crop in face.crops.items() if name != "box"} == {

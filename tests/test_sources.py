@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import challenge
 import clips
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known import known
 from PIL import Image
 
 from hsemotion_cli.domain import Face
@@ -43,7 +45,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset_readers, "find_faces", look)
 
 
-def planned(*given: DatasetSource, **options: object) -> TrainingConfig:
+def planned(*given: DatasetSource, **options: Any) -> TrainingConfig:
     return TrainingConfig("test", "ddamfn", tuple(given), (StageConfig(1.0),), loss=LossConfig(), **options)
 
 
@@ -74,7 +76,7 @@ VOTES = np.array(
 )
 
 
-def ferplus(path: Path, **changes: object) -> DatasetSource:
+def ferplus(path: Path, **changes: Any) -> DatasetSource:
     arrays = {
         "images": np.random.default_rng(0).integers(0, 256, (6, 48, 48), np.uint8),
         "votes": VOTES,
@@ -453,7 +455,7 @@ def geometry(shapes: np.ndarray) -> np.ndarray:
 
 def files(tmp_path: Path) -> tuple[DatasetSource, np.ndarray]:
     """A folder with one face in several shapes and somebody else's wall, and the face as RGB."""
-    picture = cv2.cvtColor(cv2.imdecode(np.frombuffer(FACE, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    picture = cv2.cvtColor(known(cv2.imdecode(np.frombuffer(FACE, np.uint8), cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
     source = folder(tmp_path, "image,label\n0.png,happiness\n1.png,neutral\n2.png,\n3.jpg,happiness\n")
     small = cv2.resize(picture, (96, round(96 * picture.shape[0] / picture.shape[1])), interpolation=cv2.INTER_AREA)
     (tmp_path / "0.png").write_bytes(labelled.png(picture))

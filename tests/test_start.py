@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SHARED
+from known import known
+from layers import linear
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
@@ -118,7 +120,8 @@ def interpreted(path: Path, images: np.ndarray, wanted: str) -> np.ndarray:
             assert text(attributes["data_format"]) == "NHWC"
             assert set(attributes["dilations"]["list"]["i"]) == {"1"}
             stride = int(attributes["strides"]["list"]["i"][1])
-            found = convolved(*given[:2], stride, text(attributes["padding"]), operation.startswith("FusedDepth"))
+            image, kernel, *_ = given
+            found = convolved(image, kernel, stride, text(attributes["padding"]), operation.startswith("FusedDepth"))
             fused = [base64.b64decode(one).decode() for one in attributes["fused_ops"]["list"]["s"]]
             assert fused in (["BiasAdd"], ["BiasAdd", "Relu"])
             before[name] = found + given[2]
@@ -145,7 +148,7 @@ def interpreted(path: Path, images: np.ndarray, wanted: str) -> np.ndarray:
 def test_the_network_says_what_the_graph_says() -> None:
     path, images = graph(), pictures(2, 112, seed=1)
     network = FirstMobileFaceNet(22).eval()
-    head = network.fc.weight.clone()
+    head = linear(network).weight.clone()
     found = start_from(network, path, lambda: pictures(8, 112))
     expected = interpreted(path, images.permute(0, 2, 3, 1).numpy().astype(np.float64), EMBEDDING).reshape(2, 512)
     with torch.no_grad():
@@ -193,7 +196,7 @@ def known_people(people: int) -> tuple[Tensor, np.ndarray]:
     with FaceDetector() as finder:
         for name in several:
             for image in pictures[name]:
-                picture = read_image(folder / "images" / image)
+                picture = known(read_image(folder / "images" / image))
                 seen = detect_faces(Frame(0, 0.0, picture), finder, ["face-112"], given=True)
                 faces.append(seen.faces[0].crops["face-112"])
                 names.append(name)
@@ -270,7 +273,7 @@ def folded(size: int) -> tuple[FirstMobileFaceNet, dict[str, np.ndarray]]:
     tensors: dict[str, np.ndarray] = {}
     for (name, depthwise), convolution, norm in zip(layers(), convolutions, norms, strict=True):
         kind = ("depthwise_weights", "depthwise_bn_offset") if depthwise else ("Conv2D_weights", "Conv2D_bn_offset")
-        norm.running_var.fill_(1 - norm.eps)
+        known(norm.running_var).fill_(1 - norm.eps)
         norm.bias.data = 0.3 * torch.randn_like(norm.bias)
         order = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
         tensors[f"{name}/{kind[0]}"] = convolution.weight.detach().permute(order).numpy()
@@ -283,7 +286,9 @@ def folded(size: int) -> tuple[FirstMobileFaceNet, dict[str, np.ndarray]]:
 
 
 def write_graph(path: Path, tensors: dict[str, np.ndarray]) -> Path:
-    weights = [{"name": name, "shape": list(t.shape), "dtype": "float32"} for name, t in tensors.items()]
+    weights: list[dict[str, Any]] = [
+        {"name": name, "shape": list(t.shape), "dtype": "float32"} for name, t in tensors.items()
+    ]
     half = len(weights) // 2  # in two groups, the first one in two files
     contents = [
         b"".join(np.ascontiguousarray(tensors[w["name"]], "<f4").tobytes() for w in part)
@@ -408,7 +413,7 @@ def saved(path: Path, state: dict[str, Tensor]) -> Path:
 
 def test_a_head_of_another_size_keeps_its_random_weights(tmp_path: Path) -> None:
     given, network = FirstMobileFaceNet(22, 48).state_dict(), FirstMobileFaceNet(10, 48)
-    head = network.fc.weight.clone(), network.fc.bias.clone()
+    head = linear(network).weight.clone(), linear(network).bias.clone()
     found = start_from(network, saved(tmp_path / "a.safetensors", given), never)
     for name, value in network.state_dict().items():
         if not name.startswith("fc."):
@@ -536,22 +541,27 @@ def mobilefacenet(size: int) -> FirstMobileFaceNet:
         if isinstance(convolution, nn.Conv2d) and convolution.groups > 1 and isinstance(slopes, nn.PReLU):
             if convolution is layers[3]:
                 continue
+            assert isinstance(norm, nn.BatchNorm2d)
             nn.init.zeros_(norm.bias)
-            nn.init.zeros_(norm.running_mean)
+            nn.init.zeros_(known(norm.running_mean))
             nn.init.ones_(slopes.weight)
     return network.eval()
 
 
 def with_the_steps_of_ddamfn(network: FirstMobileFaceNet) -> FirstMobileFaceNet:
     """Where a kernel of three cells must do, DDAMFN's steps of two see one cell more at the other side."""
-    network.features[0].padding = (1, 0, 1, 0)
+    first = network.features[0]
+    assert isinstance(first, nn.ZeroPad2d)
+    first.padding = (1, 0, 1, 0)
     # Channels whose kernel has three cells: the first 64 of 128, the first 128 of 256, none of the middle 512 of 1024.
     parts = iter((64, 128, 0))
     for module in list(network.features.modules()):
         if isinstance(module, nn.Sequential) and any(isinstance(layer, nn.ZeroPad2d) for layer in module):
             pad = next((k for k, layer in enumerate(module) if isinstance(layer, nn.ZeroPad2d) and k), None)
             if pad is not None:
-                module[pad], module[pad + 1] = nn.Identity(), Strided(module[pad + 1], next(parts))
+                convolution = module[pad + 1]
+                assert isinstance(convolution, nn.Conv2d)
+                module[pad], module[pad + 1] = nn.Identity(), Strided(convolution, next(parts))
     assert next(parts, None) is None
     return network
 

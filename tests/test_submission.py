@@ -411,7 +411,7 @@ def test_nothing_is_written_where_something_is_not_known(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("wrong", [{"mean": "median"}, {"other": "neutral"}])
-def test_settings_that_there_are_not(wrong: dict[str, str]) -> None:
+def test_settings_that_there_are_not(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"choose from"):
         SubmissionSettings(**wrong)
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -181,7 +182,7 @@ def test_raw_scores_survive_the_archive_exactly(tmp_path: Path) -> None:
 def test_an_archive_of_version_1_has_eight_classes_and_the_ninth_is_unknown(tmp_path: Path) -> None:
     line, _ = example()
     columns = {name: getattr(line, name) for name in ("index", "time", "row", "face_id", "det_score", "box")}
-    old = {f"scores/m/{task}": values for task, values in line.scores["m"].items()}
+    old: dict[str, Any] = {f"scores/m/{task}": values for task, values in line.scores["m"].items()}
     old["scores/m/expression"] = old["scores/m/expression"][:, :8]
     np.savez_compressed(tmp_path / "old.raw.npz", **columns, **old)
     back = raw_scores.read(tmp_path / "old.raw.npz").scores["m"]["expression"]

@@ -25,7 +25,7 @@ from hsemotion_cli.timeline import Timeline, without_fleeting
 Box = tuple[float, float, float, float]
 
 
-def ids(frames: Sequence[Sequence[Box]], *, step: float = 0.04, cuts: Sequence[int] = ()) -> list[list[int]]:
+def ids(frames: Sequence[Sequence[Box]], *, step: float = 0.04, cuts: Sequence[int] = ()) -> list[list[int | None]]:
     """Ids by frame, in the order in which the boxes were given."""
     sightings = [
         Sighting(k, k * step, tuple(Face(box, 0.9) for box in boxes), cut=k in cuts) for k, boxes in enumerate(frames)
@@ -85,8 +85,8 @@ def test_no_id_is_shared_in_a_frame_or_used_again(frames: list[list[Box]], cuts:
     sightings = [Sighting(k, k / 25, tuple(Face(b, 0.5) for b in f), cut=k in cuts) for k, f in enumerate(frames)]
     out = list(follow(sightings))
     assert [(s.index, len(s.faces)) for s in out] == [(s.index, len(s.faces)) for s in sightings]
-    first_seen: list[int] = []
-    ended: set[int] = set()
+    first_seen: list[int | None] = []
+    ended: set[int | None] = set()
     for sighting in out:
         tracks = [face.track for face in sighting.faces]
         assert len(set(tracks)) == len(tracks)
@@ -135,7 +135,11 @@ def test_no_other_pairs_have_a_larger_overlap_in_all(ones: list[Box], others: li
 
 def cuts_of(pictures: Sequence[np.ndarray]) -> list[int]:
     detector = CutDetector()
-    return [k for k, picture in enumerate(pictures) if detector.cuts(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))]
+    return [
+        k
+        for k, picture in enumerate(pictures)
+        if detector.cuts(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8))
+    ]
 
 
 def test_cuts_are_seen_and_motion_fades_and_noise_are_not() -> None:

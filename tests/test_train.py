@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import labelled
 import numpy as np
 import pytest
 import torch
+from known import known
 from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.metrics import f1_score
@@ -23,11 +25,12 @@ from hsemotion_cli.tasks import ACTION_UNITS
 from hsemotion_cli.training import calibrate
 from hsemotion_cli.training.augment import LUMA
 from hsemotion_cli.training.config import DatasetSource, LossConfig, StageConfig, TrainingConfig
+from hsemotion_cli.training.dataset import Dataset
 
 ASSETS = Path(__file__).parent.parent / "hsemotion_cli" / "assets"
 
 
-def plan(**changes: object) -> TrainingConfig:
+def plan(**changes: Any) -> TrainingConfig:
     given: dict = {
         "name": "tiny",
         "architecture": "mobilefacenet_first_48",
@@ -49,7 +52,7 @@ def votes(count: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return raw, shares.astype(np.float32), units.astype(np.float32)
 
 
-def samples_of(shares: np.ndarray, units: np.ndarray) -> object:
+def samples_of(shares: np.ndarray, units: np.ndarray) -> Dataset:
     grey = np.zeros((8, 8), np.uint8)
     return labelled.make([grey] * len(shares), expression=shares, action_units=units, part="calibration")
 
@@ -141,8 +144,7 @@ def test_a_network_without_expressions_is_left_alone() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 pictures of one face in different light, with labels, and a plan beside them."""
     root = tmp_path_factory.mktemp("train")
-    face = cv2.imread(str(ASSETS / "doctor_face.jpg"))
-    face = cv2.resize(face, (128, 128))
+    face = cv2.resize(known(cv2.imread(str(ASSETS / "doctor_face.jpg"))), (128, 128))
     with (root / "labels.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "label", "valence", "arousal", "split"])

@@ -21,6 +21,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known import known, noting
+from layers import linear
 from scipy.special import expit, softmax
 from stamps import unstamped
 from typer.testing import CliRunner
@@ -104,8 +106,8 @@ def _network(spec: NetworkSpec, seed: int) -> architectures.Network:
 
 def network(spec: NetworkSpec | None = None, seed: int = 0) -> architectures.Network:
     """Random weights whose outputs tell pictures apart, so that a test that compares them sees something."""
-    spec = spec or spec_of()
-    return copy.deepcopy(_network(replace(spec, resize=()), seed))
+    nothing: Any = ()  # where the rules of resizing are, which are no matter here and cannot be hashed
+    return copy.deepcopy(_network(replace(spec or spec_of(), resize=nothing), seed))
 
 
 @pytest.fixture(scope="module")
@@ -180,13 +182,16 @@ def test_a_graph_that_differs_in_any_output_is_noticed(column: int) -> None:
     spec, net = spec_of(), network()
     reference = engines.TorchEngine(net, "cpu")
 
-    def shifted(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scores, embeddings = reference(images)
-        scores[:, column] += 0.05
-        return scores, embeddings
+    class Shifted:
+        backend, device, batch = reference.backend, reference.device, reference.batch
+
+        def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            scores, embeddings = reference(images)
+            scores[:, column] += 0.05
+            return scores, embeddings
 
     assert engines._parity(reference, net, spec) == 0
-    assert engines._parity(shifted, net, spec) > 10 * engines.PARITY
+    assert engines._parity(Shifted(), net, spec) > 10 * engines.PARITY
 
 
 # --- there and back -------------------------------------------------------------------------------------------
@@ -234,13 +239,13 @@ def test_every_architecture_goes_into_a_file_and_comes_back(
 
 def test_a_graph_looks_at_both_sides_as_well(tmp_path: Path) -> None:
     card = registry.card("mt-mobilefacenet")
-    assert card.path and card.network
+    assert card.path and published.spec(card)
     net = model_file.load(card, card.path)
-    images = published.batch(3, card.network, 1).numpy()
+    images = published.batch(3, published.spec(card), 1).numpy()
     found = {}
     for net.mirrored in (False, True):
         path = tmp_path / f"{net.mirrored}.onnx"
-        engines.export_half(net, card.network, path)  # compares it with torch
+        engines.export_half(net, published.spec(card), path)  # compares it with torch
         session = onnxruntime.InferenceSession(path)
         found[net.mirrored] = [
             session.run(None, {"input": np.ascontiguousarray(x)})[0] for x in (images, images[..., ::-1])
@@ -289,11 +294,11 @@ def test_half_precision_costs_next_to_nothing(file: Path) -> None:
 def test_what_float16_cannot_hold_stays_float32(tmp_path: Path) -> None:
     net = network()
     with torch.no_grad():
-        net.fc.weight[0, 0] = 1e6
+        linear(net).weight[0, 0] = 1e6
     model_file.write(tmp_path / "a.safetensors", net, card_of(spec_of()), {})
     loaded = model_file.load(card_of(spec_of()), tmp_path / "a.safetensors")
-    assert torch.equal(loaded.fc.weight, net.fc.weight)
-    assert torch.equal(model_file.rounded(net).fc.weight, net.fc.weight)
+    assert torch.equal(linear(loaded).weight, linear(net).weight)
+    assert torch.equal(linear(model_file.rounded(net)).weight, linear(net).weight)
 
 
 def test_reading_a_card_takes_neither_torch_nor_safetensors(file: Path) -> None:
@@ -311,7 +316,7 @@ def test_reading_a_card_takes_neither_torch_nor_safetensors(file: Path) -> None:
 
 
 def _with_nan(net: architectures.Network) -> None:
-    net.fc.weight.data[0, 0] = float("nan")
+    linear(net).weight.data[0, 0] = float("nan")
 
 
 @pytest.mark.parametrize(
@@ -568,7 +573,7 @@ def test_the_graph_holds_its_weights_as_float16_and_loses_nothing(shelf: Path) -
     matrices = [values for values in arrays.values() if values.ndim > 1]
     assert matrices
     assert all(values.dtype == np.float16 for values in matrices)
-    assert arrays["fc.weight.half"] == pytest.approx(network().fc.weight.detach().half().numpy(), abs=0)
+    assert arrays["fc.weight.half"] == pytest.approx(linear(network()).weight.detach().half().numpy(), abs=0)
 
 
 @pytest.mark.parametrize(("architecture", "size", "columns"), [("ddamfn", 112, 512), ("tf_efficientnet_b0", 96, 1280)])
@@ -672,9 +677,9 @@ def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path)
 
 
 def test_an_export_into_the_cache_is_made_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made: list[int] = []
     original = onnx_graphs.export
-    monkeypatch.setattr(onnx_graphs, "export", lambda *a: (made.append(1), original(*a)))
+    monkeypatch.setattr(onnx_graphs, "export", noting(made, 1, original))
     for _ in range(2):
         NetworkModel(model_file.read_card(file)[0])
     assert len(made) == 1
@@ -718,7 +723,7 @@ def test_a_user_s_weights_take_the_place_of_the_trained_ones(file: Path, tmp_pat
     card, _ = model_file.read_card(file)
     found = NetworkModel(card, "torch", "cpu", path=tmp_path / "other.pth").infer(images)[0]
     with torch.inference_mode():
-        expected = other(torch.from_numpy(networks.prepared(images, card.network, "pil-bilinear")))[0]
+        expected = other(torch.from_numpy(networks.prepared(images, published.spec(card), "pil-bilinear")))[0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -948,7 +953,7 @@ def test_annotating_with_a_file_gives_what_the_network_says(smile: Path, shelf: 
     frames = [frame.image for frame in VideoFile(smile).frames() if frame.index % 4 == 0]
     with FaceDetector() as finder:
         faces = [finder.find(image)[0] for image in frames]
-    cut = np.stack([crops.face(image, face.points, 112) for image, face in zip(frames, faces, strict=True)])
+    cut = np.stack([crops.face(image, known(face.points), 112) for image, face in zip(frames, faces, strict=True)])
     with torch.inference_mode():
         raw = network()(torch.from_numpy((cut / 127.5 - 1).transpose(0, 3, 1, 2).astype(np.float32)))[0].double()
     expected = {f"p_{name}": p for name, p in zip(CLASSES, raw[:, :3].softmax(1).T, strict=True)}
@@ -1006,7 +1011,7 @@ def test_given_crops_are_cut_anew_for_a_network_of_face_crops(shelf: Path, tmp_p
     assert two == pytest.approx(one, abs=0.15), "the place of the crop hardly matters"
     # What is no face is shown to the network as it is, and it says what it says.
     card, _ = model_file.read_card(path)
-    whole = cv2.resize(clips.blank(90, 90), (112, 112), interpolation=cv2.INTER_LINEAR)
+    whole = np.asarray(cv2.resize(clips.blank(90, 90), (112, 112), interpolation=cv2.INTER_LINEAR), np.uint8)
     raw, _ = NetworkModel(card).infer([whole])
     assert nobody[2:4] == pytest.approx(np.clip(raw[0, 3:5], -1, 1), abs=1e-5)
 

@@ -269,11 +269,12 @@ def test_sums_score_as_scikit_learn_does(n: int, seed: int, coarse: bool) -> Non
         first, second = random.random((2, columns, n))
         if coarse:  # many ties, and values that are exactly a threshold
             first, second = np.round(first, 1), np.round(second, 1)
-        truth = {
+        truths: dict[str, np.ndarray] = {
             "expression": random.integers(0, 8, n),
             "valence_arousal": random.uniform(-1, 1, (2, n)),
             "action_units": (random.random((12, n)) < 0.5).astype(np.float32),
-        }[task]
+        }
+        truth = truths[task]
         sums = measure.sums(first, second, weights, truth)
         assert sums.shape == (4, *measure.shape)
         half = n // 2
@@ -399,8 +400,8 @@ def test_the_two_people_of_a_recording_are_in_one_fold(made: tuple[Path, dict[st
         one = labels(name, 40, 60 + k)
         write(apart, name, line(one, both(one, 70 + k)))
     own = gather(find([apart]), {name: labels(name, 40, 60) for name in ("talk_left", "talk_right", "other")}, "va")
-    folds = tune(own, Grid(deltas=())).tasks["valence_arousal"].folds
-    assert [fold.recordings for fold in folds] == [("talk",), ("other",)], "each with a table of its own"
+    own_folds = tune(own, Grid(deltas=())).tasks["valence_arousal"].folds
+    assert [fold.recordings for fold in own_folds] == [("talk",), ("other",)], "each with a table of its own"
 
 
 def test_luck_is_not_sold_as_gain(tmp_path: Path) -> None:

@@ -67,13 +67,14 @@ def test_no_other_task() -> None:
 
 @given(st.floats(0, 1), st.lists(st.sampled_from(["both", "first", "second", "neither"]), min_size=1, max_size=8))
 def test_it_blends_as_annotating_does(weight: float, known: list[str]) -> None:
-    first, second = (RNG.uniform(-1, 1, (len(known), 2)) for _ in range(2))
+    first, second = (RNG.uniform(-1, 1, (len(known), 2)).astype(np.float32) for _ in range(2))
     first[[k in ("second", "neither") for k in known]] = np.nan
     second[[k in ("first", "neither") for k in known]] = np.nan
     n = len(known)
     scores = {"a": {"valence_arousal": first}, "b": {"valence_arousal": second}}
     timeline = Timeline(
-        np.arange(n), np.arange(n) / 25, np.arange(n), np.zeros(n, int), np.ones(n), np.zeros((n, 4)), scores
+        np.arange(n), np.arange(n) / 25, np.arange(n), np.zeros(n, int), np.ones(n, np.float32),
+        np.zeros((n, 4), np.float32), scores,
     )  # fmt: skip
     recipe = replace(Recipe.of("mp-blendshapes"), models=("a", "b"), blend={"valence_arousal": weight})
     np.testing.assert_allclose(weighted_mean(first, second, weight), blend(timeline, recipe, "valence_arousal"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import clips
 import numpy as np
 import pytest
+from known import known
 
 from hsemotion_cli.errors import ModelUnavailable, UsageError
 from hsemotion_cli.models import engines, model_file, openvino
@@ -21,7 +22,7 @@ NAME = "mt-mobilefacenet"
 NETWORK = card(NAME).network
 assert NETWORK is not None
 SIZE = NETWORK.size
-GRAPH = model_file.graph(ASSETS / f"{NAME}.safetensors")
+GRAPH = known(model_file.graph(ASSETS / f"{NAME}.safetensors"))
 
 
 def faces(count: int) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ class Shelf(ThreadingHTTPServer):
         self.plan: list[str] = []
         self.asked: list[str | None] = []
 
-    def file(self, name: str = "net.pt", **changes: str | None) -> WeightFile:
+    def file(self, name: str = "net.pt", **changes: Any) -> WeightFile:
         blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
         facts = {"url": f"http://127.0.0.1:{self.server_port}/{name}", "git_blob": blob, **changes}
         return WeightFile(name, "pt", **facts)
