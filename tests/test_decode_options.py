@@ -38,8 +38,8 @@ def two(faces: Path) -> Path:
     """Nobody in the first stream, the face in the second."""
     path = faces.with_name("two.mkv")
     command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "color=gray:size=160x96:rate=5:duration=1"]
-    command += ["-i", faces, "-map", "0:v", "-map", "1:v", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
-    command += ["-metadata:s:v:0", "language=eng", "-metadata:s:v:1", "language=ger", path]
+    command += ["-i", str(faces), "-map", "0:v", "-map", "1:v", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
+    command += ["-metadata:s:v:0", "language=eng", "-metadata:s:v:1", "language=ger", str(path)]
     subprocess.run(command, check=True)
     return path
 
@@ -96,7 +96,7 @@ def test_extract_and_render_read_the_chosen_stream(two: Path, tmp_path: Path) ->
     done = run("render", two, tmp_path / "two.csv", "-o", out, "--stream", "ger", "-q")
     assert done.exit_code == 0, done.output
     probe = ["ffprobe", "-v", "error", "-of", "csv=p=0", "-count_frames"]
-    probe += ["-show_entries", "stream=width,height,nb_read_frames", out]
+    probe += ["-show_entries", "stream=width,height,nb_read_frames", str(out)]
     assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip() == "320,240,10"
 
 
