@@ -1,11 +1,22 @@
-"""Two small tools for tests: a value that must be there, and a function that leaves a note when it is called."""
+"""Small tools for tests: what must be there, programs to compare with, and functions that note their calls."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+import pytest
+
 T = TypeVar("T")
+
+
+def program(name: str) -> str:
+    """The path of a program of FFmpeg, which tests compare with; without it the test is skipped."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"needs {name}")
+    return found
 
 
 def known(value: T | None) -> T:

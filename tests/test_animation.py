@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffiles
+from known import program
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
@@ -46,7 +47,17 @@ def bar(image: np.ndarray) -> int:
 
 
 def ffprobe(path: Path) -> list[float]:
-    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "frame=pts_time", "-of", "json"]
+    command = [
+        program("ffprobe"),
+        "-v",
+        "error",
+        "-select_streams",
+        "v:0",
+        "-show_entries",
+        "frame=pts_time",
+        "-of",
+        "json",
+    ]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
     return [float(frame["pts_time"]) for frame in json.loads(done.stdout)["frames"]]
 

@@ -209,7 +209,7 @@ def test_layers_that_the_originals_never_apply_are_never_applied() -> None:
 def test_every_architecture_has_the_embedding_and_the_outputs_of_its_card() -> None:
     done = set()
     for model in MODELS.values():
-        for architecture in published.spec(model).architectures if published.spec(model) else ():
+        for architecture in model.network.architectures if model.network else ():
             if architecture in done:
                 continue
             done.add(architecture)

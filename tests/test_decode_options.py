@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +10,11 @@ from pathlib import Path
 import clips
 import cv2
 import pytest
+from known import program
 from typer.testing import CliRunner, Result
 
 from hsemotion_cli.cli import app
 from hsemotion_cli.formats import table
-
-pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg to make its inputs")
 
 FAST = ("--model", "mp-blendshapes", "--threads", "1")
 
@@ -37,7 +35,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(faces: Path) -> Path:
     """Nobody in the first stream, the face in the second."""
     path = faces.with_name("two.mkv")
-    command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "color=gray:size=160x96:rate=5:duration=1"]
+    command = [program("ffmpeg"), "-v", "error", "-y", "-f", "lavfi", "-i", "color=gray:size=160x96:rate=5:duration=1"]
     command += ["-i", str(faces), "-map", "0:v", "-map", "1:v", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
     command += ["-metadata:s:v:0", "language=eng", "-metadata:s:v:1", "language=ger", str(path)]
     subprocess.run(command, check=True)
@@ -47,7 +45,9 @@ def two(faces: Path) -> Path:
 @pytest.fixture(scope="module")
 def bare(faces: Path) -> Path:
     path = faces.with_name("bare.h264")
-    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", faces, "-r", "10", "-c:v", "libx264", path], check=True)
+    subprocess.run(
+        [program("ffmpeg"), "-v", "error", "-y", "-i", faces, "-r", "10", "-c:v", "libx264", path], check=True
+    )
     return path
 
 
@@ -95,7 +95,7 @@ def test_extract_and_render_read_the_chosen_stream(two: Path, tmp_path: Path) ->
     out = tmp_path / "out.mp4"
     done = run("render", two, tmp_path / "two.csv", "-o", out, "--stream", "ger", "-q")
     assert done.exit_code == 0, done.output
-    probe = ["ffprobe", "-v", "error", "-of", "csv=p=0", "-count_frames"]
+    probe = [program("ffprobe"), "-v", "error", "-of", "csv=p=0", "-count_frames"]
     probe += ["-show_entries", "stream=width,height,nb_read_frames", str(out)]
     assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip() == "320,240,10"
 

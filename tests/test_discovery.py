@@ -11,6 +11,7 @@ import clips
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known import program
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -56,7 +57,7 @@ SOUNDS = {".wav": "wav", ".mp3": "mp3", ".m4a": "ipod", ".flac": "flac", ".ogg":
 
 
 def ffmpeg(path: Path, source: str, *arguments: str) -> Path:
-    command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, *arguments, str(path)]
+    command = [program("ffmpeg"), "-v", "error", "-y", "-f", "lavfi", "-i", source, *arguments, str(path)]
     subprocess.run(command, check=True, capture_output=True)
     return path
 

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from known import program
 
 from hsemotion_cli.batch import jsonl
 from hsemotion_cli.batch.messages import Failure, Outcome, Task
@@ -61,7 +62,7 @@ def test_every_kind_of_file_that_we_write_is_known_as_ours(ours: Path) -> None:
 
 def test_a_plain_reader_finds_the_mark_of_an_overlay_and_of_an_image(ours: Path) -> None:
     assert encoding_tool(ours / "smile.overlay.mp4") == "hsemotion"
-    command = ["ffprobe", "-v", "error", "-show_entries", "format_tags=encoder", "-of", "json"]
+    command = [program("ffprobe"), "-v", "error", "-show_entries", "format_tags=encoder", "-of", "json"]
     done = subprocess.run([*command, str(ours / "smile.overlay.mp4")], capture_output=True, check=True)
     assert json.loads(done.stdout)["format"]["tags"]["encoder"] == "hsemotion"
     from PIL import Image

@@ -108,6 +108,13 @@ def test_the_checks_install_ffmpeg_where_it_is_missing_and_they_can(
     assert run_checks(tmp_path, dict.fromkeys(tools | {"make"}, 0), uid) == (0, expected)
 
 
+def test_tests_that_need_ffmpeg_are_skipped_without_it() -> None:
+    calls = re.compile(r'\["ff(mpeg|probe)"')
+    for path in (ROOT / "tests").glob("test_*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not calls.search(text) or "shutil.which(" in text, f"{path.name}: use known.program"
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_a_failed_check_is_a_failed_run(tmp_path: Path) -> None:
     code, called = run_checks(tmp_path, {"ffmpeg": 0, "ffprobe": 0, "make": 7}, 0)
