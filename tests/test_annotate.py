@@ -58,6 +58,7 @@ def test_a_smile_is_a_smile(annotated: Path) -> None:
     assert np.diff(table["x"]).mean() == pytest.approx(2, abs=0.3)
 
 
+@pytest.mark.slow
 def test_every_real_clip_has_a_row_for_every_frame(shared_videos: list[Path], tmp_path: Path) -> None:
     with Annotator(Settings(recipe=Recipe.of("mp-blendshapes"), sampling=Sampling(every=6))) as annotator:
         for path in shared_videos:

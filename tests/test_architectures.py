@@ -24,6 +24,8 @@ from torch.nn import functional as F
 from hsemotion_cli.models import architectures
 from hsemotion_cli.models.registry import MODELS, card
 
+pytestmark = pytest.mark.slow
+
 State = Mapping[str, torch.Tensor]
 
 

@@ -310,6 +310,7 @@ def reference(folder: Path, samples: np.ndarray) -> np.ndarray:
         return network(given).last_hidden_state[0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("ctc", [True, False])
@@ -409,6 +410,7 @@ def test_sound_shorter_than_a_state_and_sound_that_changes(weights: Path, tmp_pa
     assert np.isfinite(silent).all()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording(weights: Path, tmp_path: Path) -> None:
     """Ten minutes of sound are 38 MB as samples; a pass over them takes no more than one over two minutes."""
     script = (

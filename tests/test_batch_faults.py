@@ -27,6 +27,8 @@ from hsemotion_cli.errors import InputError, ModelUnavailable
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 HSEMOTION = [sys.executable, "-m", "hsemotion_cli"]
 PATIENCE = 900.0
 """Seconds after which a test gives up waiting; none of them measures speed."""

@@ -43,7 +43,10 @@ PATIENCE = 120.0
 """Seconds after which a test gives up waiting; none of them measures speed."""
 
 # Ray leaves sockets and files of its own to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("default::ResourceWarning", "default::FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default::ResourceWarning", "default::FutureWarning"),
+]
 
 
 class Machines:

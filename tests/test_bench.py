@@ -22,6 +22,8 @@ from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.timeline import Timeline
 
+pytestmark = pytest.mark.slow
+
 
 def bench(*arguments: object) -> dict[str, Any]:
     result = CliRunner().invoke(app, ["bench", "--json", *map(str, arguments)])

@@ -16,6 +16,8 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.media.video import VideoFile
 from hsemotion_cli.postprocess.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "abaw.md").read_text()
 BLOCK = re.search(r"<!-- miniature -->\n```sh\n(.*?)```", PAGE, re.S)[1]  # type: ignore[index]

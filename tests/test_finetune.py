@@ -46,6 +46,8 @@ from hsemotion_cli.training.optimisation import learning_rate
 from hsemotion_cli.training.sampler import Sampler, StageSampler
 from hsemotion_cli.training.trainer import Trainer, infer, make_network
 
+pytestmark = pytest.mark.slow
+
 SIZE = 24
 CLASSES = ("neutral", "anger", "fear")
 STILL = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 8, 0.0, 0.0, 0.0, 0.0)

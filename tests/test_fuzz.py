@@ -11,7 +11,10 @@ import pytest
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits address space and forks, as Linux does")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="limits address space and forks, as Linux does"),
+]
 
 
 def row(text: str, kind: str) -> list[int]:

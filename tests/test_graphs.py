@@ -133,6 +133,7 @@ def test_one_engine_gives_every_thread_the_right_bits() -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_ddamfn_is_exported_lean_and_gives_what_it_gives(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="exporting needs torch")
     import published

@@ -136,6 +136,7 @@ def test_landmarks_and_blendshapes_are_mediapipes(tasks: MediaPipeDetector, pict
     assert np.median(shapes) < 0.02 and max(shapes) < 0.12
 
 
+@pytest.mark.slow
 def test_also_on_clips_of_other_people(tasks: MediaPipeDetector, shared_videos: list[Path]) -> None:
     shapes = []
     with FaceDetector() as finder:

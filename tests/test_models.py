@@ -19,6 +19,8 @@ from hsemotion_cli.formats import features, raw_scores
 from hsemotion_cli.models import registry, weights
 from hsemotion_cli.tasks import BASIC_EXPRESSIONS
 
+pytestmark = pytest.mark.slow
+
 published = pytest.importorskip("published", reason="needs torch to write weight files")
 
 NETWORK = "mbf_va_mtl"

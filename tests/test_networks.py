@@ -33,6 +33,8 @@ from hsemotion_cli.models.network_model import NetworkModel
 from hsemotion_cli.models.registry import MODELS, card
 from hsemotion_cli.tasks import BASIC_EXPRESSIONS, EXPRESSIONS
 
+pytestmark = pytest.mark.slow
+
 SMALL = "mbf_va_mtl"
 """The network that is quickest to export and to run."""
 

@@ -212,6 +212,7 @@ def same_person(embeddings: np.ndarray, names: np.ndarray) -> float:
     return float(roc_auc_score(names[pairs[0]] == names[pairs[1]], (unit @ unit.T)[pairs]))
 
 
+@pytest.mark.slow
 def test_the_network_to_start_from_knows_people_by_their_faces() -> None:
     path, (faces, names) = graph(), known_people(30)
     network = FirstMobileFaceNet(22).eval()

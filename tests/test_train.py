@@ -27,6 +27,8 @@ from hsemotion_cli.training.augment import LUMA
 from hsemotion_cli.training.config import DatasetSource, LossConfig, StageConfig, TrainingConfig
 from hsemotion_cli.training.dataset import Dataset
 
+pytestmark = pytest.mark.slow
+
 ASSETS = Path(__file__).parent.parent / "hsemotion_cli" / "assets"
 
 
