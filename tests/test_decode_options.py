@@ -137,7 +137,8 @@ def test_a_jump_of_the_clock_ends_tracks_and_smoothing(crops: bool, samples: Pat
 
 def dated(faces: Path, path: Path, *metadata: str) -> Path:
     words = [word for pair in metadata for word in ("-metadata", pair)]
-    command = ["ffmpeg", "-v", "error", "-y", "-i", faces, "-c", "copy", *words, "-movflags", "use_metadata_tags", path]
+    command = [program("ffmpeg"), "-v", "error", "-y", "-i", str(faces), "-c", "copy", *words]
+    command += ["-movflags", "use_metadata_tags", str(path)]
     subprocess.run(command, check=True)
     return path
 

@@ -222,7 +222,7 @@ def test_path_is_that_of_files_that_are_there(cache: Path) -> None:
     told = run("models", "path", NETWORK, code=5)
     assert f"{NETWORK} is not downloaded; 'hsemotion models download {NETWORK}' puts" in told
     assert str(cache / "weights") in told
-    (pt,) = (file for file in registry.card(NETWORK).network.files if file.kind == "pt")
+    (pt,) = (file for file in published.spec(NETWORK).files if file.kind == "pt")
     weights.place(pt).parent.mkdir(parents=True)
     weights.place(pt).write_bytes(b"x")
     assert run("models", "path", NETWORK) == f"{weights.place(pt)}\n"

@@ -118,7 +118,7 @@ def test_joined_parts_make_one_film_with_its_sound(suffix: str, codec: str, tmp_
     flashes = [time for time, light in frames if light > 150][::2]
     clock = Clock()
     samples = np.concatenate(list(AudioFile(out).chunks(clock=clock)))
-    loud = clock.times(np.flatnonzero(np.abs(samples) > 0.3))
+    loud = clock.times(np.flatnonzero(np.abs(samples) > 0.3).astype(float))
     beeps = loud[np.append(True, np.diff(loud) > 0.5)]
     assert len(flashes) == 2 and beeps == pytest.approx(flashes, abs=0.03)
 
