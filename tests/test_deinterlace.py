@@ -72,7 +72,7 @@ def test_flagged_frames_lose_their_combs(suffix: str, tmp_path: Path) -> None:
 
 def test_the_filter_is_ffmpegs_bwdif(tmp_path: Path) -> None:
     path = encode(tmp_path / "field.ts", woven(moments()), *CODECS["ts"], *FIELDS)
-    command = ["ffmpeg", "-v", "error", "-i", path, "-vf", "bwdif=mode=send_frame:deint=interlaced"]
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-vf", "bwdif=mode=send_frame:deint=interlaced"]
     made = subprocess.run([*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True, check=True)
     expected = np.frombuffer(made.stdout, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
     assert error(decode(path)[1], list(expected)) < 0.5
@@ -130,7 +130,8 @@ def test_one_frame_is_enough(tmp_path: Path) -> None:
 def test_a_turned_recording_is_deinterlaced_before_it_is_turned(tmp_path: Path) -> None:
     path = encode(tmp_path / "field.mp4", woven(moments()), *CODECS["mp4"], *FIELDS)
     turned = tmp_path / "turned.mp4"
-    command = ["ffmpeg", "-v", "error", "-y", "-i", path, "-c", "copy", "-metadata:s:v", "rotate=90", turned]
+    command = ["ffmpeg", "-v", "error", "-y", "-i", str(path), "-c", "copy"]
+    command += ["-metadata:s:v", "rotate=90", str(turned)]
     subprocess.run(command, check=True)
     upright, found = decode(path)[1], decode(turned)[1]
     assert all((np.rot90(a) == b).all() for a, b in zip(upright, found, strict=True))
@@ -149,6 +150,6 @@ def test_the_inputs_are_flagged_as_they_should_be(tmp_path: Path) -> None:
     """Or else the tests above would show nothing."""
     for suffix, codec in CODECS.items():
         path = encode(tmp_path / f"field.{suffix}", woven(moments()), *codec, *FIELDS)
-        command = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", "frame=interlaced_frame", path]
+        command = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", "frame=interlaced_frame", str(path)]
         frames = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["frames"]
         assert [frame["interlaced_frame"] for frame in frames] == [1] * COUNT, suffix

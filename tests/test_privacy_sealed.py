@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 import pytest
 import sealed
+from known import known
 
 from hsemotion_cli.models.architectures import mend_torchvision
 from hsemotion_cli.models.registry import ASSETS
@@ -129,7 +130,7 @@ class Run:
 
 def make_training(folder: Path) -> None:
     """24 faces with labels, and a plan beside them."""
-    face = cv2.resize(cv2.imread(str(ASSETS / "doctor_face.jpg")), (128, 128))
+    face = cv2.resize(known(cv2.imread(str(ASSETS / "doctor_face.jpg"))), (128, 128))
     folder.mkdir()
     with (folder / "labels.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -168,7 +169,8 @@ def inputs(smile: Path, samples: Path, tmp_path_factory: pytest.TempPathFactory)
     make_training(folder / "training")
     make_sound_network(folder / "sound")
     challenge.make_mtl(folder / "crops", videos=3, frames=6, validation=1)
-    features = [*CLI, "extract", folder / "crops" / "cropped_aligned", "-o", folder / "features", "--crops", "-q"]
+    crops, out = folder / "crops" / "cropped_aligned", folder / "features"
+    features = [*CLI, "extract", str(crops), "-o", str(out), "--crops", "-q"]
     subprocess.run(
         [*features, "--model", "mt-mobilefacenet"], check=True, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )

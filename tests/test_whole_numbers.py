@@ -91,4 +91,6 @@ def test_no_module_asks_a_text_whether_it_is_a_number_in_another_way() -> None:
             docstring = digits and "``" in node.value  # type: ignore[attr-defined]
             # One reads what Linux itself writes; the other tests isascii, and makes no number of it.
             guarded = path.name in ("resources.py", "ground_truth.py")
-            assert not (asks and not guarded) and not (digits and not docstring), f"{path.name}:{node.lineno}"
+            assert not (asks and not guarded) and not (digits and not docstring), (
+                f"{path.name}:{getattr(node, 'lineno', 0)}"
+            )

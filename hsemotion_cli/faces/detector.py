@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import cv2
 import numpy as np
@@ -123,7 +124,7 @@ class FaceDetector:
         self.blendshapes = blendshapes
         self.map = KeypointMap.read()
 
-    def __enter__(self) -> FaceDetector:
+    def __enter__(self) -> Self:
         mediapipe_onnx.load(name for name in self.NETWORKS if self.blendshapes or name != mediapipe_onnx.SHAPES)
         return self
 
