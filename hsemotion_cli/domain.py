@@ -16,16 +16,42 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """Where an image lies in the displayed image: at ``left``, ``top``, each of its pixels ``scale`` pixels wide.
+
+    An image is a part of the displayed image where only a region is analysed, and has another scale where a source
+    changes its size.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    scale: float = 1.0
+
+    def to_canvas(self, x: float, y: float) -> tuple[float, float]:
+        """A place in pixels of the image -> the same place in pixels of the displayed image."""
+        return self.left + x * self.scale, self.top + y * self.scale
+
+    def to_image(self, x: float, y: float) -> tuple[float, float]:
+        """The other way round."""
+        return (x - self.left) / self.scale, (y - self.top) / self.scale
+
+
+WHOLE = View()
+"""Of an image that is the displayed image."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One decoded picture.
 
     Attributes:
         index: ordinal among the decoded frames, from 0 (or the number in the file name of a picture).
         time: presentation time in seconds, as the container gives it.
-        image: the picture as it is displayed (rotation and pixel aspect applied).
+        image: the picture as it is displayed (rotation and pixel aspect applied), or the part that is analysed.
         cut: whether a new scene begins with this frame.
         segment: number of the part of the source that it belongs to; another begins where the source's clock jumps.
         duration: seconds that the source shows this frame, or None if it does not say.
+        view: where ``image`` lies in the displayed image.
     """
 
     index: int
@@ -34,6 +60,7 @@ class Frame:
     cut: bool = False
     segment: int = 0
     duration: float | None = None
+    view: View = WHOLE
 
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]

@@ -315,6 +315,8 @@ class Annotator:
         from .overlay.video import render
 
         total = _total(source, replace(self.settings.sampling, every=1))
+        if self.settings.decoding.region is not None:  # the overlay shows the whole image
+            source = open_source(source.path, replace(self.settings.decoding, region=None))
         render(source, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
 
     def _describe(self, source: Source, timeline: Timeline, fleeting: int) -> dict[str, Any]:

@@ -281,7 +281,7 @@ def test_a_folder_of_pictures_becomes_a_video_by_their_numbers(tmp_path: Path) -
     folder.mkdir()
     for number in (3, 4, 8):
         cv2.imwrite(str(folder / f"{number:05}.png"), grey(20 * number))
-    report = render(ImageSequence(folder, fps=10), [(3, []), (4, []), (8, [])], tmp_path / "out.mp4")
+    report = render(ImageSequence(folder, 10), [(3, []), (4, []), (8, [])], tmp_path / "out.mp4")
     assert read(tmp_path / "out.mp4").times == pytest.approx([0.0, 0.1, 0.5], abs=1e-4)
     assert report.audio == "none" and report.shift == pytest.approx(0.3)
 
@@ -291,11 +291,11 @@ def test_pictures_of_another_size_are_fitted_to_the_first(tmp_path: Path) -> Non
     folder.mkdir()
     cv2.imwrite(str(folder / "0.png"), grey(200, (64, 64)))
     cv2.imwrite(str(folder / "1.png"), grey(200, (128, 64)))
-    render(folder, [(0, []), (1, [face(x=80.0)])], tmp_path / "out.mp4")
+    render(folder, [(0, []), (1, [face(x=40.0)])], tmp_path / "out.mp4")
     first, second = read(tmp_path / "out.mp4").pictures
     assert first.shape == second.shape == (64, 64)
     assert second[32, 4] > 180 and second[4, 32] < 30 and second[60, 32] < 30
-    assert np.abs(second[16:48].astype(int) - second[32, 4]).max() > 30, "its own box is drawn in its own size"
+    assert np.abs(second[16:48].astype(int) - second[32, 4]).max() > 30, "its box is in pixels of the first"
 
 
 def test_fitting_keeps_proportions() -> None:

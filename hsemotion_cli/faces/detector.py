@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..domain import Face, Frame, Image, Sighting
+from ..domain import WHOLE, Face, Frame, Image, Sighting, View
 from ..errors import UsageError
 from . import crops, mediapipe_onnx
 from .keypoints import KeypointMap
@@ -292,8 +292,10 @@ def detect_faces(
         face = finder.find_in_crop(image)
         faces = [replace(face, crops=crops.cut_given(image, face.points, recipes))]
     else:
-        faces = [with_crops(face, image, recipes) for face in finder.find(image, before)]
-    return Sighting(frame.index, frame.time, tuple(faces), frame.cut, frame.segment)
+        known = None if before is None else [to_image(face, frame.view) for face in before]
+        faces = [with_crops(face, image, recipes) for face in finder.find(image, known)]
+    placed = tuple(to_canvas(face, frame.view) for face in faces)
+    return Sighting(frame.index, frame.time, placed, frame.cut, frame.segment)
 
 
 def blocks(frames: Iterable[Frame], pixels: int) -> Iterator[list[Frame]]:
@@ -332,6 +334,31 @@ def with_crops(face: Face, image: Image, recipes: Sequence[str]) -> Face:
     if not recipes or face.points is None:
         return face
     return replace(face, crops=crops.cut(image, face.box, face.points, recipes))
+
+
+def to_canvas(face: Face, view: View) -> Face:
+    """A face in pixels of an image -> the same in pixels of the displayed image; its crops stay as they are."""
+    if view == WHOLE:
+        return face
+    left, top = view.to_canvas(*face.box[:2])
+    return _moved(face, view.scale, (view.left, view.top), (left, top))
+
+
+def to_image(face: Face, view: View) -> Face:
+    """The other way round."""
+    if view == WHOLE:
+        return face
+    left, top = view.to_image(*face.box[:2])
+    return _moved(face, 1 / view.scale, view.to_image(0, 0), (left, top))
+
+
+def _moved(face: Face, scale: float, offset: tuple[float, float], corner: tuple[float, float]) -> Face:
+    points, landmarks = (
+        None if known is None else np.asarray(known * scale + np.array(offset), np.float32)
+        for known in (face.points, face.landmarks)
+    )
+    box = (*corner, face.box[2] * scale, face.box[3] * scale)
+    return replace(face, box=box, points=points, landmarks=landmarks)
 
 
 def _each_once(candidates: list[Candidate]) -> list[Candidate]:

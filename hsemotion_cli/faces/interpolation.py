@@ -13,7 +13,7 @@ import numpy as np
 
 from ..domain import Face, Frame, Sighting
 from ..errors import UsageError
-from .detector import FaceDetector, detect_faces, with_crops
+from .detector import FaceDetector, detect_faces, to_image, with_crops
 from .tracking import pairs
 
 LONGEST = 15
@@ -81,8 +81,13 @@ def _inside(
     for frame in gap:
         share = _share(before, frame, after)
         faces = [_mean(before.faces[i], after.faces[j], share) for i, j in same]
-        cropped = tuple(with_crops(face, frame.image, recipes) for face in faces)
+        cropped = tuple(_cropped(face, frame, recipes) for face in faces)
         yield Sighting(frame.index, frame.time, cropped, segment=frame.segment)
+
+
+def _cropped(face: Face, frame: Frame, recipes: Sequence[str]) -> Face:
+    crops = with_crops(to_image(face, frame.view), frame.image, recipes).crops
+    return replace(face, crops=crops)
 
 
 def _share(before: Sighting, frame: Frame, after: Sighting) -> float:

@@ -90,6 +90,8 @@ def report(decoding: DecodeReport) -> dict[str, Any]:
         "clock_jumps": decoding.clock_jumps,
         "jumped_at": decoding.jumped_at,
         "deinterlaced": decoding.deinterlaced,
+        "size_changes": decoding.size_changes,
+        "sizes": [dataclasses.asdict(size) for size in decoding.sizes],
         **more,
     }
 

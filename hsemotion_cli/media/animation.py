@@ -19,15 +19,19 @@ from numpy.typing import NDArray
 
 from ..domain import Frame, Image
 from ..errors import InputError
+from .canvas import Canvas
 from .file_type import png_animation
 from .image_size import TiffPage, declared_size, tiff_pages
+from .notes import decode_notes
+from .orientation import Orientation
 from .pillow_decoder import DAMAGE, on_white, opened, to_rgb
 from .scene_cuts import CutDetector
-from .source import DecodeReport, Sampling, SourceInfo, check_size
+from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
 
 UNTIMED = 0.1
 """Seconds that a frame of an animation without a duration is shown; browsers do the same."""
 
+_AS_IT_IS = DecodeOptions()
 _HEAD = 1 << 20  # bytes in which the size of an animation is declared
 _INTERVAL = re.compile(r"^finterval=([0-9.eE+-]{1,40})\s*$", re.MULTILINE)
 _RATE = re.compile(r"^fps=([0-9.eE+-]{1,40})\s*$", re.MULTILINE)
@@ -35,11 +39,17 @@ _AT_ONCE = 64 << 20  # bytes of pages that are decoded together: to find a page,
 
 
 class _FramesOfOneFile(ABC):
-    """An image file that holds several frames."""
+    """An image file that holds several frames.
 
-    def __init__(self, path: Path) -> None:
+    Raises:
+        UsageError: ``region`` of the options reaches beyond its first frame.
+    """
+
+    def __init__(self, path: Path, options: DecodeOptions) -> None:
         self.path = path
+        self.options = options
         self.report = DecodeReport()
+        self.info: SourceInfo
 
     @abstractmethod
     def _timed(self) -> Iterator[tuple[float, Image | None]]:
@@ -48,7 +58,7 @@ class _FramesOfOneFile(ABC):
     @property
     def notes(self) -> list[str]:
         """What was assumed or left out, for a person; complete once ``frames`` has run out."""
-        return self.report.notes
+        return decode_notes(self.info, self.report)
 
     def frames(
         self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None
@@ -57,7 +67,8 @@ class _FramesOfOneFile(ABC):
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
         choose, scenes, cut, last = sampling.chooser(), CutDetector(), False, math.nan
-        for index, (time, image) in enumerate(self._timed()):
+        canvas = Canvas(self.info.width, self.info.height, self.options.region, self.path)
+        for index, (time, image) in enumerate(self._turned()):
             if sampling.end is not None and time >= sampling.end:
                 return
             if image is None:
@@ -66,15 +77,23 @@ class _FramesOfOneFile(ABC):
             if report.decoded:
                 report.step(time - last)
             last = time
+            report.size(index, time, (image.shape[1], image.shape[0]))
             report.decoded += 1
             cut |= scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
             if choose(index, time):
-                yield Frame(index, time, image, cut)
+                part, view = canvas.placed(image)
+                yield Frame(index, time, part, cut, view=view)
                 cut = False
 
+    def _turned(self) -> Iterator[tuple[float, Image | None]]:
+        orientation = Orientation(self.options.degrees // 90)
+        for time, image in self._timed():
+            yield time, None if image is None else orientation.apply(image)
+
     def _first(self) -> Image:
-        for _, image in self._timed():
+        for _, image in self._turned():
             if image is not None:
+                Canvas(image.shape[1], image.shape[0], self.options.region, self.path)
                 return image
         raise InputError(f"{self.path}: none of its frames can be decoded.")
 
@@ -89,8 +108,8 @@ class AnimatedImage(_FramesOfOneFile):
         InputError: it cannot be read, is too large, or none of its frames can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, options: DecodeOptions = _AS_IT_IS) -> None:
+        super().__init__(path, options)
         try:
             with path.open("rb") as file:
                 declared = declared_size(file.read(_HEAD))
@@ -109,7 +128,7 @@ class AnimatedImage(_FramesOfOneFile):
             frames=self._count,
             duration=None,
             start=0.0,
-            rotation=0,
+            rotation=options.degrees,
             pixel_aspect=1.0,
             codec="apng" if self._png else "webp",
             audio=None,
@@ -159,14 +178,14 @@ class TiffStack(_FramesOfOneFile):
     """The pages of a TIFF file as frames; smaller copies and masks of other pages are left out.
 
     TIFF has no times. A page's time is its number over the rate that ImageJ wrote into the file, or else over
-    ``page_fps``.
+    ``image_fps`` of the options.
 
     Raises:
         InputError: it cannot be read, a page is too large, or none can be decoded.
     """
 
-    def __init__(self, path: Path, page_fps: float) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, options: DecodeOptions) -> None:
+        super().__init__(path, options)
         try:
             with path.open("rb") as file:
                 pages = list(tiff_pages(file))
@@ -177,7 +196,7 @@ class TiffStack(_FramesOfOneFile):
         for page in self.pages:
             check_size(path, page.width, page.height)
         self._own_rate = _rate_of_imagej(pages[0].description) if pages else None
-        self.fps = self._own_rate or page_fps
+        self.fps = self._own_rate or options.image_fps
         first = self._first()
         self.info = SourceInfo(
             kind="video",
@@ -187,7 +206,7 @@ class TiffStack(_FramesOfOneFile):
             frames=len(self.pages),
             duration=None,
             start=0.0,
-            rotation=0,
+            rotation=options.degrees,
             pixel_aspect=1.0,
             codec="tiff",
             audio=None,
@@ -209,7 +228,7 @@ class TiffStack(_FramesOfOneFile):
         at = 0
         while at < len(self.pages):
             block = self._block(at)
-            yield from _read_pages(self.path, block)
+            yield from _read_pages(self.path, block, self.options.rotate == "auto")
             at += len(block)
 
     def _block(self, at: int) -> list[TiffPage]:
@@ -224,17 +243,18 @@ class TiffStack(_FramesOfOneFile):
         return block
 
 
-def _read_pages(path: Path, block: list[TiffPage]) -> list[Image | None]:
-    """Neighbouring pages; where one of them cannot be decoded, each is tried alone."""
+def _read_pages(path: Path, block: list[TiffPage], upright: bool) -> list[Image | None]:
+    """Neighbouring pages, turned as the file asks if ``upright``; each is tried alone where one cannot be decoded."""
+    flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        done, images = cv2.imreadmulti(str(path), block[0].number, len(block), flags=cv2.IMREAD_COLOR)
+        done, images = cv2.imreadmulti(str(path), block[0].number, len(block), flags=flags)
     except cv2.error:
         done, images = False, ()
     if done and len(images) == len(block):
         return [np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8) for image in images]
     if len(block) == 1:
         return [None]
-    return [image for page in block for image in _read_pages(path, [page])]
+    return [image for page in block for image in _read_pages(path, [page], upright)]
 
 
 def _rate_of_imagej(description: str) -> float | None:

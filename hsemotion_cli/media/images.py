@@ -13,12 +13,15 @@ import numpy as np
 from ..domain import Frame, Image
 from ..errors import InputError
 from . import netpbm
+from .canvas import Canvas
 from .file_type import HEAD, OTHER, sniff
 from .image_size import declared_size
 from .names import number_of
+from .notes import decode_notes
+from .orientation import Orientation
 from .pillow_decoder import declares_alpha, read_avif, read_heic, with_alpha
 from .scene_cuts import CutDetector
-from .source import DecodeReport, Sampling, SourceInfo, check_size
+from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
 
 
 class ImageSequence:
@@ -28,21 +31,25 @@ class ImageSequence:
 
     Args:
         path: the folder, or one image (frame 0).
-        fps: images per second, from which times are computed as number / fps; None for one image.
+        options: how to decode them; a number stands for ``DecodeOptions(image_fps=number)``.
 
     Raises:
         InputError: no image there can be decoded, or one is too large.
+        UsageError: ``region`` of the options reaches beyond the first one.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, options: DecodeOptions | float) -> None:
         self.path = path
+        self.options = options if isinstance(options, DecodeOptions) else DecodeOptions(image_fps=options)
+        fps = self.options.image_fps
         self.report = DecodeReport()
         single = path.is_file()
         self.numbered = [(0, path)] if single else numbered_images(path)
         self.fps = fps
-        first = next((image for _, name in self.numbered if (image := read_image(name)) is not None), None)
+        first = next((image for _, name in self.numbered if (image := self._read(name)) is not None), None)
         if first is None:
             raise InputError(none_decoded(path, [name for _, name in self.numbered]))
+        self._canvas = Canvas(first.shape[1], first.shape[0], self.options.region, path)
         self.info = SourceInfo(
             kind="picture" if single else "pictures",
             width=first.shape[1],
@@ -51,7 +58,7 @@ class ImageSequence:
             frames=len(self.numbered),
             duration=None,
             start=self.numbered[0][0] / fps,
-            rotation=0,
+            rotation=self.options.degrees,
             pixel_aspect=1.0,
             codec=self.numbered[0][1].suffix.lstrip(".").lower(),
             audio=None,
@@ -60,8 +67,8 @@ class ImageSequence:
 
     @property
     def notes(self) -> list[str]:
-        """How it was decoded, for a person."""
-        return self.report.notes
+        """How they were decoded, for a person; complete once ``frames`` has run out."""
+        return decode_notes(self.info, self.report)
 
     def frames(
         self, sampling: Sampling | None = None, on_audio: Callable[[Any], None] | None = None
@@ -74,18 +81,23 @@ class ImageSequence:
             time = number / self.fps
             if sampling.end is not None and time >= sampling.end:
                 return
-            image = read_image(name)
+            image = self._read(name)
             if image is None:
                 report.fail(number)
                 continue
+            report.size(number, time, (image.shape[1], image.shape[0]))
             report.decoded += 1
             # Where numbers are missing, the scene may have changed or not.
             jump = scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
             cut |= jump and last == number - 1
             last = number
             if choose(number, time):
-                yield Frame(number, time, image, cut)
+                part, view = self._canvas.placed(image)
+                yield Frame(number, time, part, cut, view=view)
                 cut = False
+
+    def _read(self, path: Path) -> Image | None:
+        return decode_image(path, read_bytes(path), self.options.rotate)
 
 
 def none_decoded(path: Path, images: list[Path]) -> str:
@@ -138,8 +150,19 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def decode_image(path: Path, content: bytes) -> Image | None:
-    """As ``read_image``, for a file that has been read already; ``path`` is for messages."""
+def decode_image(path: Path, content: bytes, rotate: str = "auto") -> Image | None:
+    """As ``read_image``, for a file that has been read already.
+
+    Args:
+        path: for messages.
+        rotate: "auto" turns and mirrors it as the file asks; degrees counter-clockwise replace what the file asks for.
+    """
+    image = _decoded(path, content, upright=rotate == "auto")
+    return image if image is None or rotate == "auto" else Orientation(int(rotate) // 90).apply(image)
+
+
+def _decoded(path: Path, content: bytes, upright: bool) -> Image | None:
+    """The image, turned and mirrored as the file asks if ``upright``."""
     found = sniff(content[:HEAD])
     if found is not None and found.kind == OTHER:
         raise InputError(f"{path}: {found.problem}.")
@@ -149,21 +172,25 @@ def decode_image(path: Path, content: bytes) -> Image | None:
     check_size(path, *declared)
     name = found.name if found else ""
     if name == "AVIF":
-        return read_avif(content)
+        return read_avif(content, upright)
     if name == "HEIC":
+        if not upright:
+            raise InputError(f"{path}: --rotate takes no HEIC images, which are always upright; convert it first.")
         return read_heic(path, content)
     if name == "Netpbm" or content[:1] == b"P":
         return netpbm.read(content)
     if name == "JPEG" and is_cut_short(content):
         return None
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)  # upright by its EXIF orientation
+        # OpenCV turns and mirrors an image by its EXIF orientation unless it is told not to.
+        flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # some decoders of OpenCV raise where others give nothing
         return None
     if image is None:
         return None
     rgb: Image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-    return with_alpha(rgb, content) if declares_alpha(content) else rgb
+    return with_alpha(rgb, content, upright) if declares_alpha(content) else rgb
 
 
 def is_cut_short(jpeg: bytes) -> bool:

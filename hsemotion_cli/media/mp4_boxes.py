@@ -6,6 +6,7 @@ For processes that open no container because a damaged one could crash them.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -53,11 +54,19 @@ def encoding_tool(path: Path) -> str:
         return file.read(min(max(span[1] - span[0] - 8, 0), 200)).decode("utf-8", "replace")
 
 
-def _first(file: IO[bytes], span: Span, kind: bytes) -> Span | None:
+def boxes(file: IO[bytes], span: Span) -> Iterator[tuple[bytes, Span]]:
+    """(kind, content) of the boxes side by side in a span, up to a damaged one.
+
+    Args:
+        file: at any position, which is changed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     start, end = span
     for _ in range(_MOST_BOXES):
         if start + 8 > end:
-            return None
+            return
         file.seek(start)
         head = file.read(16)
         size, content = int.from_bytes(head[:4]), start + 8
@@ -66,8 +75,10 @@ def _first(file: IO[bytes], span: Span, kind: bytes) -> Span | None:
         elif size == 0:
             size = end - start
         if size < content - start:
-            return None
-        if head[4:8] == kind:
-            return content, min(start + size, end)
+            return
+        yield head[4:8], (content, min(start + size, end))
         start += size
-    return None
+
+
+def _first(file: IO[bytes], span: Span, kind: bytes) -> Span | None:
+    return next((content for found, content in boxes(file, span) if found == kind), None)

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ..domain import Frame, Image
-from ..errors import InputError
+from ..errors import InputError, UsageError
+from .canvas import Canvas
 from .file_type import IMAGE, IMAGE_SUFFIXES, file_type
 from .images import decode_image, none_decoded, numbered_images, read_bytes
 from .names import natural, number_of
 from .pillow_decoder import taken_at
-from .source import DecodeReport, Sampling, SourceInfo
+from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo
 
 KIND = "photos"
 """``SourceInfo.kind`` of a folder of photos."""
+
+_AS_IT_IS = DecodeOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,15 @@ class PhotoFolder:
 
     Args:
         path: the folder.
+        options: how to decode them; a photo that ``region`` reaches beyond cannot be read.
 
     Raises:
         InputError: there is no photo, or none that can be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: DecodeOptions = _AS_IT_IS) -> None:
         self.path = path
+        self.options = options
         self.report = DecodeReport()
         self.files = photos_in(path)
         self.photos: dict[int, Photo] = {}
@@ -70,7 +75,7 @@ class PhotoFolder:
             frames=len(self.files),
             duration=None,
             start=None,
-            rotation=0,
+            rotation=options.degrees,
             pixel_aspect=1.0,
             codec=", ".join(suffixes),
             audio=None,
@@ -98,7 +103,8 @@ class PhotoFolder:
             sizes[width, height] += 1
             self.report.decoded += 1
             if not nothing and number % sampling.every == 0:
-                yield Frame(number, 0.0, image, cut=True)
+                part, view = self._canvas(image, self.files[number]).placed(image)
+                yield Frame(number, 0.0, part, cut=True, view=view)
         if len(sizes) > 1:
             self.info = replace(self.info, width=0, height=0)
             self.report.notes.append(
@@ -124,9 +130,11 @@ class PhotoFolder:
         for number, path in enumerate(self.files):
             try:
                 content = read_bytes(path)
-                image = decode_image(path, content)
+                image = decode_image(path, content, self.options.rotate)
+                if image is not None:
+                    self._canvas(image, path)
                 reason = "damaged, cut short, or of a kind that cannot be read"
-            except InputError as error:
+            except (InputError, UsageError) as error:
                 image, reason = None, str(error).removeprefix(f"{path}: ").removesuffix(".")
             if image is None:
                 self.report.fail(number)
@@ -135,6 +143,10 @@ class PhotoFolder:
             height, width = image.shape[:2]
             self.photos[number] = Photo(shown(path.name), taken_at(path, content), width, height)
             yield number, image
+
+    def _canvas(self, image: Image, path: Path) -> Canvas:
+        """Each photo has a coordinate system of its own."""
+        return Canvas(image.shape[1], image.shape[0], self.options.region, path)
 
 
 def shown(name: str) -> str:

@@ -67,13 +67,14 @@ def on_white(image: Image, alpha: NDArray[np.uint8]) -> Image:
     return ((image * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
 
 
-def read_avif(data: bytes) -> Image | None:
-    """An AVIF file as RGB, upright, all its tiles joined; None if it cannot be decoded."""
+def read_avif(data: bytes, upright: bool = True) -> Image | None:
+    """An AVIF file as RGB, all its tiles joined, turned as it asks if ``upright``; None if it cannot be decoded."""
     from PIL import ImageOps
 
     try:
         with opened(data) as image:
-            return to_rgb(ImageOps.exif_transpose(image))  # Pillow writes rotation and mirror of AVIF there
+            # Pillow writes rotation and mirror of AVIF into the EXIF data.
+            return to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except DAMAGE:
         return None
 
@@ -135,12 +136,13 @@ def declares_alpha(data: bytes) -> bool:
     return data.startswith(b"GIF8")
 
 
-def with_alpha(image: Image, data: bytes) -> Image:
-    """An upright image as OpenCV decoded it, on white where its file is transparent.
+def with_alpha(image: Image, data: bytes, upright: bool = True) -> Image:
+    """An image as OpenCV decoded it, on white where its file is transparent.
 
     Args:
         image: RGB, its transparency dropped.
         data: the whole file.
+        upright: whether it was turned and mirrored by its EXIF orientation.
     """
     from PIL import ImageOps
 
@@ -148,7 +150,8 @@ def with_alpha(image: Image, data: bytes) -> Image:
         with opened(data) as picture:
             if not picture.has_transparency_data:
                 return image
-            alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA").getchannel("A"))
+            turned = ImageOps.exif_transpose(picture) if upright else picture
+            alpha = np.asarray(turned.convert("RGBA").getchannel("A"))
     except DAMAGE:
         return image
     return on_white(image, alpha) if alpha.shape == image.shape[:2] else image

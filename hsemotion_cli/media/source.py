@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, UsageError
+from .canvas import Region
+from .colour import Colour
+from .cropping import Crop
 
 MAX_SIDE = 32_766
 """Pixels of the longer side of a picture; OpenCV's warps take no more."""
@@ -98,7 +101,7 @@ class DecodeOptions:
             the one that a player shows.
         video_fps: frames per second that replace the time stamps of a video file, or None.
         deinterlace: "auto" deinterlaces frames that are flagged as interlaced, "on" every frame, "off" none.
-        rotate: "auto" rotates as the file asks, a number of degrees rotates counter-clockwise by that instead.
+        rotate: "auto" turns and mirrors as the file asks; degrees counter-clockwise replace what the file asks for.
         region: x, y, width, height in pixels of the displayed image; only this part is analysed. None for all of it.
         clock: add the wall-clock time of each frame to the table.
 
@@ -111,7 +114,7 @@ class DecodeOptions:
     video_fps: float | None = None
     deinterlace: str = "auto"
     rotate: str = "auto"
-    region: tuple[int, int, int, int] | None = None
+    region: Region | None = None
     clock: bool = False
 
     def __post_init__(self) -> None:
@@ -131,6 +134,11 @@ class DecodeOptions:
                 "none of them negative, width and height at least 1."
             )
 
+    @property
+    def degrees(self) -> int:
+        """Degrees counter-clockwise of ``rotate``; 0 for "auto"."""
+        return 0 if self.rotate == "auto" else int(self.rotate)
+
 
 @dataclass(slots=True)
 class DecodeReport:
@@ -149,6 +157,8 @@ class DecodeReport:
         deinterlaced: frames that were deinterlaced.
         failed_files: of a folder of photos, name and reason of each that could not be read.
         notes: whole sentences about what was assumed or left out.
+        size_changes: how often the size of the displayed image changed.
+        sizes: the first of the sizes, at most 20: number and time in seconds of the first frame, width, height.
     """
 
     decoded: int = 0
@@ -164,6 +174,9 @@ class DecodeReport:
     deinterlaced: int = 0
     failed_files: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    size_changes: int = 0
+    sizes: list[ImageSize] = field(default_factory=list)
+    _size: tuple[int, int] | None = field(default=None, init=False, repr=False)
 
     @property
     def variable_rate(self) -> bool:
@@ -186,6 +199,25 @@ class DecodeReport:
         if len(self.jumped_at) < 20:
             self.jumped_at.append(round(where, 6))
 
+    def size(self, index: int, time: float, size: tuple[int, int]) -> None:
+        """Take note of the width and height of a frame, if they are new."""
+        if size == self._size:
+            return
+        self.size_changes += self._size is not None
+        self._size = size
+        if len(self.sizes) < 20:
+            self.sizes.append(ImageSize(index, round(time, 6), *size))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSize:
+    """Width and height of the displayed image, from a frame on."""
+
+    frame: int
+    time: float
+    width: int
+    height: int
+
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
@@ -193,8 +225,8 @@ class SourceInfo:
 
     Attributes:
         kind: "video" (also an animated image), "pictures" (numbered images), "picture" or "photos".
-        width, height: pixels of the displayed picture (rotation and pixel aspect applied); 0 for photos of several
-            sizes.
+        width, height: pixels of the displayed picture (rotation and pixel aspect applied), which all boxes are in; 0
+            for photos of several sizes.
         fps: average frames per second, or None.
         frames: declared number of frames, or None; those that are stored empty, as AVI does to keep time, do not count.
         duration: declared seconds, or None.
@@ -209,6 +241,10 @@ class SourceInfo:
         video_streams: how many there are, cover art not counted.
         language: of the stream, as the file has it, or None.
         created: date and time of the recording, ISO 8601 in UTC, or None. ``time`` 0 is that moment.
+        mirrored: whether left and right of the stored picture are exchanged before it is turned.
+        rotation_rest: degrees by which the file asks for a further rotation, clockwise; only quarter turns are made.
+        crop: pixels at the sides of the stored picture that its container crops away, or None.
+        colour: how its colour is stored and was read; None for pictures.
     """
 
     kind: str
@@ -227,3 +263,7 @@ class SourceInfo:
     video_streams: int = 0
     language: str | None = None
     created: str | None = None
+    mirrored: bool = False
+    rotation_rest: float = 0.0
+    crop: Crop | None = None
+    colour: Colour | None = None

@@ -48,12 +48,14 @@ class TimedFrame:
         time: seconds at which it is shown, on the clock that goes on.
         duration: seconds that it is shown.
         segment: another one begins where the container's clock jumps.
+        aspect: width of its pixels over their height.
     """
 
     decoded: Any
     time: float
     duration: float
     segment: int
+    aspect: Fraction = Fraction(1)
 
 
 @dataclass(slots=True)

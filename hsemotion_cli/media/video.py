@@ -27,12 +27,14 @@ from .container import (
     stored_frames,
     video_stream,
 )
+from .cropping import container_crop
 from .deinterlace import deinterlaced
-from .display import displayed, displayed_size, luma, pixel_aspect, quarter_turn
+from .display import FrameDisplay, PixelAspects
 from .file_type import ANIMATION, IMAGE, IMAGE_SUFFIXES, OTHER, file_type, holds_text
 from .images import ImageSequence
 from .joined import has_second_recording
 from .notes import decode_notes
+from .orientation import orientation_of
 from .photos import PhotoFolder, has_numbered_images
 from .scene_cuts import CutDetector
 from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
@@ -87,6 +89,7 @@ class VideoFile:
 
     Raises:
         InputError: the file is missing, empty, no video, or has no picture that can be decoded.
+        UsageError: ``region`` of the options reaches beyond its displayed image.
     """
 
     def __init__(self, path: Path, options: DecodeOptions = _AS_IT_IS) -> None:
@@ -100,9 +103,11 @@ class VideoFile:
                 check_size(path, stream.codec_context.width, stream.codec_context.height)
             timed = self._first_frame(container, stream)
             first = timed.decoded
-            rotation, aspect = quarter_turn(first), pixel_aspect(stream)
-            height, width = displayed_size(first.height, first.width, rotation, aspect)
+            crop = container_crop(path, container, stream)
+            self._display = FrameDisplay(first, timed.aspect, crop, options, path)
+            width, height = self._display.canvas.width, self._display.canvas.height
             check_size(path, width, height)
+            orientation = orientation_of(first, options.rotate)
             self._declared_end = None if options.video_fps else declared_end(container, stream, timed.time)
             audio = [sound for sound in container.streams.audio[:1] if sound.codec_context]  # one that can be decoded
             clock, rate = self._rate(container, stream)
@@ -115,8 +120,8 @@ class VideoFile:
                 frames=stored_frames(container, stream),
                 duration=declared_duration(container, stream),
                 start=timed.time,
-                rotation=rotation,
-                pixel_aspect=float(aspect),
+                rotation=orientation.degrees,
+                pixel_aspect=float(timed.aspect),
                 codec=stream.codec_context.name,
                 audio=audio[0].codec_context.name if audio else None,
                 clock=clock,
@@ -124,6 +129,10 @@ class VideoFile:
                 video_streams=chosen.count,
                 language=chosen.language,
                 created=created.isoformat(timespec="milliseconds").replace("+00:00", "Z") if created else None,
+                mirrored=orientation.mirrored,
+                rotation_rest=round(orientation.rest, 1),
+                crop=crop or None,
+                colour=self._display.colours.describe(first),
             )
         self.report = DecodeReport()
 
@@ -138,12 +147,11 @@ class VideoFile:
         """
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
-        choose, scenes, cut = sampling.chooser(), CutDetector(), False
+        display, choose, scenes, cut = self._display, sampling.chooser(), CutDetector(), False
         last = end = -math.inf
         segment = 0
         with open_container(self.path) as container:
             stream = video_stream(container, self.path, self.options.stream).stream
-            aspect = pixel_aspect(stream)
             timed = self._timed(container, stream, on_audio)
             for frame, progressive in deinterlaced(timed, self.options.deinterlace):
                 picture, time = frame.decoded, frame.time
@@ -155,13 +163,15 @@ class VideoFile:
                 if sampling.end is not None and time >= sampling.end:
                     return
                 report.deinterlaced += progressive
-                height, width = displayed_size(picture.height, picture.width, 0, aspect)
-                check_size(self.path, width, height)  # it may change from frame to frame
+                size = display.size(picture, frame.aspect)
+                check_size(self.path, *size)  # it may change from frame to frame
+                report.size(index, time, size)
                 # A cut at a frame that is not analysed counts for the next one that is.
-                cut |= scenes.cuts(luma(picture)) or frame.segment != segment
+                cut |= scenes.cuts(display.colours.luma(picture)) or frame.segment != segment
                 segment = frame.segment
                 if choose(index, time):
-                    yield Frame(index, time, displayed(picture, aspect), cut, segment, frame.duration)
+                    image, view = display.show(picture, frame.aspect)
+                    yield Frame(index, time, image, cut, segment, frame.duration, view)
                     cut = False
             report.ended_early = self._early_end(end) or self._unread_part(container.format.name)
 
@@ -188,6 +198,7 @@ class VideoFile:
     def _timed(self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None) -> Iterator[TimedFrame]:
         """Decoded frames with their times, which never fall."""
         bare, report = has_no_time_stamps(container), self.report
+        aspects = self._aspects = PixelAspects(container, stream)
         rate = codec_rate(stream) if bare else None
         clock = FrameClock(rate or average_rate(stream), self.options.video_fps, bare)
         jumps = segment = before = 0
@@ -199,7 +210,7 @@ class VideoFile:
                 report.jump(time)
             report.guessed_times += guessed - before
             before = guessed
-            yield TimedFrame(decoded, time, clock.lasting, segment)
+            yield TimedFrame(decoded, time, clock.lasting, segment, aspects.of(decoded))
 
     def _decoded(
         self, container: Any, stream: Any, on_audio: Callable[[Any], None] | None
@@ -221,7 +232,7 @@ class VideoFile:
 
     def _of_packet(self, packet: Any) -> list[Any]:
         try:
-            return packet.decode()
+            return self._aspects.decode(packet)
         except av.error.FFmpegError:
             stamp = packet.pts if packet.pts is not None else packet.dts
             self.report.fail(float(stamp * packet.time_base) if stamp is not None else math.nan)
@@ -278,7 +289,7 @@ def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:
     if not path.exists():
         raise InputError(f"{path}: no such file or directory.")
     if path.is_dir():
-        return ImageSequence(path, options.image_fps) if has_numbered_images(path) else PhotoFolder(path)
+        return ImageSequence(path, options) if has_numbered_images(path) else PhotoFolder(path, options)
     try:
         found, text = file_type(path), holds_text(path)
     except OSError as error:
@@ -286,11 +297,11 @@ def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:
     if found is not None and found.kind == OTHER:
         raise InputError(f"{path}: {found.problem}.")
     if found is not None and found.kind == ANIMATION and found.name in ("WebP", "APNG"):
-        return AnimatedImage(path)
+        return AnimatedImage(path, options)
     if found is not None and found.kind == ANIMATION and found.name == "TIFF":
-        return TiffStack(path, options.image_fps)
+        return TiffStack(path, options)
     if (found.kind == IMAGE and found.name != "GIF") if found else path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSequence(path, options.image_fps)
+        return ImageSequence(path, options)
     if found is None and text:
         raise InputError(f"{path}: not a readable video; it is a text file.")
     return VideoFile(path, options)

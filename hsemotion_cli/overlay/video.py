@@ -180,7 +180,9 @@ def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable
         if isinstance(reader, VideoFile) and reader.info.audio:
             original = stack.enter_context(reader.container())
             sound = AudioCopy(original.streams.audio[0])
-        film = OverlayWriter(part, out, sound)
+        # Boxes of photos are in pixels of each photo, all others in those of the displayed image.
+        size = None if isinstance(reader, PhotoFolder) else (reader.info.width, reader.info.height)
+        film = OverlayWriter(part, out, sound, size)
         stack.callback(film.abandon)
         # Frames are read ahead, so each takes along the sound that was met before it: the file then does not depend
         # on how far ahead.
@@ -228,16 +230,18 @@ class OverlayWriter:
         part: the file that is written to.
         out: the name to be used in messages.
         sound: the source's sound, or None.
+        size: width and height of the displayed image, which the boxes are in; None if each image has a system of its
+            own, so that the first one gives the size.
     """
 
-    def __init__(self, part: Path, out: Path, sound: AudioCopy | None) -> None:
+    def __init__(self, part: Path, out: Path, sound: AudioCopy | None, size: tuple[int, int] | None) -> None:
         self.out = out
         self.sound = sound
         self.frames = 0
         self.start = self.end = 0.0  # seconds on the source's clock
         self.shift = Fraction(0)
+        self._size, self._shared = size, size is not None
         self._painters: dict[tuple[int, int], OverlayPainter] = {}
-        self._size: tuple[int, int] | None = None  # width, height of the first picture
         self._tick = -1
         self._container: Any = self._guarded(lambda: av.open(f"file:{part}", "w", format="mp4", options=_MUXER))
         self._container.metadata["encoding_tool"] = file_marks.TOOL  # by which a later run knows the file as ours
@@ -247,11 +251,12 @@ class OverlayWriter:
         if shown.faces is None:
             return None
         image = shown.frame.image
-        height, width = image.shape[:2]
-        painter = self._painters.setdefault((width, height), OverlayPainter(width, height))
-        image = painter.draw(image, shown.faces)
         if self._size is None:
-            self._size = (width, height)
+            self._size = (image.shape[1], image.shape[0])
+        if self._shared:
+            image = fitted(image, *self._size)
+        own = (image.shape[1], image.shape[0])
+        image = self._painters.setdefault(own, OverlayPainter(*own)).draw(image, shown.faces)
         picture = av.VideoFrame.from_ndarray(even(fitted(image, *self._size)), format="rgb24")
         return picture.reformat(
             format="yuv420p",
