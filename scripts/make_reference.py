@@ -14,7 +14,7 @@ import argparse
 import html
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import typer
 
 from hsemotion_cli.cli import app
-from hsemotion_cli.formats.schema import COLUMNS, SCHEMA_VERSION
+from hsemotion_cli.formats.schema import COLUMNS, OPTIONAL, SCHEMA_VERSION, Column
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLACEHOLDERS = {"path": "PATH", "str": "TEXT", "int": "N", "int range": "N", "float": "X", "float range": "X"}
@@ -145,16 +145,23 @@ def columns(page: str) -> str:
     Raises:
         ValueError: the markers are missing.
     """
-    rows = [f"Schema version {SCHEMA_VERSION}, {len(COLUMNS)} columns.", ""]
-    rows += ["| column | type | unit | range | meaning |", "|---|---|---|---|---|"]
-    for column in COLUMNS:
-        texts = (column.type, column.unit, column.range, column.meaning)
-        rows.append(f"| {code(column.name)} | {' | '.join(map(cell, texts))} |")
+    rows = [f"Schema version {SCHEMA_VERSION}, {len(COLUMNS)} columns:", "", *column_table(COLUMNS), ""]
+    rows += ["Tables of photos, and of videos with `--clock`, have some of these after `time`:", ""]
+    rows += column_table(OPTIONAL)
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"formats.md lacks {BEGIN} or {END}")
     return "\n".join([before + begin, "", *rows, "", end + after])
+
+
+def column_table(described: Iterable[Column]) -> list[str]:
+    """A row for each column."""
+    rows = ["| column | type | unit | range | meaning |", "|---|---|---|---|---|"]
+    for column in described:
+        texts = (column.type, column.unit, column.range, column.meaning.replace("``", "`"))
+        rows.append(f"| {code(column.name)} | {' | '.join(map(cell, texts))} |")
+    return rows
 
 
 def pages() -> dict[Path, str]:

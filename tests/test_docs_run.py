@@ -34,6 +34,8 @@ def folder(smile: Path, nobody: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(smile, tmp_path / name)
     shutil.copy(nobody, tmp_path / "no_face.mp4")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(ROOT / "sample_videos" / "stills" / "astronaut.png", tmp_path / "photos")
     (tmp_path / "more.txt").write_text("talk.mp4\n")
     crops = tmp_path / "cropped_aligned" / "45-24-1280x720"
     crops.mkdir(parents=True)
