@@ -14,7 +14,7 @@ from known import program
 from typer.testing import CliRunner, Result
 
 from hsemotion_cli.cli import app
-from hsemotion_cli.formats import table
+from hsemotion_cli.formats import features, table
 
 FAST = ("--model", "mp-blendshapes", "--threads", "1")
 
@@ -90,11 +90,12 @@ def test_batch_does_again_what_was_decoded_otherwise(faces: Path, tmp_path: Path
 
 def test_extract_and_render_read_the_chosen_stream(two: Path, tmp_path: Path) -> None:
     done = run("extract", two, "-o", tmp_path, "--stream", "1", "--model", "mp-blendshapes")
-    assert done.exit_code == 0 and "10 faces" in done.output
+    assert done.exit_code == 0 and "10 faces" in done.output and "stream 1 (ger) was analysed" in done.output
+    assert features.read(tmp_path / "two.features.parquet")[1]["decoding"]["stream"] == "1"
     assert run("annotate", two, "-o", tmp_path, "--stream", "1", "-q", *FAST).exit_code == 0
     out = tmp_path / "out.mp4"
-    done = run("render", two, tmp_path / "two.csv", "-o", out, "--stream", "ger", "-q")
-    assert done.exit_code == 0, done.output
+    done = run("render", two, tmp_path / "two.csv", "-o", out, "--stream", "ger")
+    assert done.exit_code == 0 and "stream 1 (ger) was analysed" in done.output
     probe = [program("ffprobe"), "-v", "error", "-of", "csv=p=0", "-count_frames"]
     probe += ["-show_entries", "stream=width,height,nb_read_frames", str(out)]
     assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip() == "320,240,10"

@@ -52,10 +52,11 @@ def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: 
     _prepare(found.jobs, output)
     with Annotator(settings) as annotator:
 
-        def extract(job: Job, path: Path, report: Progress) -> str:
+        def extract(job: Job, path: Path, report: Progress) -> list[str]:
             source = open_source(job.path, settings.decoding)
             readings = annotator.readings(source, StageClock(), report)
-            return f"{_write(annotator, source, readings, path, dtype)} faces"
+            count = _write(annotator, source, readings, path, dtype)
+            return [f"{path}: {count} faces", *(f"{job.path}: {note}" for note in source.notes)]
 
         return _each(found.jobs, output, extract)
 
@@ -78,20 +79,24 @@ def _place(job: Job, output: OutputOptions) -> Path:
     return output.out / f"{job.name}.features.parquet"
 
 
-def _each(jobs: list[Job], output: OutputOptions, extract: Callable[[Job, Path, Progress], str]) -> int:
-    """Extract one after the other, whatever becomes of the others; returns the exit code."""
+def _each(jobs: list[Job], output: OutputOptions, extract: Callable[[Job, Path, Progress], list[str]]) -> int:
+    """Extract one after the other, whatever becomes of the others; returns the exit code.
+
+    Args:
+        extract: returns the lines to print.
+    """
     failures: list[HsemotionError] = []
     for job in jobs:
         path = _place(job, output)
         try:
             with progress(job.path.name, output.quiet) as report:
-                found = extract(job, path, report)
+                lines = extract(job, path, report)
         except HsemotionError as error:
             say(str(error))
             failures.append(error)
             continue
-        if not output.quiet:
-            print_line(f"{path}: {found}")
+        for line in lines if not output.quiet else ():
+            print_line(line)
     return exit_code_of(failures, some_succeeded=len(failures) < len(jobs))
 
 
@@ -99,6 +104,7 @@ def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], pa
     (name, model), *_ = annotator.models.items()
     facts = {
         "source": {"name": source.path.name, "sha256": sidecar.source_hash(source), "kind": source.info.kind},
+        "decoding": annotator.conditions["decoding"],
         "given_crops": annotator.settings.crops,
         "weights": dict(model.provenance),
         "crop": model.card.crop,
@@ -115,7 +121,7 @@ def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], pa
 
 def _write_sound(
     model: Wav2Vec2, source: Path, path: Path, dtype: str, video_fps: float | None, report: Progress
-) -> str:
+) -> list[str]:
     sound = AudioFile(source)
     survey = sound.survey()
     total = model.count(survey.samples)
@@ -146,7 +152,7 @@ def _write_sound(
 
     with atomic_file(path) as file:
         count = features.write_audio(states(), SOUND.name, dtype, facts, file)
-    return f"{count} states of sound, {model.provenance['rate']:g} a second"
+    return [f"{path}: {count} states of sound, {model.provenance['rate']:g} a second"]
 
 
 def _video(source: Path, fps: float | None) -> dict[str, float | None]:

@@ -38,12 +38,10 @@ def run(
         raise UsageError(f"-o {out}: that is the video itself; choose another name.")
     check_outputs([out], output.overwrite)
     prepare_folder(out.parent)
+    source = open_source(video, decode_options(input))
     with progress(video.name, output.quiet) as report:
-        render(
-            open_source(video, decode_options(input)),
-            read_frames(table),
-            out,
-            progress=lambda done: report("overlay", done, 0, None),
-        )
+        render(source, read_frames(table), out, progress=lambda done: report("overlay", done, 0, None))
     if not output.quiet:
         print_line(str(out))
+        for note in source.notes:
+            print_line(f"{video}: {note}")
