@@ -59,7 +59,6 @@ def notes(summary: Summary) -> list[str]:
         found.append(f"{frames['corrupt']} decoded frames are damaged.")
     if frames["variable_frame_rate"]:
         found.append("its frame rate varies; use the time column, never frame / fps.")
-    found += summary.notes
     if summary.coverage < 0.5:
         found.append(
             f"a face was seen in {summary.coverage:.0%} of its frames; "
