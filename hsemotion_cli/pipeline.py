@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -80,7 +80,8 @@ class Settings:
         batch_size: faces scored together; None for what suits the device.
         running: what runs networks, and where.
         audio_head: a head on sound, where the recipe blends with it.
-        audio_weights: folder or name of what that head stands on; see ``networks.wav2vec.Wav2Vec2``.
+        audio_weights: folder or name of what that head stands on; see ``models.wav2vec.Wav2Vec2``.
+        options: option -> its value and where that comes from, for the sidecar; nothing else depends on it.
     """
 
     recipe: Recipe
@@ -99,6 +100,7 @@ class Settings:
     running: predict.Running = field(default_factory=predict.Running)
     audio_head: Head | None = None
     audio_weights: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = self.recipe.models
@@ -324,7 +326,8 @@ class Annotator:
         models: dict[str, Any] = dict(self.models)
         if self.listener is not None:
             models[self.listener.card.name] = self.listener
-        return sidecar.describe(source, timeline, settings.recipe, models, self.conditions, fleeting)
+        content = sidecar.describe(source, timeline, settings.recipe, models, self.conditions, fleeting)
+        return {**content, "options": dict(settings.options)} if settings.options else content
 
 
 def _with_photos(timeline: Timeline, source: PhotoFolder, recipe: Recipe) -> Timeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import clips
@@ -10,6 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_defaults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Defaults of whoever runs the tests do not count."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HSEMOTION_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
+        yield
 
 
 @pytest.fixture(scope="session")

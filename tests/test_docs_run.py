@@ -43,6 +43,7 @@ def folder(smile: Path, nobody: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         cv2.imwrite(str(crops / f"{number:05d}.jpg"), cv2.cvtColor(clips.portrait(112, 112), cv2.COLOR_RGB2BGR))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HSEMOTION_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HSEMOTION_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("HSEMOTION_OFFLINE", "1")
     return tmp_path
 

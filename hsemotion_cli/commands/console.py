@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..pipeline import Progress as Report
 from ..runtime.terminal import logged, note, print_line, print_raw, printable, say
 
-__all__ = ["Table", "Text", "bars", "counting", "downloading", "fetching", "note", "print_json", "print_line",
+__all__ = ["Table", "Text", "asks", "bars", "counting", "downloading", "fetching", "note", "print_json", "print_line",
            "print_table", "print_text", "progress", "say", "say_passed_over"]  # fmt: skip
 
 _EVERY = 10.0
@@ -51,6 +51,11 @@ class Table(rich_table.Table):
 
     def add_row(self, *cells: Any, **given: Any) -> None:
         super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **given)
+
+
+def asks() -> bool:
+    """Whether somebody is there to answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def print_table(table: Table) -> None:

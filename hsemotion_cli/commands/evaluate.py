@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from .options import Only, OutputOptions, SmoothingOptions, TruthOptions
+from .options import Only, OutputOptions, OwnDefaults, SmoothingOptions, TruthOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def run(
     ],
     truth: TruthOptions,
     scoring: ScoringOptions,
-    smoothing: Annotated[SmoothingOptions, Only("recipe", "threshold")],
+    smoothing: Annotated[SmoothingOptions, Only("recipe", "threshold"), OwnDefaults],
     output: Annotated[OutputOptions, Only("overwrite", "quiet", "json")],
 ) -> None:
     """Score tables against a challenge's ground truth, with 95 % confidence intervals over recordings.

@@ -1,15 +1,20 @@
 """Typer's command and group: files of commands are read when they are needed, and a slip gets a suggestion."""
 
 import difflib
-import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ..errors import UsageError
+from ..runtime.terminal import say
+from . import catalogue, defaults
 from .boundary import boundary
-from .options import expand
+from .options import expand, option_facts
+
+_CHOSEN = "hsemotion.chosen"
+"""Key in a context's meta: what ``defaults.chosen`` gives."""
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:
@@ -21,23 +26,65 @@ def _without_types(parameters: list[Any]) -> list[Any]:
 
 
 class Command(TyperCommand):
-    """A command that suggests the nearest option for an unknown one."""
+    """A command that takes defaults from the environment and files, and suggests the nearest for an unknown option.
+
+    Attributes:
+        run: the function in the command's file; None for a command without defaults.
+    """
+
+    run: ClassVar[Callable[..., Any] | None] = None
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        settings: dict[str, defaults.Setting] = {}
         try:
+            if self.run is not None and not ctx.resilient_parsing and not set(ctx.help_option_names) & set(args):
+                settings = self._settings(ctx, args)
             return super().parse_args(ctx, args)
+        except UsageError as error:
+            say(str(error))
+            raise typer.Exit(error.exit_code) from error
         except Exception as error:
-            name = getattr(error, "option_name", None)
-            # An unknown option, whatever its class is called in this version of Typer.
-            if isinstance(name, str) and hasattr(error, "possibilities") and hasattr(error, "message"):
-                known = [option for found in self.get_params(ctx) for option in (*found.opts, *found.secondary_opts)]
-                nearest = difflib.get_close_matches(name, known, n=1)
-                error.possibilities = None
-                error.message = f"No such option: {name}." + (f" Did you mean {nearest[0]}?" if nearest else "")
+            self._explain(ctx, error, settings)
             raise
+
+    def invoke(self, ctx: Any) -> Any:
+        token = defaults.CHOSEN.set(ctx.meta.get(_CHOSEN, {}))
+        try:
+            return super().invoke(ctx)
+        finally:
+            defaults.CHOSEN.reset(token)
+
+    def _settings(self, ctx: Any, args: list[str]) -> dict[str, defaults.Setting]:
+        """Give the context the defaults of environment and files that count beside these arguments."""
+        run = type(self).run
+        assert run is not None
+        facts = option_facts(run)
+        layers = defaults.layers(ctx.command_path.split()[1:], run)
+        words, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        given = [name for name, option in facts.items() if words.get(option.parameter) is not None]
+        settings = defaults.effective(layers, given)
+        ctx.default_map = {facts[name].parameter: setting.value for name, setting in settings.items()}
+        ctx.meta[_CHOSEN] = defaults.chosen(facts, {name: words[facts[name].parameter] for name in given}, settings)
+        if settings and not words.get("quiet"):
+            say(defaults.announce(settings))
+        return settings
+
+    def _explain(self, ctx: Any, error: Exception, settings: Mapping[str, defaults.Setting]) -> None:
+        """Add to Typer's message the nearest option, or where a value that cannot be used comes from."""
+        name = getattr(error, "option_name", None)
+        # An unknown option, whatever its class is called in this version of Typer.
+        if isinstance(name, str) and hasattr(error, "possibilities") and hasattr(error, "message"):
+            known = [option for found in self.get_params(ctx) for option in (*found.opts, *found.secondary_opts)]
+            nearest = difflib.get_close_matches(name, known, n=1)
+            error.possibilities = None
+            error.message = f"No such option: {name}." + (f" Did you mean {nearest[0]}?" if nearest else "")
+        parameter = getattr(getattr(error, "param", None), "name", None)
+        for setting in settings.values():
+            if parameter == setting.parameter and hasattr(error, "message"):
+                error.message = f"{error.message} It comes from {setting.origin}."
 
 
 class Group(TyperGroup):
@@ -76,11 +123,19 @@ class Group(TyperGroup):
 
 def load(name: str, where: str) -> Any:
     """The command that stands in a file, as Typer's."""
-    file, _, function = where.partition(":")
-    run = getattr(importlib.import_module(f"{__package__}.{file}"), function)
+    run = catalogue.function(where)
+    kind = type("Command", (Command,), {"run": staticmethod(run) if not where.startswith("config:") else None})
     alone = typer.Typer(add_completion=False)
-    alone.command(name, cls=Command)(boundary(expand(run)))
+    alone.command(name, cls=kind)(boundary(expand(run)))
     return typer.main.get_command(alone)
+
+
+def parameter_of(names: Sequence[str], parameter: str) -> tuple[Any, Any]:
+    """One parameter of a command as Typer's, and a context to check values in."""
+    where = catalogue.GROUPS[names[0]][names[1]] if len(names) > 1 else catalogue.COMMANDS[names[0]]
+    command = load(names[-1], where)
+    context = command.context_class(command, info_name=names[-1])
+    return next(found for found in command.params if found.name == parameter), context
 
 
 def group(help: str, files: Mapping[str, str], **settings: Any) -> typer.Typer:

@@ -53,6 +53,23 @@ def download(
     from . import models_cache
 
     models_cache.download(names or [], everything=everything, kind=kind, offline=running.offline, as_json=output.json)
+    if names and len(set(names)) == 1:
+        _offer(names[0], ask=not output.json)
+
+
+def _offer(name: str, ask: bool) -> None:
+    """Ask on a terminal whether a model shall be the default one; elsewhere say which command makes it that."""
+    from . import annotate, config, defaults
+    from .console import asks, say
+
+    found = defaults.effective(defaults.layers(("annotate",), annotate.run), ()).get("model")
+    if found is not None and found.value == name:
+        return
+    if ask and asks():
+        if typer.confirm(f"Make {name} the default model?", err=True):
+            config.set_value("model", name)
+    else:
+        say(f"to make {name} the default model: hsemotion config set model {name}")
 
 
 def verify(output: Json, names: Names = None) -> int:

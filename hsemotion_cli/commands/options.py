@@ -300,11 +300,71 @@ class Only:
         object.__setattr__(self, "names", names)
 
 
+class OwnDefaults:
+    """A command takes defaults of a group from its own table only, since its options change what is there already."""
+
+
 class Reworded:
     """A command describes fields of a group in its own words: field -> attributes of its ``typer.Option``."""
 
     def __init__(self, **fields: dict[str, Any]) -> None:
         self.fields = fields
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a file of defaults must know of an option.
+
+    Attributes:
+        name: long name without the hyphens before it.
+        parameter: name of the parameter or field.
+        shared: whether it belongs to a group of this file, so that several commands have it.
+        flag: whether it is true or false.
+        many: whether it may be repeated.
+        path: whether its values are paths.
+        shown_default: its default in words, or as it is.
+    """
+
+    name: str
+    parameter: str
+    shared: bool
+    flag: bool
+    many: bool
+    path: bool
+    shown_default: Any
+
+
+@functools.cache
+def option_facts(run: Callable[..., Any]) -> dict[str, Option]:
+    """Name -> facts of every option of a command, arguments left out."""
+    found = {}
+    for name, kind in _groups(run).items():
+        grouped = isinstance(kind, _Group)
+        shared = grouped and kind.kind.__module__ == __name__ and not kind.own_defaults
+        own = inspect.signature(run).parameters[name].default
+        for parameter in kind.parameters() if grouped else [_parameter(name, kind, own)]:
+            option = _fact(parameter, shared)
+            if option is not None:
+                found[option.name] = option
+    return found
+
+
+def _fact(parameter: inspect.Parameter, shared: bool) -> Option | None:
+    """The facts of one parameter; None for an argument."""
+    kind, info = get_args(parameter.annotation)
+    if not isinstance(info, typer.models.OptionInfo):
+        return None
+    # Typer keeps the first name of ``typer.Option("--out", "-o")`` where a default would be.
+    words = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
+    long = next((word for word in words if word.startswith("--")), f"--{parameter.name.replace('_', '-')}")
+    kinds = [each for each in get_args(kind) or (kind,) if each is not type(None)]
+    many = any(get_origin(each) is list for each in (kind, *kinds))
+    kinds = [inner for each in (kind, *kinds) for inner in (get_args(each) or (each,))]
+    shown = info.show_default if isinstance(info.show_default, str) else parameter.default
+    default = None if shown is inspect.Parameter.empty else str(shown) if isinstance(shown, Path) else shown
+    return Option(
+        long.partition("/")[0].removeprefix("--"), parameter.name, shared, bool in kinds, many, Path in kinds, default
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +374,7 @@ class _Group:
     kind: type
     fields: dict[str, Field[Any]]
     reworded: dict[str, dict[str, Any]]
+    own_defaults: bool
 
     def parameters(self) -> Iterator[inspect.Parameter]:
         hints = _hints(self.kind)
@@ -387,7 +448,7 @@ def _group(hint: Any) -> Any:
             chosen = mark.names
         elif isinstance(mark, Reworded):
             reworded = mark.fields
-    return _Group(kind, {name: known[name] for name in chosen}, reworded)
+    return _Group(kind, {name: known[name] for name in chosen}, reworded, OwnDefaults in marks)
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from ..postprocess.recipe import Recipe, parse_models, with_sound
 from ..runtime.terminal import say
 from ..tasks import ACTION_UNITS
 from .console import fetching
+from .defaults import CHOSEN
 from .options import FaceOptions, InputOptions, ModelOptions, OutputOptions, RunningOptions, SmoothingOptions
 
 
@@ -64,6 +65,7 @@ def chosen_settings(
         running=how_to_run(running, given, given_heads, output.quiet),
         audio_head=listening,
         audio_weights=models.audio_weights,
+        options=dict(CHOSEN.get()),
     )
     if not output.quiet:
         _tell_blend(models, smoothing, base)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Only, OutputOptions, SmoothingOptions
+from .options import Only, OutputOptions, OwnDefaults, SmoothingOptions
 
 
 def run(
@@ -17,7 +17,7 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the new table.", show_default=False)
     ],
-    smoothing: SmoothingOptions,
+    smoothing: Annotated[SmoothingOptions, OwnDefaults],
     output: Annotated[OutputOptions, Only("formats", "overwrite", "quiet")],
 ) -> None:
     """Rebuild a table from its raw scores with other smoothing, blend or thresholds. The video is not needed.
@@ -36,6 +36,7 @@ def run(
     from ..runtime.atomic_files import prepare_folder
     from ..runtime.terminal import say
     from .console import print_line
+    from .defaults import CHOSEN
 
     name = table.stem
     wanted = parse_formats(output.formats)
@@ -57,6 +58,8 @@ def run(
         raise InputError(f"{table}: {error}") from error
     prepare_folder(out)
     content |= {"schema_version": SCHEMA_VERSION, "recipe": after.to_json()}
+    if chosen := {**content.get("options", {}), **CHOSEN.get()}:
+        content["options"] = chosen
     if note := photo_note(timeline, after):
         source = content["source"]
         content["source"] = {**source, "notes": list(dict.fromkeys([*source.get("notes", ()), note]))}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ..errors import UsageError
-from .options import InputOptions, Only, OutputOptions, SmoothingOptions
+from .options import InputOptions, Only, OutputOptions, OwnDefaults, SmoothingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ def run(
         ),
     ],
     input: Annotated[InputOptions, Only("crops", "image_fps")],
-    smoothing: Annotated[SmoothingOptions, Only("recipe")],
+    smoothing: Annotated[SmoothingOptions, Only("recipe"), OwnDefaults],
     frames: FrameOptions,
     mimicry: MimicryOptions,
     output: Annotated[OutputOptions, Only("overwrite", "quiet", "json")],
