@@ -309,11 +309,11 @@ def test_set_show_and_unset(place: Path) -> None:
     run("config", "unset", "min-face", "--project")
     assert run("config", "unset", "annotate.overlay") == f"annotate.overlay removed from {path}\n"
     assert "has no annotate.overlay" in run("config", "unset", "annotate.overlay", code=2)
-    rows = {row["option"]: row for row in json.loads(run("config", "show", "annotate", "--json"))}
-    assert rows["min-face"] == {
+    values = {row["option"]: row for row in json.loads(run("config", "show", "annotate", "--json"))}
+    assert values["min-face"] == {
         "option": "min-face", "value": 40, "source": "user file", "origin": str(path), "remark": "",
     }  # fmt: skip
-    assert rows["overlay"]["source"] == "built in" and set(rows) == set(option_facts(annotate.run))
+    assert values["overlay"]["source"] == "built in" and set(values) == set(option_facts(annotate.run))
     assert run("config", "path", "--project") == f"{Path('hsemotion.toml').absolute()}\n"
     assert "did you mean annotate?" in run("config", "show", "anotate", code=2)
     assert "epochs" in run("config", "show", "train", "heads")
@@ -404,7 +404,8 @@ VALUES = st.one_of(
 def test_any_row_of_changes_gives_the_values_that_were_set(
     changes: list[tuple[tuple[str, ...], str, Any]],
 ) -> None:
-    text, expected = "", {}
+    text = ""
+    expected: dict[tuple[tuple[str, ...], str], Any] = {}
     for table, key, value in changes:
         text = config_files.changed(text, table, key, value)
         expected.pop((table, key), None)
