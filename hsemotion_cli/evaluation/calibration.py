@@ -1,4 +1,4 @@
-"""Choosing what a recipe or a training leaves open, from scores alone: nothing is decoded, no model is run."""
+"""Choosing blend weights, temperatures and thresholds on saved scores; no video is decoded and no model run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Weights of the first of two models (HSEmotion, ABAW-7)."""
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Probabilities from which an action unit may count as present (HSEmotion, ABAW-6 and 7)."""
+"""Candidate thresholds of action-unit probabilities (HSEmotion, ABAW-6 and 7)."""
 
 
 def choose_weight(
     first: NDArray[np.floating], second: NDArray[np.floating], truth: NDArray[np.generic], task: str
 ) -> float:
-    """The weight of the first of two models that scores best; of equal ones the one nearest to an even blend.
+    """The best-scoring weight of the first of two models; ties go to the weight nearest to an even blend.
 
     Args:
-        first, second: (n, columns) scores of the task; nan where a model has none.
+        first, second: (n, columns) scores of the task; nan if a model has none.
         truth: (n,) class numbers for "expression", (n, columns) values for "valence_arousal".
-        task: "expression" (accuracy and macro F1, in equal parts) or "valence_arousal" (mean CCC).
+        task: "expression" (sum of accuracy and macro F1) or "valence_arousal" (mean CCC).
 
     Raises:
         ValueError: another task.
@@ -34,13 +34,13 @@ def choose_weight(
 
 
 def choose_temperature(logits: NDArray[np.float64], shares: NDArray[np.floating]) -> float:
-    """What logits are to be divided by so that the cross-entropy is least (Guo et al. 2017), from 0.05 to 20.
+    """The temperature, from 0.05 to 20, that minimises the cross-entropy of logits divided by it (Guo et al. 2017).
 
     Args:
         logits: (n, c).
-        shares: (n, c) of the votes for each class; 1 and 0 where only one label is known.
+        shares: (n, c) shares of the votes; one-hot if there is a single label.
     """
-    from scipy.optimize import minimize_scalar  # ``tune`` has no use for it, and it takes long to load
+    from scipy.optimize import minimize_scalar  # slow to import, and ``tune`` does not need it
     from scipy.special import log_softmax
 
     def loss(exponent: float) -> float:
@@ -50,9 +50,9 @@ def choose_temperature(logits: NDArray[np.float64], shares: NDArray[np.floating]
 
 
 def choose_thresholds(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(c,) threshold of each unit with the highest F1 of the positive class; of several, the lowest of ``THRESHOLDS``.
+    """(c,) threshold of each unit with the highest F1 of the positive class; ties go to the lowest of ``THRESHOLDS``.
 
-    A unit that never occurs says nothing of its threshold and gets 0.5.
+    A unit that never occurs gets 0.5.
 
     Args:
         labels: (n, c) of 0 and 1.
@@ -62,14 +62,14 @@ def choose_thresholds(labels: NDArray[np.floating], probabilities: NDArray[np.fl
     return np.where(labels.any(axis=0), np.array(THRESHOLDS)[f1.argmax(axis=0)], 0.5)
 
 
-def _score(said: NDArray[np.float64], truth: NDArray[np.generic], task: str) -> float:
-    known = ~np.isnan(said).all(axis=1)
+def _score(scores: NDArray[np.float64], truth: NDArray[np.generic], task: str) -> float:
+    known = ~np.isnan(scores).all(axis=1)
     if task == "expression":
-        label = np.nan_to_num(said, nan=-1).argmax(axis=1)
-        classes = said.shape[1]
+        label = np.nan_to_num(scores, nan=-1).argmax(axis=1)
+        classes = scores.shape[1]
         return float(
             metrics.accuracy(truth[known], label[known]) + metrics.f1_macro(truth[known], label[known], classes)
         )
     if task == "valence_arousal":
-        return float(np.mean(metrics.ccc(truth[known], said[known])))
+        return float(np.mean(metrics.ccc(truth[known], scores[known])))
     raise ValueError(f"no weight is chosen for {task}")

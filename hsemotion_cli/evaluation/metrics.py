@@ -1,7 +1,7 @@
-"""Truth and prediction -> the scores of the ABAW challenges: CCC for valence and arousal, F1 for classes and units.
+"""The metrics of the ABAW challenges: CCC for valence and arousal, F1 for classes and action units.
 
-Rows are pooled: every valid frame of all videos counts once, whichever video it is from. Nothing is skipped in here;
-who has frames without truth takes them out first, and values that are not numbers are an error.
+Rows are pooled: every valid frame of all videos counts once, whichever video it is from. Nothing is skipped here:
+callers remove frames without ground truth first, and values that are not finite are an error.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class PerClass:
     """Scores of each class, all (classes,).
 
     Attributes:
-        precision: of what was predicted as the class, the share that is it; 0 if it was never predicted.
-        recall: of what is the class, the share that was found; 0 if it never occurs.
+        precision: share of the predictions of the class that are right; 0 if it was never predicted.
+        recall: share of the class's rows that were predicted as it; 0 if it never occurs.
         f1: harmonic mean of the two; 0 if both are.
-        support: int64, rows whose truth is the class.
+        support: int64, number of rows of the class.
     """
 
     precision: NDArray[np.float64]
@@ -32,9 +32,9 @@ class PerClass:
 def ccc(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     """Concordance correlation coefficient: 2 cov / (var + var + (mean - mean)^2) with moments over N.
 
-    Lin 1989 (Biometrics 45:255), the challenges' score of valence and of arousal: 1 for equal values, and unlike
-    Pearson's r lower for values that are shifted or scaled. Where truth or prediction is constant it is 0, even where
-    both are the same constant: that says nothing of following the truth, and any other prediction would get 0 as well.
+    Lin 1989 (Biometrics 45:255), the challenges' score of valence and of arousal: 1 for equal values and, unlike
+    Pearson's r, lower for values that are shifted or scaled. If truth or prediction is constant it is 0, even if both
+    are the same constant: such data cannot show agreement, and any other prediction would get 0 as well.
 
     Args:
         truth, prediction: (n,) or (n, c), n > 0, finite.
@@ -47,12 +47,12 @@ def ccc(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     """
     x, y = _pair(truth, prediction)
     covariance, variance_x, variance_y = _moments(x, y)
-    below = variance_x + variance_y + (x.mean(axis=0) - y.mean(axis=0)) ** 2
-    return ratio(2 * covariance, below)
+    denominator = variance_x + variance_y + (x.mean(axis=0) - y.mean(axis=0)) ** 2
+    return ratio(2 * covariance, denominator)
 
 
 def pearson(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
-    """Pearson's correlation, the score of the emotional mimicry challenge; 0 where one of the two is constant.
+    """Pearson's correlation, the score of the emotional mimicry challenge; 0 if one of the two is constant.
 
     Args, returns and raises as ``ccc``.
     """
@@ -61,12 +61,12 @@ def pearson(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
 
 
 def f1_binary(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
-    """F1 of the positive class, 2 TP / (2 TP + FP + FN); 0 where nothing is positive in either.
+    """F1 of the positive class, 2 TP / (2 TP + FP + FN); 0 if nothing is positive in either.
 
     The challenges' score of action units is the mean of this over the twelve.
 
     Args:
-        truth, prediction: (n,) or (n, c) of 0 and 1, n > 0; probabilities have met their thresholds already.
+        truth, prediction: (n,) or (n, c) of 0 and 1, n > 0, after applying thresholds.
 
     Returns:
         A scalar in [0, 1], or (c,) of them, column by column.
@@ -76,16 +76,16 @@ def f1_binary(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     """
     pair = _pair(truth, prediction)
     if any(((values != 0) & (values != 1)).any() for values in pair):
-        raise ValueError("F1 of two classes takes 0 and 1 only; apply thresholds first")
+        raise ValueError("binary F1 takes only 0 and 1; apply thresholds first")
     x, y = (values.astype(bool) for values in pair)
     hits = (x & y).sum(axis=0)
     return ratio(2.0 * hits, (x.sum(axis=0) + y.sum(axis=0)).astype(np.float64))
 
 
 def f1_macro(truth: ArrayLike, prediction: ArrayLike, classes: int) -> float:
-    """Plain mean over all ``classes`` of each one's F1, the challenges' score of expressions (8) and compounds (7).
+    """Unweighted mean of the F1 of all ``classes``, the challenges' score of expressions (8) and compounds (7).
 
-    A class that neither occurs nor is predicted counts as 0 and so lowers the mean, as with scikit-learn's
+    A class that neither occurs nor is predicted counts as 0 and lowers the mean, as with scikit-learn's
     ``f1_score(average="macro", labels=range(classes), zero_division=0)``. Args and raises as ``confusion``.
     """
     return float(per_class(truth, prediction, classes).f1.mean())
@@ -105,7 +105,7 @@ def per_class(truth: ArrayLike, prediction: ArrayLike, classes: int) -> PerClass
 
 
 def confusion(truth: ArrayLike, prediction: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """How often each class (row) was taken for each (column).
+    """Confusion matrix: how often each class (row) was predicted as each class (column).
 
     Args:
         truth, prediction: (n,) whole numbers in [0, classes), n > 0.
@@ -118,13 +118,13 @@ def confusion(truth: ArrayLike, prediction: ArrayLike, classes: int) -> NDArray[
     """
     x, y = _labels(truth, prediction)
     if min(x.min(), y.min()) < 0 or max(x.max(), y.max()) >= classes:
-        raise ValueError(f"classes must be 0 to {classes - 1}; take out the rows without truth first")
+        raise ValueError(f"classes must be 0 to {classes - 1}; remove rows without ground truth first")
     counts = np.bincount(x * classes + y, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
 
 
 def accuracy(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Share of rows in [0, 1] whose class was found.
+    """Share of rows with the right class, in [0, 1].
 
     Args:
         truth, prediction: (n,) whole numbers, n > 0.
@@ -139,7 +139,7 @@ def accuracy(truth: ArrayLike, prediction: ArrayLike) -> float:
 def p_mtl(valence_arousal: ArrayLike, expression: float, action_units: ArrayLike) -> float:
     """Score of the multi-task challenge: mean CCC + macro F1 of 8 expressions + mean F1 of 12 units; at most 3.
 
-    Each part comes from the rows that are valid for its own task, which need not be the same rows.
+    Each part is computed on the rows that are valid for its own task.
 
     Args:
         valence_arousal: (2,) ``ccc`` of valence and of arousal.
@@ -163,9 +163,9 @@ def _pair(truth: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[np.float64],
     if x.shape != y.shape or x.ndim not in (1, 2):
         raise ValueError(f"truth and prediction must both be (n,) or (n, c), got {x.shape} and {y.shape}")
     if not x.size:
-        raise ValueError("there is nothing to score: no rows")
+        raise ValueError("nothing to score: no rows")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("nan or infinity in truth or prediction; take out the rows without truth first")
+        raise ValueError("nan or infinity in truth or prediction; remove rows without ground truth first")
     return x, y
 
 
@@ -181,9 +181,9 @@ def _labels(truth: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[np.int64],
 def _moments(
     x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Covariance and both variances over N, exactly 0 for a constant, whose rounded mean would leave some dust."""
-    apart_x, apart_y = (np.where((v == v[0]).all(axis=0), 0.0, v - v.mean(axis=0)) for v in (x, y))
-    return (apart_x * apart_y).mean(axis=0), (apart_x**2).mean(axis=0), (apart_y**2).mean(axis=0)
+    """Covariance and both variances over N; exactly 0 for a constant, despite the rounding of its mean."""
+    deviation_x, deviation_y = (np.where((v == v[0]).all(axis=0), 0.0, v - v.mean(axis=0)) for v in (x, y))
+    return (deviation_x * deviation_y).mean(axis=0), (deviation_x**2).mean(axis=0), (deviation_y**2).mean(axis=0)
 
 
 def ratio(numerator: NDArray, denominator: NDArray, empty: float = 0.0) -> NDArray[np.float64]:
