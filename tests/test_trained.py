@@ -774,7 +774,7 @@ def test_models_are_named_by_name_or_file(file: Path, tmp_path: Path, monkeypatc
     renamed = tmp_path / "mbf_va_mtl.safetensors"
     renamed.write_bytes(file.read_bytes())
     assert parse_models(str(renamed)) == (("tiny",), {}), "what it says counts, and not what it is called"
-    with pytest.raises(UsageError, match=r"is tiny, whatever it is called; give --model .*tiny\.safetensors"):
+    with pytest.raises(UsageError, match=r"contains the model tiny; give --model .*tiny\.safetensors"):
         parse_models(f"mbf_va_mtl={file}")
     monkeypatch.chdir(tmp_path)
     assert parse_models("tiny.safetensors") == (("tiny",), {})
@@ -782,7 +782,7 @@ def test_models_are_named_by_name_or_file(file: Path, tmp_path: Path, monkeypatc
     # Weights that say nothing belong to the model that is named.
     conversion.convert(card_of(spec_of()), _dictionary(tmp_path), tmp_path / "ddamfnet_8.safetensors")
     assert parse_models("ddamfnet_8.safetensors") == (("ddamfnet_8",), {"ddamfnet_8": Path("ddamfnet_8.safetensors")})
-    with pytest.raises(UsageError, match=r"say whose weights these are, as NAME=w/mine\.pt"):
+    with pytest.raises(UsageError, match=r"give the model that these weights belong to, as NAME=w/mine\.pt"):
         parse_models("w/mine.pt")
 
 

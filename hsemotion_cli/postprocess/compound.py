@@ -1,7 +1,7 @@
-"""Basic probabilities -> compound expressions, by the mean of the two that each is made of.
+"""Probabilities of basic expressions -> scores of compound expressions: means of the two components of each.
 
-HSEmotion took the arithmetic mean in ABAW-6, and compared it with the geometric and the harmonic in ABAW-7; of several
-faces in a frame the highest score counts.
+HSEmotion used the arithmetic mean in ABAW-6 and compared it with the geometric and the harmonic mean in ABAW-7. If a
+frame has several faces, the highest score counts.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ MEANS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "geometric": lambda a, b: np.sqrt(a * b),
     "harmonic": _harmonic,
 }
-"""Name -> mean of two probabilities; the harmonic of two zeros is 0."""
+"""Name -> mean of two probabilities; the harmonic mean of two zeros is 0."""
 
 PRIOR = np.array([14445, 24915, 10780, 10637, 10535, 10112, 8878]) / 90302
-"""Shares of the seven in C-EXPR-DB, from its numbers of frames (ABAW-6 notebook of HSEmotion)."""
+"""Shares of the seven compounds in C-EXPR-DB, by number of frames (ABAW-6 notebook of HSEmotion)."""
 
 
 def compounds(expression: Floats, mean: str = "arithmetic") -> Floats:
@@ -43,7 +43,7 @@ def compounds(expression: Floats, mean: str = "arithmetic") -> Floats:
 
 
 def frame_scores(expression: Floats, frame: NDArray[np.int64], frames: int, mean: str = "arithmetic") -> Floats:
-    """(frames, 7) highest score of each compound among the faces of each frame; nan where nothing is known.
+    """(frames, 7) highest score of each compound among the faces of each frame; nan without scores.
 
     Args:
         expression: (n, 9) of n faces.
@@ -56,13 +56,13 @@ def frame_scores(expression: Floats, frame: NDArray[np.int64], frames: int, mean
 
 
 def divergence(labels: NDArray[np.integer], prior: Floats = PRIOR) -> float:
-    """KL(prior || shares of the predicted labels): HSEmotion's way to choose a model without labels; lower is better.
+    """KL(prior || shares of predicted labels), HSEmotion's criterion for choosing a model without labels.
 
     Args:
         labels: (n,) in 0 to 6, n > 0.
 
     Returns:
-        nats, from 0; infinite where a class of the prior is never predicted.
+        nats, from 0, lower is better; infinite if a class of the prior is never predicted.
     """
     shares = np.bincount(labels, minlength=len(prior)) / len(labels)
     with np.errstate(divide="ignore"):

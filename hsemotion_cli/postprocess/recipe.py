@@ -34,7 +34,7 @@ def to_sigma(deviation: float) -> float:
 
 
 VISUAL_SHARE = 0.7
-"""Weight of the model that sees, for expressions (HSEmotion, ABAW-6)."""
+"""Weight of the visual model when blended with audio, for expressions (HSEmotion, ABAW-6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,14 @@ class Smoothing:
     Attributes:
         kernel: "gaussian", "box" or "none".
         width: standard deviation of the Gaussian, or full width of the box, in ``unit``.
-        unit: "seconds", "frames" by their numbers, or "neighbours": rows of the same face, whatever lies between them.
-        reach: how far the window goes to each side, in ``reach_unit``; 0 for as far as the kernel itself does: 4
-            standard deviations of the Gaussian, half the width of the box.
-        reach_unit: as ``unit``, or "neighbours" beside any; "seconds" where there is no reach.
+        unit: "seconds", "frames" by frame number, or "neighbours", which counts rows of the same face.
+        reach: half-width of the window, in ``reach_unit``; 0 for that of the kernel: 4 standard deviations of the
+            Gaussian, half the width of the box.
+        reach_unit: the same as ``unit``, or "neighbours"; "seconds" without a reach.
 
     Raises:
-        UsageError: a kernel or unit that there is not, a width that is not above 0, a box of an even number of frames
-            or rows, which would have no middle, or a reach that is not above 0, not whole where it counts frames or
-            rows, or in a unit that does not go with that of the width.
+        UsageError: an unknown kernel or unit, a width that is not above 0, a box of an even number of frames or rows,
+            or a reach that is not above 0, not whole in frames or rows, or in a unit that does not match the width.
     """
 
     kernel: str = "none"
@@ -65,30 +64,30 @@ class Smoothing:
         if self.kernel == "none":
             return
         if self.kernel not in ("gaussian", "box") or not {self.unit, self.reach_unit} <= _LETTERS.keys():
-            raise UsageError(f"smoothing {self.kernel} in {self.unit} and {self.reach_unit}: there is no such filter.")
+            raise UsageError(f"smoothing {self.kernel} in {self.unit} and {self.reach_unit}: no such filter.")
         if not 0 < self.width < math.inf:
             raise UsageError(f"--smooth {self}: the width must be above 0; use none for no smoothing.")
         if self.kernel == "box" and self.unit != "seconds" and self.width % 2 != 1:
             odd = f"box:{int(self.width) | 1}{_LETTERS[self.unit]}"
             raise UsageError(f"--smooth {self}: a box needs an odd number of {self.unit}, such as {odd}.")
         if not 0 <= self.reach < math.inf or (self.reach_unit != "seconds" and (self.reach % 1 or not self.reach)):
-            raise UsageError(f"--smooth {self}: the reach must be above 0, and whole where it counts frames or rows.")
+            raise UsageError(f"--smooth {self}: the reach must be above 0, and a whole number of frames or rows.")
         if self.reach and self.reach_unit not in (self.unit, "neighbours"):
             raise UsageError(
-                f"--smooth {self}: the reach must be in {self.unit} as the width is, or in neighbours, as in 50n."
+                f"--smooth {self}: the reach must be in {self.unit} like the width, or in neighbours, as in 50n."
             )
 
     @classmethod
     def parse(cls, text: str) -> Smoothing:
-        """Read a filter as the command line and recipes write it.
+        """Parse a filter as written on the command line and in recipes.
 
-        "none"; "gaussian:WIDTH" or "box:WIDTH", which "/REACH" may follow; both are numbers of seconds (0.2 or 0.2s),
-        frames (5f) or neighbours (5n). Or what HSEmotion's papers write: "abaw:SIGMA/DELTA", weights exp(-d^2 / SIGMA)
-        with d in frames over DELTA rows to each side, and "abaw:box/DELTA", the mean over DELTA rows to each side. All
-        are normalised and reach equally far to both sides.
+        "none"; "gaussian:WIDTH" or "box:WIDTH", optionally with "/REACH"; both are numbers of seconds (0.2 or 0.2s),
+        frames (5f) or neighbours (5n). Or the notation of HSEmotion's papers: "abaw:SIGMA/DELTA", weights
+        exp(-d^2 / SIGMA) with d in frames over DELTA rows to each side, and "abaw:box/DELTA", the mean over DELTA rows
+        to each side. All are normalised and symmetric.
 
         Raises:
-            UsageError: anything else, and what the class itself does not allow.
+            UsageError: anything else, or a filter that the class does not allow.
         """
         if text == "none":
             return cls()
@@ -103,17 +102,17 @@ class Smoothing:
         if not match:
             raise UsageError(
                 f"--smooth {text}: choose none, gaussian:WIDTH or box:WIDTH, WIDTH in seconds (0.2), frames (5f) or "
-                "neighbours (5n), or one of these and its reach (gaussian:5f/50n), or abaw:SIGMA/DELTA."
+                "neighbours (5n), or one of these with a reach (gaussian:5f/50n), or abaw:SIGMA/DELTA."
             )
         width, unit = float(match[2]), _UNITS[match[3]]
         if match[4] is None:
             return cls(match[1], width, unit)
         if not float(match[4]):
-            raise UsageError(f"--smooth {text}: the reach must be above 0; leave it out for all of the kernel.")
+            raise UsageError(f"--smooth {text}: the reach must be above 0; leave it out to use the whole kernel.")
         return cls(match[1], width, unit, float(match[4]), _UNITS[match[5]])
 
     def __str__(self) -> str:
-        """The text that ``parse`` reads as this very filter; in the papers' form where that is a rounder number."""
+        """The text that ``parse`` reads as this filter; in the papers' notation if that number is shorter."""
         if self.kernel == "none":
             return "none"
         width = _shortest(self.width)
@@ -125,9 +124,9 @@ class Smoothing:
         return f"{self.kernel}:{width}{_LETTERS[self.unit]}{reach}"
 
     def in_seconds(self, rate: float) -> Smoothing:
-        """The same filter in seconds, for a face that is seen in each of ``rate`` frames per second.
+        """The same filter in seconds, for a face that is visible in all of ``rate`` frames per second.
 
-        A neighbour is a frame then. A reach gets half a frame more, so that rounded time stamps make no difference.
+        A neighbour is then a frame. A reach is extended by half a frame, so that rounded time stamps have no effect.
 
         Args:
             rate: frames per second, above 0.
@@ -138,10 +137,10 @@ class Smoothing:
         return Smoothing(self.kernel, self.width / rate, "seconds", reach)
 
     def in_frames(self, rate: float) -> Smoothing:
-        """The same filter in frames: what ``in_seconds`` does, the other way round.
+        """The same filter in frames, the inverse of ``in_seconds``.
 
-        A box takes in as many frames as it does in seconds, which is an odd number of them. A filter that reaches no
-        other frame is none.
+        A box covers as many frames as it does in seconds, an odd number. A filter that reaches no other frame becomes
+        none.
 
         Args:
             rate: frames per second, above 0.
@@ -157,7 +156,7 @@ class Smoothing:
 
 
 def _shortest(number: float) -> str:
-    """The shortest text that is exactly this number."""
+    """The shortest text that represents exactly this number."""
     return repr(float(number)).removesuffix(".0")
 
 
@@ -167,10 +166,11 @@ class Recipe:
 
     Attributes:
         models: one or two names of the registry.
-        blend: task -> weight of the first model in [0, 1]; the second has the rest. Used where both have the task.
-        smoothing: task -> its filter; a task that is not named is not smoothed.
-        max_gap: seconds without a sighting, beyond the usual frame distance, across which nothing is smoothed.
-        interpolate: longest such gap in seconds that is bridged by interpolated rows; 0 bridges none.
+        blend: task -> weight of the first model in [0, 1]; the second has the rest. Used if both predict the task.
+        smoothing: task -> its filter; other tasks are not smoothed.
+        max_gap: longest gap between detections of a face, beyond the usual frame distance, that smoothing crosses, in
+            seconds.
+        interpolate: longest such gap that is filled with interpolated rows, in seconds; 0 fills none.
         thresholds: action unit -> probability from which it counts as present.
     """
 
@@ -198,24 +198,24 @@ class Recipe:
 
     @classmethod
     def of(cls, *models: str) -> Recipe:
-        """The recipe of models as their cards say: equal shares, no smoothing, their own thresholds.
+        """The default recipe of some models: equal weights, no smoothing, the thresholds of their cards.
 
         Raises:
             UsageError: an unknown model, or not one or two of them.
         """
         thresholds = dict.fromkeys(ACTION_UNITS, 0.5)
-        # The first model that knows the action units decides about their presence.
+        # The thresholds of the first model that predicts action units take precedence.
         for name in reversed(models):
             thresholds |= registry.card(name).au_thresholds
-        return cls(models, _shares(models), thresholds=thresholds)
+        return cls(models, _equal_blend(models), thresholds=thresholds)
 
     @classmethod
     def usual(cls) -> Recipe:
-        """What is used when nothing is asked for, as scripts/measure_models.py chose it."""
+        """The default recipe of the program, chosen by scripts/measure_models.py."""
         return cls.read(registry.ASSETS / "default_recipe.json")
 
     def in_order(self, models: Sequence[str]) -> Recipe:
-        """The same recipe with its models in another order, which is that of the weights of its blend.
+        """The same recipe with its models, and so the weights of its blend, in another order.
 
         Raises:
             ValueError: they are not its models.
@@ -235,15 +235,15 @@ class Recipe:
         interpolate: float | None = None,
         thresholds: Sequence[str] = (),
     ) -> Recipe:
-        """The recipe with what the words of the command line ask for; None leaves a part as it is.
+        """The recipe changed by command-line values; None leaves a part unchanged.
 
         Raises:
-            UsageError: a word that makes no sense.
+            UsageError: an invalid value.
         """
         filters = _per_task("--smooth", smooth, Smoothing.parse) if smooth is not None else {}
         weights = _per_task("--blend", blend, lambda text: _number("--blend", text)) if blend is not None else {}
         if weights and len(self.models) < 2:
-            raise UsageError(f"--blend {blend}: there is only one model, {self.models[0]}; name two with --model.")
+            raise UsageError(f"--blend {blend}: there is only one model, {self.models[0]}; give two with --model.")
         smoothing = {task: f for task, f in {**self.smoothing, **filters}.items() if f.kernel != "none"}
         return replace(
             self,
@@ -264,13 +264,13 @@ class Recipe:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
-        """The inverse of ``to_json``; what is not there is as ``of`` makes it.
+        """The inverse of ``to_json``; missing values are those of ``of``.
 
-        Models that are not known here (any more) are no fault where nothing of their cards is needed, because all
-        thresholds are there: a table can be made anew from its raw scores without the model that gave them.
+        Unknown models are accepted if all thresholds are given, so that their cards are not needed: a table can be made
+        again from its raw scores without the model.
 
         Raises:
-            UsageError: there are no models, a key is unknown, or a value makes no sense.
+            UsageError: there are no models, a key is unknown, or a value is invalid.
         """
         if not isinstance(data, Mapping):
             raise UsageError("the recipe is not a table of keys and values.")
@@ -281,7 +281,7 @@ class Recipe:
             )
         try:
             models, thresholds = _names(data["models"]), data.get("thresholds", {})
-            usual = cls(models, _shares(models)) if set(thresholds) >= set(ACTION_UNITS) else cls.of(*models)
+            usual = cls(models, _equal_blend(models)) if set(thresholds) >= set(ACTION_UNITS) else cls.of(*models)
             return cls(
                 models=models,
                 blend={**usual.blend, **{task: float(weight) for task, weight in data.get("blend", {}).items()}},
@@ -295,10 +295,10 @@ class Recipe:
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
-        """A recipe from a TOML or JSON file; the sidecar of a table serves as well.
+        """Read a recipe from a TOML or JSON file, or from the sidecar of a table.
 
         Raises:
-            UsageError: it cannot be read, or is no recipe; the message names the file.
+            UsageError: it cannot be read or is not a recipe; the message names the file.
         """
         try:
             text = path.read_text(encoding="utf-8")
@@ -315,24 +315,24 @@ class Recipe:
 
 
 def parse_models(text: str) -> tuple[tuple[str, ...], dict[str, Path]]:
-    """Read ``--model``: names, each perhaps with a weight file of the user's, separated by commas.
+    """Parse ``--model``: comma-separated names, each optionally with the user's own weight file.
 
-    A part is NAME, NAME=FILE, or FILE where the file is called like a model, or is a trained one: that says itself
-    what it is, and is known by its own name from then on.
+    A part is NAME, NAME=FILE, or FILE if the file is named like a model or is a trained file, which contains its own
+    name and is registered under it.
 
     Returns:
         the names, and name -> file for those that have one.
 
     Raises:
-        UsageError: a name or file that belongs to no model.
+        UsageError: a name or file of no known model.
         ModelUnavailable: a trained file that cannot be used.
     """
-    chosen = [_chosen(part.strip()) for part in text.split(",")]
+    chosen = [_parse_model(part.strip()) for part in text.split(",")]
     return tuple(name for name, _ in chosen), {name: file for name, file in chosen if file is not None}
 
 
-def _chosen(part: str) -> tuple[str, Path | None]:
-    """One model of ``--model``, and the weight file that it shall have instead of its own."""
+def _parse_model(part: str) -> tuple[str, Path | None]:
+    """One model of ``--model``, and the weight file to use instead of its own."""
     name, equals, given = part.partition("=")
     if not equals:
         if os.sep not in part and not Path(part).suffix:
@@ -344,22 +344,22 @@ def _chosen(part: str) -> tuple[str, Path | None]:
     ):
         own = registry.add(file).name
         if equals and own != name:
-            raise UsageError(f"--model {part}: {file} is {own}, whatever it is called; give --model {file}.")
+            raise UsageError(f"--model {part}: {file} contains the model {own}; give --model {file}.")
         return own, None
     if not equals and name not in registry.known():
-        raise UsageError(f"--model {part}: say whose weights these are, as NAME={part}.")
+        raise UsageError(f"--model {part}: give the model that these weights belong to, as NAME={part}.")
     return registry.card(name).name, file if given else None
 
 
-def _shares(models: Sequence[str]) -> dict[str, float]:
-    """Equal shares of two models; nothing for one."""
+def _equal_blend(models: Sequence[str]) -> dict[str, float]:
+    """Equal weights of two models; nothing for one."""
     return dict.fromkeys(TASKS, 0.5) if len(models) == 2 else {}
 
 
 def _names(models: Any) -> tuple[str, ...]:
     """The names of models, from plain data."""
     if not (isinstance(models, list | tuple) and all(isinstance(name, str) for name in models)):
-        raise ValueError(f"models is {models!r} and no list of names")
+        raise ValueError(f"models is {models!r}, not a list of names")
     return tuple(models)
 
 
@@ -367,13 +367,13 @@ T = TypeVar("T")
 
 
 def _per_task(option: str, text: str, parse: Callable[[str], T]) -> dict[str, T]:
-    """One value for all tasks ("0.6"), or some of them each with their own ("expression=0.5,action_units=1")."""
+    """One value for all tasks ("0.6"), or separate values for some ("expression=0.5,action_units=1")."""
     if "=" not in text:
         return dict.fromkeys(TASKS, parse(text))
     pairs = [part.partition("=") for part in text.split(",")]
     for task, _, _ in pairs:
         if task not in TASKS:
-            raise UsageError(f"{option} {text}: {task!r} is no task; choose from {', '.join(TASKS)}.")
+            raise UsageError(f"{option} {text}: {task!r} is not a task; choose from {', '.join(TASKS)}.")
     return {task: parse(value) for task, _, value in pairs}
 
 
@@ -392,16 +392,16 @@ def _threshold(text: str) -> tuple[str, float]:
 
 
 def with_sound(recipe: Recipe) -> Recipe:
-    """A recipe of one model that sees, with sound as the second; one that has it already stays as it is.
+    """A recipe of one visual model, with audio as the second model; unchanged if it already has audio.
 
     Raises:
-        UsageError: there are two models already.
+        UsageError: there are already two models.
     """
     if registry.SOUND.name in recipe.models:
         return recipe
     if len(recipe.models) > 1:
         raise UsageError(
-            f"--audio-head: sound would be a third model beside {' and '.join(recipe.models)}; name one with --model."
+            f"--audio-head: audio would be a third model besides {' and '.join(recipe.models)}; give one with --model."
         )
     return replace(
         recipe, models=(*recipe.models, registry.SOUND.name), blend={"expression": VISUAL_SHARE, **recipe.blend}

@@ -1,4 +1,4 @@
-"""Timeline -> Affect: blend the models, smooth, bridge short gaps. Seconds of work, no video needed."""
+"""Timeline -> Affect: blend the models, smooth, interpolate short gaps. It takes seconds and needs no video."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .smoothing import segments, smooth
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affect:
-    """Final scores; N rows sorted by frame and id, among them those that bridge a gap.
+    """Final scores; N rows sorted by frame and face id, including interpolated ones.
 
     Attributes:
         index, time: (F,) all analysed frames, as in the timeline.
         row: (N,) position of each row's frame in ``index``.
         face_id: (N,).
-        interpolated: (N,) bool, True where the face was not seen but bridged.
-        det_score: (N,) nan where interpolated or unknown.
+        interpolated: (N,) bool, True for rows without a detected face.
+        det_score: (N,) nan if interpolated or unknown.
         box: (N, 4) pixels.
-        tasks: task -> (N, columns) float64; all nan for a task that no model gives.
-        recipe: how they came about.
+        tasks: task -> (N, columns) float64; all nan for a task that no model predicts.
+        recipe: that was applied.
         extra: optional columns of the table, as in the timeline.
     """
 
@@ -47,7 +47,7 @@ def refine(timeline: Timeline, recipe: Recipe) -> Affect:
     """Apply a recipe to raw scores.
 
     Raises:
-        InputError: the timeline has no scores of a model that the recipe names.
+        InputError: the timeline lacks scores of a model of the recipe.
     """
     tasks = {}
     for task in TASKS:
@@ -65,11 +65,11 @@ def photo_note(timeline: Timeline, recipe: Recipe) -> str:
 
 
 def blend(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
-    """(N, columns) weighted mean of what the recipe's models say; a task that one of them lacks is the other's.
+    """(N, columns) weighted mean of the scores of the recipe's models; a task of only one of them uses that one alone.
 
-    A face that only one of the two could score is that one's, too; and so is a class that the other lacks, whose
-    other classes then share what remains. Blending happens on probabilities and on valence
-    and arousal, before smoothing (HSEmotion, ABAW-7).
+    The same holds for faces that only one model scored, and for classes that only one model has; the other model's
+    classes are then scaled to the remaining probability. Blending applies to probabilities and to valence and arousal,
+    before smoothing (HSEmotion, ABAW-7).
     """
     missing = [name for name in recipe.models if name not in timeline.scores]
     if missing:
@@ -86,20 +86,20 @@ def blend(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
 
 
 def weighted_mean(first: NDArray[np.floating], second: NDArray[np.floating], share: float) -> NDArray[np.float64]:
-    """(n, columns) mean with the share of the first as its weight; what only one of the two says is that one's."""
+    """(n, columns) mean with weight ``share`` of the first; where one is nan, the value of the other."""
     one, other = first.astype(np.float64), second.astype(np.float64)
     return np.where(np.isnan(one), other, np.where(np.isnan(other), one, share * one + (1 - share) * other))
 
 
 def _completed(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities of a model that lacks classes: those are the other's, and its own are scaled to what remains."""
+    """Probabilities with missing classes taken from the other model, and the own ones scaled to the remainder."""
     missing = np.isnan(one) & ~np.isnan(one).all(axis=1, keepdims=True) & ~np.isnan(other)
     taken = np.where(missing, other, 0.0).sum(axis=1, keepdims=True)
     return np.where(missing, other, one * (1 - taken))
 
 
 def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe: Recipe) -> Affect:
-    """Add interpolated rows for the frames inside gaps of at most ``recipe.interpolate`` seconds."""
+    """Add interpolated rows for the frames in gaps of at most ``recipe.interpolate`` seconds."""
     row, face_id = [timeline.row], [timeline.face_id]
     box, scores = [timeline.box.astype(np.float64)], {task: [values] for task, values in tasks.items()}
     for rows in segments(timeline, recipe.interpolate) if recipe.interpolate > 0 else []:

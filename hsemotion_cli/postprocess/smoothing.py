@@ -1,4 +1,4 @@
-"""Smooth the scores of one face over time, by their own time stamps, only where the face was seen."""
+"""Smoothing of the scores of each face over time, by their time stamps, only where the face was detected."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def smooth(
     """Smooth scores face by face.
 
     Each row becomes the weighted mean of the rows of the same face within the filter's reach. At both ends, and at
-    gaps that are too long, the window is cut off and its weights are normalised anew, so a constant stays constant.
-    Rows of nan (seen, but not scored) stay nan and weigh nothing.
+    gaps that are too long, the window is truncated and its weights are renormalised, so a constant stays constant.
+    Rows of nan (detected, but not scored) stay nan and have no weight.
 
     Args:
         values: (N, c), rows as in the timeline.
@@ -40,16 +40,16 @@ def smooth(
 
 
 def positions(timeline: Timeline, smoothing: Smoothing) -> NDArray[np.float64]:
-    """(N,) where the rows of a timeline lie, in what the filter counts: numbers of frames, or else seconds."""
+    """(N,) positions of the rows of a timeline in the filter's unit: frame numbers, or else seconds."""
     position = timeline.index.astype(np.float64) if smoothing.unit == "frames" else timeline.time
     return position[timeline.row]
 
 
 def segments(timeline: Timeline, max_gap: float) -> list[NDArray[np.intp]]:
-    """Runs of rows of one face each, in time order, that neither a gap nor a jump of the source's clock divides.
+    """Runs of rows of one face each, in time order, without long gaps or jumps of the source's clock.
 
-    A gap is the time between two sightings of the face beyond the usual distance of two analysed frames; a run ends
-    where it exceeds ``max_gap`` seconds. Of photos every row is a run of its own.
+    A gap is the time between two detections of the face beyond the usual distance of two analysed frames; a run ends
+    where it exceeds ``max_gap`` seconds. For photos, every row is its own run.
     """
     if not len(timeline.row):
         return []
@@ -58,7 +58,7 @@ def segments(timeline: Timeline, max_gap: float) -> list[NDArray[np.intp]]:
     order = np.lexsort((timeline.row, timeline.face_id))
     frame = timeline.row[order]
     ids, times, parts = timeline.face_id[order], timeline.time[frame], timeline.segment[frame]
-    # A nanosecond forgives the rounding of time stamps.
+    # A nanosecond allows for the rounding of time stamps.
     new = (np.diff(ids) != 0) | (np.diff(parts) != 0) | (np.diff(times) > max_gap + timeline.step + 1e-9)
     return np.split(order, np.flatnonzero(new) + 1)
 
@@ -67,12 +67,12 @@ def smooth_run(position: NDArray[np.float64], values: NDArray[np.float64], smoot
     """Smooth one run.
 
     Args:
-        position: (n,) increasing seconds or frame numbers; of no importance where the filter counts neighbours.
+        position: (n,) increasing seconds or frame numbers; ignored if the filter counts neighbours.
         values: (n, c).
 
     Returns:
-        (n, c): sum of w_ij x_j / sum of w_ij with w = exp(-d^2 / (2 width^2)) for the Gaussian, up to its reach, or
-        else up to 4 widths; and w = 1 up to half a width (of frames: half of width - 1) for the box, or its reach.
+        (n, c): sum of w_ij x_j / sum of w_ij, with w = exp(-d^2 / (2 width^2)) for the Gaussian, up to its reach or
+        else 4 widths, and w = 1 for the box, up to its reach or else half a width (in frames: half of width - 1).
     """
     return next(nested(position, values, smoothing, [_rows(smoothing)]))
 
@@ -80,56 +80,56 @@ def smooth_run(position: NDArray[np.float64], values: NDArray[np.float64], smoot
 def nested(
     position: NDArray[np.float64], values: NDArray[np.float64], smoothing: Smoothing, windows: Sequence[float]
 ) -> Iterator[NDArray[np.float64]]:
-    """Smooth one run with windows of several sizes, for little more than the largest of them takes alone.
+    """Smooth one run with windows of several sizes, in little more time than the largest takes alone.
 
     Args:
         position, values: as for ``smooth_run``.
-        windows: rows to each side, in increasing order, in place of the reach in neighbours that the filter has (or of
-            half its width, for a box of neighbours).
+        windows: half-widths in rows, increasing, which replace the filter's reach in neighbours (or half its width, for
+            a box of neighbours).
 
     Yields:
-        what ``smooth_run`` gives for each window, to the last bit.
+        for each window the same values as ``smooth_run``, bit for bit.
     """
     if smoothing.unit == "neighbours":
         position = np.arange(len(values), dtype=np.float64)
     reach = _distance(smoothing)
-    # Columns become rows, so that one weight for each row of the run goes along the memory.
+    # Transposed, so that the weights of the rows apply along contiguous memory.
     filled = np.ascontiguousarray(values.T, np.float64)
     known = ~np.isnan(filled)
     filled = np.where(known, filled, 0.0)
-    total, seen = filled.copy(), known.astype(np.float64)
-    if (known == known[:1]).all():  # all columns lack the same rows, so they have the same sums of weights
-        seen = seen[:1]
-    weight, part = seen.copy(), np.empty_like(filled)
-    apart, more = 0, True
+    total, known_weight = filled.copy(), known.astype(np.float64)
+    if (known == known[:1]).all():  # all columns lack the same rows, so they share their sums of weights
+        known_weight = known_weight[:1]
+    weight, scratch = known_weight.copy(), np.empty_like(filled)
+    lag, active = 0, True
     for window in windows:
-        # Neighbours are visited distance by distance in rows: as many vector operations as the window is long.
-        while more and apart < min(window, len(position) - 1):
-            apart += 1
-            distance = position[apart:] - position[:-apart]
+        # Neighbours are visited lag by lag: as many vector operations as the window has rows.
+        while active and lag < min(window, len(position) - 1):
+            lag += 1
+            distance = position[lag:] - position[:-lag]
             w = np.where(distance <= reach, _weights(distance, smoothing), 0.0)
-            more = bool(w.any())
-            if more:
-                _add(total, filled, w, apart, part)
-                _add(weight, seen, w, apart, part)
-        yield np.where(known, total / np.where(seen > 0, weight, 1.0), np.nan).T
+            active = bool(w.any())
+            if active:
+                _add(total, filled, w, lag, scratch)
+                _add(weight, known_weight, w, lag, scratch)
+        yield np.where(known, total / np.where(known_weight > 0, weight, 1.0), np.nan).T
 
 
 def _add(
     total: NDArray[np.float64],
     values: NDArray[np.float64],
     w: NDArray[np.float64],
-    apart: int,
-    part: NDArray[np.float64],
+    lag: int,
+    scratch: NDArray[np.float64],
 ) -> None:
-    """Add to each row what its two neighbours so many rows apart weigh; ``part`` is room to work in."""
-    room = part[: len(values), apart:]
-    total[:, apart:] += np.multiply(values[:, :-apart], w, out=room)
-    total[:, :-apart] += np.multiply(values[:, apart:], w, out=room)
+    """Add to each row its two weighted neighbours at distance ``lag``; ``scratch`` is a work array."""
+    target = scratch[: len(values), lag:]
+    total[:, lag:] += np.multiply(values[:, :-lag], w, out=target)
+    total[:, :-lag] += np.multiply(values[:, lag:], w, out=target)
 
 
 def _rows(smoothing: Smoothing) -> float:
-    """How many rows to each side a filter takes in, if nothing else ends it."""
+    """The half-width of a filter's window in rows; infinite if only distance limits it."""
     limits = [smoothing.reach] if smoothing.reach and smoothing.reach_unit == "neighbours" else []
     if smoothing.kernel == "box" and smoothing.unit == "neighbours":
         limits.append((smoothing.width - 1) / 2)
@@ -137,7 +137,7 @@ def _rows(smoothing: Smoothing) -> float:
 
 
 def _distance(smoothing: Smoothing) -> float:
-    """How far away a row may be, in the unit of the width, if its number does not matter."""
+    """The largest distance of a row in the unit of the width; infinite if only the number of rows limits it."""
     if smoothing.unit == "neighbours" and smoothing.kernel == "box":
         return math.inf
     whole = smoothing.unit != "seconds"
@@ -150,7 +150,7 @@ def _distance(smoothing: Smoothing) -> float:
         own = math.floor(own + 0.5) if whole else own
     if smoothing.reach and smoothing.reach_unit == smoothing.unit != "neighbours":
         own = min(own, smoothing.reach)
-    # A nanosecond forgives the rounding of time stamps.
+    # A nanosecond allows for the rounding of time stamps.
     return own if whole else own + 1e-9
 
 
