@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain import Reading
-from ..errors import HsemotionError, InputError, exit_code_of
+from ..errors import HsemotionError, InputError, OutputError, exit_code_of
 from ..formats import features, sidecar
 from ..formats.ownership import check_outputs
 from ..media.audio import RATE, AudioFile
@@ -55,7 +55,10 @@ def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: 
         def extract(job: Job, path: Path, report: Progress) -> list[str]:
             source = open_source(job.path, settings.decoding)
             readings = annotator.readings(source, StageClock(), report)
-            count = _write(annotator, source, readings, path, dtype)
+            count, analysed = _write(annotator, source, readings, path, dtype)
+            frames = {"analysed": analysed, **sidecar.report(source.report)}
+            if problem := sidecar.problem_of(str(job.path), {"frames": frames}):
+                raise OutputError(problem)  # what could be read has been written
             return [f"{path}: {count} faces", *(f"{job.path}: {note}" for note in source.notes)]
 
         return _each(found.jobs, output, extract)
@@ -100,7 +103,18 @@ def _each(jobs: list[Job], output: OutputOptions, extract: Callable[[Job, Path, 
     return exit_code_of(failures, some_succeeded=len(failures) < len(jobs))
 
 
-def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], path: Path, dtype: str) -> int:
+def _write(
+    annotator: Annotator, source: Source, readings: Iterator[Reading], path: Path, dtype: str
+) -> tuple[int, int]:
+    """Write the embeddings of one source; returns the number of faces and of analysed frames."""
+    analysed = 0
+
+    def counted() -> Iterator[Reading]:
+        nonlocal analysed
+        for reading in readings:
+            analysed += 1
+            yield reading
+
     (name, model), *_ = annotator.models.items()
     facts = {
         "source": {"name": source.path.name, "sha256": sidecar.source_hash(source), "kind": source.info.kind},
@@ -113,10 +127,10 @@ def _write(annotator: Annotator, source: Source, readings: Iterator[Reading], pa
     }
     with atomic_file(path) as file:
         files = source.name_of if isinstance(source, PhotoFolder) else None
-        count = features.write(readings, name, dtype, facts, file, files)
+        count = features.write(counted(), name, dtype, facts, file, files)
         if not count:
             raise InputError(f"{source.path}: no face was seen, so there is nothing to extract.")
-    return count
+    return count, analysed
 
 
 def _write_sound(

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..domain import WHOLE, Image, View
 from ..errors import UsageError
+from ..runtime.whole_numbers import whole_number
 
 Region = tuple[int, int, int, int]
 """x, y, width, height in pixels of the displayed image."""
@@ -73,12 +74,12 @@ def parse_region(text: str) -> Region:
     Raises:
         UsageError: anything else.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+    parts = [whole_number(part.strip()) for part in text.split(",")]
+    x, y, width, height = parts if len(parts) == 4 else [None] * 4
+    if x is None or y is None or width is None or height is None:
         raise UsageError(
             f"--region {text}: give x,y,width,height in whole pixels of the displayed image, as 0,0,640,360."
         )
-    x, y, width, height = map(int, parts)
     if not width or not height:
         raise UsageError(f"--region {text}: its width and height must be at least 1 pixel.")
     return x, y, width, height

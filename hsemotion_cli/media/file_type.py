@@ -6,7 +6,9 @@ recognised first and is never media, so no table or play list is taken for a vid
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -230,10 +232,20 @@ def file_type(path: Path) -> FileType | None:
             return _tiff(file, suffix)
         if suffix in RAW_SUFFIXES and found.kind == IMAGE:
             return _RAW
-        animated = {"WebP": _webp_is_animated, "PNG": _png_is_animated, "GIF": _gif_is_animated}
-        if found.name in animated and animated[found.name](file):
+        if found.name in _ANIMATED and _ANIMATED[found.name](file):
             return FileType(ANIMATION, {"PNG": "APNG"}.get(found.name, found.name))
         return found
+
+
+def is_animation(content: bytes) -> bool:
+    """Whether an image file that has been read holds several frames."""
+    found = sniff(content[:HEAD])
+    if found is None or found.kind not in (IMAGE, ANIMATION):
+        return False
+    if found.name == "TIFF":
+        return _tiff(io.BytesIO(content), "").kind == ANIMATION
+    animated = _ANIMATED.get(found.name)
+    return found.kind == ANIMATION or (animated is not None and animated(io.BytesIO(content)))
 
 
 def _tiff(file: IO[bytes], suffix: str) -> FileType:
@@ -322,3 +334,10 @@ def _after_blocks(file: IO[bytes], at: int) -> int:
             return file.tell()
         file.seek(size[0], 1)
     return file.tell()
+
+
+_ANIMATED: dict[str, Callable[[IO[bytes]], bool]] = {
+    "WebP": _webp_is_animated,
+    "PNG": _png_is_animated,
+    "GIF": _gif_is_animated,
+}

@@ -14,7 +14,7 @@ from ..domain import Frame, Image
 from ..errors import InputError
 from . import netpbm
 from .canvas import Canvas
-from .file_type import HEAD, OTHER, sniff
+from .file_type import HEAD, OTHER, is_animation, sniff
 from .image_size import declared_size
 from .names import number_of
 from .notes import decode_notes
@@ -46,7 +46,8 @@ class ImageSequence:
         single = path.is_file()
         self.numbered = [(0, path)] if single else numbered_images(path)
         self.fps = fps
-        first = next((image for _, name in self.numbered if (image := self._read(name)) is not None), None)
+        decoded = (decode_image(name, read_bytes(name), self.options.rotate) for _, name in self.numbered)
+        first = next((image for image in decoded if image is not None), None)
         if first is None:
             raise InputError(none_decoded(path, [name for _, name in self.numbered]))
         self._canvas = Canvas(first.shape[1], first.shape[0], self.options.region, path)
@@ -77,14 +78,17 @@ class ImageSequence:
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
         choose, scenes, cut, last = sampling.chooser(), CutDetector(), False, None
+        animated = 0
         for number, name in self.numbered:
             time = number / self.fps
             if sampling.end is not None and time >= sampling.end:
                 return
-            image = self._read(name)
+            content = read_bytes(name)
+            image = decode_image(name, content, self.options.rotate)
             if image is None:
                 report.fail(number)
                 continue
+            animated += is_animation(content)
             report.size(number, time, (image.shape[1], image.shape[0]))
             report.decoded += 1
             # Where numbers are missing, the scene may have changed or not.
@@ -95,9 +99,8 @@ class ImageSequence:
                 part, view = self._canvas.placed(image)
                 yield Frame(number, time, part, cut, view=view)
                 cut = False
-
-    def _read(self, path: Path) -> Image | None:
-        return decode_image(path, read_bytes(path), self.options.rotate)
+        if animated:
+            report.notes.append(f"{animated} of its images hold several frames; only the first of each was read.")
 
 
 def none_decoded(path: Path, images: list[Path]) -> str:
