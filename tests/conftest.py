@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,18 @@ def no_defaults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HSEMOTION_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this system lacks; see the markers in pyproject.toml."""
+    lacking = {
+        "posix": (os.name != "posix", "needs what Windows lacks"),
+        "linux": (not sys.platform.startswith("linux"), "needs Linux"),
+    }
+    for item in items:
+        for name, (lacks, reason) in lacking.items():
+            if lacks and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -184,6 +183,7 @@ def test_options_that_do_not_exist_are_exit_2(smile: Path, tmp_path: Path, optio
     assert left_in(tmp_path / "out") == []
 
 
+@pytest.mark.posix
 def test_an_output_folder_that_cannot_be_made_is_exit_2(smile: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     assert_fails(invoke("annotate", smile, "-o", tmp_path / "file"), 2, "nothing can be written there")
@@ -191,16 +191,22 @@ def test_an_output_folder_that_cannot_be_made_is_exit_2(smile: Path, tmp_path: P
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; /proc stands in for it above")
+@pytest.mark.posix
+@pytest.mark.skipif(
+    getattr(os, "geteuid", int)() == 0, reason="root may write everywhere; /proc stands in for it above"
+)
 def test_a_read_only_output_folder_is_exit_2(smile: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)
     assert_fails(run("annotate", smile, "-o", tmp_path / "out"), 2, "nothing can be written there")
 
 
 def limited(size: int) -> Callable[[], None]:
+    import resource
+
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(("format", "size"), [("csv", 2000), ("jsonl", 2000), ("parquet", 2000)])
 def test_a_full_disk_is_exit_3_and_leaves_what_was_there(smile: Path, tmp_path: Path, format: str, size: int) -> None:
     (tmp_path / f"smile.{format}").write_text("from yesterday")
@@ -210,6 +216,7 @@ def test_a_full_disk_is_exit_3_and_leaves_what_was_there(smile: Path, tmp_path: 
     assert (tmp_path / f"smile.{format}").read_text() == "from yesterday"
 
 
+@pytest.mark.posix
 def test_a_disk_that_fills_during_the_overlay_keeps_the_table(smile: Path, tmp_path: Path) -> None:
     done = run("annotate", smile, "-o", tmp_path, "--overlay", preexec_fn=limited(12_000))
     assert_fails(done, 3, "smile.overlay.mp4")

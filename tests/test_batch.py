@@ -32,7 +32,8 @@ from hsemotion_cli.media.video import Source
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 
-ODD = os.fsdecode(b"b/odd \xff '\"\n\xf0\x9f\x98\x80.mp4")
+# Windows allows neither bytes that are no text nor quotes and line ends in a name.
+ODD = os.fsdecode(b"b/odd \xff '\"\n\xf0\x9f\x98\x80.mp4") if os.name == "posix" else "b/odd '\U0001f600.mp4"
 QUICK = ("--model", "mp-blendshapes", "--every", "3", "--workers", "1")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,7 @@ from hsemotion_cli.errors import InputError, ModelUnavailable
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.posix]
 
 HSEMOTION = [sys.executable, "-m", "hsemotion_cli"]
 PATIENCE = 900.0
@@ -317,6 +316,13 @@ def test_a_folder_that_may_not_be_written_any_more_fails_and_says_so(
     went_on(study, undisturbed, tmp_path)
 
 
+def limited() -> None:
+    """In a process to be: no file may grow over 3 kB."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+
 def test_a_full_disk_costs_what_does_not_fit_and_no_more(study: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "small"
     out.mkdir()
@@ -324,7 +330,7 @@ def test_a_full_disk_costs_what_does_not_fit_and_no_more(study: Path, undisturbe
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={fits}", "tmpfs", str(out)], capture_output=True)
     mounted = not made.returncode
     # Where nothing may be mounted, files that may not grow stand for it; bytecode must not be cut off as well.
-    limit = None if mounted else (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)))
+    limit = None if mounted else (limited)
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(

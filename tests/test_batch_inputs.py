@@ -94,6 +94,7 @@ def test_the_own_files_of_the_batch_are_never_overwritten_by_a_table(here: Path)
     ]  # fmt: skip
 
 
+@pytest.mark.posix
 def test_what_looks_like_a_video_and_is_none_is_named_with_a_reason(here: Path) -> None:
     touch("a/._clip.mp4", "a/clip.mp4", "a/clip.overlay.mp4", "a/clip.json", "a/.trash/x.mp4", "a/my.overlay.mp4")
     os.mkfifo("a/pipe.mp4")
@@ -137,6 +138,7 @@ def test_folders_of_numbered_pictures_are_sources(here: Path) -> None:
     assert ("crops/v2/extra.mp4", "beside numbered images") in found("crops").ignored
 
 
+@pytest.mark.posix
 def test_what_is_named_and_cannot_be_used_is_a_fault_of_its_own(here: Path) -> None:
     touch("good.mp4", "empty/notes.txt")
     os.mkfifo("pipe.mp4")
@@ -191,6 +193,7 @@ def test_lists_from_any_system_are_read(data: bytes, paths: list[str]) -> None:
 ODD = [b"two words.mp4", b"quote'\"s.mp4", b"new\nline.mp4", b"\xff\xfe.mp4", "\U0001f600.mp4".encode(), b"[red]x.mp4"]
 
 
+@pytest.mark.posix
 def test_odd_names_are_found_and_come_back_from_the_manifest(here: Path) -> None:
     os.mkdir("odd")
     for name in ODD:

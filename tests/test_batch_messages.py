@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from hsemotion_cli.batch.worker import WorkerConfig
 from hsemotion_cli.errors import ModelUnavailable
 
 MESSAGES: list[Message] = [
-    Assign(os.fsdecode(b"odd \xff\n.mp4"), "a/b"),
+    Assign("odd \udcff\n.mp4", "a/b"),
     Stop(),
     Downloading(3, None),
     Downloading(3, 4),

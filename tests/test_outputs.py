@@ -78,13 +78,16 @@ def test_each_error_has_advice_that_fits_it(tmp_path: Path, number: int, says: s
     assert ("free some space" in sentence) == (number == errno.ENOSPC), "space is no help against anything else"
 
 
-@pytest.mark.parametrize(("code", "says"), [(32, "close that program"), (123, "may not allow"), (206, "shorter path")])
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [(5, "or it is write-protected"), (32, "close that program"), (123, "may not allow"), (206, "shorter path")],
+)
 def test_windows_says_more_than_its_errno(code: int, says: str) -> None:
     class WindowsError(OSError):
         winerror = code
 
     assert says in write_errors.advice(WindowsError(errno.ENOENT, "The system cannot find the file"))
-    assert write_errors.is_bad_name(WindowsError(errno.ENOENT, "x")) == (code != 32)
+    assert write_errors.is_bad_name(WindowsError(errno.ENOENT, "x")) == (code in (123, 206))
 
 
 def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:
@@ -102,6 +105,7 @@ def leftover(folder: Path, process: int) -> Path:
     return path
 
 
+@pytest.mark.linux
 def test_a_leftover_of_a_dead_process_that_nobody_reaped_is_removed(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as dead:
         status = Path(f"/proc/{dead.pid}/status")
@@ -112,6 +116,7 @@ def test_a_leftover_of_a_dead_process_that_nobody_reaped_is_removed(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.posix
 def test_a_number_that_another_process_has_now_keeps_no_leftover(tmp_path: Path) -> None:
     other = subprocess.Popen(["sleep", "600"])
     try:

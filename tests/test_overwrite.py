@@ -81,6 +81,7 @@ def test_annotate_replaces_what_it_wrote_and_with_overwrite_anything(smile: Path
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".json"} == before
 
 
+@pytest.mark.posix
 def test_annotate_says_at_once_that_a_name_is_too_long(smile: Path, tmp_path: Path, no_work: None) -> None:
     video = tmp_path / ("a" * 248 + ".mp4")
     video.symlink_to(smile)
@@ -225,6 +226,7 @@ def test_batch_keeps_a_file_with_the_name_of_its_books(smile: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.posix
 def test_batch_says_which_names_it_shortened(smile: Path, tmp_path: Path) -> None:
     video = tmp_path / ("a" * 248 + ".mp4")
     video.symlink_to(smile)

@@ -154,6 +154,7 @@ def test_an_overlay_without_a_mark_is_ours_if_our_sidecar_lists_it(ours: Path, s
     assert not is_ours(tmp_path / "other.overlay.mp4")
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_name_that_cannot_be_one_is_refused_before_any_work(tmp_path: Path, overwrite: bool) -> None:
     for where in (tmp_path, tmp_path / "not" / "made"):
@@ -167,6 +168,7 @@ def test_a_name_that_cannot_be_one_is_refused_before_any_work(tmp_path: Path, ov
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_is_no_file_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "a.csv").mkdir()

@@ -48,6 +48,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.linux
 def test_the_names_are_really_gone() -> None:
     text = """
 import hsemotion_cli.batch.worker as worker, hsemotion_cli.runtime.processes as processes, os, signal
@@ -55,7 +56,7 @@ assert not hasattr(worker.os, "pread") and hasattr(os, "pread")
 assert not hasattr(worker.signal, "SIGKILL") and hasattr(signal, "SIGKILL")
 assert processes.sys.platform == "win32" and worker.os.name == "nt"
 try:
-    exec("import fcntl", {"__name__": "hsemotion_cli.any"})
+    exec("import fcntl", {"__name__": "hsemotion_cli"})
 except ImportError:
     print("gone")
 """
@@ -70,6 +71,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.linux
 @pytest.mark.slow
 def test_the_commands_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
     quick = ["--model", "mp-blendshapes", "--every", "2", "-q"]
@@ -118,6 +120,7 @@ with LocalEngine(WorkerConfig("batch_jobs:opened", out, 1), out, workers=2) as e
 """
 
 
+@pytest.mark.linux
 @pytest.mark.slow
 def test_workers_crash_hang_and_are_stopped_as_on_linux(tmp_path: Path) -> None:
     assert json.loads(script(FAULTS, tmp_path)) == {
@@ -140,6 +143,7 @@ def ended(process: int) -> bool:
         return True
 
 
+@pytest.mark.linux
 def test_a_worker_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
     text = FAULTS.replace("timeout=3", "timeout=None").replace('"crash-1", "once-1", ', "").partition("print(")[0]
     process = subprocess.Popen([sys.executable, "-c", text, str(tmp_path)], env=on_windows())
@@ -161,6 +165,7 @@ with hold_lock(Path(sys.argv[1]), Shard()) as locked:
 """
 
 
+@pytest.mark.linux
 def test_two_batches_in_one_folder(study: Path, tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], env=on_windows(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -179,6 +184,7 @@ def test_two_batches_in_one_folder(study: Path, tmp_path: Path) -> None:
 # --- piece by piece, in this process ---------------------------------------------------------------------------------
 
 
+@pytest.mark.posix
 def test_a_link_is_refused_without_o_nofollow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "precious").write_text("kept")
     (tmp_path / "link").symlink_to("precious")
@@ -200,6 +206,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", read)
 
 
+@pytest.mark.posix
 def test_which_processes_live(elsewhere: None) -> None:
     now = time.time()
     assert processes.lives(os.getpid(), now)
@@ -219,12 +226,14 @@ def test_a_process_that_may_not_be_looked_at_lives(elsewhere: None, monkeypatch:
     assert processes.lives(1, time.time())
 
 
+@pytest.mark.linux
 def test_linux_and_psutil_say_the_same() -> None:
     linux, other = processes._started_linux(os.getpid()), processes._started(os.getpid())
     assert linux is not None and other is not None and abs(linux - other) < 5
     assert processes._started_linux(2**22 + 5) is processes._started(2**22 + 5) is None
 
 
+@pytest.mark.posix
 def test_memory(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (resources.free_memory() or 0) > 0
     assert processes.peak_memory() > 10**7
@@ -233,6 +242,7 @@ def test_memory(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert processes.peak_memory() == 77
 
 
+@pytest.mark.posix
 def test_locks_wait_fail_or_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import filelock
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -358,7 +357,10 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_the_older_file(
     assert out.read_bytes() == b"older"
 
 
+@pytest.mark.posix
 def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     clips.write(tmp_path / "in.mp4", [np.roll(noise, 9 * k, axis=1) for k in range(12)])
     folder = tmp_path / "out"

@@ -36,6 +36,7 @@ _ADVICE = {
 _BY_NUMBER = {number: text for name, text in _ADVICE.items() if (number := getattr(errno, name, None)) is not None}
 
 _WINDOWS = {
+    5: f"another program may have it open, or it is write-protected: close that program, unprotect it or {ELSEWHERE}",
     32: _ADVICE["EBUSY"],
     33: _ADVICE["EBUSY"],
     39: _ADVICE["ENOSPC"],
