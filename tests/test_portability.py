@@ -1,4 +1,4 @@
-"""What runs without the names that only POSIX has; ``tests/windows`` takes them away in processes of their own."""
+"""What runs without the names that only POSIX has; ``without_posix`` takes them away in processes of their own."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ PATIENCE = 300.0
 HSEMOTION = [sys.executable, "-m", "hsemotion_cli"]
 
 
-def on_windows() -> dict[str, str]:
-    path = os.pathsep.join([str(HERE / "windows"), str(HERE.parent), str(HERE)])
-    return {**os.environ, "PYTHONPATH": path}
+@pytest.fixture(scope="module")
+def on_windows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process that finds nothing which Windows lacks."""
+    start = tmp_path_factory.mktemp("start")
+    (start / "sitecustomize.py").write_text("import without_posix\n")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (start, HERE.parent, HERE)))}
 
 
-def script(text: str, *arguments: object) -> str:
+def script(environment: dict[str, str], text: str, *arguments: object) -> str:
     command = [sys.executable, "-c", text, *map(str, arguments)]
-    done = subprocess.run(command, env=on_windows(), capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -49,7 +52,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 @pytest.mark.linux
-def test_the_names_are_really_gone() -> None:
+def test_the_names_are_really_gone(on_windows: dict[str, str]) -> None:
     text = """
 import hsemotion_cli.batch.worker as worker, hsemotion_cli.runtime.processes as processes, os, signal
 assert not hasattr(worker.os, "pread") and hasattr(os, "pread")
@@ -60,7 +63,7 @@ try:
 except ImportError:
     print("gone")
 """
-    assert script(text) == "gone\n"
+    assert script(on_windows, text) == "gone\n"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.linux
 @pytest.mark.slow
-def test_the_commands_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
+def test_the_commands_give_the_same_bytes(study: Path, on_windows: dict[str, str], tmp_path: Path) -> None:
     quick = ["--model", "mp-blendshapes", "--every", "2", "-q"]
 
     def commands(out: Path) -> list[list[str]]:
@@ -88,7 +91,7 @@ def test_the_commands_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
     for arguments in commands(tmp_path / "windows"):
-        done = subprocess.run([*HSEMOTION, *arguments], env=on_windows(), capture_output=True, text=True)
+        done = subprocess.run([*HSEMOTION, *arguments], env=on_windows, capture_output=True, text=True)
         assert done.returncode == 0, (arguments, done.stderr)
     found = [
         {
@@ -122,8 +125,8 @@ with LocalEngine(WorkerConfig("batch_jobs:opened", out, 1), out, workers=2) as e
 
 @pytest.mark.linux
 @pytest.mark.slow
-def test_workers_crash_hang_and_are_stopped_as_on_linux(tmp_path: Path) -> None:
-    assert json.loads(script(FAULTS, tmp_path)) == {
+def test_workers_crash_hang_and_are_stopped_as_on_linux(on_windows: dict[str, str], tmp_path: Path) -> None:
+    assert json.loads(script(on_windows, FAULTS, tmp_path)) == {
         "good-1": ["done", 1, None],
         "crash-1": ["failed", 2, "Crash"],
         "once-1": ["done", 2, None],
@@ -144,9 +147,9 @@ def ended(process: int) -> bool:
 
 
 @pytest.mark.linux
-def test_a_worker_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
+def test_a_worker_ends_when_its_parent_is_gone(on_windows: dict[str, str], tmp_path: Path) -> None:
     text = FAULTS.replace("timeout=3", "timeout=None").replace('"crash-1", "once-1", ', "").partition("print(")[0]
-    process = subprocess.Popen([sys.executable, "-c", text, str(tmp_path)], env=on_windows())
+    process = subprocess.Popen([sys.executable, "-c", text, str(tmp_path)], env=on_windows)
     wait_until(lambda: list(tmp_path.rglob(".hang-1*.part")))
     process.kill()
     process.wait()
@@ -166,13 +169,13 @@ with hold_lock(Path(sys.argv[1]), Shard()) as locked:
 
 
 @pytest.mark.linux
-def test_two_batches_in_one_folder(study: Path, tmp_path: Path) -> None:
+def test_two_batches_in_one_folder(study: Path, on_windows: dict[str, str], tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], env=on_windows(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLD, str(tmp_path)], env=on_windows, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout is not None and holder.stdout.readline() == b"True\n"
     command = [*HSEMOTION, "batch", str(study), "-o", str(tmp_path), "--model", "mp-blendshapes", "-q"]
-    done = subprocess.run(command, env=on_windows(), capture_output=True, text=True)
+    done = subprocess.run(command, env=on_windows, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"process {holder.pid} on " in done.stderr and "writes there already" in done.stderr
     holder.kill()

@@ -1,8 +1,9 @@
-"""Take from our modules, and from no others, what Windows does not have; imported by Python when it starts.
+"""Take from our modules, and from no others, what Windows does not have.
 
-With this folder on PYTHONPATH, modules of hsemotion_cli see ``os``, ``signal``, ``time``, ``sys`` and ``subprocess``
-without the names that only POSIX has, no ``fcntl`` and ``resource``, no /proc, and processes, replaced and removed
-files that behave as on Windows. What libraries do underneath stays as it is.
+Once this is imported, which a ``sitecustomize`` does when Python starts, modules of hsemotion_cli see ``os``,
+``signal``, ``time``, ``sys`` and ``subprocess`` without the names that only POSIX has, no ``fcntl`` and ``resource``,
+no /proc, and processes, replaced and removed files that behave as on Windows. What libraries do underneath stays as it
+is.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Windows(types.ModuleType):
         setattr(self._real, name, value)
 
 
-class Popen(subprocess.Popen):  # type: ignore[type-arg]
+class Popen(subprocess.Popen):
     """Takes what Windows takes."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -110,4 +111,4 @@ def _read(path: pathlib.Path, *arguments: Any, **options: Any) -> str:
 
 
 builtins.__import__ = _imported
-pathlib.Path.read_text = _read  # type: ignore[method-assign]
+pathlib.Path.read_text = _read  # type: ignore[method-assign, assignment]
