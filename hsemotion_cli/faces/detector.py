@@ -38,10 +38,10 @@ LARGE = 0.3
 was 0.110 of the eyes' distance after one look and 0.101 after two (0.133 and 0.099 at a share of 0.25).
 """
 
-BLOCK = 6
+BLOCK = 8
 """Frames of which one is searched in tiles: a small face is found at the latest so many frames after it appears."""
 
-_BLOCK_PIXELS = 12_000_000  # in one block: six frames of 1080p
+_BLOCK_PIXELS = 16_600_000  # in one block: eight frames of 1080p
 
 _SMALLEST = 1 / 32
 """Width of the smallest face that is searched for unasked, as a share of the longer side: 40 pixels in 720p."""
@@ -58,6 +58,12 @@ is found of them only there is rarely one."""
 
 _CLOSER = 0.1
 """Score that a closer look must reach for a candidate to count at all."""
+
+_CLEAR = 0.3
+"""Score of a candidate that is looked at once more where the first closer look shows nothing."""
+
+_HOPELESS = 0.05
+"""Probability without landmarks below which a candidate is given up."""
 
 _SAME = 0.25
 """Overlap from which what a closer look shows is the candidate and not a neighbour."""
@@ -135,11 +141,15 @@ class FaceDetector:
         """All faces of an image, from the highest score down, without crops.
 
         Args:
-            before: the faces of the frame before, near which small faces are searched for instead of in tiles.
+            before: the faces of the frame before. Only near faces are then searched for in the whole image, and small
+                ones where they were, not in tiles.
         """
-        found = self._verified(image, self.candidates(image), [])
-        small = self._in_tiles(image) if before is None else [_expected(face) for face in before]
-        found = self._verified(image, small, found)
+        if before is None:
+            found = self._verified(image, self.candidates(image), [])
+            found = self._verified(image, self._in_tiles(image), found)
+        else:
+            found = self._verified(image, _each_once(self.detect(image)), [])
+            found = self._verified(image, [_expected(face) for face in before], found)
         if not found and self.fills(image):
             found = self._close(image)
         return sorted(found, key=lambda face: (-face.score, face.box))
@@ -255,11 +265,13 @@ class FaceDetector:
             left, top, region = surroundings(image, candidate.box, reach)
             # Not in whole pixels: the landmark network is shown just what BlazeFace drew.
             near = _the_same(mediapipe_onnx.detect(region, _CLOSER), candidate.moved(-left, -top))
-            if near is not None:
+            if near is None and candidate.score < _CLEAR:
+                return
+            if near is not None and _likely(candidate, near):
                 landmarks, blendshapes, presence = self._landmark(region, near)
                 seen = near.moved(left, top)
                 yield seen, (landmarks + np.array((left, top), np.float32), blendshapes, presence)
-        if seen is not None:
+        if seen is not None and candidate.share >= LARGE:
             yield seen, self._placed(image, candidate)
 
     def _landmark(self, region: Image, near: Candidate) -> Shape:
@@ -375,6 +387,11 @@ def _expected(face: Face) -> Candidate:
     assert face.points is not None  # every detected face has them
     marks = face.points[[0, 1, 2, 3, 0, 1]]  # the eyes give the turn, the rest is not used
     return Candidate(face.box, face.score, marks)
+
+
+def _likely(candidate: Candidate, near: Candidate) -> bool:
+    """Whether the landmark network, which costs more than all looks together, is worth asking."""
+    return probability(Evidence(candidate.score, near.score, None, candidate.box[2])) >= _HOPELESS
 
 
 def _the_same(seen: Sequence[Candidate], candidate: Candidate) -> Candidate | None:
