@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import ipaddress
 import json
 import os
@@ -69,6 +68,8 @@ def enter(keep: list[str]) -> None:
 
 
 def _route_all_to_loopback() -> None:
+    import fcntl  # not on Windows, where this module can still be imported
+
     name = ctypes.create_string_buffer(b"lo", 16)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SET_FLAGS, struct.pack("16sH14x", b"lo", _INTERFACE_UP))

@@ -45,6 +45,7 @@ PATIENCE = 120.0
 # Ray leaves sockets and files of its own to the garbage collector.
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.linux,
     pytest.mark.filterwarnings("default::ResourceWarning", "default::FutureWarning"),
 ]
 

@@ -883,6 +883,7 @@ def driver(root: Path) -> None:
     assert start(root / "killed", plan, nothing) == 0  # nothing more to do
 
 
+@pytest.mark.posix
 def test_a_run_that_was_killed_goes_on_exactly(tmp_path: Path) -> None:
     script = "import sys, pathlib, test_finetune; test_finetune.driver(pathlib.Path(sys.argv[1]))"
     done = subprocess.run(
@@ -942,6 +943,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "hostile").exists()
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("name", [LOG, "best.pt", CHECKPOINT])
 def test_a_full_disk_is_told_and_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     plan = planned(StageConfig(2.0, batch=16), keep="best")
