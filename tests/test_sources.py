@@ -300,7 +300,7 @@ def test_no_person_is_in_two_parts(people: int, each: int, held_out: float, cali
     named = np.where(names == "", [f"{k}.png" for k in range(len(names))], names)
     part = dataset_readers._hold_out(named, source, seed)
     empty = np.zeros((len(names), 1), np.float32)
-    labels = dataset_readers._Labels([], empty, empty, empty, np.ones(len(names), bool), names, part)
+    labels = dataset_readers.Labels([], empty, empty, empty, np.ones(len(names), bool), names, part)
     found = dataset_readers._with_calibration(labels, source, seed)
     assert all(len(set(found[names == name])) == 1 for name in set(names) - {""})
     assert (found[part == "validation"] == "validation").all()

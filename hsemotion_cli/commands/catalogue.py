@@ -18,7 +18,12 @@ MODELS = {
     "path": "models:path",
     "remove": "models:remove",
 }
-TRAIN = {"heads": "train_heads:run", "finetune": "train_finetune:run", "pack": "train_pack:run"}
+TRAIN = {
+    "heads": "train_heads:run",
+    "finetune": "train_finetune:run",
+    "pack": "train_pack:run",
+    "data": "train_data:run",
+}
 CONFIG = {"show": "config:show", "set": "config:set_value", "unset": "config:unset", "path": "config:path"}
 COMMANDS = {
     "annotate": "annotate:run",

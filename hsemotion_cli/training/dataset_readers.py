@@ -54,7 +54,7 @@ _LARGEST_CSV = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Labels:
+class Labels:
     """The images and labels of a source, before faces are searched. Columns as in ``Dataset``."""
 
     images: list[bytes]
@@ -84,7 +84,7 @@ def _read_source(
 ) -> Dataset:
     if source.kind == "packed":
         return _packed(source, config)
-    labels = {"ferplus": _ferplus, "folder": _folder, "affwild2": _affwild2}[source.kind](source, config)
+    labels = read_labels(source, config)
     if not labels.images:
         raise InputError(f"{source.path}: it has no labelled image.")
     encoded, offsets = pack(labels.images)
@@ -112,6 +112,16 @@ def _read_source(
     )
 
 
+def read_labels(source: DatasetSource, config: TrainingConfig) -> Labels:
+    """The images and labels of a source that is not packed; no faces are searched.
+
+    Raises:
+        InputError: it is missing or malformed.
+    """
+    readers = {"ferplus": _ferplus, "folder": _folder, "affwild2": _affwild2}
+    return readers[source.kind](source, config)
+
+
 def _packed(source: DatasetSource, config: TrainingConfig) -> Dataset:
     """The samples of a packed file that have the source's name, or all of them, renamed, if none has it.
 
@@ -135,7 +145,7 @@ def _packed(source: DatasetSource, config: TrainingConfig) -> Dataset:
 # --- labels ---------------------------------------------------------------------------------------------------
 
 
-def _ferplus(source: DatasetSource, config: TrainingConfig) -> _Labels:
+def _ferplus(source: DatasetSource, config: TrainingConfig) -> Labels:
     """FER+ (Barsoum et al. 2016): shares of the config's classes among the ten votes.
 
     Images for which most raters chose none of these classes (unknown, not a face) have no expression label. Valence and
@@ -156,7 +166,7 @@ def _ferplus(source: DatasetSource, config: TrainingConfig) -> _Labels:
     usable = chosen.sum(axis=1) > votes.sum(axis=1) / 2
     shares = np.where(usable[:, None], chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1), np.nan)
     affect = np.array([AFFECT.get(name, (np.nan, np.nan)) for name in config.classes])
-    return _Labels(
+    return Labels(
         images=[cv2.imencode(".png", image)[1].tobytes() for image in images],
         expression=shares.astype(np.float32),
         valence_arousal=(shares @ affect).astype(np.float32),
@@ -167,7 +177,7 @@ def _ferplus(source: DatasetSource, config: TrainingConfig) -> _Labels:
     )
 
 
-def _folder(source: DatasetSource, config: TrainingConfig) -> _Labels:
+def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
     """A folder with ``labels.csv``: column image, and any of label, valence, arousal, AU01 ..., subject, split.
 
     Images are beside the table or in ``images/``. Without a column split, whole people (or images) are held out.
@@ -211,7 +221,7 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> _Labels:
         part = np.array([_part_name(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
     else:
         part = _hold_out(np.where(subject == "", [row["image"] for row in rows], subject), source, config.split)
-    return _Labels(
+    return Labels(
         images=images,
         expression=shares,
         valence_arousal=_numbers(rows, lines, VALENCE_AROUSAL, table, -1),
@@ -222,7 +232,7 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> _Labels:
     )
 
 
-def _affwild2(source: DatasetSource, config: TrainingConfig) -> _Labels:
+def _affwild2(source: DatasetSource, config: TrainingConfig) -> Labels:
     """A tree of Aff-Wild2 or s-Aff-Wild2: annotations and, in ``crops``, a folder of NNNNN.jpg for each video.
 
     Annotated frames without a crop are left out, as in HSEmotion's training.
@@ -254,7 +264,7 @@ def _affwild2(source: DatasetSource, config: TrainingConfig) -> _Labels:
                 columns["au"].append(labels.action_units[k])
                 columns["subject"].append(video)
                 columns["part"].append(part)
-    return _Labels(
+    return Labels(
         images=columns["picture"],
         expression=np.array(columns["expression"], np.float32).reshape(-1, len(config.classes)),
         valence_arousal=np.array(columns["va"], np.float32).reshape(-1, 2),
@@ -316,7 +326,7 @@ def _hold_out(names: NDArray[np.str_], source: DatasetSource, seed: int) -> NDAr
     return np.where(np.isin(names, kept), "validation", "train")
 
 
-def _with_calibration(labels: _Labels, source: DatasetSource, seed: int) -> NDArray[np.str_]:
+def _with_calibration(labels: Labels, source: DatasetSource, seed: int) -> NDArray[np.str_]:
     """Parts with a share ``calibration`` of the training people (or images, if people are unknown) held out."""
     part = labels.part.astype("<U11")
     if "calibration" not in part:
