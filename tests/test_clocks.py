@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import shutil
+import struct
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -245,6 +246,57 @@ def test_a_clock_of_33_bits_may_wrap_more_than_once(tmp_path: Path) -> None:
     video, found = read(tmp_path / "day.ts")
     assert found == pytest.approx(times, abs=1e-4)
     assert video.report.clock_jumps == 0
+
+
+def box(data: bytes | bytearray, start: int, end: int, kind: bytes) -> tuple[int, int]:
+    """Place and size of a box of an MP4 file."""
+    while start + 8 <= end:
+        size, name = struct.unpack(">I4s", data[start : start + 8])
+        if name == kind:
+            return start, size
+        start += size
+    raise KeyError(kind)
+
+
+def edited(source: Path, out: Path, edits: list[tuple[float, float | None]]) -> None:
+    """Give a file of one stream, its index last, another edit list: (seconds, from which second on; None: nothing)."""
+    data = bytearray(source.read_bytes())
+    moov, size = box(data, 0, len(data), b"moov")
+    trak, length = box(data, moov + 8, moov + size, b"trak")
+    edts, old = box(data, trak + 8, trak + length, b"edts")
+    mdia, inner = box(data, trak + 8, trak + length, b"mdia")
+    scales: list[int] = []
+    for place, _ in (box(data, moov + 8, moov + size, b"mvhd"), box(data, mdia + 8, mdia + inner, b"mdhd")):
+        scales += struct.unpack(">I", data[place + 20 : place + 24])
+    (begin,) = struct.unpack(">i", data[edts + 28 : edts + 32])
+    entries = b"".join(
+        struct.pack(">IiHH", round(lasting * scales[0]), -1 if at is None else begin + round(at * scales[1]), 1, 0)
+        for lasting, at in edits
+    )
+    elst = struct.pack(">I4sII", 16 + len(entries), b"elst", 0, len(edits)) + entries
+    new = struct.pack(">I4s", 8 + len(elst), b"edts") + elst
+    data[edts : edts + old] = new
+    for place, before in ((moov, size), (trak, length)):
+        data[place : place + 4] = struct.pack(">I", before + len(new) - old)
+    out.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("edits", "start", "end"),
+    [
+        ([(2.0, 1.3)], 0.0, 2.0),  # what trimming a recording on a phone leaves
+        ([(2.0, None), (2.0, 1.1)], 2.0, 4.0),
+        ([(2.0, 3.3), (2.0, 1.1), (1.5, 4.2)], 0.0, 5.5),  # a later piece first
+    ],
+)
+def test_edit_lists_of_all_kinds(edits: list, start: float, end: float, tmp_path: Path) -> None:
+    ffmpeg(moving(6), X264, "-g 50 -sc_threshold 0", tmp_path / "whole.mp4")
+    edited(tmp_path / "whole.mp4", tmp_path / "edited.mp4", edits)
+    video, times = read(tmp_path / "edited.mp4")
+    assert times == pytest.approx(probed(tmp_path / "edited.mp4"), abs=1e-5)
+    assert times[0] == pytest.approx(start, abs=1e-5) and times[-1] == pytest.approx(end, abs=0.07)
+    assert (np.diff(times) >= 0).all() and len(times) == pytest.approx((end - start) * 25, abs=2)
+    assert video.report.clock_jumps == 0 and video.report.ended_early == ""
 
 
 def test_equal_times_stay_and_are_no_jump(tmp_path: Path) -> None:

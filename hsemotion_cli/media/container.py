@@ -16,6 +16,7 @@ import av
 from ..errors import InputError
 from ..runtime.whole_numbers import whole_number
 from .source import MAX_PIXELS
+from .timestamps import restarts
 
 # Only local files, whatever a reference inside a file may ask for, since faces stay on this machine; only containers
 # that hold their pictures and sound themselves, so that no play list names another file; and no picture that is larger
@@ -157,12 +158,11 @@ def declared_end(container: Any, stream: Any, first: float) -> float | None:
     duration = declared_duration(container, stream)
     if duration is None:
         return None
-    if stream.duration is None:
-        # Some programs write the time from the first frame, others, like ffmpeg, the time from 0.
-        return duration + min(first, 0.0)
-    # The stream begins with its first packet, which no frame comes from if the file was cut in the middle of a GOP.
-    start = float(stream.start_time * stream.time_base) if stream.start_time is not None else first
-    return start + duration
+    if restarts(container):
+        # ffmpeg computes it, from the first packet, which no frame comes from if the file was cut inside a GOP.
+        return duration + (float(stream.start_time * stream.time_base) if stream.start_time is not None else first)
+    # Some programs write the time from the first frame, others, like ffmpeg, the time from 0.
+    return duration + min(first, 0.0)
 
 
 def stored_frames(container: Any, stream: Any) -> int | None:

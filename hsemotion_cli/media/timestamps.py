@@ -175,8 +175,10 @@ class ContinuousClock:
         if not self._segments:
             self._segments.append(_Segment(Fraction(0), stamps.shown, stamps.decoded))
             self._end = stamps.shown
-        # Packets before the start of an edit are not shown; their times lie before those of what was shown.
-        elif not packet.is_discard and self._jumps(packet, stamps):
+        if packet.is_discard:  # outside of an edit: it is not shown, and its times are those of frames that are
+            _move(packet, self._segments[-1].offset + stamps.wraps)
+            return packet, len(self._segments) - 1
+        if self._jumps(packet, stamps):
             self._segments.append(_Segment(self._end - stamps.shown, stamps.shown, stamps.decoded))
             self._top = None
         segment = self._segments[-1]
