@@ -170,7 +170,7 @@ def test_netpbm_values_are_scaled_by_the_largest(
     assert decode_image(NAME, raw[:-1]) is None
 
 
-def test_what_is_transparent_is_shown_on_white_and_hides_what_is_below() -> None:
+def test_what_is_transparent_is_shown_on_white_and_hides_what_is_below(tmp_path: Path) -> None:
     image = PHOTO.copy()
     alpha = np.full((200, 300), 255, np.uint8)
     alpha[:, :150] = 0
@@ -182,6 +182,11 @@ def test_what_is_transparent_is_shown_on_white_and_hides_what_is_below() -> None
         assert difference(found[:, 150:], np.asarray(PHOTO)[:, 150:]) < 1, kind
     opaque = PHOTO.convert("RGBA")
     assert difference(decode_image(NAME, saved(opaque, "PNG")), np.asarray(PHOTO)) == 0
+    for number, shown in enumerate((opaque, image), 1):
+        (tmp_path / f"{number}.png").write_bytes(saved(shown, "PNG"))
+    source = open_source(tmp_path)
+    assert len(list(source.frames())) == 2
+    assert source.notes == ["1 of its images have transparent parts, which are shown on white."]
 
 
 def test_an_image_is_recognised_by_its_content_whatever_its_name(tmp_path: Path) -> None:

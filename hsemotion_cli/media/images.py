@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from .orientation import Orientation
 from .pillow_decoder import declares_alpha, read_avif, read_heic, with_alpha
 from .scene_cuts import CutDetector
 from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
+
+_SEVERAL = "hold several frames; only the first of each was read"
+_TRANSPARENT = "have transparent parts, which are shown on white"
 
 
 class ImageSequence:
@@ -78,17 +82,16 @@ class ImageSequence:
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
         choose, scenes, cut, last = sampling.chooser(), CutDetector(), False, None
-        animated = 0
+        remarks: Counter[str] = Counter()
         for number, name in self.numbered:
             time = number / self.fps
             if sampling.end is not None and time >= sampling.end:
                 return
             content = read_bytes(name)
-            image = decode_image(name, content, self.options.rotate)
+            image = decode_image(name, content, self.options.rotate, remarks)
             if image is None:
                 report.fail(number)
                 continue
-            animated += is_animation(content)
             report.size(number, time, (image.shape[1], image.shape[0]))
             report.decoded += 1
             # Where numbers are missing, the scene may have changed or not.
@@ -99,8 +102,7 @@ class ImageSequence:
                 part, view = self._canvas.placed(image)
                 yield Frame(number, time, part, cut, view=view)
                 cut = False
-        if animated:
-            report.notes.append(f"{animated} of its images hold several frames; only the first of each was read.")
+        report.notes += sentences(remarks)
 
 
 def none_decoded(path: Path, images: list[Path]) -> str:
@@ -153,18 +155,26 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def decode_image(path: Path, content: bytes, rotate: str = "auto") -> Image | None:
+def decode_image(path: Path, content: bytes, rotate: str = "auto", remarks: Counter[str] | None = None) -> Image | None:
     """As ``read_image``, for a file that has been read already.
 
     Args:
         path: for messages.
         rotate: "auto" turns and mirrors it as the file asks; degrees counter-clockwise replace what the file asks for.
+        remarks: counts what a user should know of the image, see ``sentences``.
     """
-    image = _decoded(path, content, upright=rotate == "auto")
+    image = _decoded(path, content, rotate == "auto", remarks)
+    if image is not None and remarks is not None and is_animation(content):
+        remarks[_SEVERAL] += 1
     return image if image is None or rotate == "auto" else Orientation(int(rotate) // 90).apply(image)
 
 
-def _decoded(path: Path, content: bytes, upright: bool) -> Image | None:
+def sentences(remarks: Counter[str]) -> list[str]:
+    """What ``decode_image`` counted over many images, in sentences."""
+    return [f"{count} of its images {remark}." for remark, count in sorted(remarks.items())]
+
+
+def _decoded(path: Path, content: bytes, upright: bool, remarks: Counter[str] | None) -> Image | None:
     """The image, turned and mirrored as the file asks if ``upright``."""
     found = sniff(content[:HEAD])
     if found is not None and found.kind == OTHER:
@@ -193,7 +203,12 @@ def _decoded(path: Path, content: bytes, upright: bool) -> Image | None:
     if image is None:
         return None
     rgb: Image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-    return with_alpha(rgb, content, upright) if declares_alpha(content) else rgb
+    if not declares_alpha(content):
+        return rgb
+    opaque = with_alpha(rgb, content, upright)
+    if opaque is not rgb and remarks is not None:
+        remarks[_TRANSPARENT] += 1
+    return opaque
 
 
 def is_cut_short(jpeg: bytes) -> bool:

@@ -13,7 +13,7 @@ from ..domain import Frame, Image
 from ..errors import InputError, UsageError
 from .canvas import Canvas
 from .file_type import IMAGE, IMAGE_SUFFIXES, file_type
-from .images import decode_image, none_decoded, numbered_images, read_bytes
+from .images import decode_image, none_decoded, numbered_images, read_bytes, sentences
 from .names import natural, number_of
 from .pillow_decoder import taken_at
 from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo
@@ -60,6 +60,7 @@ class PhotoFolder:
         self.report = DecodeReport()
         self.files = photos_in(path)
         self.photos: dict[int, Photo] = {}
+        self._remarks: Counter[str] = Counter()
         if not self.files:
             raise InputError(f"{path}: no photo in this folder.")
         first = next(self._read(), None)
@@ -95,7 +96,7 @@ class PhotoFolder:
         Every photo stands at time 0, so of a sampling only the step and an empty part of the clock matter.
         """
         sampling = sampling or Sampling()
-        self.report, self.photos = DecodeReport(), {}
+        self.report, self.photos, self._remarks = DecodeReport(), {}, Counter()
         sizes: Counter[tuple[int, int]] = Counter()
         nothing = (sampling.start or 0.0) > 0 or (sampling.end is not None and sampling.end <= 0)
         for number, image in self._read():
@@ -105,6 +106,7 @@ class PhotoFolder:
             if not nothing and number % sampling.every == 0:
                 part, view = self._canvas(image, self.files[number]).placed(image)
                 yield Frame(number, 0.0, part, cut=True, view=view)
+        self.report.notes += sentences(self._remarks)
         if len(sizes) > 1:
             self.info = replace(self.info, width=0, height=0)
             self.report.notes.append(
@@ -130,7 +132,7 @@ class PhotoFolder:
         for number, path in enumerate(self.files):
             try:
                 content = read_bytes(path)
-                image = decode_image(path, content, self.options.rotate)
+                image = decode_image(path, content, self.options.rotate, self._remarks)
                 if image is not None:
                     self._canvas(image, path)
                 reason = "damaged, cut short, or of a kind that cannot be read"
