@@ -59,6 +59,10 @@ class LowCoverage(HsemotionError):
         return cls(f"{source}: a face was seen in {coverage:.1%} of its frames, below --min-coverage {least:g}.")
 
 
+class HsemotionWarning(UserWarning):
+    """What the Python interface warns of where the command line prints a sentence, such as a video cut short."""
+
+
 def shortened(text: str, most: int = 600) -> str:
     """A sentence without its middle, where it quotes something that has no end."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 4 :]}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from .faces.detector import BLOCK, FaceDetector, blocks, detect_faces, detect_in
 from .faces.mediapipe_detector import MediaPipeDetector
 from .formats import raw_scores, sidecar, table
 from .formats.output_names import output_names
-from .formats.schema import WALL_TIME
+from .formats.schema import SCHEMA_VERSION, WALL_TIME
 from .media.photos import PhotoFolder
 from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
@@ -39,6 +39,9 @@ from .runtime.executor import Executor, SerialExecutor, ThreadedExecutor
 from .runtime.stage_timer import StageClock
 from .tasks import EXPRESSIONS
 from .timeline import Timeline, gather, without_fleeting
+
+if TYPE_CHECKING:
+    import pandas
 
 Progress = Callable[[str, int, int, int | None], None]
 """Called with (stage, frames done, faces so far, frames in all if they are known)."""
@@ -119,6 +122,21 @@ class Settings:
             raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """Everything that is known of one annotated source.
+
+    Attributes:
+        timeline: the raw scores.
+        affect: the rows of the table.
+        content: of the sidecar, except names of files and timing.
+    """
+
+    timeline: Timeline
+    affect: Affect
+    content: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What came of one video, for a person or a program to read.
@@ -177,6 +195,7 @@ class Annotator:
         settings = self.settings
         with ExitStack() as stack:
             if self._flow is ThreadedExecutor:
+                stack.callback(cv2.setNumThreads, cv2.getNumThreads())  # as the caller of the library had it
                 cv2.setNumThreads(1)  # its own threads would only get in the way of the other stages
             # Each of several threads computes with one core: that is faster than one with several.
             threads = self._cores if self._flow is SerialExecutor else 1
@@ -235,14 +254,33 @@ class Annotator:
         source = open_source(path, settings.decoding)
         prepare_folder(folder)
         progress = progress or _silent
-        heard = self._listen(path, clock, progress)
+        done = self.analyse(source, clock, progress)
+        content = done.content
+        with clock.busy("write"):
+            outputs = write_results(done.affect, done.timeline, content, folder, name, settings.formats)
+        if settings.overlay:
+            outputs["overlay"] = output_names(name, settings.formats, overlay=True)["overlay"]
+            with clock.busy("overlay"):
+                self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], progress)
+        with atomic_file(folder / outputs["sidecar"]) as file:
+            sidecar.write({**content, "outputs": outputs, "timing": timing(clock)}, file)
+        written = {kind: str(folder / file_name) for kind, file_name in outputs.items()}
+        return summarise(path, done.timeline, done.affect, written, content, clock)
+
+    def analyse(self, source: Source, clock: StageClock | None = None, progress: Progress | None = None) -> Analysis:
+        """Everything that is written about one source, without writing it.
+
+        Raises:
+            InputError: the source cannot be used.
+            UsageError: no frame of it lies in the chosen part.
+        """
+        clock, progress, settings = clock or StageClock(), progress or _silent, self.settings
+        heard = self._listen(source.path, clock, progress)
         timeline = gather(self.readings(source, clock, progress))
         if not len(timeline.index):
-            raise _nothing_analysed(source, settings.sampling)
-        if isinstance(source, PhotoFolder):
-            timeline = _with_photos(timeline, source, settings.recipe)
-        if settings.decoding.clock:
-            timeline = _with_clock(timeline, source)
+            raise nothing_analysed(source, settings.sampling)
+        timeline = _with_extra(timeline, source, settings.decoding.clock)
+        _note_extra(timeline, source, settings)
         fleeting = 0
         if source.info.kind == "video":
             timeline, fleeting = without_fleeting(timeline)
@@ -251,16 +289,31 @@ class Annotator:
         affect = refine(timeline, settings.recipe)
         with clock.busy("write"):
             content = self._describe(source, timeline, fleeting)
-            outputs = write_results(affect, timeline, content, folder, name, settings.formats)
-        if settings.overlay:
-            outputs["overlay"] = output_names(name, settings.formats, overlay=True)["overlay"]
-            with clock.busy("overlay"):
-                self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], progress)
-        with atomic_file(folder / outputs["sidecar"]) as file:
-            sidecar.write({**content, "outputs": outputs, "timing": _timing(clock)}, file)
-        return summarise(path, timeline, affect, {k: str(folder / v) for k, v in outputs.items()}, content, clock)
+        return Analysis(timeline, affect, content)
 
-    def readings(self, source: Source, clock: StageClock, progress: Progress) -> Iterator[Reading]:
+    def frame_by_frame(self, source: Source, progress: Progress | None = None) -> Iterator[Affect]:
+        """The scores of each frame as soon as it is analysed: blended, but neither smoothed nor interpolated.
+
+        Tracks of a video that turn out to be too short to be a person are among them, because only later frames show
+        that they are. Closing the iterator stops all stages.
+
+        Raises:
+            InputError: the source cannot be used.
+            UsageError: no frame of it lies in the chosen part.
+        """
+        clock, progress, settings = StageClock(), progress or _silent, self.settings
+        recipe = replace(settings.recipe, smoothing={}, interpolate=0.0)
+        heard = self._listen(source.path, clock, progress)
+        some = False
+        with closing(self.readings(source, clock, progress)) as readings:
+            for reading in readings:
+                some = True
+                timeline = _with_extra(gather([reading]), source, settings.decoding.clock)
+                yield refine(timeline if heard is None else heard.beside(timeline), recipe)
+        if not some:
+            raise nothing_analysed(source, settings.sampling)
+
+    def readings(self, source: Source, clock: StageClock, progress: Progress) -> Generator[Reading, None, None]:
         """What the models say of each analysed frame, one after the other, all stages working beside each other.
 
         Pictures of frames wait for finders only; from there on crops travel.
@@ -330,20 +383,24 @@ class Annotator:
         return {**content, "options": dict(settings.options)} if settings.options else content
 
 
-def _with_photos(timeline: Timeline, source: PhotoFolder, recipe: Recipe) -> Timeline:
-    """The timeline of a folder of photos with their names, times and sizes."""
-    columns = source.columns(timeline.index.tolist())
-    extra = {name: np.array(["" if value is None else value for value in values]) for name, values in columns.items()}
-    timeline = replace(timeline, extra=extra)
-    if note := photo_note(timeline, recipe):
+def _with_extra(timeline: Timeline, source: Source, clock: bool) -> Timeline:
+    """The timeline with the optional columns of the table: names, times and sizes of photos; the date and time of day
+    of each frame where ``clock`` asks for it."""
+    extra = dict(timeline.extra)
+    if isinstance(source, PhotoFolder):
+        columns = source.columns(timeline.index.tolist())
+        extra |= {name: np.array(["" if v is None else v for v in values]) for name, values in columns.items()}
+    if clock:
+        extra[WALL_TIME.name] = wall_times(timeline.time, source.info)
+    return replace(timeline, extra=extra)
+
+
+def _note_extra(timeline: Timeline, source: Source, settings: Settings) -> None:
+    """Add notes about the optional columns to the source's own."""
+    if isinstance(source, PhotoFolder) and (note := photo_note(timeline, settings.recipe)):
         source.report.notes.append(note)
-    return timeline
-
-
-def _with_clock(timeline: Timeline, source: Source) -> Timeline:
-    """The timeline with the date and time of day of each frame."""
-    source.report.notes.append(wall_clock_note(source.info))
-    return replace(timeline, extra={**timeline.extra, WALL_TIME.name: wall_times(timeline.time, source.info)})
+    if settings.decoding.clock:
+        source.report.notes.append(wall_clock_note(source.info))
 
 
 def _search(plan: interpolation.ScheduledFrame, finder: FaceDetector, recipes: Sequence[str]) -> Sighting | Frame:
@@ -359,24 +416,60 @@ def _listener(settings: Settings) -> AudioModel:
 
 
 def write_results(
-    affect: Affect, timeline: Timeline, content: dict[str, Any], folder: Path, name: str, formats: Iterable[str]
+    rows: Affect | pandas.DataFrame,
+    timeline: Timeline | None,
+    content: Mapping[str, Any] | None,
+    folder: Path,
+    name: str,
+    formats: Iterable[str],
 ) -> dict[str, str]:
     """Write the table in each format, the raw scores and the sidecar, all or none; returns kind -> file name.
 
+    Args:
+        rows: of the table; a data frame as it is.
+        timeline: the raw scores, or None to write none.
+        content: of the sidecar, or None to write none.
+
     Raises:
         OutputError: one of them could not be written.
+        UsageError: the data frame is not a table.
     """
     formats = tuple(formats)
     outputs = output_names(name, formats)
+    missing = {kind for kind, part in (("raw", timeline), ("sidecar", content)) if part is None}
+    outputs = {kind: file_name for kind, file_name in outputs.items() if kind not in missing}
     with write_together() as opened:
         for format_ in formats:
             with opened(folder / outputs[format_]) as file:
-                table.WRITERS[format_](affect, file)
-        with opened(folder / outputs["raw"]) as file:
-            raw_scores.write(timeline, file)
-        with opened(folder / outputs["sidecar"]) as file:
-            sidecar.write({**content, "outputs": outputs}, file)
+                table.WRITERS[format_](rows, file)
+        if timeline is not None:
+            with opened(folder / outputs["raw"]) as file:
+                raw_scores.write(timeline, file)
+        if content is not None:
+            with opened(folder / outputs["sidecar"]) as file:
+                sidecar.write({**content, "outputs": outputs}, file)
     return outputs
+
+
+def rebuild(timeline: Timeline, content: Mapping[str, Any], recipe: Recipe) -> tuple[Analysis, str]:
+    """The results by another recipe, from raw scores.
+
+    Args:
+        content: of the sidecar so far.
+
+    Returns:
+        the results, and a sentence about what the recipe asks for and this source does not get, or "".
+
+    Raises:
+        InputError: there are no raw scores of a model that the recipe names.
+    """
+    affect = refine(timeline, recipe)
+    content = {**content, "schema_version": SCHEMA_VERSION, "recipe": recipe.to_json()}
+    note = photo_note(timeline, recipe)
+    if note:
+        source = content["source"]
+        content["source"] = {**source, "notes": list(dict.fromkeys([*source.get("notes", ()), note]))}
+    return Analysis(timeline, affect, content), note
 
 
 def summarise(
@@ -425,13 +518,13 @@ def _silent(_stage: str, _frames: int, _faces: int, _total: int | None) -> None:
     """Progress for nobody."""
 
 
-def _timing(clock: StageClock) -> dict[str, Any]:
+def timing(clock: StageClock) -> dict[str, Any]:
     """Wall seconds, those of work by stage, and those of waiting for others, over all threads."""
     stages, waits = ({k: round(v, 3) for k, v in each.items()} for each in (clock.seconds(), clock.waits()))
     return {"elapsed": round(clock.elapsed, 3), "stages": stages, "waits": waits}
 
 
-def _nothing_analysed(source: Source, sampling: Sampling) -> InputError | UsageError:
+def nothing_analysed(source: Source, sampling: Sampling) -> InputError | UsageError:
     decoded = source.report.decoded
     if decoded and sampling.start is not None:
         return UsageError(

@@ -25,6 +25,8 @@ ORDER = (
     "formats",
     "evaluation",
     "pipeline",
+    "annotation",
+    "api",
     "training",
     "abaw batch bench",
     "commands",

@@ -15,7 +15,6 @@ import pytest
 from pages import ROOT, Block, blocks, hsemotion_commands
 from typer.testing import CliRunner
 
-import hsemotion_cli as hs
 from hsemotion_cli.cli import app
 
 RUN = [block for block in blocks("sh") if block.runs and any(hsemotion_commands(line) for line in block.lines)]
@@ -36,6 +35,7 @@ def folder(smile: Path, nobody: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     shutil.copy(nobody, tmp_path / "no_face.mp4")
     (tmp_path / "photos").mkdir()
     shutil.copy(ROOT / "sample_videos" / "stills" / "astronaut.png", tmp_path / "photos")
+    cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(clips.portrait(), cv2.COLOR_RGB2BGR))
     (tmp_path / "more.txt").write_text("talk.mp4\n")
     crops = tmp_path / "cropped_aligned" / "45-24-1280x720"
     crops.mkdir(parents=True)
@@ -80,6 +80,4 @@ def run_in_shell(line: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("block", PYTHON, ids=[f"{block.page.name}-{k}" for k, block in enumerate(PYTHON)])
 def test_every_documented_python_snippet_runs(block: Block, folder: Path) -> None:
-    if not hasattr(hs, "annotate"):
-        pytest.skip("the Python interface is not there yet")
     exec(compile(block.text, str(block.page), "exec"), {})

@@ -28,11 +28,9 @@ def run(
     from ..formats import raw_scores, sidecar
     from ..formats.output_names import output_names
     from ..formats.ownership import check_outputs
-    from ..formats.schema import SCHEMA_VERSION
     from ..formats.table import parse_formats
-    from ..pipeline import write_results
+    from ..pipeline import rebuild, write_results
     from ..postprocess.recipe import Recipe
-    from ..postprocess.refine import photo_note, refine
     from ..runtime.atomic_files import prepare_folder
     from ..runtime.terminal import say
     from .console import print_line
@@ -53,18 +51,15 @@ def run(
         thresholds=smoothing.threshold,
     )
     try:
-        affect = refine(timeline, after)
+        done, note = rebuild(timeline, content, after)
     except InputError as error:
         raise InputError(f"{table}: {error}") from error
     prepare_folder(out)
-    content |= {"schema_version": SCHEMA_VERSION, "recipe": after.to_json()}
     if chosen := {**content.get("options", {}), **CHOSEN.get()}:
-        content["options"] = chosen
-    if note := photo_note(timeline, after):
-        source = content["source"]
-        content["source"] = {**source, "notes": list(dict.fromkeys([*source.get("notes", ()), note]))}
+        done.content["options"] = chosen
+    if note:
         say(f"{table}: {note}")
-    outputs = write_results(affect, timeline, content, out, name, wanted)
+    outputs = write_results(done.affect, timeline, done.content, out, name, wanted)
     if not output.quiet:
         for file_name in outputs.values():
             print_line(str(out / file_name))

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import InputError, UsageError, shortened
+from ..media.arrays import ArraySource
 from ..media.photos import images_in
 from ..media.source import DecodeReport
 from ..media.video import Source
@@ -170,11 +171,14 @@ def libraries() -> dict[str, str]:
 
 
 def source_hash(source: Source) -> str:
-    """SHA-256 of a video file or picture; of a folder, that of its pictures' names and hashes, in order.
+    """SHA-256 of a video or image file; of a folder, that of its images' names and hashes, in order; of arrays, that of
+    their sizes and pixels.
 
     Raises:
         InputError: it cannot be read (any more).
     """
+    if isinstance(source, ArraySource):
+        return source.sha256
     try:
         if not source.path.is_dir():
             return file_hash(source.path)

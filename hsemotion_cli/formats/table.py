@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,12 @@ from ..errors import UsageError
 from ..postprocess.compound import compounds
 from ..postprocess.refine import Affect
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL
+from .data_frame import frame_blocks, frame_names
 from .schema import COLUMNS, OPTIONAL, names_with
-from .table_reader import Block, load, read_blocks, read_frames
+from .table_reader import Block, load, read_blocks, read_frames, to_frame
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = [
     "WRITERS",
@@ -28,6 +32,7 @@ __all__ = [
     "parse_formats",
     "read_blocks",
     "read_frames",
+    "to_frame",
     "write_csv",
     "write_jsonl",
     "write_parquet",
@@ -36,6 +41,7 @@ __all__ = [
 _BLOCK = 512  # rows; as Python objects they weigh some 10 kB each
 _ALL = (*COLUMNS, *OPTIONAL)
 _DECIMALS = {column.name: column.decimals for column in _ALL if column.type == "number"}
+_TEXT = frozenset(column.name for column in _ALL if column.type == "text")
 _FOREIGN_TEXT = frozenset(column.name for column in OPTIONAL if column.type == "text")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes what begins so
 
@@ -53,8 +59,27 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def blocks(affect: Affect, size: int = _BLOCK) -> Iterator[Block]:
-    """The table, at most ``size`` rows at a time."""
+def names_of(rows: Affect | pandas.DataFrame) -> tuple[str, ...]:
+    """The columns of a table, in order; raises UsageError for a data frame that is not one."""
+    return names_with(rows.extra) if isinstance(rows, Affect) else frame_names(rows)
+
+
+def blocks(rows: Affect | pandas.DataFrame, size: int = _BLOCK) -> Iterator[Block]:
+    """The table, at most ``size`` rows at a time; text of others in it made harmless for spreadsheets.
+
+    Raises:
+        UsageError: a data frame that is not a table.
+    """
+    if isinstance(rows, Affect):
+        yield from _affect_blocks(rows, size)
+        return
+    for block in frame_blocks(rows, size):
+        for name in _FOREIGN_TEXT & block.keys():
+            block[name] = [None if v is None else _harmless(v) for v in block[name]]
+        yield block
+
+
+def _affect_blocks(affect: Affect, size: int) -> Iterator[Block]:
     empty = np.setdiff1d(np.arange(len(affect.index)), affect.row)
     # -1 stands for "no face" and sorts in its frame's place.
     frame_of = np.concatenate([affect.row, empty])
@@ -135,17 +160,17 @@ def _label(
     return labels, _rounded(score, np.where(known, values[np.arange(len(best)), best], np.nan))
 
 
-def write_csv(affect: Affect, file: IO[bytes]) -> None:
+def write_csv(rows: Affect | pandas.DataFrame, file: IO[bytes]) -> None:
     """UTF-8, commas, LF, a header, a fixed number of digits, empty cells for what is not there."""
-    names = names_with(affect.extra)
+    names = names_of(rows)
     file.write((",".join(names) + "\n").encode())
     spec = {name: f".{decimals}f" for name, decimals in _DECIMALS.items()}
-    for block in blocks(affect):
+    for block in blocks(rows):
         columns = [
             ["" if v is None else format(v, spec[name]) if name in spec else str(v) for v in block[name]]
             for name in names
         ]
-        for k in (k for k, name in enumerate(names) if name in _FOREIGN_TEXT):
+        for k in (k for k, name in enumerate(names) if name in _TEXT):
             columns[k] = [_quoted(cell) for cell in columns[k]]
         file.write(("\n".join(map(",".join, zip(*columns, strict=True))) + "\n").encode())
 
@@ -155,27 +180,27 @@ def _quoted(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"\r\n') else cell
 
 
-def write_jsonl(affect: Affect, file: IO[bytes]) -> None:
+def write_jsonl(rows: Affect | pandas.DataFrame, file: IO[bytes]) -> None:
     """One JSON object a row with every column; null for an empty cell."""
-    for block in blocks(affect):
+    for block in blocks(rows):
         for values in zip(*block.values(), strict=True):
             file.write(json.dumps(dict(zip(block, values, strict=True)), allow_nan=False).encode() + b"\n")
 
 
-def write_parquet(affect: Affect, file: IO[bytes]) -> None:
+def write_parquet(rows: Affect | pandas.DataFrame, file: IO[bytes]) -> None:
     """Parquet with int64, double and string columns, null for an empty cell."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     types = {"integer": pa.int64(), "number": pa.float64(), "text": pa.string()}
     kinds = {column.name: types[column.type] for column in _ALL}
-    schema = pa.schema([(name, kinds[name]) for name in names_with(affect.extra)])
+    schema = pa.schema([(name, kinds[name]) for name in names_of(rows)])
     with pq.ParquetWriter(file, schema) as writer:
-        for block in blocks(affect):
+        for block in blocks(rows):
             writer.write_table(pa.table(block, schema=schema))
 
 
-WRITERS: dict[str, Callable[[Affect, IO[bytes]], None]] = {
+WRITERS: dict[str, Callable[[Affect | pandas.DataFrame, IO[bytes]], None]] = {
     "csv": write_csv,
     "parquet": write_parquet,
     "jsonl": write_jsonl,

@@ -11,7 +11,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ def read_blocks(path: Path) -> Iterator[Block]:
         raise InputError(f"{path}: no such table.")
     try:
         for block in _READERS[suffix](path):
-            _check_cells(block)
+            check_cells(block)
             yield block
     except (
         OSError,
@@ -95,10 +95,15 @@ def load(path: Path | str) -> pandas.DataFrame:
     Raises:
         InputError: as ``read_blocks``.
     """
+    return to_frame(read_blocks(Path(path)))
+
+
+def to_frame(blocks: Iterable[Block]) -> pandas.DataFrame:
+    """Blocks of a table as a data frame, with nullable integers and strings, so that an empty cell stays empty."""
     import pandas as pd
 
     kinds = {"integer": "Int64", "number": "Float64", "text": "string"}
-    parts = [pd.DataFrame(block, dtype=object) for block in read_blocks(Path(path))]
+    parts = [pd.DataFrame(block, dtype=object) for block in blocks]
     whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(NAMES), dtype=object)
     return whole.astype({column.name: kinds[column.type] for column in _ALL if column.name in whole})
 
@@ -184,7 +189,7 @@ def _check_header(header: list[str]) -> None:
         raise ValueError(f"the column {twice[0]} is there twice")
 
 
-def _check_cells(block: Block) -> None:
+def check_cells(block: Block) -> None:
     """Raise ValueError for a cell that is not of its column's type; whole numbers written as 3.0 become what they are.
 
     Data frames write integers of columns with empty cells as numbers, and what is missing as nan.

@@ -16,6 +16,7 @@ import av
 from ..domain import Frame
 from ..errors import InputError
 from .animation import AnimatedImage, TiffStack
+from .arrays import ArraySource
 from .container import (
     average_rate,
     codec_rate,
@@ -275,7 +276,7 @@ class VideoFile:
         return _JOINED if joined else ""
 
 
-Source = VideoFile | ImageSequence | AnimatedImage | TiffStack | PhotoFolder
+Source = VideoFile | ImageSequence | AnimatedImage | TiffStack | PhotoFolder | ArraySource
 
 
 def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:

@@ -1,0 +1,159 @@
+"""Which models, heads and recipe a run begins with: shared by the command line and the Python interface."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..models import audio, heads, registry
+from ..models.heads import Head
+from ..tasks import ACTION_UNITS
+from .recipe import Recipe, parse_models, with_sound
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What the options about models amount to.
+
+    Attributes:
+        recipe: the recipe that they begin with, before smoothing, blending and thresholds are changed.
+        files: model -> weight file of the user's.
+        heads: heads of the user's, each on a model of its own.
+        audio_head: the head on sound, or None.
+        warnings: sentences about what may not be as the user expects.
+    """
+
+    recipe: Recipe
+    files: Mapping[str, Path]
+    heads: tuple[Head, ...]
+    audio_head: Head | None
+    warnings: tuple[str, ...]
+
+
+def choose(
+    model: str | None,
+    recipe: Path | None,
+    head: Sequence[Path] = (),
+    audio_head: Path | None = None,
+    audio_weights: str | None = None,
+    detector: str = "landmarks",
+    blend: str | None = None,
+) -> ModelChoice:
+    """Read recipe and heads, and choose the models.
+
+    Args:
+        model, recipe, head, audio_head, audio_weights, detector, blend: values of the options of these names.
+
+    Raises:
+        UsageError: options that make no sense together.
+        ModelUnavailable: a head or a trained file that cannot be used.
+    """
+    given_heads = tuple(heads.per_face(path) for path in head)
+    base, files = chosen_models(model, recipe, given_heads, detector)
+    listening = _listening(audio_head, audio_weights)
+    if listening is not None:
+        base = with_sound(base)
+    everyone = (*given_heads, listening) if listening else given_heads
+    warnings = head_warnings(everyone, _read_plain(recipe))
+    if model is not None and recipe is None and blend is None:
+        warnings = (*blend_warnings(model, base), *warnings)
+    return ModelChoice(base, files, given_heads, listening, warnings)
+
+
+def chosen_models(
+    model: str | None, recipe: Path | None, given_heads: Sequence[Head] = (), detector: str = "landmarks"
+) -> tuple[Recipe, dict[str, Path]]:
+    """The recipe that the options begin with, and the weight files that the user brings.
+
+    Models named beside a recipe replace the recipe's own models and keep the rest of it. Without either, the models
+    are those that the heads belong to, or the default ones; only networks work without landmarks.
+    """
+    names: tuple[str, ...] = tuple(dict.fromkeys(head.base.model for head in given_heads))
+    given: dict[str, Path] = {}
+    if model is not None:
+        names, given = parse_models(model)
+    if recipe is None:
+        if not names and detector == "fast":
+            names = tuple(name for name in Recipe.usual().models if registry.card(name).network)
+        usual = Recipe.usual()
+        # The default models by their names are blended as they are without them.
+        same = sorted(names) == sorted(usual.models) and not given and not given_heads
+        chosen = usual.in_order(names) if same else Recipe.of(*names) if names else usual
+    else:
+        chosen = Recipe.read(recipe)
+        if model is not None:
+            chosen = Recipe.from_json({**chosen.to_json(), "models": list(names)})
+    if not given_heads:
+        return chosen, given
+    content = _read_plain(recipe)
+    own = set(content.get("recipe", content).get("thresholds", {}))
+    return _with_thresholds(chosen, given_heads, own), given
+
+
+def blend_warnings(model: str, base: Recipe) -> tuple[str, ...]:
+    """That the default models, given by their names, are not blended in equal shares as other models are."""
+    if len(base.models) < 2 or base.blend == Recipe.of(*base.models).blend:
+        return ()
+    shares = ", ".join(f"{task} {weight:g}" for task, weight in base.blend.items())
+    return (
+        f"--model {model}: these are the default models, blended as they are without --model (weight of "
+        f"{base.models[0]}: {shares}); --blend 0.5 gives both equal weight.",
+    )
+
+
+def head_warnings(given_heads: Sequence[Head], recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """What about the heads may not be as the user expects.
+
+    Args:
+        recipe: content of the recipe file, which may be the sidecar of a table; {} for none.
+    """
+    sentences = [
+        f"--head {head.name}: nobody knows with which weights of {head.base.model} it was trained."
+        for head in given_heads
+        if head.base.sha256 is None
+    ]
+    given = {head.sha256 for head in given_heads}
+    for model in recipe.get("models", []):
+        before = model.get("head") if isinstance(model, dict) else None
+        if isinstance(before, dict) and before.get("sha256") not in given:
+            sentences.append(
+                f"--recipe: its table was made with the head {before.get('name')} on {model.get('name')}; "
+                "without --head FILE this one will be another."
+            )
+    return tuple(sentences)
+
+
+def _listening(head: Path | None, weights: str | None) -> Head | None:
+    """The head on sound."""
+    if head is not None:
+        return audio.check(heads.per_face(head))
+    if weights is not None:
+        raise UsageError(f"--audio-weights {weights}: give the head on them with --audio-head.")
+    return None
+
+
+def _with_thresholds(recipe: Recipe, given_heads: Sequence[Head], own: set[str]) -> Recipe:
+    """The recipe with the heads' thresholds of action units, except those that the recipe sets itself (``own``)."""
+    by_model = {head.base.model: head for head in given_heads}
+    usual: dict[str, float] = {}
+    # As in ``Recipe.of``, the first model that knows the action units decides about their presence.
+    for name in reversed(recipe.models):
+        if name in by_model and "action_units" in by_model[name].parts:
+            usual |= dict.fromkeys(ACTION_UNITS, 0.5) | by_model[name].thresholds
+        else:
+            usual |= registry.card(name).au_thresholds
+    thresholds = {unit: value for unit, value in usual.items() if unit not in own}
+    return dataclasses.replace(recipe, thresholds={**recipe.thresholds, **thresholds})
+
+
+def _read_plain(recipe: Path | None) -> dict[str, Any]:
+    """The content of a recipe file, which has been read as a recipe before; {} for none."""
+    if recipe is None:
+        return {}
+    text = recipe.read_text(encoding="utf-8")
+    return tomllib.loads(text) if recipe.suffix.lower() == ".toml" else json.loads(text)
