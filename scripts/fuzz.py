@@ -69,7 +69,7 @@ from hsemotion_cli.formats import features, sidecar, table
 from hsemotion_cli.media.audio import AudioFile
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VideoFile, open_source
-from hsemotion_cli.models import checkpoints, engines, heads, model_file, registry
+from hsemotion_cli.models import checkpoints, engines, graph_file, heads, model_file, registry
 from hsemotion_cli.overlay.video import render
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
@@ -220,7 +220,7 @@ def _draw_weights(folder: Path) -> None:
     (folder / "head.md").unlink()
     for suffix in ("safetensors", "graph"):
         shutil.copy(registry.ASSETS / f"mt-mobilefacenet.{suffix}", folder / f"network.{suffix}")
-    (folder / "network.onnx").write_bytes(model_file.graph(folder / "network.safetensors") or b"")
+    (folder / "network.onnx").write_bytes(graph_file.read_graph(folder / "network.safetensors") or b"")
     np.savez(folder / "packed.npz", images=np.zeros((2, 4, 4), np.uint8), votes=np.zeros((2, 8)))
     keys = {"frame": pa.array([0, 1]), "time": pa.array([0.0, 0.1]), "face_id": pa.array([0, 0])}
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float32)), 4)
@@ -665,7 +665,7 @@ def weights(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
 
     def told(path: Path) -> None:
         path.with_suffix(".safetensors").write_bytes(corpus.weights["network.safetensors"])
-        model_file.graph(path.with_suffix(".safetensors"))
+        graph_file.read_graph(path.with_suffix(".safetensors"))
 
     readers: dict[str, Callable[[Path], object]] = {
         "head.safetensors": heads.read,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hsemotion_cli.models import model_file
+from hsemotion_cli.models import graph_file, model_file
 from hsemotion_cli.models.registry import ASSETS
 
 CARDS = Path(__file__).resolve().parent.parent / "docs" / "models"
@@ -23,7 +23,7 @@ def main() -> None:
     file: Path = parser.parse_args().file
     model_file.verify(file)
     target = ASSETS / file.name
-    told = model_file.write_delta_graph(file)
+    told = graph_file.encode_graph(file)
     target.write_bytes(file.read_bytes())
     model_file.delta_graph_path(target).write_bytes(told)
     page = file.with_suffix(".md").read_text(encoding="utf-8")

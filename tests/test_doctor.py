@@ -62,7 +62,7 @@ def test_a_damaged_model_fails_its_checks(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("suffix", "says"),
-    [(".safetensors", "it is damaged"), (".graph", "missing or damaged"), (None, "there is no such file")],
+    [(".safetensors", "it is damaged"), (".graph", "missing or damaged"), (None, "no such file")],
 )
 def test_a_damaged_network_fails_its_check(
     suffix: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,7 @@ import pytest
 from known import known
 
 from hsemotion_cli.errors import ModelUnavailable
-from hsemotion_cli.models import model_file, onnx_graphs
+from hsemotion_cli.models import graph_file, onnx_graphs
 from hsemotion_cli.models.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
 from hsemotion_cli.models.registry import ASSETS, card
 
@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 NETWORK = known(card("mt-mobilefacenet").network)
 SIZE = NETWORK.size
-SHIPPED = known(model_file.graph(ASSETS / "mt-mobilefacenet.safetensors"))
+SHIPPED = known(graph_file.read_graph(ASSETS / "mt-mobilefacenet.safetensors"))
 
 
 def kinds(model: bytes) -> Counter[str]:

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
 from hsemotion_cli.evaluation import calibration
-from hsemotion_cli.models import architectures, model_file, registry
+from hsemotion_cli.models import architectures, graph_file, registry
 from hsemotion_cli.tasks import ACTION_UNITS
 from hsemotion_cli.training import calibrate
 from hsemotion_cli.training.augment import LUMA
@@ -223,7 +223,7 @@ def test_a_plan_that_cannot_work_is_refused_before_anything_is_looked_at(folder:
 def test_the_networks_of_the_package_are_what_their_cards_say() -> None:
     for name in registry.SHIPPED:
         card = registry.card(name.removesuffix(".safetensors"))
-        assert card.path is not None and model_file.graph(card.path)
+        assert card.path is not None and graph_file.read_graph(card.path)
         assert (ASSETS.parent.parent / "docs" / "models" / f"{card.name}.md").is_file()
         assert card.licence == "Apache-2.0"
     sizes = [path.stat().st_size for path in ASSETS.iterdir() if path.suffix not in (".jpg", ".json")]

@@ -40,6 +40,7 @@ from hsemotion_cli.models import (
     conversion,
     delta,
     engines,
+    graph_file,
     model_file,
     onnx_graphs,
     registry,
@@ -322,18 +323,18 @@ def _with_nan(net: architectures.Network) -> None:
 @pytest.mark.parametrize(
     ("spec", "card", "facts", "spoil", "error", "message"),
     [
-        ({}, {}, {}, _with_nan, ModelUnavailable, r"a\.safetensors: fc\.weight holds values that are not finite"),
+        ({}, {}, {}, _with_nan, ModelUnavailable, r"a\.safetensors: fc\.weight has values that are not finite"),
         ({"classes": ()}, {}, {}, None, ModelUnavailable, r"fc\.weight has shape \(8, 512\) where \(5, 512\)"),
         ({"architectures": ("ddamfn",)}, {}, {}, None, ModelUnavailable, "ddamfn: it has no weights named features"),
-        ({"architectures": ("resnet",)}, {}, {}, None, ModelUnavailable, "resnet: this version does not know it"),
+        ({"architectures": ("resnet",)}, {}, {}, None, ModelUnavailable, "resnet: unknown to this version"),
         ({"size": 128}, {}, {}, None, ModelUnavailable, "it does not run on 128 pixels"),
         ({"embedding_size": 256}, {}, {}, None, ModelUnavailable, "its embedding has 512 columns"),
         ({}, {"name": "../x"}, {}, None, UsageError, "'../x' cannot be the name of a network"),
         ({}, {"name": "a.b"}, {}, None, UsageError, "cannot be the name"),
-        ({}, {"crop": None}, {}, None, ValueError, "None is no crop recipe"),
+        ({}, {"crop": None}, {}, None, ValueError, "None is not a crop recipe"),
         ({}, {"licence": "a\nb"}, {}, None, ValueError, "licence is not a line of text"),
         ({}, {"au_thresholds": {"AU02": 0.5}}, {}, None, ValueError, "a threshold of 'AU02'"),
-        ({"action_units": ("AU12", "AU99", "AU26")}, {"au_thresholds": {}}, {}, None, ValueError, "'AU99' of its"),
+        ({"action_units": ("AU12", "AU99", "AU26")}, {"au_thresholds": {}}, {}, None, ValueError, "'AU99' among its"),
         ({"resize": {"torch": "cv2-bilinear"}}, {}, {}, None, ValueError, "resize rule"),
         ({}, {}, {"f1": float("nan")}, None, ValueError, "Out of range float values"),
     ],
@@ -409,8 +410,8 @@ MALFORMED: dict[str, tuple[Callable[[dict, bytes], bytes], str]] = {
     "a zip archive": (lambda h, d: b"PK\x03\x04" + bytes(4000), "it is not a safetensors file"),
     "an endless header": (lambda h, d: b"\xff" * 8 + d, "it is not a safetensors file"),
     "a header of 5 MB": (lambda h, d: join(b" " * 5_000_000, d), "it is not a safetensors file"),
-    "the first half": (lambda h, d: join(h, d[: len(d) // 2]), "bytes of weights where .* belong; copy it again"),
-    "one byte more": (lambda h, d: join(h, d + b"\0"), "bytes of weights where .* belong"),
+    "the first half": (lambda h, d: join(h, d[: len(d) // 2]), "bytes of weights instead of .*; copy it again"),
+    "one byte more": (lambda h, d: join(h, d + b"\0"), "bytes of weights instead of .*"),
     "half a header": (lambda h, d: join(json.dumps(h).encode()[:500], d), "its header is not JSON"),
     "no UTF-8": (lambda h, d: join(b'{"\xff\xfe": 1}', d), "its header is not JSON"),
     "a list": (lambda h, d: join([1], d), "its header is not a table"),
@@ -418,12 +419,12 @@ MALFORMED: dict[str, tuple[Callable[[dict, bytes], bytes], str]] = {
     "metadata in a list": (lambda h, d: join({"__metadata__": []}, d), "its metadata are not a table"),
     "somebody else's weights": (
         table(lambda h: h.pop("__metadata__")),
-        "does not say which network it holds; a network of the program takes it as NAME=FILE",
+        "does not contain a model card; if it has weights of a known network, give NAME=FILE",
     ),
     "a description that is no text": (table(lambda h: h.update(__metadata__={"hsemotion": 1})), "is not text"),
     "a description that is no JSON": (table(lambda h: h.update(__metadata__={"hsemotion": "x"})), "is not JSON"),
     "a description that is a list": (said(lambda c: [c]), "its description is not a table"),
-    "the next format": (said(lambda c: c.update(format=2)), "it has the format 2, and this version reads 1; update"),
+    "the next format": (said(lambda c: c.update(format=2)), "it has the format 2, but this version reads 1; update"),
     "a format that is true": (said(lambda c: c.update(format=True)), "it has the format True"),
     "another kind": (said(lambda c: c.update(kind="poem")), "it holds a 'poem', not a network"),
     "no card": (said(lambda c: c.pop("card") and None), "its description has no card"),
@@ -438,7 +439,7 @@ MALFORMED: dict[str, tuple[Callable[[dict, bytes], bytes], str]] = {
         said(lambda c: c["card"].update(licence="\x1b[31mfree")),
         "licence is not a line of text",
     ),
-    "an unknown crop": (said(lambda c: c["card"].update(crop="face")), "'face' is no crop recipe"),
+    "an unknown crop": (said(lambda c: c["card"].update(crop="face")), "'face' is not a crop recipe"),
     "a strange threshold": (said(lambda c: c["card"]["au_thresholds"].update(AU12=2)), "AU12 is not between 0 and 1"),
     "thresholds in a list": (said(lambda c: c["card"].update(au_thresholds=[])), "au_thresholds is not a table"),
     "no network": (said(lambda c: c["card"].update(network=None)), "network is not a table"),
@@ -448,12 +449,12 @@ MALFORMED: dict[str, tuple[Callable[[dict, bytes], bytes], str]] = {
     "no deviation": (said(lambda c: c["card"]["network"].update(std=[1, 0, 1])), "std is not three numbers"),
     "an infinite mean": (
         said(lambda c: c["card"]["network"].update(mean=[1, float("inf"), 1])),
-        "Infinity is no number of JSON",
+        "Infinity is not a JSON number",
     ),
-    "an unknown class": (said(lambda c: c["card"]["network"].update(classes=["joy"])), "'joy' of its classes is unk"),
-    "a class twice": (said(lambda c: c["card"]["network"].update(classes=["fear", "fear"])), "classes is there twice"),
-    "a class in a list": (said(lambda c: c["card"]["network"].update(classes=[["fear"]])), "of its classes is unkn"),
-    "an unknown action unit": (said(lambda c: c["card"]["network"].update(action_units=["AU99"])), "'AU99' of its"),
+    "an unknown class": (said(lambda c: c["card"]["network"].update(classes=["joy"])), "'joy' among its classes is unk"),
+    "a class twice": (said(lambda c: c["card"]["network"].update(classes=["fear", "fear"])), "classes is listed twice"),
+    "a class in a list": (said(lambda c: c["card"]["network"].update(classes=[["fear"]])), "among its classes is unkn"),
+    "an unknown action unit": (said(lambda c: c["card"]["network"].update(action_units=["AU99"])), "'AU99' among its"),
     "perhaps valence": (said(lambda c: c["card"]["network"].update(valence_arousal=1)), "neither true nor false"),
     "no outputs": (
         said(
@@ -467,14 +468,14 @@ MALFORMED: dict[str, tuple[Callable[[dict, bytes], bytes], str]] = {
     "an empty embedding": (said(lambda c: c["card"]["network"].update(embedding_size=0)), "embedding_size is not"),
     "no weights": (lambda h, d: join({"__metadata__": h["__metadata__"]}, b""), "it holds no weights"),
     "double precision": (table(lambda h: h["fc.bias"].update(dtype="F64")), "of kind 'F64'; choose F16 or F32"),
-    "a tensor without a place": (table(lambda h: h["fc.bias"].pop("data_offsets")), "has no kind, shape or place"),
-    "a tensor that is a number": (table(lambda h: h.update({"fc.bias": 3})), "has no kind, shape or place"),
-    "a negative shape": (table(lambda h: h["fc.bias"].update(shape=[-8])), "'fc.bias' has no place"),
-    "a wrong shape": (table(lambda h: h["fc.bias"].update(shape=[9])), "'fc.bias' is not as long as its shape says"),
-    "a hole": (table(lambda h: h.pop("fc.bias") and None), "do not lie one behind another|bytes of weights where"),
+    "a tensor without a place": (table(lambda h: h["fc.bias"].pop("data_offsets")), "lacks a kind, shape or position"),
+    "a tensor that is a number": (table(lambda h: h.update({"fc.bias": 3})), "lacks a kind, shape or position"),
+    "a negative shape": (table(lambda h: h["fc.bias"].update(shape=[-8])), "'fc.bias' has an invalid shape or position"),
+    "a wrong shape": (table(lambda h: h["fc.bias"].update(shape=[9])), "'fc.bias' has a length that does not match its shape"),
+    "a hole": (table(lambda h: h.pop("fc.bias") and None), "are not contiguous|bytes of weights instead"),
     "two tensors in one place": (
         table(lambda h: h.update({"fc.more": h["fc.bias"]})),
-        "do not lie one behind another|bytes of weights where",
+        "are not contiguous|bytes of weights instead",
     ),
 }
 
@@ -500,9 +501,9 @@ def test_a_malformed_file_is_refused_with_a_sentence(fault: str, file: Path) -> 
 
 def test_files_that_are_not_there_are_refused_too(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.safetensors"):
-        with pytest.raises(ModelUnavailable, match="there is no such file"):
+        with pytest.raises(ModelUnavailable, match="no such file"):
             model_file.read_card(path)
-    assert "there is no such file" in run("annotate", "clip.mp4", "--model", tmp_path / "none.safetensors", code=5)
+    assert "no such file" in run("annotate", "clip.mp4", "--model", tmp_path / "none.safetensors", code=5)
 
 
 def test_the_unchanged_parts_make_the_unchanged_file(file: Path) -> None:
@@ -542,7 +543,7 @@ def test_a_file_that_became_another_network_is_noticed(file: Path) -> None:
     card, _ = model_file.read_card(file)
     other = spec_of(classes=("fear", "neutral", "surprise"))
     model_file.write(file, network(), card_of(other), {})
-    with pytest.raises(ModelUnavailable, match="it is another network than when its card was read"):
+    with pytest.raises(ModelUnavailable, match="it was replaced by another network after its card was read"):
         model_file.load(card, file)
 
 
@@ -618,7 +619,7 @@ def test_a_wrong_graph_is_not_used(beside: str, shelf: Path, file: Path, home: P
         content = bytearray((shelf / "tiny.onnx").read_bytes())
         content[len(content) // 2] ^= 1
         file.with_suffix(".onnx").write_bytes(content)
-    assert model_file.graph(file) is None
+    assert graph_file.read_graph(file) is None
     images = published.faces(3, seed=2)
     card, _ = model_file.read_card(file)
     expected = NetworkModel(card, "torch", "cpu").infer(images)[0]
@@ -661,9 +662,9 @@ def test_what_would_unpack_to_far_more_than_it_is_is_refused() -> None:
 
 def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path) -> None:
     told = model_file.delta_graph_path(file)
-    told.write_bytes(model_file.write_delta_graph(shelf / "tiny.safetensors"))
+    told.write_bytes(graph_file.encode_graph(shelf / "tiny.safetensors"))
     assert told.stat().st_size < 0.1 * (shelf / "tiny.onnx").stat().st_size
-    assert model_file.graph(file) == (shelf / "tiny.onnx").read_bytes()
+    assert graph_file.read_graph(file) == (shelf / "tiny.onnx").read_bytes()
     assert NetworkModel(model_file.read_card(file)[0]).engine.backend == "onnx"
     assert not list(home.rglob("*.onnx"))
     run("models", "add", file)
@@ -671,9 +672,9 @@ def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path)
     content = bytearray(told.read_bytes())
     content[-1] ^= 1
     told.write_bytes(content)
-    assert model_file.graph(file) is None
-    with pytest.raises(ModelUnavailable, match=r"tiny\.onnx is not there, or not the graph of"):
-        model_file.write_delta_graph(file)
+    assert graph_file.read_graph(file) is None
+    with pytest.raises(ModelUnavailable, match=r"tiny\.onnx is missing, or not the graph of"):
+        graph_file.encode_graph(file)
 
 
 def test_an_export_into_the_cache_is_made_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -695,7 +696,7 @@ def test_without_torch_and_without_a_graph_both_ways_are_said(file: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, cwd=file.parent)
     assert done.returncode == 5, done.stderr
     assert "needs torch" in done.stderr
-    assert f"Without torch it takes {file.with_suffix('.onnx')}" in done.stderr
+    assert f"Without torch, {file.with_suffix('.onnx')}" in done.stderr
 
 
 def test_without_the_onnx_package_writing_a_graph_says_what_to_do(
@@ -862,7 +863,7 @@ def test_adding_replaces_nothing_and_takes_nothing_damaged(file: Path, tmp_path:
     assert "it is damaged" in run("models", "add", other, code=5)
     model_file.write(other, network(), card_of(spec_of(), name="ddamfnet_8"), {})
     assert "is that of a model of the program" in run("models", "add", other, code=2)
-    assert "there is no such file" in run("models", "add", tmp_path / "none.safetensors", code=5)
+    assert "no such file" in run("models", "add", tmp_path / "none.safetensors", code=5)
     assert [path.name for path in (home / "models").iterdir()] == ["tiny.safetensors"]
 
 

@@ -13,7 +13,7 @@ import pytest
 from known import known
 
 from hsemotion_cli.errors import ModelUnavailable, UsageError
-from hsemotion_cli.models import engines, model_file, openvino
+from hsemotion_cli.models import engines, graph_file, openvino
 from hsemotion_cli.models.engines import SCORES_AND_EMBEDDINGS, OnnxEngine
 from hsemotion_cli.models.network_model import NetworkModel
 from hsemotion_cli.models.registry import ASSETS, card
@@ -22,7 +22,7 @@ NAME = "mt-mobilefacenet"
 NETWORK = card(NAME).network
 assert NETWORK is not None
 SIZE = NETWORK.size
-GRAPH = known(model_file.graph(ASSETS / f"{NAME}.safetensors"))
+GRAPH = known(graph_file.read_graph(ASSETS / f"{NAME}.safetensors"))
 
 
 def faces(count: int) -> list[np.ndarray]:

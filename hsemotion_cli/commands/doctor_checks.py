@@ -157,7 +157,7 @@ def _has(codec: str, mode: Literal["r", "w"]) -> bool:
 def _models() -> str:
     from ..faces import mediapipe_onnx
     from ..faces.mediapipe_detector import BUNDLE, BUNDLE_SHA256
-    from ..models import model_file
+    from ..models import graph_file, model_file
     from ..models.registry import ASSETS, MODELS, SHIPPED
 
     wanted = (
@@ -171,7 +171,7 @@ def _models() -> str:
             _fail(f"{name} is damaged: reinstall hsemotion.")
     for name in SHIPPED:
         model_file.verify(ASSETS / name)
-        if model_file.graph(ASSETS / name) is None:
+        if graph_file.read_graph(ASSETS / name) is None:
             _fail(f"the graph of {name} is missing or damaged: reinstall hsemotion.")
     return f"{len(wanted) + 2 * len(SHIPPED)} files match their SHA-256"
 

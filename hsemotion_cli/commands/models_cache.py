@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HsemotionError, ModelUnavailable, OutputError, UsageError
-from ..models import model_file, registry, weights
+from ..models import graph_file, model_file, registry, weights
 from ..models.registry import ModelCard, card
 from ..runtime.atomic_files import name_failed_file, write_together
 from ..runtime.terminal import say
@@ -63,7 +63,7 @@ def add(file: Path, *, as_json: bool) -> None:
     if target.is_file() and target.read_bytes() != content:
         raise UsageError(f"{target} is another network; first take it away: hsemotion models remove {entry.name}.")
     copies = {target: content}
-    if graph := model_file.graph(file):
+    if graph := graph_file.read_graph(file):
         copies[model_file.graph_path(target)] = graph
     elif model_file.graph_path(file).is_file():
         say(f"{model_file.graph_path(file)} is not the graph of {file.name}; it is left out.")
@@ -142,7 +142,7 @@ def path(name: str | None, *, as_json: bool) -> None:
     if name is None:
         places = [weights.home()]
     elif file := card(name).path:
-        beside = (model_file.graph_path(file), model_file.delta_graph_path(file)) if model_file.graph(file) else ()
+        beside = (model_file.graph_path(file), model_file.delta_graph_path(file)) if graph_file.read_graph(file) else ()
         places = [file, *(graph for graph in beside if graph.is_file())]
     else:
         places = [weights.place(file) for file in weights.published(card(name))]
@@ -195,7 +195,7 @@ def _verify_trained(file: Path) -> str:
     if file == model_file.place(file.stem):
         registry.kept_card(file)
     graph = model_file.graph_path(file)
-    if graph.is_file() and model_file.graph(file) is None:
+    if graph.is_file() and graph_file.read_graph(file) is None:
         raise ModelUnavailable(f"{graph} is not the graph of {file.name}; remove it, or add the network anew.")
     return sha256
 

@@ -166,10 +166,10 @@ def _is_safetensors(path: Path) -> bool:
 
 def _is_graph(path: Path) -> bool:
     """A graph carries no mark; the weights beside it name it by its checksum."""
-    from ..models import model_file
+    from ..models import graph_file
 
     weights = path.with_suffix(".safetensors")
-    return _is_safetensors(weights) and model_file.graph(weights) == path.read_bytes()
+    return _is_safetensors(weights) and graph_file.read_graph(weights) == path.read_bytes()
 
 
 def _first_line(path: Path) -> str:

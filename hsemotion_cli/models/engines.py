@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import ModelUnavailable, OutputError, UsageError
 from ..runtime.atomic_files import name_failed_file, replace_when_done
 from ..runtime.whole_numbers import whole_number
-from . import conversion, model_file, onnx_graphs, openvino, weights
+from . import conversion, graph_file, model_file, onnx_graphs, openvino, weights
 from .cards import NetworkSpec
 from .registry import ModelCard
 
@@ -273,7 +273,7 @@ def _source(
     path = path or card.path
     if path is not None:
         if not path.is_file():
-            raise ModelUnavailable(f"{path}: there is no such file.")
+            raise ModelUnavailable(f"{path}: no such file.")
         return path
     files = weights.published(card)
     if not files:
@@ -293,7 +293,7 @@ def _graph(card: ModelCard, source: Path, threads: int | None) -> Graph:
     Raises:
         ExportDiffers: it was exported now and does not give what torch gives.
     """
-    if source == card.path and (graph := model_file.graph(source)) is not None:
+    if source == card.path and (graph := graph_file.read_graph(source)) is not None:
         return Graph(graph, SCORES_AND_EMBEDDINGS, model_file.graph_path(source))
     if source.suffix.lower() != ".onnx":
         exported = _exported(card, source, threads)
@@ -390,7 +390,7 @@ def export_half(network: Network, spec: NetworkSpec, target: Path) -> str:
     with name_failed_file(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replace_when_done(target) as partial:
-            model_file.write_graph(rounded, spec.size, partial)
+            graph_file.write_graph(rounded, spec.size, partial)
             _checked(partial, rounded, spec, target.stem, None)
             sha256 = weights.checksums(partial)[0]
     return sha256

@@ -241,7 +241,7 @@ def read(path: Path) -> Head:
             content = json.loads((file.metadata() or {}).get("hsemotion", "{}"))
         return _head(path.stem, digest, content, tensors)
     except FileNotFoundError as error:
-        raise ModelUnavailable(f"{path}: there is no such file.") from error
+        raise ModelUnavailable(f"{path}: no such file.") from error
     except OSError as error:
         raise ModelUnavailable(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

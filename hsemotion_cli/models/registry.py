@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import ModelUnavailable, UsageError
 from ..tasks import ACTION_UNITS
-from . import model_file
+from . import card_json, model_file
 from .cards import NETWORKS, ModelCard
 
 MODELS: dict[str, ModelCard] = {
@@ -95,7 +95,7 @@ def card(name: str) -> ModelCard:
         return found
     if name == SOUND.name:
         return SOUND
-    if model_file.NAME.fullmatch(name) and (path := model_file.place(name)).is_file():
+    if card_json.NAME.fullmatch(name) and (path := model_file.place(name)).is_file():
         return kept_card(path)
     raise UsageError(f"unknown model {name!r}: choose from {', '.join(known())}.")
 

@@ -21,7 +21,7 @@ _LOG_START = b"stage,epoch,step,rate,"
 
 
 def read_checkpoint(path: Path, config: TrainingConfig, dataset: Dataset) -> dict[str, Any] | None:
-    """The state of an earlier run, or None if there is no such file.
+    """The state of an earlier run, or None if no such file.
 
     Raises:
         InputError: it cannot be read, lacks a part, or belongs to another config or other samples.

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, UsageError, shortened
+from ..models.card_json import NAME
 from ..models.cards import HALF, IMAGENET
-from ..models.model_file import NAME
 from ..tasks import EXPRESSIONS, TASKS
 from .augment import Augmentation
 
