@@ -109,10 +109,7 @@ def section(name: str, command: Any, context: Any) -> str:
     lines = [f"## {name}", "", *(f"{text}\n" for text in paragraphs if text not in examples)]
     if examples:
         lines += ["```sh", *examples, "```", ""]
-    arguments = [
-        p.usage if p.remarks == "required" else f"[{p.usage}]" for p in parameters(command, context, "argument")
-    ]
-    lines += [f"Usage: `{' '.join([name, '[OPTIONS]', *arguments])}`", ""]
+    lines += [f"Usage: `{' '.join([name, *command.collect_usage_pieces(context)])}`", ""]
     groups: dict[str, list[Parameter]] = {}
     for parameter in parameters(command, context):
         groups.setdefault(parameter.panel, []).append(parameter)

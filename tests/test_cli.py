@@ -121,6 +121,19 @@ def test_no_flag_is_shown_with_a_type_and_every_option_is_explained(name: str) -
         assert getattr(parameter, "help", None), f"{name} {parameter.name}"
 
 
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [
+        ("annotate", "annotate [OPTIONS] VIDEO..."), ("bench", "bench [OPTIONS] [VIDEO]"),
+        ("batch", "batch [OPTIONS] [INPUT...]"), ("render", "render [OPTIONS] VIDEO TABLE"),
+    ],
+)  # fmt: skip
+def test_usage_shows_what_may_be_left_out_and_what_repeated(name: str, usage: str) -> None:
+    printed = invoke(name, "--help").stdout
+    assert re.search(rf"Usage: \w+ {re.escape(usage)} *$", printed, re.M)
+    assert "Path" not in printed.partition("─ Options ─")[0]
+
+
 def test_the_options_of_annotate_stand_in_their_panels() -> None:
     printed = invoke("annotate", "--help").stdout
     panels = re.findall(r"^╭─ (.+?) ─", printed, re.M)

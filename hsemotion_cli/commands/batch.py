@@ -98,7 +98,7 @@ class WorkerOptions:
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Files, folders, quoted patterns, @LIST for a file with one path per line, - for such a list on stdin.",
         show_default=False,
     ),

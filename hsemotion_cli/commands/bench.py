@@ -44,7 +44,7 @@ def run(
     running: Annotated[RunningOptions, Only("batch_size", "backend", "device", "precision", "threads")],
     output: Annotated[OutputOptions, Only("quiet", "json", "log")],
     video: Annotated[
-        Path | None, typer.Argument(metavar="[VIDEO]", help="A video; without one a clip is drawn.", show_default=False)
+        Path | None, typer.Argument(metavar="VIDEO", help="A video; without one a clip is drawn.", show_default=False)
     ] = None,
 ) -> None:
     """Measure how fast this machine annotates, where the time goes, and what each shortcut gains and costs.

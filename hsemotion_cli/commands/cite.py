@@ -16,7 +16,7 @@ def run(
     tables: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[TABLE...]",
+            metavar="TABLE",
             help="Tables made by annotate, each with NAME.json beside it; without one, the default models.",
             show_default=False,
         ),

@@ -29,7 +29,7 @@ def show(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[COMMAND]",
+            metavar="COMMAND",
             help="Show every option of this command with its value; without one, all defaults that were set.",
             show_default=False,
         ),

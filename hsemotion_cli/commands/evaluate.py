@@ -46,7 +46,7 @@ def run(
     tables: Annotated[
         list[Path],
         typer.Argument(
-            metavar="TABLES...",
+            metavar="TABLES",
             help="Tables made by annotate, or folders of them; or one submission file (the only kind for emi).",
             show_default=False,
         ),

@@ -18,10 +18,12 @@ _CHOSEN = "hsemotion.chosen"
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:
-    """Flags are shown as ``--overlay``, where some versions of Typer write ``--overlay <bool>``."""
+    """Flags and arguments without the types that some versions of Typer add: ``--overlay <bool>``, ``<list[Path]>``."""
     for parameter in parameters:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
     return parameters
 
 
@@ -36,6 +38,16 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """``[OPTIONS] VIDEO...``: brackets around what may be left out, dots after what may be repeated."""
+        pieces = [self.options_metavar] if self.options_metavar else []
+        for parameter in self.get_params(ctx):
+            if parameter.param_type_name == "argument":
+                name = parameter.metavar or parameter.name.upper()
+                name = f"{name}..." if parameter.nargs != 1 else name
+                pieces.append(name if parameter.required else f"[{name}]")
+        return pieces
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         settings: dict[str, defaults.Setting] = {}

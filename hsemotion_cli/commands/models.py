@@ -9,7 +9,7 @@ import typer
 
 from .options import Only, OutputOptions, RunningOptions
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Models.", show_default=False)]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models.", show_default=False)]
 Json = Annotated[OutputOptions, Only("json")]
 
 
@@ -82,7 +82,7 @@ def verify(output: Json, names: Names = None) -> int:
 def path(
     output: Json,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A model; without one, the cache folder.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="A model; without one, the cache folder.", show_default=False)
     ] = None,
 ) -> None:
     """Print where a model's weights are; exit with 5 if they are not on this machine."""
@@ -91,7 +91,7 @@ def path(
     models_cache.path(name, as_json=output.json)
 
 
-def remove(names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models.")], output: Json) -> None:
+def remove(names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models.")], output: Json) -> None:
     """Remove weights from the cache, with everything made from them."""
     from . import models_cache
 

@@ -37,7 +37,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hint
 import typer
 
 Videos = Annotated[
-    list[Path], typer.Argument(metavar="VIDEO...", help="Videos, images, or folders of them.", show_default=False)
+    list[Path], typer.Argument(metavar="VIDEO", help="Videos, images, or folders of them.", show_default=False)
 ]
 
 

@@ -11,8 +11,8 @@ from .options import InputOptions, Only, OutputOptions
 
 
 def run(
-    video: Annotated[Path, typer.Argument(help="The video that was annotated.")],
-    table: Annotated[Path, typer.Argument(help="Its table.")],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The video that was annotated.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Its table.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT.mp4", help="Overlay video to write.", show_default=False)
     ],

@@ -12,7 +12,8 @@ from .options import Only, OutputOptions, OwnDefaults, SmoothingOptions
 
 def run(
     table: Annotated[
-        Path, typer.Argument(help="Table made by annotate; NAME.raw.npz and NAME.json must lie beside it.")
+        Path,
+        typer.Argument(metavar="TABLE", help="Table made by annotate; NAME.raw.npz and NAME.json must lie beside it."),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the new table.", show_default=False)

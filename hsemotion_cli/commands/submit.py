@@ -102,7 +102,7 @@ def run(
     tables: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[TABLES|VIDEOS...]",
+            metavar="TABLES|VIDEOS",
             help="Tables made by annotate, or videos (annotated first), or folders of either; features for emi.",
             show_default=False,
         ),

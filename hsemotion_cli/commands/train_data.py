@@ -21,7 +21,7 @@ def run(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[PATH]",
+            metavar="PATH",
             help="What you downloaded, a folder or an .npz, or the plan; without it, where to get the data is printed.",
             show_default=False,
         ),

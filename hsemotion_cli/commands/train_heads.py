@@ -87,7 +87,7 @@ class HeadTrainingOptions:
 def run(
     features: Annotated[
         list[Path],
-        typer.Argument(metavar="FEATURES...", help="Files of extract, or folders of them.", show_default=False),
+        typer.Argument(metavar="FEATURES", help="Files of extract, or folders of them.", show_default=False),
     ],
     out: Annotated[
         Path,

@@ -60,7 +60,7 @@ class SearchOptions:
 def run(
     tables: Annotated[
         list[Path],
-        typer.Argument(metavar="TABLES...", help="Tables made by annotate, or folders of them.", show_default=False),
+        typer.Argument(metavar="TABLES", help="Tables made by annotate, or folders of them.", show_default=False),
     ],
     out: Annotated[
         Path,
