@@ -62,7 +62,7 @@ from hsemotion_cli.abaw import lists, predictions, validation
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.batch import discovery, output_paths
 from hsemotion_cli.commands import smooth
-from hsemotion_cli.commands.options import call
+from hsemotion_cli.commands.signature import call
 from hsemotion_cli.errors import HsemotionError
 from hsemotion_cli.evaluation.ground_truth import read_compound, read_intensities, read_mtl, read_track
 from hsemotion_cli.formats import features, sidecar, table

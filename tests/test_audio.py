@@ -34,7 +34,7 @@ from hsemotion_cli.abaw import predictions
 from hsemotion_cli.cli import app
 from hsemotion_cli.commands import annotate as annotate_command
 from hsemotion_cli.commands import extract as extract_command
-from hsemotion_cli.commands.options import call
+from hsemotion_cli.commands.signature import call
 from hsemotion_cli.errors import HsemotionError, InputError, ModelUnavailable, UsageError
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, read_tree
 from hsemotion_cli.formats import features, raw_scores, sidecar

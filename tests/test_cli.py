@@ -24,10 +24,9 @@ from hsemotion_cli.commands.options import (
     Reworded,
     RunningOptions,
     SmoothingOptions,
-    call,
-    expand,
 )
 from hsemotion_cli.commands.settings import chosen_settings
+from hsemotion_cli.commands.signature import call, expand
 from hsemotion_cli.pipeline import Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 

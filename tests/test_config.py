@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
 from hsemotion_cli.commands import annotate, batch, catalogue, config_files, console, defaults, models
-from hsemotion_cli.commands.options import option_facts
+from hsemotion_cli.commands.signature import option_facts
 from hsemotion_cli.errors import UsageError
 
 

@@ -24,7 +24,7 @@ from hsemotion_cli.abaw.aligned import NAMES, EvaluationSettings
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.abaw.evaluation import Report
 from hsemotion_cli.commands import evaluate as command
-from hsemotion_cli.commands.options import call
+from hsemotion_cli.commands.signature import call
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.evaluation.ground_truth import Annotations, recording
 from hsemotion_cli.formats import raw_scores

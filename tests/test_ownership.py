@@ -18,7 +18,7 @@ from known import program
 from hsemotion_cli.batch import jsonl
 from hsemotion_cli.batch.messages import Failure, Outcome, Task
 from hsemotion_cli.commands import extract
-from hsemotion_cli.commands.options import call
+from hsemotion_cli.commands.signature import call
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.formats.ownership import check_outputs, is_ours
 from hsemotion_cli.media.mp4_boxes import encoding_tool

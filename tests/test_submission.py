@@ -22,7 +22,7 @@ from hsemotion_cli.abaw.predictions import find
 from hsemotion_cli.abaw.submission import Override, SubmissionSettings, gather, submission_rows, write, write_per_video
 from hsemotion_cli.abaw.validation import Problem, read, validate
 from hsemotion_cli.commands import submit
-from hsemotion_cli.commands.options import call
+from hsemotion_cli.commands.signature import call
 from hsemotion_cli.domain import Face, Reading, Scores
 from hsemotion_cli.errors import HsemotionError, InputError, OutputError, UsageError
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS

@@ -24,7 +24,7 @@ from hsemotion_cli.abaw.objectives import OBJECTIVES
 from hsemotion_cli.abaw.predictions import affwild2, find, load, predict
 from hsemotion_cli.abaw.search_space import Grid
 from hsemotion_cli.abaw.tuning_data import SPARSE_GAP, gather
-from hsemotion_cli.commands.options import call
+from hsemotion_cli.commands.signature import call
 from hsemotion_cli.commands.tune import run
 from hsemotion_cli.errors import InputError, ModelUnavailable, UsageError
 from hsemotion_cli.evaluation import metrics

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .options import option_facts
+from .signature import option_facts
 
 MODELS = {
     "list": "models:list_models",

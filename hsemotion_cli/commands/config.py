@@ -11,7 +11,7 @@ from ..errors import UsageError
 from .options import Only, OutputOptions
 
 if TYPE_CHECKING:
-    from .options import Option
+    from .signature import Option
 
 Key = Annotated[
     str,
@@ -95,7 +95,7 @@ def _option(path: Path, key: str) -> tuple[tuple[str, ...], Option, tuple[str, .
         UsageError: there is no such option.
     """
     from . import catalogue, defaults
-    from .options import option_facts
+    from .signature import option_facts
 
     *names, name = key.replace("_", "-").split(".")
     table = tuple(names)

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from . import catalogue, config_files, defaults
 from .console import Table, print_json, print_line, print_table
-from .options import option_facts
+from .signature import option_facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import UsageError
 from . import config_files
-from .options import Option, option_facts
+from .signature import Option, option_facts
 
 COMMAND_LINE, ENVIRONMENT, PROJECT, USER = "command line", "environment", "project file", "user file"
 

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..runtime.terminal import say
 from . import catalogue, defaults
 from .boundary import boundary
-from .options import expand, option_facts
+from .signature import expand, option_facts
 
 _CHOSEN = "hsemotion.chosen"
 """Key in a context's meta: what ``defaults.chosen`` gives."""
