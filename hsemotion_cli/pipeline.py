@@ -302,14 +302,14 @@ class Annotator:
             UsageError: no frame of it lies in the chosen part.
         """
         clock, progress, settings = StageClock(), progress or _silent, self.settings
-        recipe = replace(settings.recipe, smoothing={}, interpolate=0.0)
         heard = self._listen(source.path, clock, progress)
         some = False
         with closing(self.readings(source, clock, progress)) as readings:
             for reading in readings:
                 some = True
                 timeline = _with_extra(gather([reading]), source, settings.decoding.clock)
-                yield refine(timeline if heard is None else heard.beside(timeline), recipe)
+                # A timeline of one frame has nothing to smooth or to interpolate.
+                yield refine(timeline if heard is None else heard.beside(timeline), settings.recipe)
         if not some:
             raise nothing_analysed(source, settings.sampling)
 

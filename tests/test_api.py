@@ -254,6 +254,17 @@ def test_a_loaded_table_is_saved_with_edited_cells(by_cli: Path, tmp_path: Path)
     assert (edited.compare(before).index == [3, 4]).all()
 
 
+def test_edited_cells_of_a_new_annotation_are_saved_in_every_format(talk: Path, tmp_path: Path) -> None:
+    fresh = hs.annotate(talk, end=0.2)
+    fresh.frame.loc[1, "arousal"] = -0.25
+    fresh.frame = fresh.frame.drop(index=0)
+    for path in (paths := fresh.save(tmp_path, formats="csv,parquet,jsonl")).values():
+        if path not in (paths["raw"], paths["sidecar"]):
+            frame = hs.load(path).frame
+            assert frame.loc[0, "arousal"] == -0.25 and len(frame) == 4
+            pd.testing.assert_frame_equal(frame, fresh.frame.reset_index(drop=True))
+
+
 def test_a_frame_that_is_no_table_any_more_is_not_saved(by_cli: Path, tmp_path: Path) -> None:
     for change, sentence in (
         (lambda frame: frame.assign(mood=1), "a column 'mood', which tables do not have"),
