@@ -29,13 +29,14 @@ from .media.video import Source, open_source
 from .media.wall_clock import wall_clock_note, wall_times
 from .models import frame_skipping, predict, registry
 from .models.audio import AudioModel, AudioScores
+from .models.devices import is_gpu
 from .models.heads import Head
 from .models.wav2vec import Wav2Vec2
 from .postprocess.recipe import Recipe
 from .postprocess.refine import Affect, photo_note, refine
 from .runtime import resources
 from .runtime.atomic_files import atomic_file, prepare_folder, write_together
-from .runtime.executor import Executor, SerialExecutor, ThreadedExecutor
+from .runtime.executor import Executor, Run, ThreadedExecutor
 from .runtime.stage_timer import StageClock
 from .tasks import EXPRESSIONS
 from .timeline import Timeline, gather, without_fleeting
@@ -54,13 +55,13 @@ DETECTORS: dict[str, type[FaceDetector]] = {
 """What ``--detector`` may be."""
 
 _PICTURES = 64 << 20
-"""Bytes of decoded pictures that may wait for a finder."""
+"""Bytes of decoded images that may wait for a detector."""
 
 _CPU_BATCH, _GPU_BATCH = 8, 128
 """Faces that are scored together: a few, so that all cores have work soon; many, so that a GPU has enough."""
 
-_MOST_FINDERS = 8
-"""Finders that work on one video, however many cores there are: each takes some 30 MB."""
+_MOST_DETECTORS = 8
+"""Detectors that work on one video, however many cores there are: each takes some 30 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +167,19 @@ class Summary:
 
 
 class Annotator:
-    """Finders and models, loaded once, for one video after another; use it as a context manager.
+    """Detectors and models, loaded once, for one video after another; use it as a context manager.
 
     Args:
         settings: what to do.
-        in_turn: let all stages take turns in one thread instead of working beside each other. The results are the
-            same; it is what ``hsemotion bench`` compares with.
+        executor: makes the executor, given the number of cores. ``SerialExecutor`` has the same results, and is what
+            ``hsemotion bench`` compares with.
 
     Raises:
         ModelUnavailable: weights are missing or damaged.
         UsageError: the settings ask for what the models or this machine cannot do.
     """
 
-    def __init__(self, settings: Settings, in_turn: bool = False) -> None:
+    def __init__(self, settings: Settings, executor: Callable[[int], Executor] = ThreadedExecutor) -> None:
         self.settings = settings
         self.cards = {name: registry.card(name) for name in settings.recipe.models if name != registry.SOUND.name}
         if settings.detector == "fast":
@@ -188,27 +189,30 @@ class Annotator:
         self.crops = sorted({card.crop for card in self.cards.values() if card.crop})
         for recipe in self.crops:
             check_recipe(recipe)
-        self._flow: Callable[[StageClock], Executor] = SerialExecutor if in_turn else ThreadedExecutor
-        self._cores = settings.running.threads or resources.cores()
+        self._executor = executor(settings.running.threads or resources.cores())
 
     def __enter__(self) -> Annotator:
         settings = self.settings
         with ExitStack() as stack:
-            if self._flow is ThreadedExecutor:
+            if self._executor.threads == 1:
                 stack.callback(cv2.setNumThreads, cv2.getNumThreads())  # as the caller of the library had it
                 cv2.setNumThreads(1)  # its own threads would only get in the way of the other stages
-            # Each of several threads computes with one core: that is faster than one with several.
-            threads = self._cores if self._flow is SerialExecutor else 1
-            self.models = predict.load_all(self.cards.values(), replace(settings.running, threads=threads))
-            self._gpu = any(str(model.provenance.get("device")).startswith("cuda") for model in self.models.values())
+            running = replace(settings.running, threads=self._executor.threads)
+            self.models = predict.load_all(self.cards.values(), running)
             self.listener = _listener(settings) if settings.audio_head is not None else None
-            count = 1 if self._flow is SerialExecutor else min(self._cores, _MOST_FINDERS)
-            count += settings.detect_every > 1
-            finder = DETECTORS[settings.detector]
             shapes = any(card.network is None for card in self.cards.values())
-            self.finders = [
-                stack.enter_context(finder(settings.min_face, settings.threshold, shapes)) for _ in range(count)
-            ]
+
+            def detector() -> FaceDetector:
+                made = DETECTORS[settings.detector](settings.min_face, settings.threshold, shapes)
+                return stack.enter_context(made)
+
+            self._detectors = self._executor.workers(detector, most=_MOST_DETECTORS)
+            # What lies between two searches is interpolated in the thread that follows the faces.
+            self._spare_detector = detector() if settings.detect_every > 1 else None
+            # A GPU has two callers, so that one prepares faces while the other's are computed.
+            self._gpu = any(is_gpu(model.device) for model in self.models.values())
+            callers = {"least": 2, "most": 2} if self._gpu else {}
+            self._readers = self._executor.workers(lambda: self._read, **callers)
             self._open = stack.pop_all()
         return self
 
@@ -314,39 +318,37 @@ class Annotator:
             raise nothing_analysed(source, settings.sampling)
 
     def readings(self, source: Source, clock: StageClock, progress: Progress) -> Generator[Reading, None, None]:
-        """What the models say of each analysed frame, one after the other, all stages working beside each other.
+        """The models' predictions for each analysed frame, in order.
 
-        Pictures of frames wait for finders only; from there on crops travel.
+        Images of frames wait for detectors only; after that only crops travel.
         """
         settings = self.settings
-        with self._flow(clock) as flow:
+        with self._executor.run(clock) as run:
             frames = clock.stage("decode", source.frames(settings.sampling))
-            sightings = clock.stage("tracks", self._followed(self._seen(frames, source, flow), source))
+            sightings = clock.stage("tracks", self._followed(self._seen(frames, source, run), source))
             batch = settings.batch_size or (_GPU_BATCH if self._gpu else _CPU_BATCH)
             groups = predict.grouped(frame_skipping.schedule(sightings, settings.stride), batch)
-            # A GPU has two callers, so that one prepares faces while the other one's are computed.
-            read = [self._read] * (2 if self._gpu else self._cores)
-            readings = (one for group in flow.map("models", groups, read, room=len(read)) for one in group)
+            read = run.map("models", groups, self._readers, room=len(self._readers))
+            readings = (one for group in read for one in group)
             whole = frame_skipping.interpolate(readings)
             if isinstance(source, PhotoFolder):
                 whole = tracking.count_within_frames(whole)
             yield from _watched(whole, progress, _total(source, settings.sampling))
 
-    def _seen(self, frames: Iterator[Frame], source: Source, flow: Executor) -> Iterator[Sighting]:
+    def _seen(self, frames: Iterator[Frame], source: Source, run: Run) -> Iterator[Sighting]:
         """The faces of each frame."""
         settings = self.settings
         room = max(1, min(8, _PICTURES // max(source.info.width * source.info.height * 3, 1)))
-        if settings.detect_every == 1:
+        if self._spare_detector is None:
             workers = [
-                partial(detect_in_block, finder=f, recipes=self.crops, given=settings.crops) for f in self.finders
+                partial(detect_in_block, finder=f, recipes=self.crops, given=settings.crops) for f in self._detectors
             ]
             grouped = blocks(frames, source.info.width * source.info.height)
-            found = flow.map("faces", grouped, workers, max(1, room // BLOCK))
+            found = run.map("faces", grouped, workers, max(1, room // BLOCK))
             return (sighting for block in found for sighting in block)
-        spare, *finders = self.finders
-        searches = [partial(_search, finder=finder, recipes=self.crops) for finder in finders]
-        searched = flow.map("faces", interpolation.schedule(frames, settings.detect_every), searches, room)
-        return interpolation.interpolate(searched, spare, self.crops)
+        searches = [partial(_search, finder=detector, recipes=self.crops) for detector in self._detectors]
+        searched = run.map("faces", interpolation.schedule(frames, settings.detect_every), searches, room)
+        return interpolation.interpolate(searched, self._spare_detector, self.crops)
 
     def _followed(self, sightings: Iterator[Sighting], source: Source) -> Iterator[Sighting]:
         """The same with track ids, and only as many faces as are wanted; nobody is followed from photo to photo."""

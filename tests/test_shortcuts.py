@@ -32,6 +32,7 @@ from hsemotion_cli.media.video import open_source
 from hsemotion_cli.models import frame_skipping
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.runtime.executor import SerialExecutor, ThreadedExecutor
 from hsemotion_cli.timeline import Timeline
 
 NETWORK = Recipe.of("mt-mobilefacenet")
@@ -40,7 +41,7 @@ BOTH = Recipe.usual()
 
 def annotated(path: Path, out: Path, in_turn: bool = False, **options: Any) -> Timeline:
     options.setdefault("recipe", BOTH)
-    with Annotator(Settings(**options), in_turn) as annotator:
+    with Annotator(Settings(**options), SerialExecutor if in_turn else ThreadedExecutor) as annotator:
         annotator.annotate(path, out, path.stem)
     return raw_scores.read(out / f"{path.stem}.raw.npz")
 

@@ -451,7 +451,10 @@ MALFORMED: dict[str, tuple[Callable[[dict, bytes], bytes], str]] = {
         said(lambda c: c["card"]["network"].update(mean=[1, float("inf"), 1])),
         "Infinity is not a JSON number",
     ),
-    "an unknown class": (said(lambda c: c["card"]["network"].update(classes=["joy"])), "'joy' among its classes is unk"),
+    "an unknown class": (
+        said(lambda c: c["card"]["network"].update(classes=["joy"])),
+        "'joy' among its classes is unk",
+    ),
     "a class twice": (said(lambda c: c["card"]["network"].update(classes=["fear", "fear"])), "classes is listed twice"),
     "a class in a list": (said(lambda c: c["card"]["network"].update(classes=[["fear"]])), "among its classes is unkn"),
     "an unknown action unit": (said(lambda c: c["card"]["network"].update(action_units=["AU99"])), "'AU99' among its"),
@@ -470,8 +473,14 @@ MALFORMED: dict[str, tuple[Callable[[dict, bytes], bytes], str]] = {
     "double precision": (table(lambda h: h["fc.bias"].update(dtype="F64")), "of kind 'F64'; choose F16 or F32"),
     "a tensor without a place": (table(lambda h: h["fc.bias"].pop("data_offsets")), "lacks a kind, shape or position"),
     "a tensor that is a number": (table(lambda h: h.update({"fc.bias": 3})), "lacks a kind, shape or position"),
-    "a negative shape": (table(lambda h: h["fc.bias"].update(shape=[-8])), "'fc.bias' has an invalid shape or position"),
-    "a wrong shape": (table(lambda h: h["fc.bias"].update(shape=[9])), "'fc.bias' has a length that does not match its shape"),
+    "a negative shape": (
+        table(lambda h: h["fc.bias"].update(shape=[-8])),
+        "'fc.bias' has an invalid shape or position",
+    ),
+    "a wrong shape": (
+        table(lambda h: h["fc.bias"].update(shape=[9])),
+        "'fc.bias' has a length that does not match its shape",
+    ),
     "a hole": (table(lambda h: h.pop("fc.bias") and None), "are not contiguous|bytes of weights instead"),
     "two tensors in one place": (
         table(lambda h: h.update({"fc.more": h["fc.bias"]})),

@@ -17,6 +17,7 @@ from ..formats import raw_scores
 from ..media.video import open_source
 from ..pipeline import Annotator, Settings
 from ..runtime import malloc
+from ..runtime.executor import SerialExecutor, ThreadedExecutor
 from ..runtime.processes import peak_memory
 from ..runtime.stage_timer import StageClock
 from ..timeline import Timeline
@@ -35,7 +36,7 @@ def run(order: BenchmarkJob) -> BenchmarkResult:
         frames = sum(1 for _ in open_source(order.path).frames(order.settings.sampling))
         wall = time.perf_counter() - start
         return BenchmarkResult(frames, 0, wall, time.process_time() - cpu, 0.0, peak_memory(), {"decode": wall}, {})
-    with Annotator(order.settings, order.in_turn) as annotator:
+    with Annotator(order.settings, SerialExecutor if order.in_turn else ThreadedExecutor) as annotator:
         if order.kind == "faces":
             return _only_faces(annotator, order)
         return _annotated(annotator, order)

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from ..domain import Face, Scores
 from ..errors import ModelUnavailable
 from ..tasks import ACTION_UNITS, BASIC_EXPRESSIONS, BLENDSHAPES, EXPRESSIONS, VALENCE_AROUSAL
+from .devices import CPU
 from .registry import ModelCard
 
 FACS: dict[str, tuple[str, ...]] = {
@@ -67,12 +68,15 @@ class GeometryModel:
     Attributes:
         card: as given.
         provenance: name and SHA-256 of the weights file.
+        device: "cpu".
         au_thresholds: action unit -> probability in (0, 1) from which it counts as present.
         metadata: what the weights file says of itself (version, what trained it, orders).
 
     Raises:
         ModelUnavailable: the file is missing, is not the one of the card, or does not fit this program.
     """
+
+    device = CPU
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card

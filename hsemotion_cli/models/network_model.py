@@ -17,6 +17,7 @@ from ..tasks import ACTION_UNITS, EXPRESSIONS
 from . import engines, weights
 from .cards import NetworkSpec
 from .conversion import spec_of
+from .devices import is_gpu
 from .engines import Floats, sigmoid, softmax
 from .registry import ModelCard
 
@@ -111,6 +112,7 @@ class NetworkModel:
     Attributes:
         card: as given.
         provenance: name and SHA-256 of the weight file, backend, device, precision and resize rule.
+        device: "cpu", "cuda" or "cuda:N".
         batch: faces that are worth giving it at once; more are taken in parts of so many.
 
     Raises:
@@ -137,13 +139,13 @@ class NetworkModel:
         if self.resize not in RESIZE_RULES:
             raise UsageError(f"unknown resize rule {self.resize!r}: choose from {', '.join(RESIZE_RULES)}.")
         self.engine, source = engines.start(card, backend, device, precision, offline, path, threads, progress)
-        self.batch = self.engine.batch
+        self.batch, self.device = self.engine.batch, self.engine.device
         self._prepared = self._preparing()
         self.provenance = {
             "file": source.name,
             "sha256": weights.checksums(source)[0],
             "backend": self.engine.backend,
-            "device": self.engine.device,
+            "device": self.device,
             "precision": precision,
             "resize": self.resize,
         }
@@ -153,7 +155,7 @@ class NetworkModel:
 
     def _preparing(self) -> Callable[[Sequence[Image]], Any]:
         """What makes faces ready for the engine: on a GPU where that gives the same, else on the CPU."""
-        if self.engine.device.startswith("cuda") and self.resize == "pil-bilinear":
+        if is_gpu(self.device) and self.resize == "pil-bilinear":
             from .gpu_preprocess import GpuPreprocessor
 
             return GpuPreprocessor(self.spec, self.engine.device)

@@ -53,10 +53,14 @@ class FaceModel(Protocol):
     Attributes:
         card: what is known of it.
         provenance: where its weights came from and what runs it, for the sidecar.
+        device: where it computes: "cpu", "cuda" or "cuda:N".
     """
 
     @property
     def card(self) -> ModelCard: ...
+
+    @property
+    def device(self) -> str: ...
 
     @property
     def provenance(self) -> Mapping[str, Any]: ...
@@ -133,7 +137,7 @@ class HeadedModel:
         head: trained on those of the same model.
 
     Attributes:
-        card: the model's.
+        card, device: the model's.
         provenance: the model's, and the head's under "head".
 
     Raises:
@@ -156,7 +160,7 @@ class HeadedModel:
                 f"{head.base.outputs} outputs, and {head.base.model} gives {found[0]} and {found[1]}."
             )
         self._base, self._head = base, head
-        self.card = base.card
+        self.card, self.device = base.card, base.device
         self.provenance = {**base.provenance, "head": head.provenance}
 
     def __repr__(self) -> str:

@@ -26,7 +26,7 @@ from ..media.photos import PhotoFolder
 from ..media.video import Source, VideoFile, open_source
 from ..runtime import file_marks
 from ..runtime.atomic_files import name_failed_file, replace_when_done
-from ..runtime.executor import ThreadedExecutor
+from ..runtime.executor import ThreadedRun
 from ..runtime.stage_timer import StageClock
 from .drawing import Row
 from .layout import OverlayPainter
@@ -191,7 +191,7 @@ def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable
         if isinstance(reader, PhotoFolder):
             frames = (replace(frame, time=frame.index * SLIDE) for frame in frames)
         items = ((shown, _drained(met)) for shown in hold(frames, rows, reader.path))
-        flow = stack.enter_context(ThreadedExecutor(StageClock()))
+        flow = stack.enter_context(ThreadedRun(StageClock()))
         for (shown, heard), picture in flow.map("draw", items, [lambda item: (item, film.drawn(item[0]))], room=2):
             if sound:
                 sound.offer(heard)

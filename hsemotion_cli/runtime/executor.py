@@ -1,7 +1,7 @@
-"""Stages of a chain that work beside each other, each in threads of its own, while the order of items is kept.
+"""Executors: whether the stages of a run take turns in one thread or overlap, and how many workers each stage has.
 
-Everything heavy here (decoders, MediaPipe, networks) lets go of the interpreter while it computes, so threads are
-enough. Queues are short, and what comes out is the same, item for item, as if the stages took turns.
+Everything heavy here (decoders, MediaPipe, networks) releases the interpreter while it computes, so threads are enough.
+Queues are short, and the results are the same, item for item, whichever executor runs the stages.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from .stage_timer import StageClock
 
 T = TypeVar("T")
 U = TypeVar("U")
+W = TypeVar("W")
 
 _PATIENCE = 2.0
 """Seconds that the end of a run waits for a thread in the middle of an item; a decoder that hangs is left behind."""
 
 
-class Executor(Protocol):
-    """How the stages of one run are carried out; use it as a context manager around the run.
+class Run(Protocol):
+    """The stages of one run; use it as a context manager around the run.
 
     Attributes:
         clock: measures every stage.
@@ -29,40 +30,102 @@ class Executor(Protocol):
 
     clock: StageClock
 
-    def __enter__(self) -> Executor: ...
+    def __enter__(self) -> Run: ...
 
     def __exit__(self, *error: object) -> None: ...
 
     def map(self, name: str, items: Iterable[T], workers: Sequence[Callable[[T], U]], room: int) -> Iterator[U]:
-        """What the workers make of each item, in the order of the items.
+        """The result of a worker for each item, in the order of the items.
 
         Args:
             name: of the stage.
             items: are pulled as there is room for them.
-            workers: any of them may get any item, each only one at a time.
-            room: items that may be on their way through the stage, beyond one for each worker: those that wait for a
-                worker, and those whose results wait to be taken.
+            workers: made by ``Executor.workers``; any of them may get any item, each only one at a time.
+            room: items that may be in the stage beyond one for each worker: those that wait for a worker, and those
+                whose results wait to be taken.
 
         Raises:
-            Exception: whatever the items or a worker raised, behind the results of the items before.
+            Exception: whatever the items or a worker raised, after the results of the items before.
         """
         ...
 
 
+class Executor(Protocol):
+    """Decides how many workers a stage has, and runs the stages.
+
+    Attributes:
+        threads: with which each worker should compute.
+    """
+
+    threads: int
+
+    def workers(self, make: Callable[[], W], least: int = 1, most: int | None = None) -> list[W]:
+        """The workers of a stage.
+
+        Args:
+            make: makes one.
+            least, most: of them, where the executor can use several.
+        """
+        ...
+
+    def run(self, clock: StageClock) -> Run:
+        """A new run of stages."""
+        ...
+
+
 class SerialExecutor:
-    """One thread does everything: each stage is pulled by the one behind it."""
+    """One thread does everything: each stage has one worker, and is pulled by the stage after it.
+
+    Args:
+        cores: with which that worker computes.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self.threads = cores
+
+    def workers(self, make: Callable[[], W], least: int = 1, most: int | None = None) -> list[W]:
+        """See ``Executor.workers``."""
+        return [make()]
+
+    def run(self, clock: StageClock) -> SerialRun:
+        """See ``Executor.run``."""
+        return SerialRun(clock)
+
+
+class ThreadedExecutor:
+    """Every stage has a thread for each worker; several workers with one core each are faster than one with all cores.
+
+    Args:
+        cores: that the workers of a stage share.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self.threads = 1
+        self._cores = cores
+
+    def workers(self, make: Callable[[], W], least: int = 1, most: int | None = None) -> list[W]:
+        """See ``Executor.workers``."""
+        return [make() for _ in range(max(least, min(self._cores, most or self._cores)))]
+
+    def run(self, clock: StageClock) -> ThreadedRun:
+        """See ``Executor.run``."""
+        return ThreadedRun(clock)
+
+
+class SerialRun:
+    """Stages that take turns in the thread that pulls the last one."""
 
     def __init__(self, clock: StageClock) -> None:
         self.clock = clock
 
-    def __enter__(self) -> SerialExecutor:
+    def __enter__(self) -> SerialRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is left to be stopped."""
+        """There is nothing to stop."""
 
     def map(self, name: str, items: Iterable[T], workers: Sequence[Callable[[T], U]], room: int) -> Iterator[U]:
-        """See ``Flow.map``; only the first worker has anything to do."""
+        """See ``Run.map``; only the first worker gets items."""
         self.clock.name(name)
         return self._mapped(name, items, workers[0])
 
@@ -73,8 +136,8 @@ class SerialExecutor:
             yield result
 
 
-class ThreadedExecutor:
-    """Every stage has a thread for each of its workers, and one that pulls its items from the stage before.
+class ThreadedRun:
+    """Stages that overlap: one thread for each worker, and one that pulls the items of a stage from the stage before.
 
     Leaving the context stops all of them, whatever they wait for.
     """
@@ -84,7 +147,7 @@ class ThreadedExecutor:
         self._stages: list[_Stage] = []
         self._threads: list[threading.Thread] = []
 
-    def __enter__(self) -> ThreadedExecutor:
+    def __enter__(self) -> ThreadedRun:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,7 +157,7 @@ class ThreadedExecutor:
             thread.join(_PATIENCE)
 
     def map(self, name: str, items: Iterable[T], workers: Sequence[Callable[[T], U]], room: int) -> Iterator[U]:
-        """See ``Flow.map``."""
+        """See ``Run.map``."""
         self.clock.name(name)
         stage: _Stage[T, U] = _Stage(len(workers) + room)
         self._stages.append(stage)
@@ -104,7 +167,7 @@ class ThreadedExecutor:
         return self._taken(name, stage)
 
     def _start(self, name: str, work: Callable[..., None], *arguments: object) -> None:
-        # A daemon, because one that hangs in a broken file must not keep the program alive.
+        # A daemon, because a thread that hangs in a broken file must not keep the program alive.
         thread = threading.Thread(target=work, args=arguments, name=f"hsemotion-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -150,18 +213,18 @@ class ThreadedExecutor:
 
 
 class _Stopped(Exception):
-    """The run is over: nothing more is to be done."""
+    """The run is over."""
 
 
 class _Finished(Exception):
-    """There was no more."""
+    """There are no more items."""
 
 
 class _Stage(Generic[T, U]):
-    """The items on their way through one stage, numbered as they came.
+    """The items in one stage, numbered in the order in which they came.
 
     Args:
-        room: how many there may be.
+        room: most of them.
     """
 
     def __init__(self, room: int) -> None:
@@ -170,7 +233,7 @@ class _Stage(Generic[T, U]):
         self._results: dict[int, tuple[U | None, BaseException | None]] = {}
         self._come = self._gone = 0
         self._finished = self._stopped = False
-        # Nobody is woken who has nothing to do: each time that costs a change of threads, and the interpreter.
+        # One condition for each reason to wait: waking a thread that has nothing to do costs a thread switch.
         self._lock = threading.Lock()
         self._for_room, self._for_work, self._for_result = (threading.Condition(self._lock) for _ in range(3))
 
@@ -183,7 +246,7 @@ class _Stage(Generic[T, U]):
             self._for_work.notify()
 
     def finish(self, error: BaseException | None) -> None:
-        """Nothing more will come; an error is raised behind the results of what did."""
+        """No more items will come; an error is raised after the results of those that did."""
         with self._lock:
             if error is not None:
                 self._results[self._come] = None, error
@@ -220,10 +283,10 @@ class _Stage(Generic[T, U]):
             self._for_room.notify()
         if error is not None:
             raise error
-        return result  # type: ignore[return-value]  # None only beside an error, or where a worker gave it
+        return result  # type: ignore[return-value]  # None only with an error, or where a worker returned it
 
     def stop(self) -> None:
-        """Raise _Stopped wherever anybody waits, or will."""
+        """Raise _Stopped wherever a thread waits, or will."""
         with self._lock:
             self._stopped = True
             self._todo.clear()
