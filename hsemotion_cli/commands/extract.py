@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import typer
 
 from ..errors import UsageError
-from .options import FaceOptions, InputOptions, ModelOptions, Only, OutputOptions, Reworded, RunningOptions, Videos
+from .options import FaceOptions, InputOptions, Only, OutputOptions, Reworded, RunningOptions, Videos
 
 VideoRate = Reworded(
     video_fps={
@@ -16,6 +17,30 @@ VideoRate = Reworded(
         "file belongs to."
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureOptions:
+    """What is extracted."""
+
+    panel: ClassVar[str] = "Features"
+
+    model: Annotated[str, typer.Option(metavar="NAME", help="A model, or NAME=FILE.")] = "mp-blendshapes"
+    audio: Annotated[
+        bool,
+        typer.Option(
+            "--audio", help="Extract hidden states of wav2vec 2.0 from the sound instead (needs the audio extra)."
+        ),
+    ] = False
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            help="wav2vec 2.0 weights: a folder, or a name to download if the Hugging Face cache lacks it.",
+            show_default="facebook/wav2vec2-base-960h",
+        ),
+    ] = None
+    dtype: Annotated[str, typer.Option(metavar="float16|float32", help="Number format of the embeddings.")] = "float32"
 
 
 def run(
@@ -26,33 +51,7 @@ def run(
     faces: Annotated[FaceOptions, Only("faces", "detector", "min_face")],
     output: Annotated[OutputOptions, Only("out", "overwrite", "quiet", "log")],
     running: RunningOptions,
-    model: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="A model, or NAME=FILE.", rich_help_panel=ModelOptions.panel),
-    ] = "mp-blendshapes",
-    audio: Annotated[
-        bool,
-        typer.Option(
-            "--audio",
-            help="Extract hidden states of wav2vec 2.0 from the sound instead (needs the audio extra).",
-            rich_help_panel=ModelOptions.panel,
-        ),
-    ] = False,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FOLDER",
-            help="wav2vec 2.0 weights: a folder, or a name to download if the Hugging Face cache lacks it.",
-            show_default="facebook/wav2vec2-base-960h",
-            rich_help_panel=ModelOptions.panel,
-        ),
-    ] = None,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="float16|float32", help="Number format of the embeddings.", rich_help_panel=OutputOptions.panel
-        ),
-    ] = "float32",
+    wanted: FeatureOptions,
 ) -> int:
     """Write the embeddings of every face: NAME.features.parquet, one row per frame per face."""
     from ..runtime import malloc
@@ -66,17 +65,16 @@ def run(
     from . import extract_run
     from .settings import decode_options, how_to_run
 
-    if audio:
+    features.check_dtype(wanted.dtype)
+    if wanted.audio:
         _check_sound(input, faces, running)
-        features.check_dtype(dtype)
-        wav2vec = extract_run.SoundModel(weights, running.device, running.threads, running.offline)
-        return extract_run.sound(videos, output, wav2vec, dtype, input.video_fps)
-    if weights is not None:
+        wav2vec = extract_run.SoundModel(wanted.weights, running.device, running.threads, running.offline)
+        return extract_run.sound(videos, output, wav2vec, wanted.dtype, input.video_fps)
+    if wanted.weights is not None:
         raise UsageError("--weights is for --audio; weights for --model are given as NAME=FILE.")
-    names, given = parse_models(model)
+    names, given = parse_models(wanted.model)
     if len(names) != 1:
-        raise UsageError(f"--model {model}: extract takes one model at a time.")
-    features.check_dtype(dtype)
+        raise UsageError(f"--model {wanted.model}: extract takes one model at a time.")
     settings = Settings(
         recipe=Recipe.of(*names),
         faces=parse_faces(faces.faces),
@@ -88,7 +86,7 @@ def run(
         batch_size=running.batch_size,
         running=how_to_run(running, given, quiet=output.quiet),
     )
-    return extract_run.faces(videos, output, settings, dtype)
+    return extract_run.faces(videos, output, settings, wanted.dtype)
 
 
 def _check_sound(input: InputOptions, faces: FaceOptions, running: RunningOptions) -> None:

@@ -86,14 +86,32 @@ class MimicryOptions:
     ] = field(default_factory=list)
 
 
-def run(
-    track: Annotated[str, typer.Option(metavar="expr|va|au|mtl|ce|emi", help="ABAW track.", show_default=False)],
+@dataclass(frozen=True, slots=True)
+class SubmissionOptions:
+    """The file of a challenge."""
+
+    panel: ClassVar[str] = "Submission"
+
+    track: Annotated[str, typer.Option(metavar="expr|va|au|mtl|ce|emi", help="ABAW track.", show_default=False)]
     listed: Annotated[
         Path,
         typer.Option(
             "--list", metavar="FILE", help="The organisers' list or template, which sets the rows.", show_default=False
         ),
-    ],
+    ]
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="PATH", help="File to write; a folder with --layout per-video.", show_default=False
+        ),
+    ] = None
+    validate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Check this file and write nothing.", show_default=False)
+    ] = None
+
+
+def run(
+    wanted: SubmissionOptions,
     input: Annotated[InputOptions, Only("crops", "image_fps")],
     smoothing: Annotated[SmoothingOptions, Only("recipe"), OwnDefaults],
     frames: FrameOptions,
@@ -106,15 +124,6 @@ def run(
             help="Tables made by annotate, or videos (annotated first), or folders of either; features for emi.",
             show_default=False,
         ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="PATH", help="File to write; a folder with --layout per-video.", show_default=False
-        ),
-    ] = None,
-    validate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Check this file and write nothing.", show_default=False)
     ] = None,
 ) -> int:
     """Write a challenge's submission file from tables, or check one: every row the list names, in its order.
@@ -129,14 +138,14 @@ def run(
     from . import submit_run
     from .console import print_json
 
-    asked = track_of(track)
+    asked, listed, out = track_of(wanted.track), wanted.listed, wanted.out
     given = _given(smoothing, frames, mimicry)
     if frames.layout not in _LAYOUTS:
         raise UsageError(f"--layout {frames.layout}: choose from {', '.join(_LAYOUTS)}.")
-    if validate is not None:
+    if wanted.validate is not None:
         if tables or out is not None or given or frames.layout != "file":
             raise UsageError("--validate takes --track, --list and the file alone.")
-        return submit_run.validated(validate, lists.read(listed, asked), output.quiet, output.json)
+        return submit_run.validated(wanted.validate, lists.read(listed, asked), output.quiet, output.json)
     _check_options(asked, given, frames.layout)
     places = _checked(tables or [], out, listed, frames.layout)
     rows = lists.read(listed, asked)

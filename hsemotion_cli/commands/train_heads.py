@@ -15,6 +15,7 @@ from ..runtime.whole_numbers import whole_number
 from .options import Only, OutputOptions
 
 if TYPE_CHECKING:
+    from ..models.heads import Head
     from ..training.head_trainer import HeadConfig
 
 
@@ -109,7 +110,6 @@ def run(
         raise UsageError(f"-o {out}: a head is a .safetensors file; call it {out.stem or 'head'}.safetensors.")
     try:
         from ..training import features as matching
-        from ..training import head_card
         from ..training import head_trainer as trainer
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[torch]'.") from error
@@ -117,10 +117,8 @@ def run(
     from ..formats.ownership import check_outputs
     from ..formats.sidecar import libraries
     from ..models import heads
-    from ..reporting.markdown import signed
     from ..runtime.atomic_files import prepare_folder
     from . import train_heads_run
-    from .console import print_json, print_line
 
     plans = _plans(training, data.input)
     files = matching.find_files(features)
@@ -138,10 +136,21 @@ def run(
         "versions": {"hsemotion": __version__, **libraries()},
     }
     head = heads.Head(out.stem, "", training.kind, base, parts, facts)
+    _write(head, out, output)
+
+
+def _write(head: Head, out: Path, output: OutputOptions) -> None:
+    """Write a head and its page, and print what came of it."""
+    from ..models import heads
+    from ..reporting.markdown import signed
+    from ..training import head_card
+    from . import train_heads_run
+    from .console import print_json, print_line
+
     digest = heads.write(head, out, signed(head_card.head_card(head)))
     if output.json:
         page = str(out.with_suffix(".md"))
-        print_json({"head": str(out), "page": page, "sha256": digest, "facts": facts}, indent=None)
+        print_json({"head": str(out), "page": page, "sha256": digest, "facts": head.facts}, indent=None)
     elif not output.quiet:
         train_heads_run.show(head)
         print_line(str(out))

@@ -57,31 +57,31 @@ class SearchOptions:
     threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads.", show_default="all")] = None
 
 
+@dataclass(frozen=True, slots=True)
+class RecipeOptions:
+    """What is written."""
+
+    panel: ClassVar[str] = OutputOptions.panel
+
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="Recipe to write, RECIPE.toml or .json.", show_default=False),
+    ]
+    surface: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also plot the score over the grid.", show_default=False)
+    ] = None
+
+
 def run(
     tables: Annotated[
         list[Path],
         typer.Argument(metavar="TABLES", help="Tables made by annotate, or folders of them.", show_default=False),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="Recipe to write, RECIPE.toml or .json.", show_default=False,
-            rich_help_panel=OutputOptions.panel,
-        ),
-    ],
-    truth: Annotated[
-        TruthOptions, Reworded(track={"help": "ABAW track to tune for.", "metavar": "expr|va|au|mtl"})
-    ],
+    wanted: RecipeOptions,
+    truth: Annotated[TruthOptions, Reworded(track={"help": "ABAW track to tune for.", "metavar": "expr|va|au|mtl"})],
     search: SearchOptions,
     output: Annotated[OutputOptions, Only("overwrite", "quiet", "json", "log")],
-    surface: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png", help="Also plot the score over the grid.", show_default=False,
-            rich_help_panel=OutputOptions.panel,
-        ),
-    ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Tune smoothing, blend weights and thresholds against ground truth, using saved raw scores; write a recipe.
 
     hsemotion tune results --truth Aff-Wild2 --track expr -o expr.toml --surface expr.png
@@ -96,7 +96,8 @@ def run(
     from . import tune_view
     from .console import counting, print_json, print_line
 
-    _check(out, surface, truth)
+    _check(wanted, truth)
+    out, surface = wanted.out, wanted.surface
     grid = Grid.of(search.sigmas, search.deltas, search.seconds, search.weights)
     models = [name.strip() for name in search.model.split(",")] if search.model is not None else []
     places = [out, *([surface] if surface else [])]
@@ -126,12 +127,13 @@ def run(
             print_line(file_name)
 
 
-def _check(out: Path, surface: Path | None, truth: TruthOptions) -> None:
+def _check(wanted: RecipeOptions, truth: TruthOptions) -> None:
     """Raise UsageError for a name, track or part that cannot be."""
     from ..abaw import challenges, tuning_data
     from ..errors import UsageError
     from ..evaluation.ground_truth import PARTS
 
+    out, surface = wanted.out, wanted.surface
     if out.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"-o {out}: a recipe is a .toml or .json file; call it {out.stem or 'recipe'}.toml.")
     if surface is not None and surface.suffix.lower() != ".png":
