@@ -54,11 +54,12 @@ BOXES = {
         Box(530, 280, "postprocess/refine.py", "blends, smooths,\napplies thresholds", GREEN),
         Box(280, 280, "formats/", "table, sidecar,\nraw scores", GREEN),
         Box(30, 280, "overlay/video.py", "draws the table\non the video", GREEN),
-        Box(30, 445, "commands/", "the command line", GREY, 174, 60),
-        Box(218, 445, "batch/", "many videos at once", GREY, 170, 60),
-        Box(402, 445, "bench/", "speed", GREY, 170, 60),
-        Box(586, 445, "abaw/", "evaluate, tune, submit", GREY, 180, 60),
-        Box(780, 445, "training/", "networks and heads", GREY, height=60),
+        Box(30, 445, "commands/", "the command line", GREY, 145, 60),
+        Box(187, 445, "api.py", "the same in Python", GREY, 145, 60),
+        Box(344, 445, "batch/", "many videos at once", GREY, 145, 60),
+        Box(501, 445, "bench/", "speed", GREY, 125, 60),
+        Box(638, 445, "abaw/", "evaluate, tune, submit", GREY, 165, 60),
+        Box(815, 445, "training/", "networks and heads", GREY, 149, 60),
     )
 }
 
