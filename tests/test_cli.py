@@ -27,6 +27,7 @@ from hsemotion_cli.commands.options import (
 )
 from hsemotion_cli.commands.settings import chosen_settings
 from hsemotion_cli.commands.signature import call, expand
+from hsemotion_cli.formats.table import load
 from hsemotion_cli.pipeline import Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 
@@ -222,3 +223,24 @@ def test_json_of_nothing_but_failures_lists_them(tmp_path: Path) -> None:
     assert result.exit_code == 4
     (entry,) = json.loads(result.stdout)
     assert entry["state"] == "failed" and entry["source"].endswith("missing.mp4")
+
+
+def test_rotate_and_region_reach_the_table_and_the_sidecar(smile: Path, tmp_path: Path) -> None:
+    def annotated(*options: str) -> tuple[Any, dict[str, Any]]:
+        out = tmp_path / "-".join(options).replace("/", "_")
+        done = CliRunner().invoke(app, ["annotate", str(smile), "-o", str(out), "-q", "--every", "6", *options])
+        assert done.exit_code == 0, done.output
+        return load(out / "smile.csv"), json.loads((out / "smile.json").read_text())
+
+    plain, _ = annotated()
+    region, facts = annotated("--region", "40,0,240,240")
+    assert facts["decoding"]["region"] == [40, 0, 240, 240]
+    assert (region["x"] - plain["x"]).abs().max() < 0.1 * plain["w"].max(), "boxes are those of the whole image"
+    turned, facts = annotated("--rotate", "180")
+    assert facts["decoding"]["rotate"] == "180"
+    assert not turned["x"].equals(plain["x"])
+    for wrong, message in (("--rotate=45", "choose from auto, 0, 90"), ("--region=1,2", "x,y,width,height"),
+                           ("--region=300,0,90,90", "reaches beyond")):  # fmt: skip
+        done = CliRunner().invoke(app, ["annotate", str(smile), "-o", str(tmp_path / "no"), wrong])
+        assert done.exit_code == 2, done.output
+        assert message in done.output

@@ -46,7 +46,9 @@ class FeatureOptions:
 def run(
     videos: Videos,
     input: Annotated[
-        InputOptions, Only("every", "crops", "image_fps", "stream", "video_fps", "deinterlace"), VideoRate
+        InputOptions,
+        Only("every", "crops", "image_fps", "stream", "video_fps", "deinterlace", "rotate", "region"),
+        VideoRate,
     ],
     faces: Annotated[FaceOptions, Only("faces", "detector", "min_face")],
     output: Annotated[OutputOptions, Only("out", "overwrite", "quiet", "log")],
@@ -95,7 +97,9 @@ def _check_sound(input: InputOptions, faces: FaceOptions, running: RunningOption
         raise UsageError("--crops, --every and --min-face are about images; leave them out beside --audio.")
     if running.backend == "onnx" or running.precision != "fp32":
         raise UsageError("--audio runs in torch and float32; leave out --backend and --precision.")
-    if input.stream is not None or input.deinterlace != "auto":
-        raise UsageError("--stream and --deinterlace are about images; leave them out beside --audio.")
+    if input.stream is not None or input.region is not None or (input.deinterlace, input.rotate) != ("auto", "auto"):
+        raise UsageError(
+            "--stream, --deinterlace, --rotate and --region are about images; leave them out beside --audio."
+        )
     if input.video_fps is not None and not 0 < input.video_fps < math.inf:
         raise UsageError(f"--video-fps {input.video_fps:g}: give a rate above 0.")

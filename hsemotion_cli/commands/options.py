@@ -79,6 +79,21 @@ class InputOptions:
             metavar="auto|on|off", help="Deinterlace frames that are flagged as interlaced (auto), all, or none."
         ),
     ] = "auto"
+    rotate: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|0|90|180|270",
+            help="Rotate as the file says (auto), or by degrees counter-clockwise instead of what it says.",
+        ),
+    ] = "auto"
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,W,H",
+            help="Analyse this part of the displayed image only, in pixels; boxes stay those of the whole image.",
+            show_default="all of it",
+        ),
+    ] = None
     clock: Annotated[
         bool,
         typer.Option(

@@ -16,7 +16,7 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="OUT.mp4", help="Overlay video to write.", show_default=False)
     ],
-    input: Annotated[InputOptions, Only("image_fps", "stream", "video_fps", "deinterlace")],
+    input: Annotated[InputOptions, Only("image_fps", "stream", "video_fps", "deinterlace", "rotate")],
     output: Annotated[OutputOptions, Only("overwrite", "quiet", "log")],
 ) -> None:
     """Draw a table over its video: H.264, original sound, original timing. Runs no model."""

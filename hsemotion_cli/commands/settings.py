@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..faces.tracking import parse_faces
 from ..formats.table import parse_formats
+from ..media.canvas import parse_region
 from ..media.discovery import parse_time
 from ..media.source import DecodeOptions, Sampling
 from ..models import heads
@@ -74,7 +75,10 @@ def decode_options(input: InputOptions) -> DecodeOptions:
     Raises:
         UsageError: an option is out of range.
     """
-    return DecodeOptions(input.image_fps, input.stream, input.video_fps, input.deinterlace, clock=input.clock)
+    region = None if input.region is None else parse_region(input.region)
+    return DecodeOptions(
+        input.image_fps, input.stream, input.video_fps, input.deinterlace, input.rotate, region, input.clock
+    )
 
 
 def how_to_run(
