@@ -238,6 +238,54 @@ def test_a_long_gap_in_the_sound_alone_is_no_jump(tmp_path: Path) -> None:
     assert [time - found[0] for _, time in clock.marks] == pytest.approx([0, times[67]], abs=0.02)
 
 
+@pytest.mark.parametrize("wrong", [2.5, 5000.0, -0.9, -3.0])
+@pytest.mark.parametrize("kind", ["v", "a"])
+def test_one_wrong_stamp_moves_nothing_else(kind: str, wrong: float, tmp_path: Path) -> None:
+    """As after a transmission error; without care image and sound would stay apart from there on."""
+    path = tmp_path / "good.ts"
+    ffmpeg(moving(4), tone(4), X264, "-c:a mp2 -output_ts_offset 10", path)
+    (_, good), ends = read(path), sound_ends(path)
+    data = bytearray(path.read_bytes())
+    found = [k for k in range(0, len(data), 188) if starts_packet(data, k, 0xE0 if kind == "v" else 0xC0)]
+    place = found[len(found) // 2]
+    shift_stamps(data, place, wrong)
+    path.write_bytes(data)
+    video, times = read(path)
+    assert video.report.clock_jumps == 0
+    assert times == pytest.approx(good, abs=0.05) and times[-1] == pytest.approx(good[-1], abs=1e-6)
+    # Several frames of sound share a stamp in the file; those behind them are where they were.
+    assert sound_ends(path) == pytest.approx(ends, abs=0.05)
+
+
+def sound_ends(path: Path) -> float:
+    """When the last sample of a file is heard, in seconds."""
+    clock = Clock()
+    count = sum(len(samples) for samples in AudioFile(path).chunks(clock=clock))
+    return float(clock.times(np.array([count - 1]))[0])
+
+
+def starts_packet(data: bytes | bytearray, place: int, kind: int) -> bool:
+    """Whether a packet of MPEG-TS begins a PES packet of video (0xE0) or sound (0xC0)."""
+    offset = payload(data, place)
+    return bool(data[place + 1] & 0x40) and data[offset : offset + 4] == bytes([0, 0, 1, kind])
+
+
+def payload(data: bytes | bytearray, place: int) -> int:
+    return place + 4 + (1 + data[place + 4] if data[place + 3] & 0x20 else 0)
+
+
+def shift_stamps(data: bytearray, place: int, seconds: float) -> None:
+    """Change the stamps in the header of a PES packet (ISO/IEC 13818-1, 2.4.3.7)."""
+    offset = payload(data, place)
+    for stamp in range(2 if data[offset + 7] & 0x40 else 1):
+        at = offset + 9 + 5 * stamp
+        high, middle, low = data[at] >> 1 & 7, *(int.from_bytes(data[at + k : at + k + 2]) >> 1 for k in (1, 3))
+        ticks = ((high << 30 | middle << 15 | low) + round(seconds * 90000)) % (1 << 33)
+        data[at] = data[at] & 0xF1 | (ticks >> 30) << 1
+        data[at + 1 : at + 3] = ((ticks >> 15 & 0x7FFF) << 1 | 1).to_bytes(2)
+        data[at + 3 : at + 5] = ((ticks & 0x7FFF) << 1 | 1).to_bytes(2)
+
+
 def test_a_clock_of_33_bits_may_wrap_more_than_once(tmp_path: Path) -> None:
     """26.5 hours, in MPEG-TS: an image every ten minutes, for 28 hours after the first wrap."""
     times = [k * 600.0 for k in range(170)]

@@ -21,6 +21,7 @@ _TS_DISCONT, _NO_TIMESTAMPS = 0x0200, 0x0080  # AVFMT_TS_DISCONT, AVFMT_NOTIMEST
 _BACKWARDS = 0.5  # seconds
 _FORWARDS = 10.0  # seconds
 _TIMES_STEP = 20
+_MOST_QUEUED = 300  # packets that wait for the next one of a stream
 _WRAP = 1 << 33  # ticks after which a 33-bit clock of MPEG-TS and MPEG-PS starts again at 0
 
 # Sound.
@@ -113,6 +114,36 @@ class _Unwrapped:
         return _Stamps(self._turns * around, decoded, shown, (packet.duration or 0) * unit)
 
 
+def _repaired(packets: Iterable[Any], leader: Any) -> Iterator[Any]:
+    """The packets of an MPEG-TS or MPEG-PS file, in their order, without stamps that cannot be theirs.
+
+    A packet of any stream loses its stamps if they lie far outside of those before and after it, which follow one
+    another: a transmission error. A packet of the leader loses them to the next one with the same: a stamp belongs to
+    the first frame that begins behind it, and ffmpeg also gives it to the one that reaches over it.
+    """
+    queue: deque[Any] = deque()
+    latest: dict[int, Any] = {}  # stream -> its latest packet, whose successor is not known yet
+    before: dict[int, Fraction] = {}  # stream -> decoding time of the packet before that one
+    for packet in packets:
+        stream = packet.stream.index
+        held, latest[stream] = latest.get(stream), packet
+        if held is not None and held.dts is not None:
+            unit = packet.time_base
+            after = None if packet.dts is None else packet.dts * unit
+            if packet.stream is leader and held.dts == packet.dts:
+                held.pts = held.dts = None
+            elif after is not None and stream in before and before[stream] < after:
+                apart = max(before[stream] - held.dts * unit, held.dts * unit - after)
+                if apart > _BACKWARDS:
+                    held.pts = held.dts = None
+            if held.dts is not None:
+                before[stream] = held.dts * unit
+        queue.append(packet)
+        while queue and (queue[0] is not latest[queue[0].stream.index] or len(queue) > _MOST_QUEUED):
+            yield queue.popleft()
+    yield from queue
+
+
 class ContinuousClock:
     """Moves the stamps of packets so that time goes on where the container's clock jumps.
 
@@ -139,7 +170,7 @@ class ContinuousClock:
 
     def follow(self, packets: Iterable[Any]) -> Iterator[tuple[Any, int]]:
         """(packet, number of its segment), in the order of the file but for sound that waits for its image."""
-        for packet in self._once(packets) if self._may_restart else packets:
+        for packet in _repaired(packets, self._leader) if self._may_restart else packets:
             if packet.stream is self._leader:
                 yield self._lead(packet)
                 yield from self._placed()
@@ -148,25 +179,6 @@ class ContinuousClock:
                 yield from self._placed(force=len(self._waiting) > _MOST_WAITING)
         while self._waiting:
             yield from self._placed(force=True)
-
-    def _once(self, packets: Iterable[Any]) -> Iterator[Any]:
-        """The same packets, but a stamp that two of the leader in a row have is the second one's.
-
-        In MPEG-PS and MPEG-TS a stamp belongs to the first frame that begins behind it; ffmpeg also gives it to the
-        one that reaches over it.
-        """
-        held: deque[Any] = deque()  # the latest packet of the leader, and what followed it
-        for packet in packets:
-            if packet.stream is self._leader:
-                if held and packet.dts is not None and held[0].dts == packet.dts:
-                    held[0].pts = held[0].dts = None
-                yield from held
-                held.clear()
-            elif not held:
-                yield packet
-                continue
-            held.append(packet)
-        yield from held
 
     def _lead(self, packet: Any) -> tuple[Any, int]:
         stamps = self._leading.stamps(packet)
