@@ -1,4 +1,4 @@
-"""What the user named -> tasks: files, folders, patterns, lists; in the same order every time."""
+"""Arguments and lists (files, folders, patterns) -> tasks, in the same order every time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Search:
     """How folders are searched.
 
     Attributes:
-        out: the output folder, whose results are no inputs.
+        out: the output folder, whose results are not inputs.
         recursive: also in folders below folders.
         suffixes: count only files that are called so, lower case with the dot; None counts every video and image.
         crops: look for folders of images instead.
@@ -51,12 +51,12 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What was found.
+    """The result of a search.
 
     Attributes:
         tasks: each source once, in order.
-        ignored: path and reason of what looks like a source and is none.
-        faults: path and error of what was named and cannot be used.
+        ignored: path and reason of each file that looks like a source but is not one.
+        faults: path and error of each input that was named but cannot be used.
         notes: sentences about how folders were understood.
     """
 
@@ -163,7 +163,7 @@ def _add_pattern(text: str, search: Search, found: _Found) -> None:
         else:
             _add_match(path, behind, os.path.splitext(text)[1].lower() in IMAGE_SUFFIXES, search, found)
     if before == len(found.spots) + len(found.faults):
-        found.faults.append((text, InputError(f"{text}: nothing to annotate is called so.")))
+        found.faults.append((text, InputError(f"{text}: no file or folder matches this pattern.")))
 
 
 def _add_match(path: str, behind: tuple[str, ...], images: bool, search: Search, found: _Found) -> None:
@@ -187,7 +187,11 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _add(path: str, short: tuple[str, ...], search: Search, found: _Found) -> None:
-    """A file or folder that was named, with the beginning of its short places."""
+    """A file or folder that was named.
+
+    Args:
+        short: the parts with which its short places begin.
+    """
     if os.path.isdir(path):
         before = len(found.spots) + len(found.faults)
         _walk(path, short, search, found)
@@ -202,7 +206,7 @@ def _add(path: str, short: tuple[str, ...], search: Search, found: _Found) -> No
         return
     full = safe(path) or ("_",)
     if not stat.S_ISREG(mode):
-        # Opening a pipe or a device might wait for ever.
+        # Opening a pipe or a device might wait forever.
         found.faults.append((path, InputError(f"{path}: neither a file nor a folder.")))
     else:
         found.spots.append(SourceIdentity(path, short or full[-1:], full))
@@ -269,7 +273,7 @@ def _add_folder(
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads round in a circle, or to where nobody may look
+    except OSError:  # a circular link, or a folder without permission
         return False
 
 

@@ -1,4 +1,4 @@
-"""What a worker does with a task: annotate it. Everything else about workers knows nothing of videos."""
+"""What a worker does with a task: annotate it. The other modules about workers know nothing about videos."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ OPENER = "hsemotion_cli.batch.job:opened"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JobConfig:
-    """What every worker is told when it starts.
+    """What every worker needs to start.
 
     Attributes:
-        settings: of annotating.
+        settings: for the annotator.
         out: the output folder.
     """
 
@@ -37,7 +37,11 @@ class JobConfig:
     out: Path
 
     def wanted(self, made: dict[str, Any]) -> ExpectedResults:
-        """What results are asked for, once a worker has said with what it makes them."""
+        """The results that this batch makes.
+
+        Args:
+            made: everything that results depend on, from a worker.
+        """
         settings = self.settings
         return ExpectedResults(
             made, f"file numbers / {settings.decoding.image_fps:g}", settings.formats, settings.overlay
@@ -45,14 +49,14 @@ class JobConfig:
 
 
 class BatchJob:
-    """Annotates one task after the other with models that are loaded once."""
+    """Annotates one task after another with models that are loaded once."""
 
     def __init__(self, annotator: Annotator, out: Path) -> None:
         self._annotator, self._out = annotator, out
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that results depend on, as ``resume.settings_of`` reads it from their sidecars."""
+        """Everything that results depend on, as ``resume.settings_of`` reads it from their sidecars."""
         chosen = self._annotator.settings
         models = list(self._annotator.models.values())
         if self._annotator.listener is not None:
@@ -81,7 +85,7 @@ class BatchJob:
         before = _stamp(task)
         try:
             prepare_folder(folder)
-        except UsageError as error:  # it could be written to when the batch began, and perhaps can be again
+        except UsageError as error:  # it was writable when the batch began, and may be again
             raise OutputError(str(error)) from error
         place = folder / f"{task.name}.json"
         earlier = _written(place)
@@ -92,7 +96,7 @@ class BatchJob:
                 place.unlink(missing_ok=True)  # the overlay failed, but the table had been written already
             raise
         if _changed(task, before):
-            place.unlink(missing_ok=True)  # without it nobody takes the table for one of the whole video
+            place.unlink(missing_ok=True)  # without it the table does not pass for one of the whole video
             raise InputError(f"{task.path}: it was changed while it was read; run again when it is complete.")
         return {
             "frames": summary.frames["analysed"],
@@ -108,19 +112,19 @@ class BatchJob:
 
 
 @contextlib.contextmanager
-def opened(order: JobConfig, progress: Any) -> Iterator[BatchJob]:
-    """Load everything that is needed; ``progress`` is told how far a download of weights is.
+def opened(config: JobConfig, progress: Any) -> Iterator[BatchJob]:
+    """Load everything that is needed; ``progress`` receives the progress of downloads.
 
     Raises:
         ModelUnavailable, UsageError: as ``Annotator``.
     """
-    settings = order.settings
+    settings = config.settings
     for path in settings.running.files.values():
         if model_file.describes_itself(path):
             registry.add(path)
     settings = dataclasses.replace(settings, running=dataclasses.replace(settings.running, progress=progress))
     with Annotator(settings) as annotator:
-        yield BatchJob(annotator, order.out)
+        yield BatchJob(annotator, config.out)
 
 
 def _written(place: Path) -> int | None:
@@ -132,7 +136,7 @@ def _written(place: Path) -> int | None:
 
 
 def _changed(task: Task, before: SourceStamp) -> bool:
-    """Whether a source is not what it was, or is no more."""
+    """Whether a source has changed, or is gone."""
     try:
         return SourceStamp.of(task.path) != before
     except (OSError, InputError):

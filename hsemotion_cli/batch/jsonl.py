@@ -1,4 +1,4 @@
-"""Files of one JSON object a line that grow while work goes on, and are written anew, whole, when it ends."""
+"""Files with one JSON object per line that grow during a run and are rewritten as a whole when it ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..runtime.atomic_files import atomic_file, name_failed_file, open_unfollowe
 
 
 def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Add lines, and return when they are on the disk.
+    """Add lines, and return once they are on the disk.
 
     Raises:
         OutputError: they cannot be written, or the file is a link.
@@ -25,7 +25,7 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         try:
             if os.fstat(handle).st_size:
                 os.lseek(handle, -1, os.SEEK_END)
-                if os.read(handle, 1) != b"\n":  # the last one was cut off
+                if os.read(handle, 1) != b"\n":  # the last line was cut off
                     data = b"\n" + data
             while data:
                 data = data[os.write(handle, data) :]
@@ -38,14 +38,14 @@ def rewrite(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Replace the file by these lines.
 
     Raises:
-        OutputError: that cannot be done; what was there is still there.
+        OutputError: it cannot be written; the old file is still there.
     """
     with atomic_file(path) as file:
         file.writelines(map(_line, records))
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects in a file; lines that are cut off or damaged are passed over, and a missing file has none."""
+    """The objects in a file; lines that are cut off or damaged are skipped, and a missing file has none."""
     try:
         with path.open("rb") as file:
             for line in file:
@@ -60,5 +60,5 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    # ASCII alone: bytes of a name that are no UTF-8 come back from \udcXX as they were.
+    # Only ASCII: bytes of a name that are not UTF-8 are written as \udcXX and read back as they were.
     return (json.dumps(record, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")

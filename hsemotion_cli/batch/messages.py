@@ -55,7 +55,7 @@ class Failure:
         stage: what was being done: "find", "read", "sound", "annotate", "overlay", "write".
         error: name of the exception's class; "Crash" and "Timeout" for a worker that did not live to raise one.
         sentence: what happened and what to try.
-        usual: a fault of the source or the options, which another attempt would only repeat.
+        usual: whether it is a fault of the source or the options, which another attempt would only repeat.
     """
 
     stage: str
@@ -147,18 +147,13 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Failure):
     """The task failed.
 
     Attributes:
-        stage, error, sentence, usual: as in ``Failure``.
-        leaving: the worker ends, because its state is unknown or its memory exhausted.
+        leaving: whether the worker ends, because its state is unknown or its memory exhausted.
     """
 
-    stage: str
-    error: str
-    sentence: str
-    usual: bool = False
     leaving: bool = False
 
 

@@ -1,14 +1,14 @@
-"""Where the results of each source lie: below the output folder, never two at one place, the same in every run.
+"""Output paths: where the results of each source go, below the output folder, each in its own place, in every run.
 
-A source has a short place and a full one. The short place of a file below a folder is its path in that folder, that of
-a file which a pattern found its path behind the pattern's fixed beginning, that of a file named by itself its name, and
-that of a line of a list the line. The full place is the whole path as it was written. In both "/" at the beginning is
-``_abs`` and ".." is ``_up``, and a folder that is really called so gets one more underscore in front.
+The place of a source is its output path without suffix. There is a short one and a full one. The short place of a file
+in a folder is its path in that folder; of a file that matches a pattern, the part of its path after the pattern's
+fixed beginning; of a file named by itself, its name; of a line in a list, the line. The full place is the whole path as
+it was written. In both, "/" at the beginning becomes ``_abs`` and ".." becomes ``_up``; a folder with such a name gets
+one more underscore in front.
 
-Places are tried in this order until no two sources share one: short without the suffix, short with it, the same two
-with one folder more of the path in front, full with the suffix, and full with a checksum of the absolute path. Places
-that differ only by case or by the way in which accents are encoded count as one, since some file systems cannot tell
-them apart.
+Places are tried in this order until no two sources share one: short without the suffix, short with it, both with one
+more folder of the path in front, full with the suffix, full with a checksum of the absolute path. Places that differ
+only by case or by the encoding of accents count as equal, because some file systems do not distinguish them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..errors import UsageError
 
 _WORDS = re.compile(r"_+(abs|up)", re.IGNORECASE)
 _OWN = re.compile(r"(manifest|failures)(\.[0-9]+of[0-9]+)?", re.IGNORECASE)
-"""Stems at the top of the output folder whose .jsonl the batch writes itself."""
+"""Stems of the .jsonl files that a batch writes into the output folder."""
 
 WINDOWS = os.name == "nt"
 _FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
@@ -41,12 +41,12 @@ _FULL, _LAST = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class SourceIdentity:
-    """What is known of a source when its place is chosen.
+    """A source whose place is to be chosen.
 
     Attributes:
         path: as it was written or found.
-        short, full: parts of its two places, suffix included, at least one.
-        folder: it is a folder, whose name has no suffix.
+        short, full: parts of its two places, suffix included, at least one part each.
+        folder: whether it is a folder, whose name has no suffix.
     """
 
     path: str
@@ -55,7 +55,7 @@ class SourceIdentity:
     folder: bool = False
 
     def at(self, level: int) -> str:
-        """The place of a level from 0 to 5."""
+        """The place at a level from 0 to 5, in the order of the module's docstring."""
         parts = self.short if level < 2 else self.full if level >= _FULL else self.full[-len(self.short) - 1 :]
         name = parts[-1]
         if level in (0, 2) and not self.folder:
@@ -93,7 +93,7 @@ def _windows_name(part: str) -> str:
 
 
 def assign_outputs(spots: Sequence[SourceIdentity]) -> list[str]:
-    """A place for each source, in their order, all different."""
+    """A place for each source, in the order of the sources, all different."""
     levels = [1 if _OWN.fullmatch(spot.at(0)) else 0 for spot in spots]
     while True:
         places = [spot.at(level) for spot, level in zip(spots, levels, strict=True)]
@@ -107,7 +107,7 @@ def assign_outputs(spots: Sequence[SourceIdentity]) -> list[str]:
 
 
 def check_inside(out: Path, folder: Path, names: Iterable[str]) -> None:
-    """Raise UsageError if a link makes one of the results lie outside of the output folder."""
+    """Raise UsageError if a link leads one of the results out of the output folder."""
     top = os.path.realpath(out)
     for path in (folder, *(folder / name for name in names)):
         found = os.path.realpath(path)
@@ -132,7 +132,7 @@ def _key(place: str) -> str:
 
 
 def _fitted(part: str) -> str:
-    """A part of a path that any file system takes: a longer one is cut, and its checksum tells it from its like."""
+    """A part of a path that any file system accepts: a longer one is cut, and a checksum keeps it unique."""
     if len(os.fsencode(part)) <= _LONGEST:
         return part
     kept = part

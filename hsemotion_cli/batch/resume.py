@@ -1,4 +1,4 @@
-"""Whether a video is done: its sidecar proves it, or else it is done again."""
+"""Resuming: whether a video is done already. Its sidecar proves it; otherwise it is annotated again."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _UNIMPORTANT = ("licence", "training_data")
 
 @dataclass(frozen=True, slots=True)
 class SourceStamp:
-    """What tells cheaply that a source is still the same.
+    """A cheap sign that a source is unchanged.
 
     Attributes:
-        size: bytes; of a folder of pictures, all of them together.
-        mtime_ns: last change in nanoseconds; of a folder, that of the latest picture or of the folder itself.
+        size: bytes; for a folder of images, of all of them together.
+        mtime_ns: last change in nanoseconds; for a folder, of the latest image or of the folder itself.
     """
 
     size: int
@@ -52,13 +52,13 @@ class SourceStamp:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedResults:
-    """What results are asked for.
+    """The results that a batch makes.
 
     Attributes:
-        settings: all that changes them, as ``settings_of`` reads it from a sidecar.
-        clock: of numbered pictures, as a sidecar names it.
+        settings: everything that changes them, as ``settings_of`` reads it from a sidecar.
+        clock: of numbered images, as a sidecar names it.
         formats: of the table.
-        overlay: whether there shall be one.
+        overlay: whether an overlay is made.
     """
 
     settings: Mapping[str, Any]
@@ -68,12 +68,12 @@ class ExpectedResults:
 
     @property
     def hash(self) -> str:
-        """One number for all of it, in hexadecimal: equal settings give equal results."""
+        """SHA-256 of all of it, in hexadecimal: equal settings give equal results."""
         content = [self.settings, self.clock, self.overlay, sorted(self.formats)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def files(self, name: str) -> dict[str, str]:
-        """Kind -> file name of what there shall be."""
+        """Kind -> file name of each result."""
         return output_names(name, self.formats, self.overlay)
 
 
@@ -82,9 +82,9 @@ class ResumeDecision:
     """Whether a video is done.
 
     Attributes:
-        done: its results are there, complete, and made as they would be made now.
+        done: its results exist, are complete, and were made as they would be made now.
         reason: why, or why not, in a few words.
-        facts: of the video that is done, as in ``Outcome``.
+        facts: about a video that is done, as in ``Outcome``.
     """
 
     done: bool
@@ -93,9 +93,9 @@ class ResumeDecision:
 
 
 def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what a sidecar says, all that changes results and is no property of the source.
+    """Everything in a sidecar that changes results and is not a property of the source.
 
-    The tool's version and those of the libraries that took part belong to it, the names of licences do not.
+    It includes the versions of the tool and of the libraries in use, but not the names of licences.
     """
     models = [{k: v for k, v in model.items() if k not in _UNIMPORTANT} for model in content["models"]]
     backends = {model.get("backend", "") for model in models}
@@ -114,17 +114,17 @@ def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
 def judge(
     task: Task, out: Path, wanted: ExpectedResults, stamp: SourceStamp, noted: Mapping[str, Any] | None
 ) -> ResumeDecision:
-    """Whether the results of a task are there already.
+    """Whether the results of a task exist already.
 
     Args:
         stamp: of its source, now.
-        noted: the last line that a manifest has about its place.
+        noted: the last line about its place in a manifest.
     """
     folder = task.folder(out)
     try:
         check_inside(out, folder, wanted.files(task.name).values())
         if (folder / f"{task.name}.json").stat().st_size > _LARGEST_SIDECAR:
-            return ResumeDecision(False, "its sidecar is none")
+            return ResumeDecision(False, "its sidecar cannot be used")
         content = sidecar.read(folder / f"{task.name}.json")
         made, source, frames = settings_of(content), content["source"], content["frames"]
         if made != wanted.settings:
@@ -166,12 +166,12 @@ def notes(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _difference(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What is not the same, in a few words."""
+    """What differs, in a few words."""
     names = {"recipe": "another recipe", "models": "other models", "detector": "other options of the detector"}
     names |= {
         "sampling": "another choice of frames",
         "decoding": "other options of decoding",
-        "tool": "other versions of tool or libraries",
+        "tool": "other versions of hsemotion or libraries",
     }
     return next((words for key, words in names.items() if made.get(key) != wanted.get(key)), "another version")
 
@@ -179,7 +179,7 @@ def _difference(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 def _incomplete(folder: Path, files: Mapping[str, str], listed: Mapping[str, str]) -> str:
     """What is missing or was not written together with the sidecar, or "".
 
-    The sidecar is written last. A file that is newer than it was replaced later, perhaps by a run that did not live to
+    The sidecar is written last. A newer file was replaced later, perhaps by a run that was killed before it could
     replace the sidecar as well.
     """
     when = (folder / files["sidecar"]).stat().st_mtime_ns
@@ -203,6 +203,6 @@ def _same_source(task: Task, stamp: SourceStamp, sha256: str, noted: Mapping[str
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """As much of a source as its checksum needs; nothing is decoded."""
+    """The part of a source that its checksum needs; nothing is decoded."""
 
     path: Path

@@ -1,4 +1,4 @@
-"""The longest video first, so that the last worker is not left alone with it."""
+"""Scheduling: the longest video first, so that no worker is left with it at the end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from ..media.mp4_boxes import find_box, whole
 from .messages import Task
 
-_USUAL = 250_000.0  # bytes per second, where no file of the batch says how long it is
+_USUAL = 250_000.0  # bytes per second, where no file of the batch declares its duration
 _CONTAINERS = (".mp4", ".mov", ".m4v", ".3gp")
 
 
 def longest_first(tasks: Sequence[Task], sizes: Mapping[str, int]) -> list[Task]:
-    """Tasks by falling declared duration; where none is known it is guessed from the size. Ties keep their order.
+    """Tasks by decreasing declared duration, or where it is unknown by a guess from the size. Ties keep their order.
 
     Args:
         sizes: path -> bytes.
@@ -26,7 +26,7 @@ def longest_first(tasks: Sequence[Task], sizes: Mapping[str, int]) -> list[Task]
 
 
 def declared_seconds(path: str) -> float | None:
-    """The duration that an MP4 or QuickTime file declares in its movie header; None where that is not found.
+    """The duration in seconds that an MP4 or QuickTime file declares in its movie header; None if it has none.
 
     No media library reads it, because the process that supervises the workers opens no container. The header is
     described in ISO/IEC 14496-12, 8.2.2.

@@ -1,4 +1,4 @@
-"""The share of one process among several that work on the same inputs, on one machine or many."""
+"""Shards: the share of one process among several that work on the same inputs, on one machine or many."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Shard:
         """Read "2/8".
 
         Raises:
-            UsageError: it is no such thing.
+            UsageError: it is not such a fraction.
         """
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -40,7 +40,7 @@ class Shard:
 
     @property
     def suffix(self) -> str:
-        """What tells its files from those of the others: ".2of8", or nothing if there is only one."""
+        """Distinguishes its files from those of the others: ".2of8", or "" if there is only one."""
         return "" if self.count == 1 else f".{self.index}of{self.count}"
 
     def excludes(self, other: Shard) -> bool:

@@ -55,15 +55,15 @@ class WorkerConfig:
     """What a worker is given first.
 
     Attributes:
-        opener: "module:function". The function is called with ``order`` and a function that takes the progress of
+        opener: "module:function". The function is called with ``job`` and a function that takes the progress of
             downloads, and gives a context manager, which gives a job: something with ``settings`` (plain data) that
             is called with a task and a function that takes progress, and returns facts (plain data).
-        order: whatever the opener understands; it must survive pickling.
+        job: whatever the opener understands; it must survive pickling.
         threads: of numerical libraries, which read it in their environment.
     """
 
     opener: str
-    order: Any
+    job: Any
     threads: int
 
 
@@ -149,12 +149,12 @@ def _work(config: WorkerConfig, tasks: queue.SimpleQueue[Task], send: Send) -> N
             module, _, name = config.opener.partition(":")
             opener = getattr(importlib.import_module(module), name)
             downloading = _throttled(lambda have, total: send(Downloading(have, total)))
-            job = stack.enter_context(opener(config.order, downloading))
+            opened = stack.enter_context(opener(config.job, downloading))
         except HsemotionError as error:
             send(Refused(type(error).__name__, str(error)))
             return
-        send(Ready(job.settings))
-        while _do(job, tasks.get(), send):
+        send(Ready(opened.settings))
+        while _do(opened, tasks.get(), send):
             pass
 
 

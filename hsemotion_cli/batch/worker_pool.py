@@ -210,7 +210,7 @@ class WorkerPool(ABC):
                 return self._outcome(task, None, facts)
             case Failed():
                 worker.leaving = message.leaving
-                return Failure(message.stage, message.error, message.sentence, message.usual)
+                return message
         return None
 
     def _on_replacement(self, worker: PooledWorker, message: Message) -> None:

@@ -1,8 +1,8 @@
-"""The documented pipeline of emotiefflib: MTCNN on each frame, then its recogniser on what was found.
+"""The documented pipeline of emotiefflib: MTCNN on each frame, then its recogniser on the detected faces.
 
-Both are used as their README shows, but for two things that favour them: MTCNN is made once and not for each frame,
-and all faces of a frame go through the recogniser together. facenet-pytorch and emotiefflib must be installed by the
-user; neither is a dependency. Nothing is fetched: the weights are those that our own run used.
+Both are used as their README shows, with two exceptions in their favour: MTCNN is constructed once and not for each
+frame, and all faces of a frame go through the recogniser together. The user must install facenet-pytorch and
+emotiefflib; neither is a dependency. Nothing is downloaded: the weights are those that our own run used.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ..runtime.processes import peak_memory
 from .records import BenchmarkResult
 
 _LEAST = 0.9
-"""Probability from which its README takes a box for a face."""
+"""Lowest probability at which its README accepts a box as a face."""
 
 
 def run(path: Path, model: str, weights: Path) -> BenchmarkResult:
     """Annotate a clip with emotiefflib.
 
     Args:
-        model: a name that it knows.
-        weights: file of that model, .pt or .onnx, which decides what runs it.
+        model: one of its model names.
+        weights: file of that model; .pt runs in torch, .onnx in ONNX Runtime.
 
     Raises:
         ModelUnavailable: a package or the model is missing.
@@ -66,7 +66,7 @@ def _started(model: str, engine: str) -> tuple[Any, Any]:
     _mend_nms()
     try:
         recogniser = EmotiEffLibRecognizer(engine=engine, model_name=model, device="cpu")
-    except Exception as error:  # it raises whatever its parts raise
+    except Exception as error:  # it raises whatever its libraries raise
         raise ModelUnavailable(f"--peer: emotiefflib does not start with {model} ({error}).") from error
     return MTCNN(keep_all=True, post_process=False, min_face_size=40, device="cpu"), recogniser
 
@@ -83,7 +83,7 @@ def _crops(detector: Any, image: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _mend_nms() -> None:
-    """Give torchvision the one operator that MTCNN needs, where its own library does not fit the torch that is here.
+    """Replace torchvision's NMS by OpenCV's if torchvision's library does not match the installed torch.
 
     OpenCV's is compiled as well, so the comparison stays fair.
     """
@@ -107,7 +107,7 @@ def _mend_nms() -> None:
 
 @contextmanager
 def _at_home(model: str, weights: Path) -> Iterator[None]:
-    """A home folder in which emotiefflib finds these weights where it would have put its download."""
+    """A home folder with these weights where emotiefflib looks for its download."""
     if weights.suffix not in (".pt", ".onnx"):
         raise UsageError(f"--peer: emotiefflib cannot use {weights.name}; give --model {model}=FILE.pt or FILE.onnx.")
     names = ("HOME", "USERPROFILE")
@@ -118,7 +118,7 @@ def _at_home(model: str, weights: Path) -> Iterator[None]:
         place = cache / f"{model}{weights.suffix}"
         try:
             place.symlink_to(weights.resolve())
-        except OSError:  # Windows lets not everybody make links
+        except OSError:  # on Windows not every user may make links
             shutil.copyfile(weights, place)
         os.environ.update(dict.fromkeys(names, folder))
         try:

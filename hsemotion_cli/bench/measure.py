@@ -1,4 +1,4 @@
-"""One run of one variant, in a process of its own: what it did, and what that cost."""
+"""One benchmark run of one variant in a process of its own: its results, time and memory."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from . import emotiefflib
 from .records import BenchmarkJob, BenchmarkResult
 
 
-def run(order: BenchmarkJob) -> BenchmarkResult:
-    """Carry out an order in this process, which should be a new one."""
+def run(job: BenchmarkJob) -> BenchmarkResult:
+    """Run a benchmark job in this process, which should be a new one."""
     malloc.settle()  # as the commands do
-    if order.kind == "peer":
-        assert order.weights is not None
-        return emotiefflib.run(order.path, order.settings.recipe.models[0], order.weights)
-    if order.kind == "decode":
+    if job.kind == "peer":
+        assert job.weights is not None
+        return emotiefflib.run(job.path, job.settings.recipe.models[0], job.weights)
+    if job.kind == "decode":
         cpu, start = time.process_time(), time.perf_counter()
-        frames = sum(1 for _ in open_source(order.path).frames(order.settings.sampling))
+        frames = sum(1 for _ in open_source(job.path).frames(job.settings.sampling))
         wall = time.perf_counter() - start
         return BenchmarkResult(frames, 0, wall, time.process_time() - cpu, 0.0, peak_memory(), {"decode": wall}, {})
-    with Annotator(order.settings, SerialExecutor if order.in_turn else ThreadedExecutor) as annotator:
-        if order.kind == "faces":
-            return _only_faces(annotator, order)
-        return _annotated(annotator, order)
+    with Annotator(job.settings, SerialExecutor if job.in_turn else ThreadedExecutor) as annotator:
+        if job.kind == "faces":
+            return _only_faces(annotator, job)
+        return _annotated(annotator, job)
 
 
-def _annotated(annotator: Annotator, order: BenchmarkJob) -> BenchmarkResult:
+def _annotated(annotator: Annotator, job: BenchmarkJob) -> BenchmarkResult:
     first = 0.0
 
     def progress(stage: str, done: int, faces: int, total: int | None) -> None:
@@ -50,9 +50,9 @@ def _annotated(annotator: Annotator, order: BenchmarkJob) -> BenchmarkResult:
         first = first or time.process_time()
 
     with tempfile.TemporaryDirectory(prefix="hsemotion-bench-") as folder:
-        out = order.keep or Path(folder)
+        out = job.keep or Path(folder)
         cpu = time.process_time()
-        summary = annotator.annotate(order.path, out, "run", progress)
+        summary = annotator.annotate(job.path, out, "run", progress)
         cpu = time.process_time() - cpu
         timing = json.loads(Path(summary.outputs["sidecar"]).read_text(encoding="utf-8"))["timing"]
         faces = len(raw_scores.read(Path(summary.outputs["raw"])).row)
@@ -68,11 +68,11 @@ def _annotated(annotator: Annotator, order: BenchmarkJob) -> BenchmarkResult:
     )
 
 
-def _only_faces(annotator: Annotator, order: BenchmarkJob) -> BenchmarkResult:
+def _only_faces(annotator: Annotator, job: BenchmarkJob) -> BenchmarkResult:
     annotator.models = {}
     clock, cpu = StageClock(), time.process_time()
     frames = faces = 0
-    for reading in annotator.readings(open_source(order.path), clock, lambda *_: None):
+    for reading in annotator.readings(open_source(job.path), clock, lambda *_: None):
         frames += 1
         faces += len(reading.faces)
     cpu = time.process_time() - cpu
@@ -81,12 +81,12 @@ def _only_faces(annotator: Annotator, order: BenchmarkJob) -> BenchmarkResult:
 
 @dataclass(frozen=True, slots=True)
 class ScoreAgreement:
-    """How far one run's scores are from another's, over the faces that both found.
+    """Agreement of one run's scores with a reference run's, over the faces that both detected.
 
     Attributes:
-        faces: share of the other's faces that were found.
-        expression: share of these with the same likeliest expression, nan without any.
-        valence_arousal: mean absolute difference, nan without any.
+        faces: share of the reference's faces that were detected.
+        expression: share of these with the same most likely expression, nan if there are none.
+        valence_arousal: mean absolute difference, nan if there are none.
     """
 
     faces: float
@@ -95,7 +95,7 @@ class ScoreAgreement:
 
 
 def compare(folder: Path, reference: Path) -> ScoreAgreement:
-    """Compare the raw scores that two runs kept, by the first model that both used."""
+    """Compare the raw scores that two runs saved, for the first model that both used."""
     one, other = (raw_scores.read(place / "run.raw.npz") for place in (folder, reference))
     model = next(name for name in other.scores if name in one.scores)
     rows = np.array(_same_faces(one, other), np.int64).reshape(-1, 2)
@@ -131,7 +131,7 @@ def _apart(ours: Any, theirs: Any, rows: NDArray[np.int64]) -> float:
 
 
 def variants(settings: Settings, path: Path) -> dict[str, BenchmarkJob]:
-    """Name -> what is measured beside the settings themselves, which come first, as "as chosen"."""
+    """Name -> benchmark job of each variant; the settings as they are come first, as "as chosen"."""
     whole = BenchmarkJob(path, "annotate", replace(settings, formats=("csv",), overlay=False))
     found = {"as chosen": whole, "stages in turn": replace(whole, in_turn=True)}
     names = [name for name in settings.recipe.models if name != "mp-blendshapes"]

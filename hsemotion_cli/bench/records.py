@@ -1,4 +1,4 @@
-"""What a run is told, and what it tells."""
+"""Benchmark job and result records."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from ..pipeline import Settings
 
 KINDS = ("annotate", "decode", "faces", "peer")
-"""Everything; decoding alone; decoding and faces without any model; emotiefflib."""
+"""Everything; only decoding; decoding and face detection without a model; emotiefflib."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkJob:
-    """What to run.
+    """One benchmark run.
 
     Attributes:
         path: the clip.
         kind: of ``KINDS``.
-        settings: of annotating; the peer takes its model from them.
-        in_turn: all stages in one thread.
-        weights: of the peer's model.
-        keep: folder for the raw scores, to compare them later; None keeps nothing.
+        settings: for the annotator; "peer" uses their first model.
+        in_turn: whether all stages run in one thread.
+        weights: of the model for "peer".
+        keep: folder in which to keep the results for a comparison, or None.
     """
 
     path: Path
@@ -34,12 +34,12 @@ class BenchmarkJob:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """What came of a run.
+    """The result of a benchmark run.
 
     Attributes:
         frames, faces: analysed frames, and rows with a face.
-        wall, cpu: seconds from the moment when everything was loaded; CPU of all threads.
-        first: CPU seconds from the start of the process to the first result, all imports and loading in it.
+        wall, cpu: seconds after everything was loaded; CPU time of all threads.
+        first: CPU seconds from the start of the process to the first result, including imports and loading.
         memory: largest resident memory of the process in bytes.
         busy: stage -> seconds of work.
         waits: "STAGE: what" -> seconds of waiting, over all threads.

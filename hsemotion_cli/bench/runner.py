@@ -1,4 +1,4 @@
-"""Variants, measured in turn, round after round, each run in a process of its own: A B C, A B C, ..."""
+"""Benchmark rounds: variants are measured alternately (A B C, A B C, ...), each run in a process of its own."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ class Measurements:
         return self.middle(lambda f: f.cpu / max(f.frames, 1))
 
     def efficiency(self, cores: int) -> float:
-        """Share of what the cores could do that was done: CPU time over wall time and cores."""
+        """CPU time as a share of wall time times cores."""
         return self.middle(lambda f: f.cpu / f.wall / cores)
 
     def ratios(self, other: Measurements) -> tuple[float, float, float]:
-        """How many times as fast as another variant, within each round: median, least, most."""
+        """Speed relative to another variant, computed within each round: median, minimum, maximum."""
         each = [b.wall / b.frames / (a.wall / a.frames) for a, b in zip(self.runs, other.runs, strict=True)]
         return statistics.median(each), min(each), max(each)
 
 
 def measure(
-    orders: Mapping[str, BenchmarkJob], repeat: int, progress: Callable[[int, int, str], None]
+    jobs: Mapping[str, BenchmarkJob], repeat: int, progress: Callable[[int, int, str], None]
 ) -> dict[str, Measurements]:
-    """Run every order ``repeat`` times, interleaved, so that a machine that slows down slows all of them.
+    """Run every job ``repeat`` times, interleaved, so that a machine that slows down affects all of them.
 
     Raises:
         HsemotionError: whatever a run raised.
     """
-    found = {name: Measurements() for name in orders}
-    for k, name in _rounds(orders, repeat):
-        progress(k, repeat * len(orders), name)
-        found[name].runs.append(run_in_subprocess(orders[name]))
-    progress(repeat * len(orders), repeat * len(orders), "done")
+    found = {name: Measurements() for name in jobs}
+    for k, name in _rounds(jobs, repeat):
+        progress(k, repeat * len(jobs), name)
+        found[name].runs.append(run_in_subprocess(jobs[name]))
+    progress(repeat * len(jobs), repeat * len(jobs), "done")
     return found
 
 
-def run_in_subprocess(order: BenchmarkJob) -> BenchmarkResult:
-    """Run an order in a new process, whose memory and start-up are then its own."""
+def run_in_subprocess(job: BenchmarkJob) -> BenchmarkResult:
+    """Run a job in a new process, so that memory and start-up are its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(run, order).result()
+        return pool.submit(run, job).result()
 
 
-def _rounds(orders: Mapping[str, BenchmarkJob], repeat: int) -> Iterable[tuple[int, str]]:
-    return enumerate(name for _ in range(repeat) for name in orders)
+def _rounds(jobs: Mapping[str, BenchmarkJob], repeat: int) -> Iterable[tuple[int, str]]:
+    return enumerate(name for _ in range(repeat) for name in jobs)

@@ -1,6 +1,6 @@
-"""A clip to measure on where the user brings none: one portrait, as often as wanted, swaying and nodding.
+"""A synthetic clip to benchmark with if the user gives none: copies of one portrait that sway and nod.
 
-It says nothing of how real faces move; decoding, finding and reading cost what they would.
+Its faces do not move like real ones, but decoding, detection and models cost what they cost on a real clip.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write(path: Path, faces: int = 1, height: int = 720, seconds: float = 12.0) 
     Args:
         faces: in every frame, in a grid of equal cells.
         height: pixels, even.
-        seconds: length; more than ten repeat themselves.
+        seconds: length; after ten seconds the clip repeats itself.
     """
     data = files("hsemotion_cli").joinpath("assets", "doctor_face.jpg").read_bytes()
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -36,7 +36,7 @@ def write(path: Path, faces: int = 1, height: int = 720, seconds: float = 12.0) 
     width = height * 16 // 9 // 2 * 2
     count = max(round(seconds * RATE), 1)
     period = min(count, 10 * RATE)
-    begun = count % period  # frames of a repetition that is not whole; they come first
+    begun = count % period  # frames of an incomplete repetition; they come first
     with av.open(f"file:{path}", "w") as container:
         stream = container.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -47,11 +47,11 @@ def write(path: Path, faces: int = 1, height: int = 720, seconds: float = 12.0) 
                 _frame(portrait, faces, width, height, (k % period) / RATE), format="rgb24"
             )
             if k == 0:
-                frame.pict_type = PictureType.I  # what is repeated must not hang on what was before
+                frame.pict_type = PictureType.I  # what is repeated must not depend on earlier frames
             packets += stream.encode(frame)
         packets += stream.encode()
         container.mux(packets[:begun])
-        # An hour is encoded in the time of ten seconds: the same packets once more, later.
+        # An hour is encoded in the time of ten seconds: the same packets again, with later times.
         for again in range(count // period):
             for packet in packets[begun:]:
                 if again:
@@ -65,7 +65,7 @@ def _frame(portrait: Image, faces: int, width: int, height: int, time: float) ->
     columns = math.ceil(math.sqrt(faces))
     rows = math.ceil(faces / columns)
     frame = np.full((height, width, 3), (96, 102, 110), np.uint8)
-    # An edge in the background that moves: a picture at rest would be cheaper to decode than any recording.
+    # A moving edge in the background: a static image would be cheaper to decode than any recording.
     cv2.circle(frame, (round(width * (0.5 + 0.4 * math.sin(time))), height // 2), height // 3, (120, 118, 104), -1)
     for face in range(faces):
         left, top = (face % columns) * width // columns, (face // columns) * height // rows

@@ -22,13 +22,13 @@ Opener = Callable[[Path], contextlib.AbstractContextManager[IO[bytes]]]
 
 @contextlib.contextmanager
 def write_together() -> Iterator[Opener]:
-    """Several files that belong together: all appear when the block ends well, none of them otherwise.
+    """Write several files that belong together: all appear when the block succeeds, none of them otherwise.
 
     Yields:
-        a function that opens a file to be written; use what it returns as a context manager.
+        a function that opens a file for writing; use its result as a context manager.
 
     Raises:
-        OutputError: one cannot be written; what had been at their places is still there.
+        OutputError: one cannot be written; the files that existed are unchanged.
     """
     partial: dict[Path, Path] = {}
 
@@ -37,7 +37,7 @@ def write_together() -> Iterator[Opener]:
         partial[path] = temporary(path)
         with name_failed_file(path):
             partial[path].unlink(missing_ok=True)
-        with name_failed_file(path), partial[path].open("xb") as file:  # new, and no link that somebody put there
+        with name_failed_file(path), partial[path].open("xb") as file:  # a new file, never a link that was put there
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -54,10 +54,10 @@ def write_together() -> Iterator[Opener]:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """One file to write to that takes the place of ``path`` when the block ends well, and vanishes otherwise.
+    """A file for writing that replaces ``path`` when the block succeeds, and is removed otherwise.
 
     Raises:
-        OutputError: it cannot be written; what had been at ``path`` is still there.
+        OutputError: it cannot be written; a file that existed at ``path`` is unchanged.
     """
     with write_together() as opened, opened(path) as file:
         yield file
@@ -65,10 +65,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def replace_when_done(path: Path) -> Iterator[Path]:
-    """The name of a temporary file, for writers that open files by themselves; it takes the place of ``path``.
+    """The name of a temporary file that then replaces ``path``, for writers that open files themselves.
 
     Raises:
-        OutputError: it cannot be synced or renamed; what had been at ``path`` is still there.
+        OutputError: it cannot be synced or renamed; a file that existed at ``path`` is unchanged.
     """
     part = temporary(path)
     with name_failed_file(path):
@@ -85,7 +85,7 @@ def replace_when_done(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def name_failed_file(path: Path) -> Iterator[None]:
-    """Say which file it was when writing it fails."""
+    """Turn an OSError into an OutputError that names the file, with advice."""
     try:
         yield
     except OSError as error:
@@ -93,9 +93,9 @@ def name_failed_file(path: Path) -> Iterator[None]:
 
 
 def temporary(path: Path) -> Path:
-    """A name beside ``path`` that no other process takes, hidden, and short enough for any file system."""
+    """A hidden name beside ``path`` that no other process uses, short enough for any file system."""
     name = path.name
-    if len(os.fsencode(name)) > 120:  # the checksum tells talk.csv from talk.json where the end is cut off
+    if len(os.fsencode(name)) > 90:  # the checksum distinguishes talk.csv from talk.json where the end is cut off
         name = f"{name[:25]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
     return path.with_name(f".{name}.{machine_name()}.{os.getpid()}.part")
 
@@ -107,8 +107,9 @@ def remove_leftovers(
 
     Args:
         before: seconds since 1970; younger files stay.
-        processes: only theirs, whether they still live or not; None for all that do not live.
-        owner: the ``machine_name`` of those processes; None for this one. What lives on others is not known here.
+        processes: remove only files of these processes, alive or not; None for all processes that are dead.
+        owner: the ``machine_name`` of those processes, None for this machine; it is unknown here which processes of
+            other machines are alive.
     """
     pattern = re.compile(rf"\..+\.{re.escape(owner or machine_name())}\.([0-9]{{1,9}})\.part", re.DOTALL)
     count = 0
@@ -147,10 +148,10 @@ def machine_name() -> str:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make a folder, and make sure now that files can be written there.
+    """Make a folder, and check now that files can be written there.
 
     Raises:
-        UsageError: it cannot be made, is no folder, or may not be written to.
+        UsageError: it cannot be made, is not a folder, or is not writable.
     """
     probe = temporary(folder / "probe")
     try:
@@ -162,7 +163,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 def check_names(paths: Iterable[Path]) -> None:
-    """Make sure, before any work, that files can have these names where they shall lie.
+    """Check, before any work, that files can have these names in these folders.
 
     The file system is asked, because each has its own limits. Names of folders that do not exist yet are looked up in
     the nearest folder that does. Whether a folder can be made and written to is for ``prepare_folder``.
@@ -187,7 +188,7 @@ def check_names(paths: Iterable[Path]) -> None:
 
 
 def _mode(path: Path) -> int | None:
-    """The mode of what has this name, or None if nothing has; raises OSError if the name cannot exist."""
+    """The mode of the file with this name, or None if there is none; raises OSError if the name is not allowed."""
     try:
         return os.lstat(path).st_mode
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What this machine has: processor cores and free memory, also inside of a container or a job of a cluster."""
+"""Resources of this machine: processor cores and free memory, also inside a container or a cluster job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cores() -> int:
 
 
 def free_memory() -> float | None:
-    """GB that can be had without swapping; None where the system does not tell."""
+    """GB available without swapping; None where the system does not tell."""
     found = []
     try:
         match = re.search(r"^MemAvailable:\s+([0-9]+) kB", Path("/proc/meminfo").read_text(), re.M)

@@ -1,4 +1,4 @@
-"""Ctrl-C at the wrong moment: put it off until native objects are wholly made, or wholly gone."""
+"""Deferring Ctrl-C until native objects are completely constructed, or completely destroyed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from types import FrameType
 
 @contextlib.contextmanager
 def defer_interrupt() -> Iterator[None]:
-    """Keep an interrupt that arrives inside the block until its end. Only for blocks that are over in a moment.
+    """Hold back an interrupt that arrives inside the block until its end. Only for blocks that end at once.
 
-    A half-made MediaPipe task complains from its destructor when the interpreter ends.
+    A MediaPipe task that was not completely constructed prints errors from its destructor when the interpreter ends.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # interrupts are delivered to the main thread alone
+        yield  # interrupts are delivered to the main thread only
         return
     arrived: list[tuple[int, FrameType | None]] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: arrived.append((number, frame)))

@@ -1,4 +1,4 @@
-"""Where the time goes: busy and waiting seconds of each stage, whether stages take turns or run beside each other."""
+"""Where the time goes: busy and waiting seconds of each stage, whether stages take turns or overlap."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ T = TypeVar("T")
 class StageClock:
     """Measures stages, from any number of threads.
 
-    Time counts for the innermost thing that is measured in its thread: what a stage spends on pulling from the stage
-    before it is that one's, and what it spends on waiting for another thread is nobody's work.
+    Time counts for the innermost block that is measured in a thread: the time in which a stage pulls from the stage
+    before it is that stage's, and the time in which it waits for another thread is work of neither.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class StageClock:
         return self._measured(name, iter(items))
 
     def name(self, name: str) -> None:
-        """Give a stage its place in the order of the flow, which is the order of these calls."""
+        """Give a stage its place in the order of stages, which is the order of these calls."""
         self._busy.setdefault(name, 0.0)
 
     def busy(self, name: str) -> contextlib.AbstractContextManager[None]:
@@ -48,13 +48,13 @@ class StageClock:
         return time.perf_counter() - self._began
 
     def seconds(self) -> dict[str, float]:
-        """Stage -> seconds of work, in the order of the flow; of stages side by side they may add up to more than
-        the wall seconds."""
+        """Stage -> seconds of work, in the order of stages; where stages overlap, they may add up to more than the wall
+        time."""
         with self._lock:
             return dict(self._busy)
 
     def waits(self) -> dict[str, float]:
-        """What was waited for -> seconds, over all threads."""
+        """ "STAGE: what it waited for" -> seconds, over all threads."""
         with self._lock:
             return dict(self._waited)
 
