@@ -34,7 +34,9 @@ import clips
 
 HSEMOTION = [sys.executable, "-m", "hsemotion_cli"]
 OPTIONS = ["--model", "mp-blendshapes", "--format", "csv,parquet,jsonl", "--workers", "2", "--threads", "1", "--quiet"]
-OWN = {"manifest.jsonl", "failures.jsonl", ".hsemotion-batch.lock", ".hsemotion-batch.gate"}
+BOOKS = {"manifest.jsonl", "failures.jsonl"}
+LOCKS = {f".hsemotion-batch.{kind}" for kind in ("lock", "owner", "gate")}
+OWN = BOOKS | LOCKS
 PATIENCE = 300.0
 """Seconds after which waiting for something counts as a failure."""
 
