@@ -1,7 +1,7 @@
 """Faults on purpose: batches are killed, starved and disturbed, then resumed, and every file is compared.
 
 A small study is annotated once undisturbed. Then for each fault the same batch runs into an empty folder, meets the
-fault, is resumed, and must end with the same files, byte for byte (sidecars but for their seconds), each input once in
+fault, is resumed, and must end with the same files, byte for byte (sidecars without their times and options), each input once in
 the manifest, and nothing left over. What was there right after the fault must be whole as well. Prints a Markdown
 table and exits with 1 if anything was lost. With --clips it is one large folder of tiny clips instead, killed three
 times.
@@ -110,9 +110,10 @@ def results(out: Path) -> dict[str, bytes]:
 
 
 def plain(sidecar: bytes) -> bytes:
-    """A sidecar without the seconds that annotating took."""
+    """A sidecar without what differs from run to run: the seconds it took, and options such as --workers."""
     content = json.loads(sidecar)
     content.pop("timing", None)
+    content.pop("options", None)
     return json.dumps(content).encode()
 
 
