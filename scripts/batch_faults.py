@@ -1,8 +1,8 @@
 """Faults on purpose: batches are killed, starved and disturbed, then resumed, and every file is compared.
 
 A small study is annotated once undisturbed. Then for each fault the same batch runs into an empty folder, meets the
-fault, is resumed, and must end with the same files, byte for byte (sidecars without their times and options), each input once in
-the manifest, and nothing left over. What was there right after the fault must be whole as well. Prints a Markdown
+fault, is resumed, and must end with the same files, byte for byte (sidecars but for times and options), each input once
+in the manifest, and nothing left over. What was there right after the fault must be whole as well. Prints a Markdown
 table and exits with 1 if anything was lost. With --clips it is one large folder of tiny clips instead, killed three
 times.
 Run: python scripts/batch_faults.py [--kills 20] [--only NAME ...] [--seed 0]
