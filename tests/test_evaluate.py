@@ -751,8 +751,8 @@ def test_what_is_printed(mtl: Set, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.splitlines()[0].startswith(f"mtl: P (mean CCC + macro F1 + mean F1) {report.score.value:.4f} (")
     for text in ("macro F1 of the 7 classes without other", "AU12", "F1 at 0.5", "arousal", "video, worst first"):
         assert text in shown
-    assert "In brackets the middle 95 % when 3 recordings are drawn with replacement, 50 times." in shown
-    assert f"3 ignored, since the truth does not know them: {', '.join(mtl.data.validation)}" in shown
+    assert "In brackets: 95 % bootstrap intervals; 3 recordings resampled with replacement, 50 times." in shown
+    assert f"3 ignored, because the ground truth does not contain them: {', '.join(mtl.data.validation)}" in shown
     frames = report.frames["expression"]
     assert f"frames with a label: {frames.valid}; a face was seen in {frames.seen}" in shown
     worst = min(report.videos, key=lambda video: video.mean or 0)
@@ -789,12 +789,12 @@ def test_many_videos_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "list.txt").write_text("\n".join(lines))
     run([tmp_path], tmp_path / "list.txt", "va", bootstrap=0)
     shown = capsys.readouterr().out
-    assert "and 3 more, which --json has as well." in shown and "No intervals were asked for." in shown
+    assert "and 3 more, which --json has as well." in shown and "Intervals are turned off (--bootstrap 0)." in shown
     assert "v22" not in shown
     run([tmp_path / "v00.csv"], tmp_path / "list.txt", "va", partial=True)
     shown = capsys.readouterr().out
     assert "There is only one of recordings" in shown
-    assert "22 left out, since nothing was said of them: v01, v02, v03, v04, v05 and 17 more" in shown
+    assert "22 left out, because there are no predictions for them: v01, v02, v03, v04, v05 and 17 more" in shown
 
 
 def test_pictures(mtl: Set, compound: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

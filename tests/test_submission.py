@@ -878,7 +878,7 @@ def test_a_folder_of_files(one: Values, tmp_path: Path, capsys: pytest.CaptureFi
     ("emi", {"head": Path("x"), "audio_head": Path("y")}, "--audio-head, --audio and --audio-weight go together"),
     ("emi", {"head": Path("x"), "audio_weights": ["1"]}, "--audio-head, --audio and --audio-weight go together"),
     ("va", {"tables": []}, "give the listed videos"),
-    ("va", {"out": None}, "-o: say where to write"),
+    ("va", {"out": None}, "-o: give the file to write"),
     ("va", {"validate": Path("x")}, "--validate takes --track, --list and the file alone"),
 ])  # fmt: skip
 def test_options_that_do_not_go_together(track: str, options: dict[str, Any], message: str, tmp_path: Path) -> None:

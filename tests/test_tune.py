@@ -699,7 +699,7 @@ def test_the_surface_is_printed_and_drawn(
     run_it([folder], listed, tmp_path / "r.json", surface=tmp_path / "s.png", **options)
     text = capsys.readouterr().out
     assert str(tmp_path / "r.json") in text and str(tmp_path / "s.png") in text
-    assert "videos of the truth without a table, which do not count here: 1." in text
+    assert "annotated videos without a table, which do not count here: 1." in text
     assert text.count("sigma \\ rows to each side") == text.count("kernel \\ width (s)") == 3
     assert "in 3 folds" in text and "thresholds: AU01" in text
     data = gather(find([folder]), truth, "mtl")
@@ -724,7 +724,7 @@ def test_a_recipe_for_single_pictures_says_so_and_any_name_can_be_told(tmp_path:
     listed = as_list(tmp_path, {"v": truth}).rename(tmp_path / 'li"st\n\x7f\udcff.txt')
     run_it([tmp_path / "raw"], listed, tmp_path / "r.toml", track="va", deltas="5", quiet=True)
     assert Recipe.read(tmp_path / "r.toml").max_gap == SPARSE_GAP
-    assert "# max_gap is as long as this because" in (tmp_path / "r.toml").read_text()
+    assert "# max_gap is this long because" in (tmp_path / "r.toml").read_text()
 
 
 def test_quiet_prints_nothing(

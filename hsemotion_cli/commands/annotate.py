@@ -82,7 +82,7 @@ def run(
 
 
 def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> Summary | HsemotionError:
-    """What came of one video: its summary, or the error that is printed at once."""
+    """Annotate one video: returns its summary, or the error, which is printed at once."""
     from ..errors import HsemotionError
     from .console import progress, say
 
@@ -95,7 +95,7 @@ def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> Summary
 
 
 def _problems(done: Sequence[Summary]) -> list[HsemotionError]:
-    """The videos that could not be read to their end, as errors, each of which is printed."""
+    """Print an error for each video that could not be read to its end, and return them."""
     from ..errors import OutputError
     from .console import say
 
@@ -106,7 +106,7 @@ def _problems(done: Sequence[Summary]) -> list[HsemotionError]:
 
 
 def _entry(job: Job, result: Summary | HsemotionError) -> dict[str, Any]:
-    """What ``--json`` has of one video; one that failed has the same keys, without values but the reason."""
+    """The entry of one video in ``--json``; a failed one has the same keys, with the reason and no other values."""
     import dataclasses
 
     from ..pipeline import Summary

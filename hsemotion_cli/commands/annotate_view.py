@@ -1,4 +1,4 @@
-"""The table at the end of ``annotate``, and what should be known before it is trusted."""
+"""The table at the end of ``annotate``, with notes about each video."""
 
 from __future__ import annotations
 

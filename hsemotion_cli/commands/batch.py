@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CollectionOptions:
-    """Which inputs, and what happens to those that are done or fail."""
+    """Which inputs to annotate, and how to treat finished and failed ones."""
 
     panel: ClassVar[str] = "Collection"
 
@@ -169,7 +169,7 @@ def _engine(
     settings: Settings, threads: int | None, output: OutputOptions, collection: CollectionOptions,
     worker: WorkerOptions, tasks: int,
 ) -> tuple[Engine, JobConfig]:  # fmt: skip
-    """The engine that runs the workers, and what each of them does with a video."""
+    """The engine that runs the workers, and the job that each of them does."""
     from ..batch.job import OPENER, JobConfig
     from ..batch.local_engine import LocalEngine
     from ..batch.worker import WorkerConfig

@@ -33,19 +33,19 @@ from .console import counting, print_json, print_line, say_passed_over
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """What is to be done.
+    """The work of a batch.
 
     Attributes:
         tasks: of this shard, in the order in which they were found.
-        verdicts: place -> whether it is done.
+        decisions: place -> whether it is done.
         sizes: path -> bytes of the source.
         refused: place -> why its results cannot be written there.
-        faults: what was named and cannot be used.
+        faults: named inputs that cannot be used.
         min_coverage: share of frames with a face below which a video is noted.
     """
 
     tasks: list[Task]
-    verdicts: dict[str, ResumeDecision]
+    decisions: dict[str, ResumeDecision]
     sizes: dict[str, int]
     refused: dict[str, Outcome]
     faults: list[Outcome]
@@ -53,17 +53,17 @@ class BatchPlan:
 
     @property
     def todo(self) -> list[Task]:
-        return [t for t in self.tasks if t.place not in self.refused and not self.verdicts[t.place].done]
+        return [t for t in self.tasks if t.place not in self.refused and not self.decisions[t.place].done]
 
     @property
     def skipped(self) -> list[Outcome]:
-        done = [(task, self.verdicts[task.place]) for task in self.tasks]
-        outcomes = [Outcome(task, "skipped", facts=verdict.facts) for task, verdict in done if verdict.done]
+        done = [(task, self.decisions[task.place]) for task in self.tasks]
+        outcomes = [Outcome(task, "skipped", facts=decision.facts) for task, decision in done if decision.done]
         return [outcome.checked(self.min_coverage) for outcome in outcomes]
 
     @property
     def failed(self) -> list[Outcome]:
-        """What fails before any work."""
+        """The inputs that fail before any work."""
         return [*self.refused.values(), *self.faults]
 
 
@@ -88,7 +88,7 @@ class BatchOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was named.
+    """The inputs of a batch.
 
     Attributes:
         finding: everything that was found, for all shards.
@@ -107,7 +107,7 @@ def run(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions, *
     Raises:
         UsageError: a file of the user's has the name of the manifest or of the list of failures.
     """
-    check_outputs(_Books.places(job.out, inputs.cut), options.overwrite)
+    check_outputs(_Records.places(job.out, inputs.cut), options.overwrite)
     with _stoppable():
         if dry_run:
             if not options.quiet:
@@ -134,12 +134,12 @@ def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -
         with engine if inputs.tasks else contextlib.nullcontext():  # a shard may have nothing to do
             wanted = job.wanted(engine.settings)
             plan = _plan(wanted, out, inputs, options)
-            books = _Books(out, inputs.cut, wanted.hash)
-            books.begin(plan)
+            records = _Records(out, inputs.cut, wanted.hash)
+            records.begin(plan)
             _say_shortened(plan.todo, options.quiet)
-            _annotate(engine, plan, books, options)
-        settled = books.end(plan)
-    left = len(plan.todo) - len(books.done)
+            _annotate(engine, plan, records, options)
+        settled = records.end(plan)
+    left = len(plan.todo) - len(records.done)
     if options.as_json:
         lines = [outcome.manifest() for outcome in settled]
         counts = {state: sum(o.state == state for o in settled) for state in ("done", "skipped", "failed")}
@@ -151,7 +151,7 @@ def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -
     return _exit_code(settled)
 
 
-def _annotate(engine: Engine, plan: BatchPlan, books: _Books, options: BatchOptions) -> None:
+def _annotate(engine: Engine, plan: BatchPlan, records: _Records, options: BatchOptions) -> None:
     """Have the engine do what is to be done, and note every outcome."""
     for outcome in plan.skipped:
         if outcome.low_coverage:
@@ -160,7 +160,7 @@ def _annotate(engine: Engine, plan: BatchPlan, books: _Books, options: BatchOpti
         for found in engine.run(longest_first(plan.todo, plan.sizes), view.progress):
             outcome = found.checked(plan.min_coverage)
             view.outcome(outcome)
-            books.add(outcome)
+            records.add(outcome)
             failure = outcome.failure.sentence if outcome.failure else ""
             for sentence in filter(None, (failure, outcome.problem, outcome.low_coverage)):
                 say(sentence)
@@ -179,13 +179,13 @@ def _say_shortened(tasks: Sequence[Task], quiet: bool) -> None:
         say(f"{count} too long for results and shortened, as {example}; manifest.jsonl says which is which.")
 
 
-class _Books:
-    """The manifest and the list of failures of one run, kept as it goes."""
+class _Records:
+    """The manifest and the list of failures of one run, updated after each video."""
 
     def __init__(self, out: Path, cut: Shard, settings: str) -> None:
         self.manifest, self.failures = self.places(out, cut)
         self.done: list[Outcome] = []
-        self._settings, self._ill = settings, False
+        self._settings, self._failing = settings, False
 
     @staticmethod
     def places(out: Path, cut: Shard) -> tuple[Path, Path]:
@@ -207,7 +207,7 @@ class _Books:
             jsonl.append(self.failures, self._failed([outcome]))
 
     def end(self, plan: BatchPlan) -> list[Outcome]:
-        """Write both anew, in the order of the inputs; returns what is in the manifest."""
+        """Rewrite both in the order of the inputs; returns the lines of the manifest."""
         found = {outcome.task: outcome for outcome in (*plan.skipped, *plan.refused.values(), *self.done)}
         settled = [*(found[task] for task in plan.tasks if task in found), *plan.faults]
         with self._tolerant():
@@ -221,18 +221,18 @@ class _Books:
 
     @contextlib.contextmanager
     def _tolerant(self) -> Iterator[None]:
-        """Results count more than the books: where these cannot be written that is said once, and work goes on."""
+        """Results matter more than the records: if these cannot be written, report it once and continue."""
         try:
             yield
         except OutputError as error:
-            if not self._ill:
+            if not self._failing:
                 say(str(error))
-            self._ill = True
+            self._failing = True
 
 
 def _plan(wanted: ExpectedResults, out: Path, inputs: Inputs, options: BatchOptions, quiet: bool = False) -> BatchPlan:
     noted: dict[str, Any] = {} if options.overwrite else notes(out)
-    verdicts: dict[str, ResumeDecision] = {}
+    decisions: dict[str, ResumeDecision] = {}
     refused: dict[str, Outcome] = {}
     sizes, done = {}, 0
     # Where the manifest is lost the sources are read from end to end, and that may take its time.
@@ -240,21 +240,21 @@ def _plan(wanted: ExpectedResults, out: Path, inputs: Inputs, options: BatchOpti
         for task in inputs.tasks:
             try:
                 stamp = SourceStamp.of(task.path)
-            except (OSError, HsemotionError):  # whoever opens it says what is wrong with it
-                verdicts[task.place] = ResumeDecision(False, "its source cannot be used")
+            except (OSError, HsemotionError):  # the worker that opens it reports the reason
+                decisions[task.place] = ResumeDecision(False, "its source cannot be used")
                 continue
             sizes[task.path] = stamp.size
             if options.overwrite:
-                verdict = ResumeDecision(False, "--overwrite")
+                decision = ResumeDecision(False, "--overwrite")
             else:
-                verdict = judge(task, out, wanted, stamp, noted.get(task.place))
-            verdicts[task.place] = verdict
-            if not verdict.done and (failure := _refusal(task, out, wanted, options.overwrite)):
+                decision = judge(task, out, wanted, stamp, noted.get(task.place))
+            decisions[task.place] = decision
+            if not decision.done and (failure := _refusal(task, out, wanted, options.overwrite)):
                 refused[task.place] = Outcome(task, "failed", failure=failure)
-            done += verdict.done
-            count(len(verdicts), len(inputs.tasks), f"{done} done already")
+            done += decision.done
+            count(len(decisions), len(inputs.tasks), f"{done} done already")
     faults = _faults(inputs.finding, inputs.cut)
-    return BatchPlan(inputs.tasks, verdicts, sizes, refused, faults, options.min_coverage)
+    return BatchPlan(inputs.tasks, decisions, sizes, refused, faults, options.min_coverage)
 
 
 def _refusal(task: Task, out: Path, wanted: ExpectedResults, overwrite: bool) -> Failure | None:
@@ -289,9 +289,9 @@ def _show_plan(inputs: Inputs, out: Path, plan: BatchPlan, as_json: bool) -> int
     for task in inputs.finding.tasks:
         if task.place in plan.refused:
             continue
-        verdict = plan.verdicts.get(task.place) or ResumeDecision(True, "in another shard")
-        reason = verdict.reason + (", name shortened" if was_shortened(task.place) else "")
-        rows.append(("skip" if verdict.done else "annotate", task.path, task.place, reason))
+        decision = plan.decisions.get(task.place) or ResumeDecision(True, "in another shard")
+        reason = decision.reason + (", name shortened" if was_shortened(task.place) else "")
+        rows.append(("skip" if decision.done else "annotate", task.path, task.place, reason))
     rows += [("ignore", path, "", reason) for path, reason in inputs.finding.ignored]
     rows += [("fail", fault.task.path, "", fault.notes) for fault in plan.failed]
     counts = {kind: sum(row[0] == kind for row in rows) for kind in ("annotate", "skip", "ignore", "fail")}
@@ -318,7 +318,7 @@ def _exit_code(settled: Sequence[Outcome]) -> int:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Have the end of a session or of a cluster's job (SIGHUP, SIGTERM) stop the batch as Ctrl-C does, once.
+    """Let the end of a session or of a cluster job (SIGHUP, SIGTERM) stop the batch once, as Ctrl-C does.
 
     SIGBREAK is what Windows has for Ctrl-Break and for a closed window.
     """
@@ -331,7 +331,7 @@ def _stoppable() -> Iterator[None]:
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in heard:
-            signal.signal(number, signal.SIG_IGN)  # what is left to do is over in a second or two
+            signal.signal(number, signal.SIG_IGN)  # cleaning up takes a second or two
         raise KeyboardInterrupt
 
     heard = [number for number in numbers if before[number] is not signal.SIG_IGN]

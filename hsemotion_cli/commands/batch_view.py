@@ -1,4 +1,4 @@
-"""What ``batch`` shows: a live picture on a terminal, a line every ten seconds elsewhere, a table at the end."""
+"""What ``batch`` shows: live bars on a terminal, a line every ten seconds elsewhere, a table at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EVERY = 10.0
 
 
 class BatchView:
-    """Counts videos and frames as they are done, and shows it.
+    """Counts finished videos and frames, and shows the progress.
 
     Args:
         total: videos to be done.
@@ -33,13 +33,13 @@ class BatchView:
         self._began = self._last = time.monotonic()
 
     def progress(self, news: Progress | None) -> None:
-        """Take in what an engine reports."""
+        """Record the progress that an engine reports."""
         if news is not None:
             self._now[news.task.place] = news
         self._show()
 
     def outcome(self, outcome: Outcome) -> None:
-        """One more video is over."""
+        """Record the outcome of one video."""
         self._now.pop(outcome.task.place, None)
         self._done += 1
         self._failed += outcome.state == "failed"
@@ -94,7 +94,7 @@ class _Live(BatchView):
 
 @contextlib.contextmanager
 def viewing(total: int, quiet: bool) -> Iterator[BatchView]:
-    """The view that fits where stderr goes."""
+    """The view that suits stderr: bars on a terminal, lines elsewhere, or nothing."""
     if quiet:
         yield BatchView(total, shown=False)
     elif sys.stderr.isatty():

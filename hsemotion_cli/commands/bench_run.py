@@ -31,7 +31,7 @@ FIRST, PEER = "as chosen", "emotiefflib"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clip:
-    """The clip that is drawn where no video is given.
+    """The synthetic clip that is drawn when no video is given.
 
     Attributes:
         people: faces in it.
@@ -82,7 +82,7 @@ def report(
 def _rows(
     orders: Mapping[str, BenchmarkJob], measured: Mapping[str, Measurements], cores: int, source: Source
 ) -> dict[str, Any]:
-    """Variant -> its figures, and how far its results are from those of the first."""
+    """Variant -> its figures, and how closely its results agree with those of the first."""
     reference = orders[FIRST].keep if FIRST in orders else None
     agreement = {
         key: compare(order.keep, reference)
@@ -103,7 +103,7 @@ def _chosen(orders: dict[str, BenchmarkJob], only: str | None) -> dict[str, Benc
 
 
 def _weights(settings: Settings) -> Path:
-    """The file of the first model, for emotiefflib to run as well."""
+    """The weight file of the first model, for emotiefflib to run too."""
     name = settings.recipe.models[0]
     card = registry.card(name)
     if card.network is None or card.path is not None:
@@ -139,7 +139,7 @@ def _host(cores: int) -> dict[str, Any]:
 
 
 def _of_processor(field: str) -> str:
-    """What the system says of its first processor; "" where it says nothing."""
+    """A field of /proc/cpuinfo for the first processor; "" if it is not there."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(field):
@@ -162,7 +162,7 @@ def _clip(source: Source) -> dict[str, Any]:
 def _row(
     name: str, measured: Mapping[str, Measurements], agreement: Mapping[str, ScoreAgreement], cores: int, source: Source
 ) -> dict[str, Any]:
-    """Everything about one variant, rounded, as plain data."""
+    """All figures of one variant, rounded, as plain data."""
     own = measured[name]
     last = own.runs[-1]
     if not last.frames:
@@ -201,12 +201,12 @@ def _rounded(value: Any) -> Any:
 
 
 def _scaling(settings: Settings, folder: Path, minutes: float, quiet: bool) -> list[dict[str, Any]]:
-    """One run each of drawn clips: more faces, other sizes, longer ones."""
+    """One run each of synthetic clips with more faces, other sizes and more length."""
     found = []
     for what, people, height, seconds in _sizes(minutes):
         path = folder / "scaled.mp4"
         synthetic_clip.write(path, people, height, seconds)
-        # Three and more faces of a picture are too small for a look at the whole of it.
+        # Three or more faces in one image are too small for the search of the whole image.
         small = height // (5 * math.isqrt(people - 1) + 5) if people > 2 else None
         chosen = replace(settings, min_face=settings.min_face or small)
         (own,) = _measured({what: variants(chosen, path)[FIRST]}, 1, quiet).values()
@@ -242,9 +242,7 @@ def show(report: Mapping[str, Any]) -> None:
         f"{host['processor']}, {host['cores']} cores, load {host['load']}, {', '.join(host['instructions'])}; "
         f"Python {host['python']}, onnxruntime {host.get('onnxruntime')}, mediapipe {host.get('mediapipe')}"
     )
-    drawn = (
-        f" (drawn, faces in it: {shown['people']}; it says nothing of how real faces move)" if shown["drawn"] else ""
-    )
+    drawn = f" (synthetic, faces: {shown['people']}; real faces move differently)" if shown["drawn"] else ""
     print_text(
         f"{shown['name']}{drawn}: {shown['width']}x{shown['height']}, {shown['codec']}, {shown['frames']} frames; "
         f"{' and '.join(report['models'])}; {report['rounds']} rounds, median"

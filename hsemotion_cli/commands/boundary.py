@@ -40,7 +40,7 @@ def _code(command: Callable[..., int | None], options: dict[str, Any]) -> int:
         say("interrupted; nothing was left half-written.")
         return 130
     except BrokenPipeError:
-        # The reader of our output closed it early, as head does; there is nobody left to print to.
+        # The reader of our output has closed it, as head does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except MemoryError:

@@ -135,7 +135,7 @@ def _flag(text: str) -> bool:
 
 
 def _write(path: Path, table: tuple[str, ...], key: str, value: Any) -> None:
-    """Change one value of a file, which is made if there is none."""
+    """Change one value of a file; creates the file if necessary."""
     from ..runtime.atomic_files import atomic_file, prepare_folder
     from . import config_files
 

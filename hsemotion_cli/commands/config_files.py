@@ -32,12 +32,12 @@ def user_file() -> Path:
 
 
 def project_file() -> Path:
-    """The project's file. Only the current folder counts: one further up may be somebody else's."""
+    """The project's file. Only the current folder counts: a folder further up may belong to someone else."""
     return Path.cwd() / PROJECT
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What is in a file; nothing if there is none.
+    """The content of a file; empty if there is no file.
 
     Raises:
         UsageError: it cannot be read, or is not TOML.

@@ -54,7 +54,7 @@ class Table(rich_table.Table):
 
 
 def asks() -> bool:
-    """Whether somebody is there to answer a question."""
+    """Whether a question can be answered: stdin and stderr are terminals."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -126,7 +126,7 @@ def progress(name: str, quiet: bool) -> Iterator[Report]:
 
 
 def _silent(stage: str, done: int, faces: int, total: int | None) -> None:
-    """Progress that nobody wants."""
+    """Show no progress."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The checks of ``hsemotion doctor``. Each does the thing itself; none only reads a version."""
+"""The checks of ``hsemotion doctor``. Each exercises the real thing instead of reading a version."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CheckResult:
     Attributes:
         check: its name.
         state: "ok"; "warning" for what works, or is not needed, but may surprise; "FAILS".
-        says: versions and the like, or what is wrong and how to mend it.
+        says: versions and the like, or what is wrong and how to fix it.
     """
 
     check: str
@@ -42,7 +42,7 @@ class CheckResult:
 
 
 class _Warning(Exception):
-    """What a check raises that found something to know, but nothing that stops hsemotion."""
+    """Raised by a check for something worth knowing that does not stop hsemotion."""
 
 
 def run(*, as_json: bool) -> int:

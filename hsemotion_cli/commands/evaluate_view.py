@@ -10,7 +10,7 @@ from ..reporting.wording import few
 from .console import Table, print_line, print_table
 
 _VIDEOS = 20
-"""Videos that are printed; --json has them all."""
+"""Number of videos printed; --json lists them all."""
 
 _MEASURES = {"ccc": "CCC", "pearson": "Pearson's r"}
 _SCORES = {
@@ -32,16 +32,16 @@ _FIGURES = {
 
 
 def show(report: Report) -> None:
-    """The score first, then each task, then each video, then what should be known before it is trusted."""
+    """Print the score, then each task, each video, and notes."""
     asked = report.settings
-    print_line(f"{asked.track.name}: {_SCORES[asked.track.name]} {_said(report.score)}")
+    print_line(f"{asked.track.name}: {_SCORES[asked.track.name]} {_with_interval(report.score)}")
     if report.half is not None:
-        print_line(f"with all thresholds at 0.5: {_said(report.half)}")
+        print_line(f"with all thresholds at 0.5: {_with_interval(report.half)}")
     print_line(_interval(report))
     for task, found in report.tasks.items():
         if len(report.tasks) > 1:
             print_line("")
-            print_line(f"{task.replace('_', ' ')}: {_said(found.score)}")
+            print_line(f"{task.replace('_', ' ')}: {_with_interval(found.score)}")
         if task in report.frames:
             print_line(_frames(report.frames[task]))
         _print_task(found)
@@ -50,23 +50,23 @@ def show(report: Report) -> None:
     if len(report.videos) > 1:
         _print_videos(report)
     for names, what in (
-        (report.left_out, "left out, since nothing was said of them"),
-        (report.faceless, "left out, since no face was seen in any of their frames"),
-        (report.ignored, "ignored, since the truth does not know them"),
+        (report.left_out, "left out, because there are no predictions for them"),
+        (report.faceless, "left out, because no face was seen in any of their frames"),
+        (report.ignored, "ignored, because the ground truth does not contain them"),
     ):
         if names:
             print_line(f"{len(names):,} {what}: {few(names)}")
 
 
 def _interval(report: Report) -> str:
-    """How the intervals came about, or why there are none."""
+    """How the intervals were computed, or why there are none."""
     whats = "clips" if report.clips else "recordings"
     if not report.settings.draws:
-        return "No intervals were asked for."
+        return "Intervals are turned off (--bootstrap 0)."
     if report.recordings == 1:
-        return f"There is only one of {whats}, which says nothing of others, so there is no interval."
+        return f"There is only one of {whats}, so no interval can be estimated."
     return (
-        f"In brackets the middle 95 % when {report.recordings:,} {whats} are drawn with replacement, "
+        f"In brackets: 95 % bootstrap intervals; {report.recordings:,} {whats} resampled with replacement, "
         f"{report.settings.draws:,} times."
     )
 
@@ -83,8 +83,8 @@ def _frames(frames: FrameCounts) -> str:
 def _print_task(found: TaskScores) -> None:
     if isinstance(found, ClassScores):
         basic = found.without_other
-        more = "" if basic is None else f"; macro F1 of the 7 classes without other {_said(basic)}"
-        print_line(f"accuracy {_said(found.accuracy)}{more}")
+        more = "" if basic is None else f"; macro F1 of the 7 classes without other {_with_interval(basic)}"
+        print_line(f"accuracy {_with_interval(found.accuracy)}{more}")
         print_table(_classes(found))
     elif isinstance(found, UnitScores):
         print_table(_units(found))
@@ -94,15 +94,21 @@ def _print_task(found: TaskScores) -> None:
 
 def _classes(found: ClassScores) -> Table:
     table = _table("class", "F1", "95 %", "precision", "recall", "frames")
-    table.add_column("most often taken for")
+    table.add_column("most often confused with")
     for k, (name, row) in enumerate(found.classes.items()):
-        cells = (f"{row.f1.value:.4f}", _ends(row.f1), f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.support:,}")
-        table.add_row(name.replace("_", " "), *cells, _taken_for(k, found.confusion[k], list(found.classes), row))
+        cells = (
+            f"{row.f1.value:.4f}",
+            _interval_of(row.f1),
+            f"{row.precision:.4f}",
+            f"{row.recall:.4f}",
+            f"{row.support:,}",
+        )
+        table.add_row(name.replace("_", " "), *cells, _confused_with(k, found.confusion[k], list(found.classes), row))
     return table
 
 
-def _taken_for(k: int, counts: Sequence[int], names: Sequence[str], row: ClassRow) -> str:
-    """The commonest wrong answer for a class."""
+def _confused_with(k: int, counts: Sequence[int], names: Sequence[str], row: ClassRow) -> str:
+    """The most frequent wrong prediction for a class."""
     wrong = [(count, -j) for j, count in enumerate(counts) if j != k and count]
     if not wrong:
         return "-"
@@ -116,7 +122,7 @@ def _units(found: UnitScores) -> Table:
     table = _table(*columns, *(["F1 at 0.5"] if halves else []))
     for name, row in found.units.items():
         threshold = "differs" if row.threshold is None else f"{row.threshold:g}"
-        cells = [name, f"{row.f1.value:.4f}", _ends(row.f1), f"{row.precision:.4f}", f"{row.recall:.4f}"]
+        cells = [name, f"{row.f1.value:.4f}", _interval_of(row.f1), f"{row.precision:.4f}", f"{row.recall:.4f}"]
         cells += [f"{row.support:,}", threshold if halves else "-"]
         table.add_row(*cells, *([f"{row.half.value:.4f}"] if halves and row.half is not None else []))
     return table
@@ -125,12 +131,12 @@ def _units(found: UnitScores) -> Table:
 def _numbers(found: RegressionScores) -> Table:
     table = _table("", _MEASURES[found.measure], "95 %")
     for name, score in found.columns.items():
-        table.add_row(name.replace("_", " "), f"{score.value:z.4f}", _ends(score))
+        table.add_row(name.replace("_", " "), f"{score.value:z.4f}", _interval_of(score))
     return table
 
 
 def _print_videos(report: Report) -> None:
-    """The worst first; F1 is the mean over what occurs in a video, since few have everything."""
+    """Print the videos, worst first; F1 is the mean over the classes that occur in a video."""
     videos = sorted(report.videos, key=lambda video: (video.mean is None, video.mean or 0.0, video.video))
     figures = list(videos[0].scores)
     table = _table("video, worst first", "frames", "face seen", *(_FIGURES[name] for name in figures))
@@ -157,10 +163,10 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _said(score: Score) -> str:
-    ends = _ends(score)
+def _with_interval(score: Score) -> str:
+    ends = _interval_of(score)
     return f"{score.value:z.4f}{f' ({ends})' if ends else ''}"
 
 
-def _ends(score: Score) -> str:
+def _interval_of(score: Score) -> str:
     return "" if score.low is None or score.high is None else f"{score.low:z.3f} to {score.high:z.3f}"

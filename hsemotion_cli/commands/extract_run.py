@@ -83,7 +83,7 @@ def _place(job: Job, output: OutputOptions) -> Path:
 
 
 def _each(jobs: list[Job], output: OutputOptions, extract: Callable[[Job, Path, Progress], list[str]]) -> int:
-    """Extract one after the other, whatever becomes of the others; returns the exit code.
+    """Extract one after the other; a failure does not stop the rest. Returns the exit code.
 
     Args:
         extract: returns the lines to print.
@@ -170,9 +170,9 @@ def _write_sound(
 
 
 def _video(source: Path, fps: float | None) -> dict[str, float | None]:
-    """Frame rate of the video that the sound belongs to, and the time of its first frame; None where nobody knows."""
+    """Frame rate of the video that the sound belongs to, and the time of its first frame; None if unknown."""
     try:
         info = VideoFile(source).info
-    except InputError:  # nothing but sound, or pictures that cannot be decoded
+    except InputError:  # sound only, or images that cannot be decoded
         return {"fps": fps, "start": None}
     return {"fps": fps or info.fps, "start": info.start}

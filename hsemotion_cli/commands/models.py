@@ -58,7 +58,7 @@ def download(
 
 
 def _offer(name: str, ask: bool) -> None:
-    """Ask on a terminal whether a model shall be the default one; elsewhere say which command makes it that."""
+    """On a terminal, ask whether to make a model the default; elsewhere print the command that does."""
     from . import annotate, config, defaults
     from .console import asks, say
 

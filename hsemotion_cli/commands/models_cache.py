@@ -1,4 +1,4 @@
-"""What there is of models, and the weights in the cache."""
+"""The list of models, and the weights in the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .console import Table, downloading, print_json, print_line, print_table
 
 
 def list_models(*, as_json: bool) -> None:
-    """Print every model with its tasks, crop, licence, and whether its weights are here."""
+    """Print every model with its tasks, crop, input size and where its weights are."""
     models = registry.known()
     for file in registry.kept():
         if file.stem not in models:
@@ -37,7 +37,7 @@ def list_models(*, as_json: bool) -> None:
 
 
 def info(name: str, *, as_json: bool) -> None:
-    """Print everything that is known of a model; of a trained one also the facts that its file holds."""
+    """Print everything known about a model; for a trained one also the facts in its file."""
     entry: dict[str, Any] = asdict(card(name))
     if path := entry["path"]:
         entry |= {"path": str(path), "facts": model_file.read_card(path)[1]}
@@ -82,7 +82,7 @@ def add(file: Path, *, as_json: bool) -> None:
 
 
 def download(names: list[str], *, everything: bool, kind: str, offline: bool, as_json: bool) -> None:
-    """Fetch weights, verified; what is here already is only verified."""
+    """Download and verify weights; files already in the cache are only verified."""
     if not names and not everything:
         raise UsageError("name the models to download, or give --all.")
     models = registry.known().values()
@@ -105,7 +105,7 @@ def download(names: list[str], *, everything: bool, kind: str, offline: bool, as
 
 
 def verify(names: list[str], *, as_json: bool) -> int:
-    """Check every cached file, or those of some models; returns the exit code, 5 if one is not what it should be."""
+    """Check every cached file, or those of some models; returns the exit code, 5 if one is damaged."""
     own = [entry.path for entry in map(card, names)] if names else registry.kept()
     checks: list[tuple[Path, Callable[[], str]]] = [
         (cached.path, partial(weights.verify, cached.file, cached.path))
@@ -125,8 +125,8 @@ def verify(names: list[str], *, as_json: bool) -> int:
         print_json(results)
     else:
         for result in results:
-            said = f"{'ok    ' if result['ok'] else 'DAMAGED'} {result['file']}"
-            print_line(said)
+            line = f"{'ok    ' if result['ok'] else 'DAMAGED'} {result['file']}"
+            print_line(line)
         if not results:
             print_line("no weights in the cache")
     return code
@@ -136,7 +136,7 @@ def path(name: str | None, *, as_json: bool) -> None:
     """Print where weights are: the files that are there, as ``which`` does.
 
     Raises:
-        ModelUnavailable: none of a model's files is there; the message says where they would be.
+        ModelUnavailable: none of a model's files is there; the message names the folder for them.
         UsageError: there is no such model, or it never has files of its own.
     """
     if name is None:
@@ -163,7 +163,7 @@ def path(name: str | None, *, as_json: bool) -> None:
 
 
 def remove(names: list[str], *, as_json: bool) -> None:
-    """Remove the weights of models from the cache, with all that was made from them."""
+    """Remove the weights of models from the cache, with everything made from them."""
     gone: list[Path] = [file for name in names for file in _removed(name)]
     if as_json:
         print_json([str(file) for file in gone])
@@ -190,13 +190,13 @@ def _removed(name: str) -> list[Path]:
 
 
 def _verify_trained(file: Path) -> str:
-    """SHA-256 of a trained file that is what its header says, as is the graph beside it."""
+    """Verify a trained file and the graph beside it; returns the file's SHA-256."""
     sha256 = model_file.verify(file)
     if file == model_file.place(file.stem):
         registry.kept_card(file)
     graph = model_file.graph_path(file)
     if graph.is_file() and graph_file.read_graph(file) is None:
-        raise ModelUnavailable(f"{graph} is not the graph of {file.name}; remove it, or add the network anew.")
+        raise ModelUnavailable(f"{graph} is not the graph of {file.name}; remove it, or add the network again.")
     return sha256
 
 
@@ -236,7 +236,7 @@ def _why_not(entry: ModelCard, kind: str) -> str:
 
 
 def _flat(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as rows of two words; what is empty is left out."""
+    """Nested facts as rows of name and value; empty ones are left out."""
     rows: list[tuple[str, str]] = []
     for key, value in entry.items():
         name = f"{prefix}{key}"

@@ -153,13 +153,13 @@ def run(
     check_outputs(every, output.overwrite)
     if asked.name == "emi":
         sound = submit_run.Sound(mimicry.audio_head, mimicry.audio, mimicry.audio_weights)
-        said = submit_run.mimicry(rows, tables or [], places, mimicry.head, sound)
+        summary = submit_run.mimicry(rows, tables or [], places, mimicry.head, sound)
     else:
-        said = _frames(rows, tables or [], places, input, smoothing, frames, output)
+        summary = _frames(rows, tables or [], places, input, smoothing, frames, output)
     if output.json:
-        print_json(said, indent=None)
+        print_json(summary, indent=None)
     elif not output.quiet:
-        submit_run.show(said)
+        submit_run.show(summary)
     return 0
 
 
@@ -189,7 +189,7 @@ def _frames(
 
 
 def _given(smoothing: SmoothingOptions, frames: FrameOptions, mimicry: MimicryOptions) -> list[str]:
-    """The options that were given, of those that not every track has."""
+    """The given options, of those that apply to some tracks only."""
     options = {
         "--recipe": smoothing.recipe,
         "--mean": frames.mean,
@@ -206,7 +206,7 @@ def _given(smoothing: SmoothingOptions, frames: FrameOptions, mimicry: MimicryOp
 
 
 def _check_options(track: Track, given: Sequence[str], layout: str) -> None:
-    """Raise UsageError for an option that says nothing about this track."""
+    """Raise UsageError for an option that has no effect on this track."""
     expressions = ["expr", "mtl"]
     frames = ["expr", "va", "au", "mtl", "ce"]
     meant = {
@@ -227,19 +227,19 @@ def _check_options(track: Track, given: Sequence[str], layout: str) -> None:
     if layout == "per-video" and track.per_video is None:
         raise UsageError(f"--layout per-video: --track {track.name} never had one file per video; leave it out.")
     if "--extra-frames" in given and layout != "per-video":
-        raise UsageError("--extra-frames is for --layout per-video; otherwise the list says which rows there are.")
+        raise UsageError("--extra-frames is for --layout per-video; otherwise the list sets the rows.")
 
 
 def _checked(tables: Sequence[Path], out: Path | None, listed: Path, layout: str) -> Path:
-    """Where to write, once that makes sense.
+    """Check where to write, and return it.
 
     Raises:
-        UsageError: there is nothing to read, or that is no place to write to.
+        UsageError: nothing was given to read, or the output cannot be written there.
     """
     if not tables:
         raise UsageError("give the listed videos, or the tables that annotate made of them, or folders of either.")
     if out is None:
-        raise UsageError("-o: say where to write, a file (a folder with --layout per-video).")
+        raise UsageError("-o: give the file to write (a folder with --layout per-video).")
     if out.exists() and listed.exists() and out.samefile(listed):
         raise UsageError(f"-o {out}: that is the list itself; choose another file.")
     if layout == "file" and out.is_dir():

@@ -1,4 +1,4 @@
-"""Writing and checking the file of a track, and what is printed about it."""
+"""Write and check the submission file of a track, and print a summary."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from .console import Table, counting, print_json, print_line, print_table, progr
 from .options import InputOptions, OutputOptions
 
 _SHOWN = 100
-"""Problems of a file that are printed; all are counted."""
+"""Number of problems printed; all are counted."""
 
 
 def annotated(
     paths: Sequence[Path], out: Path, recipe: Recipe | None, input: InputOptions, output: OutputOptions
 ) -> list[Path]:
-    """Tables as they are given; videos and pictures are annotated first, into OUT.tables, where the tables stay."""
+    """The given tables; videos and images are annotated first, and their tables stay in OUT.tables."""
     videos = [path for path in paths if _is_source(path)]
     tables = [path for path in paths if path not in videos]
     if not videos:
@@ -66,7 +66,7 @@ def frames(
     rows: FrameList, tables: Sequence[Path], out: Path, settings: submission.SubmissionSettings, layout: str,
     extra: int, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write what is said of frames, and return what to tell of it."""
+    """Write the predictions for frames, and return a summary of them."""
     every = layout == "per-video"
     raws = find(tables)
     prepare_folder(out if every else out.parent)
@@ -82,23 +82,23 @@ def frames(
         submission.write_per_video(rows.track, parts, out)
     else:
         submission.write(rows, submission.gather(rows, parts), out)
-    said = _said(rows, out, sum(len(part.frames) for part in parts))
-    said["videos"] = {
+    summary = _summary(rows, out, sum(len(part.frames) for part in parts))
+    summary["videos"] = {
         part.video: {"rows": len(part.frames), "seen": part.seen, "filled": part.filled, "beyond": part.beyond}
         for part in parts
     }
     if settings.override is not None:
-        said["overridden"] = sum(part.overridden for part in parts)
+        summary["overridden"] = sum(part.overridden for part in parts)
     if rows.track.name == "ce":
-        said["mean"] = settings.mean
-        said["means"] = {
+        summary["mean"] = settings.mean
+        summary["means"] = {
             mean: _shares(parts if mean == settings.mean else answer(replace(settings, mean=mean))) for mean in MEANS
         }
-    return said
+    return summary
 
 
 def _shares(parts: Sequence[VideoRows]) -> dict[str, Any]:
-    """How often each compound expression is the answer, and how far that is from what is known of the data set."""
+    """The share of each compound expression, and its divergence from the published distribution."""
     labels = np.concatenate([part.values[:, 0] for part in parts]).astype(np.int64)
     shares = np.bincount(labels, minlength=len(COMPOUNDS)) / len(labels)
     far = divergence(labels)
@@ -124,7 +124,7 @@ class Sound:
 
 
 def mimicry(rows: FrameList, tables: Sequence[Path], out: Path, head: Path | None, sound: Sound) -> dict[str, Any]:
-    """Write the predictions for clips, and return what to print about them."""
+    """Write the predictions for clips, and return a summary of them."""
     from ..training.features import find_files
 
     if head is None:
@@ -136,17 +136,17 @@ def mimicry(rows: FrameList, tables: Sequence[Path], out: Path, head: Path | Non
     heard = None
     if sound.head is not None:
         heard = emi.predict_clips(emi.clip_head(sound.head, "--audio-head"), find_files(sound.features), rows.names)
-    told = emi.fuse(rows, faces, heard, weights)
+    fused = emi.fuse(rows, faces, heard, weights)
     prepare_folder(out.parent)
-    submission.write(rows, told.values, out)
-    said = _said(rows, out, len(rows.names))
-    said |= {"faces_and_sound": told.both, "faces_alone": list(told.faces), "sound_alone": list(told.sound)}
+    submission.write(rows, fused.values, out)
+    summary = _summary(rows, out, len(rows.names))
+    summary |= {"faces_and_sound": fused.both, "faces_alone": list(fused.faces), "sound_alone": list(fused.sound)}
     if heard is not None:
-        said["audio_weights"] = weights
-    return said
+        summary["audio_weights"] = weights
+    return summary
 
 
-def _said(rows: FrameList, out: Path, count: int) -> dict[str, Any]:
+def _summary(rows: FrameList, out: Path, count: int) -> dict[str, Any]:
     return {"track": rows.track.name, "out": str(out), "rows": count, "notes": list(rows.notes)}
 
 
@@ -167,45 +167,45 @@ def validated(path: Path, rows: FrameList, quiet: bool, as_json: bool) -> int:
     return OutputError.exit_code if wrong else 0
 
 
-def show(said: Mapping[str, Any]) -> None:
-    for note in said["notes"]:
+def show(summary: Mapping[str, Any]) -> None:
+    for note in summary["notes"]:
         print_line(f"the list: {note}.")
-    if "means" in said:
-        _print_means(said)
-    print_line(_counts(said) if "videos" in said else _of_clips(said))
-    if "overridden" in said:
-        print_line(f"{said['overridden']:,} rows have the label of the second model.")
-    print_line(said["out"])
+    if "means" in summary:
+        _print_means(summary)
+    print_line(_counts(summary) if "videos" in summary else _of_clips(summary))
+    if "overridden" in summary:
+        print_line(f"{summary['overridden']:,} rows have the label of the second model.")
+    print_line(summary["out"])
 
 
-def _counts(said: Mapping[str, Any]) -> str:
-    videos = said["videos"]
+def _counts(summary: Mapping[str, Any]) -> str:
+    videos = summary["videos"]
     seen, filled, beyond = (sum(counts[kind] for counts in videos.values()) for kind in ("seen", "filled", "beyond"))
     text = (
-        f"{said['rows']:,} rows of {len(videos):,} videos: a face was seen in {seen:,}, {filled:,} are filled from the "
-        f"frames around them, {beyond:,} lie after the last frame"
+        f"{summary['rows']:,} rows of {len(videos):,} videos: a face was seen in {seen:,}, {filled:,} are filled from "
+        f"the frames around them, {beyond:,} lie after the last frame"
     )
     longer = [f"{name} {counts['beyond']:,}" for name, counts in videos.items() if counts["beyond"]]
     return f"{text} ({few(longer)})." if longer else f"{text}."
 
 
-def _of_clips(said: Mapping[str, Any]) -> str:
-    if "audio_weights" not in said:
-        return f"{said['rows']:,} clips, all from faces."
-    parts = [f"{said['faces_and_sound']:,} from faces and sound"]
+def _of_clips(summary: Mapping[str, Any]) -> str:
+    if "audio_weights" not in summary:
+        return f"{summary['rows']:,} clips, all from faces."
+    parts = [f"{summary['faces_and_sound']:,} from faces and sound"]
     for kind in ("faces", "sound"):
-        if names := said[f"{kind}_alone"]:
+        if names := summary[f"{kind}_alone"]:
             parts.append(f"{len(names):,} from {kind} alone ({few(names)})")
-    return f"{said['rows']:,} clips: {', '.join(parts)}."
+    return f"{summary['rows']:,} clips: {', '.join(parts)}."
 
 
-def _print_means(said: Mapping[str, Any]) -> None:
-    """A column for each mean: how often each expression is the answer, and how far that is from C-EXPR-DB."""
-    means = said["means"]
+def _print_means(summary: Mapping[str, Any]) -> None:
+    """Print a column for each mean: the share of each expression, and its divergence from C-EXPR-DB."""
+    means = summary["means"]
     table = Table()
     table.add_column("share of the rows")
     for mean in means:
-        table.add_column(f"{mean} (written)" if mean == said["mean"] else mean, justify="right")
+        table.add_column(f"{mean} (written)" if mean == summary["mean"] else mean, justify="right")
     for name in COMPOUNDS:
         table.add_row(name.replace("_", " "), *(f"{found['shares'][name]:.1%}" for found in means.values()))
     table.add_section()

@@ -66,7 +66,7 @@ def run(
         packed = dataset_cache.load_or_build(todo, folder, lambda: train_finetune_run.gathered(todo, workers, quiet))
     trainer = training.Trainer(todo, network, packed, folder, device)
     if trainer.step and not quiet:
-        note(f"{folder}: going on after step {trainer.step} of {trainer.steps}.")
+        note(f"{folder}: continuing after step {trainer.step} of {trainer.steps}.")
     with counting(todo.name, "steps", quiet) as report:
         trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
     facts = export.export(trainer, folder, note)

@@ -1,4 +1,4 @@
-"""A training plan -> labelled faces; and a table of what a trained network reaches."""
+"""A training plan -> labelled faces; and a table of a trained network's figures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def gathered(plan: TrainingConfig, workers: int | None, quiet: bool) -> Dataset:
     from ..training.dataset_readers import gather
 
-    with counting("looking for faces", "pictures", quiet) as report:
+    with counting("detecting faces", "images", quiet) as report:
         return gather(plan, workers, lambda name, done, total: report(done, total, name))
 
 
 def show(facts: dict[str, Any], folder: Path, name: str) -> None:
     table = Table()
-    for column in ("measured on", "pictures", "accuracy", "macro F1", "valence", "arousal", "AU F1"):
+    for column in ("measured on", "images", "accuracy", "macro F1", "valence", "arousal", "AU F1"):
         table.add_column(column, justify="left" if column == "measured on" else "right")
     for where, found in facts["figures"].items():
         expression, affect, units = (found[task] for task in ("expression", "valence_arousal", "action_units"))

@@ -140,7 +140,7 @@ def run(
 
 
 def _write(head: Head, out: Path, output: OutputOptions) -> None:
-    """Write a head and its page, and print what came of it."""
+    """Write a head and its page, and print a summary."""
     from ..models import heads
     from ..reporting.markdown import signed
     from ..training import head_card

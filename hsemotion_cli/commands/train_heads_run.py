@@ -1,4 +1,4 @@
-"""Features and annotations -> rows to train a head on; progress, and a table of what came of it."""
+"""Features and annotations -> rows to train a head on; progress, and a table of the results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Truth:
 def gather(
     kind: str, files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig]
 ) -> tuple[heads.Base, Mapping[str, Rows] | Mapping[str, ClipFeatures]]:
-    """What the features stand on, and "train" and "validation" -> rows of features with their annotations."""
+    """The base model of the features, and part ("train", "validation") -> rows of features with annotations."""
     if kind == "emi":
         return _clips(files, truth, plans[CLIP_TASK].source)
     return _rows(files, truth, plans)

@@ -35,4 +35,4 @@ def run(
     found = train_finetune_run.gathered(todo, workers, output.quiet)
     dataset.write(out, found)
     if not output.quiet:
-        print_line(f"{out}: {len(found):,} pictures, {out.stat().st_size / 1e6:.1f} MB")
+        print_line(f"{out}: {len(found):,} images, {out.stat().st_size / 1e6:.1f} MB")

@@ -128,7 +128,7 @@ def run(
 
 
 def _check(wanted: RecipeOptions, truth: TruthOptions) -> None:
-    """Raise UsageError for a name, track or part that cannot be."""
+    """Raise UsageError for an invalid file name, track or part."""
     from ..abaw import challenges, tuning_data
     from ..errors import UsageError
     from ..evaluation.ground_truth import PARTS
@@ -140,8 +140,7 @@ def _check(wanted: RecipeOptions, truth: TruthOptions) -> None:
         raise UsageError(f"--surface {surface}: the plot is a .png file.")
     if truth.track not in tuning_data.TRACKS:
         challenges.track(truth.track)
-        raise UsageError(
-            f"--track {truth.track}: there is no truth to tune it by; choose from {', '.join(tuning_data.TRACKS)}."
-        )
+        tracks = ", ".join(tuning_data.TRACKS)
+        raise UsageError(f"--track {truth.track}: it has no ground truth to tune against; choose from {tracks}.")
     if truth.part not in PARTS:
         raise UsageError(f"--part {truth.part}: choose from {', '.join(PARTS)}.")

@@ -1,4 +1,4 @@
-"""What tuning found: as plain data, as a recipe file, and as tables on a terminal."""
+"""The results of tuning as plain data, as a recipe file, and as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUFFIXES = (".toml", ".json")
 
 
 def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
-    """What was chosen, from what, and what it is worth, as plain data."""
+    """The choices, the data and the scores, as plain data."""
     data, (untuned, best, crossed) = tuned.data, tuned.total
     tasks = {}
     for task, outcome in tuned.tasks.items():
@@ -51,15 +51,15 @@ def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
 
 
 def recipe_text(tuned: TuningResult, facts: Mapping[str, Any], suffix: str) -> str:
-    """The recipe as a file that ``Recipe.read`` reads, and where it comes from."""
+    """The recipe as a file that ``Recipe.read`` reads, with comments on its origin."""
     if suffix == ".json":
         return json.dumps({"tuned": facts, "recipe": tuned.recipe.to_json()}, indent=2) + "\n"
-    return "\n".join([*(f"# {line}" for line in _told(tuned, facts)), *_toml(tuned.recipe)]) + "\n"
+    return "\n".join([*(f"# {line}" for line in _comments(tuned, facts)), *_toml(tuned.recipe)]) + "\n"
 
 
-def _told(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
+def _comments(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"Chosen by hsemotion tune {__version__} for the track {tuned.data.track}, by the truth of "
+        f"Chosen by hsemotion tune {__version__} for the track {tuned.data.track}, against the ground truth of "
         f"{toml_writer.string(facts['truth'], ascii_only=True)}: {counted(tuned.data)}."
     ]
     for task, outcome in tuned.tasks.items():
@@ -72,7 +72,7 @@ def _told(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
             f"untuned, {outcome.tuned:.4f} with these settings on the same frames, {crossed}."
         )
     if tuned.data.sparse:
-        lines.append("max_gap is as long as this because these are lists of single pictures, not videos.")
+        lines.append("max_gap is this long because these are lists of single images, not videos.")
     return lines
 
 
@@ -101,7 +101,7 @@ def counted(data: TuningData) -> str:
 def show(tuned: TuningResult) -> None:
     _print_scores(tuned)
     for task, outcome in tuned.tasks.items():
-        for line in _settled(task, outcome):
+        for line in _choices(task, outcome):
             print_line(line)
     for task, outcome in tuned.tasks.items():
         _print_surface(tuned, task, outcome)
@@ -110,7 +110,7 @@ def show(tuned: TuningResult) -> None:
 
 
 def _print_scores(tuned: TuningResult) -> None:
-    """A line for each task: what was chosen, and its scores."""
+    """A line for each task: the choice, and its scores."""
     two = any(len(outcome.weights) > 1 for outcome in tuned.tasks.values())
     table = Table()
     for name in ("task", "score", "smoothing"):
@@ -134,15 +134,15 @@ def _print_scores(tuned: TuningResult) -> None:
     print_table(table)
 
 
-def _settled(task: str, outcome: TaskOutcome) -> list[str]:
-    """How often the folds chose what, and thresholds."""
+def _choices(task: str, outcome: TaskOutcome) -> list[str]:
+    """Thresholds, and how often the folds chose each setting."""
     lines = []
     if outcome.choice.thresholds:
         levels = ", ".join(f"{unit} {value:g}" for unit, value in outcome.choice.thresholds.items())
         lines.append(f"thresholds: {levels}")
     if outcome.folds:
         chosen = outcome.fold_choices()
-        shown = [f"{name} {_often(chosen[name])}" for name in ("smoothing", "weight") if name in chosen]
+        shown = [f"{name} {_frequencies(chosen[name])}" for name in ("smoothing", "weight") if name in chosen]
         if outcome.choice.thresholds:
             same = sum(len(chosen[unit]) == 1 for unit in outcome.choice.thresholds)
             shown.append(f"{same} of {len(outcome.choice.thresholds)} thresholds the same in all")
@@ -150,7 +150,7 @@ def _settled(task: str, outcome: TaskOutcome) -> list[str]:
     return lines
 
 
-def _often(found: Counter[str]) -> str:
+def _frequencies(found: Counter[str]) -> str:
     return ", ".join(f"{name} ({count} x)" for name, count in found.most_common())
 
 
@@ -169,25 +169,23 @@ def _print_surface(tuned: TuningResult, task: str, outcome: TaskOutcome) -> None
         print_table(table)
     if len(outcome.weights) > 1:
         scores = zip(outcome.weights, grid_plots.over_weights(tuned.grid, outcome), strict=True)
-        told = ", ".join(f"{weight:g} {score:.4f}" for weight, score in scores)
-        print_line(f"{task}, weights with {outcome.choice.smoothing}: {told}")
+        shown = ", ".join(f"{weight:g} {score:.4f}" for weight, score in scores)
+        print_line(f"{task}, weights with {outcome.choice.smoothing}: {shown}")
 
 
 def _notes(tuned: TuningResult) -> list[str]:
-    """What should be known before these numbers are trusted."""
+    """Notes on how far these numbers can be trusted."""
     data, found = tuned.data, []
     if any(outcome.cross_validated is None for outcome in tuned.tasks.values()):
         found.append(
             "no cross-validation is possible with one recording: the in-sample score flatters what was chosen by it."
         )
     if data.sparse:
-        found.append(
-            f"these are lists of single pictures: max_gap is {data.max_gap:g} s, so smoothing crosses them all."
-        )
+        found.append(f"these are lists of single images: max_gap is {data.max_gap:g} s, so smoothing crosses all gaps.")
     if data.without_faces:
         found.append(f"left out, as no face was scored: {', '.join(data.without_faces)}.")
     if data.without_table:
-        found.append(f"videos of the truth without a table, which do not count here: {data.without_table}.")
+        found.append(f"annotated videos without a table, which do not count here: {data.without_table}.")
     return found
 
 

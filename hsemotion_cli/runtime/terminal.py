@@ -17,7 +17,7 @@ _logs: list[IO[bytes]] = []
 
 
 def say(sentence: str) -> None:
-    """One message on stderr and in the log, whatever a file's name or content may have put into it."""
+    """Print one message on stderr and in the log; names and contents of files in it are made harmless."""
     note(f"hsemotion: {sentence}")
 
 
@@ -34,7 +34,7 @@ def note(line: str, *, shown: bool = True) -> None:
     for log in list(_logs):
         try:
             log.write(f"{stamped}\n".encode())  # printable text has no surrogates
-        except OSError as error:  # results count more than the log: that is said once, and work goes on
+        except OSError as error:  # results matter more than the log: report it once and continue
             _logs.remove(log)
             say(f"--log {log.name}: cannot be written any more ({error.strerror or error}); it ends here.")
 
