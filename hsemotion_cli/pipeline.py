@@ -289,7 +289,7 @@ class Annotator:
         if source.info.kind == "video":
             timeline, fleeting = without_fleeting(timeline)
         if heard is not None:
-            timeline = heard.beside(timeline)
+            timeline = heard.added_to(timeline)
         affect = refine(timeline, settings.recipe)
         with clock.busy("write"):
             content = self._describe(source, timeline, fleeting)
@@ -313,7 +313,7 @@ class Annotator:
                 some = True
                 timeline = _with_extra(gather([reading]), source, settings.decoding.clock)
                 # A timeline of one frame has nothing to smooth or to interpolate.
-                yield refine(timeline if heard is None else heard.beside(timeline), settings.recipe)
+                yield refine(timeline if heard is None else heard.added_to(timeline), settings.recipe)
         if not some:
             raise nothing_analysed(source, settings.sampling)
 
@@ -359,7 +359,7 @@ class Annotator:
 
     def _read(self, group: list[frame_skipping.ScheduledSighting]) -> list[tuple[Reading, tuple[bool, ...]]]:
         readings = predict.predict(group, self.models)
-        return [(reading, one.looked_at) for reading, one in zip(readings, group, strict=True)]
+        return [(reading, one.scored) for reading, one in zip(readings, group, strict=True)]
 
     def _listen(self, path: Path, clock: StageClock, progress: Progress) -> AudioScores | None:
         """What is heard, before anything is seen, so that a video without sound fails at once."""

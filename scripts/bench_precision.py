@@ -39,7 +39,7 @@ from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import open_source
 from hsemotion_cli.models import engines, onnx_graphs, openvino
 from hsemotion_cli.models.cards import NetworkSpec
-from hsemotion_cli.models.network_model import interpreted, prepared
+from hsemotion_cli.models.network_model import interpret, prepare
 from hsemotion_cli.models.registry import ModelCard, card
 
 Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -54,7 +54,7 @@ def faces(paths: Sequence[Path], model: ModelCard, every: int) -> np.ndarray:
             for frame in open_source(path).frames(Sampling(every=every)):
                 sighting = detect_faces(frame, finder, [model.crop])
                 found += [face.crops[model.crop] for face in sighting.faces]
-    return prepared(found, published.spec(model), published.spec(model).resize["torch"])
+    return prepare(found, published.spec(model), published.spec(model).resize["torch"])
 
 
 class Calibration(quantization.CalibrationDataReader):
@@ -87,7 +87,7 @@ def quantised(graph: bytes, images: np.ndarray, folder: Path) -> bytes:
 
 def deviations(engine: Engine, reference: Engine, images: np.ndarray, spec: NetworkSpec) -> str:
     """The cells of a line of the table."""
-    ours, theirs = (interpreted(each(images)[0], spec) for each in (engine, reference))
+    ours, theirs = (interpret(each(images)[0], spec) for each in (engine, reference))
     one, other = (np.nan_to_num(scores["expression"]) for scores in (ours, theirs))
     cells = [f"{(one.argmax(1) == other.argmax(1)).mean():.1%}"]
     for task in ("expression", "valence_arousal"):

@@ -33,7 +33,7 @@ from hsemotion_cli.evaluation import metrics
 from hsemotion_cli.evaluation.calibration import choose_weight
 from hsemotion_cli.models import model_file, registry
 from hsemotion_cli.models.blendshapes import GeometryModel
-from hsemotion_cli.models.network_model import interpreted
+from hsemotion_cli.models.network_model import interpret
 from hsemotion_cli.postprocess.refine import weighted_mean
 from hsemotion_cli.tasks import BASIC_EXPRESSIONS
 from hsemotion_cli.training import trainer
@@ -122,7 +122,7 @@ def network(card: registry.ModelCard, samples: Dataset, rows: NDArray[np.int64])
     viewer = Augmenter(spec.size, spec.mean, spec.std, luminance=False)
     raw = trainer.infer(model_file.load(card, card.path), viewer, samples, rows)
     found = {}
-    for task, values in interpreted(raw, spec).items():
+    for task, values in interpret(raw, spec).items():
         if task != "action_units":
             found[task] = np.full((len(samples), values.shape[1]), np.nan)
             found[task][rows] = values

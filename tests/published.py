@@ -24,7 +24,7 @@ from torch import nn
 from hsemotion_cli.domain import Image
 from hsemotion_cli.models import architectures
 from hsemotion_cli.models.cards import NetworkSpec
-from hsemotion_cli.models.network_model import prepared
+from hsemotion_cli.models.network_model import prepare
 from hsemotion_cli.models.registry import ModelCard, card
 
 
@@ -53,7 +53,7 @@ def spec(model: ModelCard | str) -> NetworkSpec:
 
 def batch(count: int, spec: NetworkSpec, seed: int = 0) -> torch.Tensor:
     """The same as a network is given them: (count, 3, size, size), normalised."""
-    return torch.from_numpy(prepared(faces(count, seed), spec, "pil-bilinear"))
+    return torch.from_numpy(prepare(faces(count, seed), spec, "pil-bilinear"))
 
 
 def network(model: ModelCard, seed: int = 0) -> architectures.Network:

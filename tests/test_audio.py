@@ -939,7 +939,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
         ({"model": None}, UsageError, "third model"),
         ({"model": "wav2vec2"}, UsageError, "beside a model that sees"),
         ({"head": seeing}, UsageError, "--head"),
-        ({"head": silent}, UsageError, "no expression"),
+        ({"head": silent}, UsageError, "not expressions"),
         ({"weights": other}, ModelUnavailable, "--audio-weights"),
         ({"head": None}, UsageError, "--audio-head"),
         ({"head": None, "weights": None, "recipe": plain, "model": None}, UsageError, "--audio-head"),
@@ -960,7 +960,7 @@ def test_nothing_is_heard_of_a_timeline_without_faces() -> None:
     from hsemotion_cli.timeline import gather
 
     heard_ = audio.AudioScores(np.array([0.1]), np.ones((1, len(EXPRESSIONS)), np.float32))
-    assert heard_.beside(gather([])).scores["wav2vec2"]["expression"].shape == (0, len(EXPRESSIONS))
+    assert heard_.added_to(gather([])).scores["wav2vec2"]["expression"].shape == (0, len(EXPRESSIONS))
 
 
 def test_a_clock_without_gaps_is_a_straight_line() -> None:

@@ -515,14 +515,14 @@ def test_networks_look_on_both_sides_of_a_jump() -> None:
     face = Face((0, 0, 9, 9), 1.0, track=0)
     sightings = [Sighting(k, k / 10, (face,), segment=k // 5) for k in range(10)]
     plan = list(frame_skipping.schedule(sightings, 10))
-    assert [one.looked_at[0] for one in plan] == [k in (0, 4, 5, 9) for k in range(10)]
-    values = [np.full((1, 2), float(k) if one.looked_at[0] else np.nan, np.float32) for k, one in enumerate(plan)]
+    assert [one.scored[0] for one in plan] == [k in (0, 4, 5, 9) for k in range(10)]
+    values = [np.full((1, 2), float(k) if one.scored[0] else np.nan, np.float32) for k, one in enumerate(plan)]
     read_ = [
-        (Reading(k, k / 10, (face,), {"net": Scores({"valence_arousal": values[k]})}, k // 5), plan[k].looked_at)
+        (Reading(k, k / 10, (face,), {"net": Scores({"valence_arousal": values[k]})}, k // 5), plan[k].scored)
         for k in range(10)
     ]
     for k, (reading, _) in enumerate(read_[5:], 5):  # the second part is far from the first
-        if plan[k].looked_at[0]:
+        if plan[k].scored[0]:
             reading.scores["net"].tasks["valence_arousal"][:] += 100
     done = [float(r.scores["net"].tasks["valence_arousal"][0, 0]) for r in frame_skipping.interpolate(read_)]
     assert done == pytest.approx([*range(5), *range(105, 110)])

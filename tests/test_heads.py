@@ -244,7 +244,7 @@ def test_a_head_says_what_the_papers_wiring_gives(kind: str, temperature: float,
             for layer, (weight, bias) in zip(net.dense, part.layers, strict=True):
                 layer.weight.copy_(torch.from_numpy(weight))
                 layer.bias.copy_(torch.from_numpy(bias))
-        inputs = heads.chosen(part.source, embedding, scores)
+        inputs = heads.select_inputs(part.source, embedding, scores)
         theirs = [part.logits(row) for row in inputs.astype(np.float64)]
         np.testing.assert_allclose(net(torch.from_numpy(inputs)).detach().numpy(), theirs, atol=1e-4)
 
@@ -294,9 +294,9 @@ def test_a_clip_is_its_statistics_through_one_layer(source: str) -> None:
     frame = pd.DataFrame(embedding if source == "features" else scores)
     row = np.concatenate([frame.mean(), frame.std(ddof=0), frame.min(), frame.max()])
     np.testing.assert_allclose(head.clip(embedding, scores), 1 / (1 + np.exp(-(weight @ row + bias))), atol=1e-12)
-    with pytest.raises(ValueError, match="of clips"):
+    with pytest.raises(ValueError, match="for clips"):
         head(embedding, scores)
-    with pytest.raises(ValueError, match="of faces"):
+    with pytest.raises(ValueError, match="for faces"):
         random_head("mtl").clip(embedding, scores)
 
 
@@ -960,11 +960,11 @@ def nothing(_content: dict) -> None:
     ("change", "tensors", "says"),
     [
         (lambda c: c.update(kind="network"), {}, "it is 'network'"),
-        (lambda c: c.clear(), {}, "says nothing of a head"),
+        (lambda c: c.clear(), {}, "does not describe a head"),
         (lambda c: c.update(format=2), {}, "format is 2"),
         (lambda c: c["head"].update(kind="emi"), {}, "kind 'emi'"),
         (lambda c: c["head"].update(tasks=["mood"]), {}, "mood"),
-        (lambda c: c["head"].update(tasks=["expression"]), {}, "too many"),
+        (lambda c: c["head"].update(tasks=["expression"]), {}, "unexpected"),
         (lambda c: c["head"]["base"].update(outputs=8), {}, "columns"),
         (lambda c: c["head"]["classes"].update(expression=["joy"] * 8), {}, "classes joy"),
         (lambda c: c["head"]["parts"]["expression"].update(activation="step"), {}, "by step"),
@@ -974,7 +974,7 @@ def nothing(_content: dict) -> None:
         (nothing, {"expression.0.bias": np.zeros(7, np.float32)}, "layer 0"),
         (nothing, {"expression.0.bias": np.full(8, np.nan, np.float32)}, "not finite"),
         (nothing, {"expression.0.bias": None}, "expression.0.bias"),
-        (nothing, {"more": np.zeros(1, np.float32)}, "too many"),
+        (nothing, {"more": np.zeros(1, np.float32)}, "unexpected"),
     ],
 )
 def test_a_file_that_is_no_head_is_refused(tmp_path: Path, change: Any, tensors: dict, says: str) -> None:
@@ -1123,13 +1123,13 @@ def test_a_head_fits_its_own_base_only(pictures: tuple[Path, list[str]], tmp_pat
     folder, model = pictures
     crops, head = folder / "cropped_aligned" / "1-30-1280x720", folder / "head.safetensors"
     told = run("annotate", crops, "-o", tmp_path, "--model", "mp-blendshapes", "--crops", "--head", head, code=2)
-    assert f"it stands on {NETWORK}, and the model is mp-blendshapes" in told
+    assert f"it is a head for {NETWORK}, but the model is mp-blendshapes" in told
     told = run("annotate", crops, "-o", tmp_path, *model, "--head", head, "--head", head, code=2)
-    assert "stands on mbf_va_mtl already" in told
+    assert "is a head for mbf_va_mtl, too" in told
     other = replace(heads.read(head), base=replace(heads.read(head).base, sha256="00" * 32))
     heads.write(other, tmp_path / "other.safetensors", "")
     told = run("annotate", crops, "-o", tmp_path, *model, "--head", tmp_path / "other.safetensors", code=5)
-    assert f"with weights of SHA-256 {'00' * 32}, and these have" in told
+    assert f"with weights of SHA-256 {'00' * 32}, but these have" in told
     # The same weights, but an embedding of another size.
     wide = replace(heads.read(head).base, embedding_size=500)
     heads.write(random_head("mtl", base=wide), tmp_path / "wide.safetensors", "")

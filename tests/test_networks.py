@@ -68,7 +68,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def expected(name: str, images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Scores and embeddings of the network before it was written to a file."""
-    batch = torch.from_numpy(networks.prepared(images, published.spec(card(name)), "pil-bilinear"))
+    batch = torch.from_numpy(networks.prepare(images, published.spec(card(name)), "pil-bilinear"))
     with torch.inference_mode():
         scores, embeddings = published.network(card(name))(batch)
     return scores.numpy(), embeddings.numpy()
@@ -185,7 +185,7 @@ def test_each_output_of_each_network_is_the_expression_that_its_authors_say(name
     for k, label in enumerate(authors):
         raw = np.zeros((1, spec.outputs), np.float32)
         raw[0, k] = 9
-        scores = networks.interpreted(raw, spec)["expression"][0]
+        scores = networks.interpret(raw, spec)["expression"][0]
         assert EXPRESSIONS[np.nanargmax(scores)] == OURS.get(label, label.lower())
         assert np.nansum(scores) == pytest.approx(1, abs=1e-6)
     if len(spec.classes) == 7:
@@ -196,8 +196,8 @@ def test_valence_and_arousal_follow_the_expressions_and_are_clipped() -> None:
     spec = published.spec(card("enet_b0_8_va_mtl"))
     raw = np.zeros((2, 10), np.float32)
     raw[:, 8], raw[:, 9] = [0.25, 1.5], [-0.5, -3]
-    np.testing.assert_array_equal(networks.interpreted(raw, spec)["valence_arousal"], [[0.25, -0.5], [1, -1]])
-    assert "valence_arousal" not in networks.interpreted(raw[:, :8], published.spec(card("enet_b0_8_best")))
+    np.testing.assert_array_equal(networks.interpret(raw, spec)["valence_arousal"], [[0.25, -0.5], [1, -1]])
+    assert "valence_arousal" not in networks.interpret(raw[:, :8], published.spec(card("enet_b0_8_best")))
 
 
 def test_the_cards_agree_with_the_networks_tasks_and_sizes() -> None:
@@ -226,11 +226,11 @@ def test_both_resize_rules_are_those_of_the_libraries_that_they_are_named_after(
         theirs = transforms.Compose(
             [transforms.Resize((224, 224)), transforms.ToTensor(), transforms.Normalize(*published_norm())]
         )(Image.fromarray(picture))
-        ours = networks.prepared([picture], published.spec(card("enet_b0_8_best")), "pil-bilinear")[0]
+        ours = networks.prepare([picture], published.spec(card("enet_b0_8_best")), "pil-bilinear")[0]
         np.testing.assert_array_equal(ours, theirs.numpy())
         plain = cv2.resize(picture, (112, 112))
-        np.testing.assert_array_equal(networks.resized(picture, 112, "cv2-bilinear"), plain)
-    assert (networks.resized(picture, 112, "pil-bilinear") != plain).any()
+        np.testing.assert_array_equal(networks.resize(picture, 112, "cv2-bilinear"), plain)
+    assert (networks.resize(picture, 112, "pil-bilinear") != plain).any()
 
 
 def published_norm() -> tuple[list[float], list[float]]:
@@ -439,7 +439,7 @@ def test_the_device_resizes_and_normalises_as_pillow_does() -> None:
         random = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in (*shapes, *edges, (spec.size, spec.size))]
         pictures = [*published.faces(12, seed=1), *random]
         ours = gpu_preprocess.GpuPreprocessor(spec, "cpu")(pictures).numpy()
-        np.testing.assert_array_equal(ours, networks.prepared(pictures, spec, "pil-bilinear"))
+        np.testing.assert_array_equal(ours, networks.prepare(pictures, spec, "pil-bilinear"))
 
 
 def test_pictures_are_taken_in_parts_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,10 +486,10 @@ def test_a_gpu_without_memory_enough_is_said(files: dict[str, Path], monkeypatch
 def test_the_gpu_gives_what_the_cpu_gives(files: dict[str, Path], precision: str, tolerance: float) -> None:
     images = published.faces(200)  # more than one batch
     on_gpu = NetworkModel(card(SMALL), device="cuda", path=files[SMALL], precision=precision)
-    batch = on_gpu._prepared(images[:3])
+    batch = on_gpu._prepare(images[:3])
     assert batch.is_cuda
-    np.testing.assert_array_equal(batch.cpu().numpy(), networks.prepared(images[:3], on_gpu.spec, "pil-bilinear"))
-    exact = torch.from_numpy(networks.prepared(images, on_gpu.spec, "pil-bilinear"))
+    np.testing.assert_array_equal(batch.cpu().numpy(), networks.prepare(images[:3], on_gpu.spec, "pil-bilinear"))
+    exact = torch.from_numpy(networks.prepare(images, on_gpu.spec, "pil-bilinear"))
     with torch.inference_mode():
         expected_scores = published.network(card(SMALL))(exact)[0].numpy()
     np.testing.assert_allclose(on_gpu.infer(images)[0], expected_scores, atol=tolerance)
@@ -500,7 +500,7 @@ def test_reduced_precision_is_near_and_only_on_request(files: dict[str, Path]) -
     reduced = NetworkModel(card(SMALL), device="cpu", path=files[SMALL], precision="bf16")
     assert reduced.engine.backend == "torch"
     ours, exact = (
-        networks.interpreted(raw, reduced.spec)["expression"]
+        networks.interpret(raw, reduced.spec)["expression"]
         for raw in (reduced.infer(images)[0], expected(SMALL, images)[0])
     )
     assert 1e-5 < np.nanmax(np.abs(ours - exact)) < 0.3
@@ -534,7 +534,7 @@ def test_scores_and_embeddings_are_those_of_emotiefflib(
     resize = {"torch": "pil-bilinear", "onnx": "cv2-bilinear"}[engine]
     ours = NetworkModel(card(name), engine, "cpu", path=path, resize=resize)
     raw, embeddings = ours.infer(images)
-    found = networks.interpreted(raw, ours.spec)["expression"]
+    found = networks.interpret(raw, ours.spec)["expression"]
     assert [EXPRESSIONS[k] for k in np.nanargmax(found, axis=1)] == [label.lower() for label in labels]
     order = [EXPRESSIONS.index(theirs.idx_to_emotion_class[k].lower()) for k in range(8)]
     np.testing.assert_allclose(found[:, order], scores[:, :8], atol=1e-4)

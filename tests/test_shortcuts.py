@@ -249,16 +249,16 @@ def test_the_first_and_last_of_each_row_of_frames_are_looked_at(people: list[set
             if person not in here:
                 row = 0
                 continue
-            look = looks[k].looked_at[sorted(here).index(person)]
+            look = looks[k].scored[sorted(here).index(person)]
             last = k + 1 == len(people) or person not in people[k + 1]
             assert look == (row % step == 0 or last)
             row += 1
     # And every gap is closed again, with the value that each frame has of its own.
     readings = []
     for one in looks:
-        values = np.array([[one.sighting.time if look else np.nan] for look in one.looked_at], np.float32)
+        values = np.array([[one.sighting.time if look else np.nan] for look in one.scored], np.float32)
         scores = {"m": Scores({"t": values.reshape(-1, 1)})}
-        readings.append((Reading(one.sighting.index, one.sighting.time, one.sighting.faces, scores), one.looked_at))
+        readings.append((Reading(one.sighting.index, one.sighting.time, one.sighting.faces, scores), one.scored))
     for k, reading in enumerate(frame_skipping.interpolate(readings)):
         assert reading.index == k
         np.testing.assert_allclose(reading.scores["m"].tasks["t"], k / 10, rtol=1e-5)

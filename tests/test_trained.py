@@ -147,7 +147,7 @@ def test_outputs_are_classes_then_valence_and_arousal_then_action_units(
     spec = spec_of(classes=classes, valence_arousal=valence_arousal, action_units=units)
     assert spec.outputs == len(classes) + 2 * valence_arousal + len(units)
     raw = np.random.default_rng(3).normal(0, 3, (5, spec.outputs)).astype(np.float32)
-    scores = networks.interpreted(raw, spec)
+    scores = networks.interpret(raw, spec)
     assert tuple(scores) == spec.tasks == network_card("a", "", "box", "", "", "", spec).tasks
     column = iter(raw.T.astype(float))
     if classes:
@@ -283,7 +283,7 @@ def test_half_precision_costs_next_to_nothing(file: Path) -> None:
     images = published.batch(8, spec, seed=5)
     with torch.inference_mode():
         exact, short = (
-            networks.interpreted(net(images)[0].numpy(), spec)
+            networks.interpret(net(images)[0].numpy(), spec)
             for net in (network(), model_file.load(card_of(spec), file))
         )
     assert exact["expression"][:, [0, 4, 6]].std(axis=0).min() > 0.05, "a test that sees nothing"
@@ -733,7 +733,7 @@ def test_a_user_s_weights_take_the_place_of_the_trained_ones(file: Path, tmp_pat
     card, _ = model_file.read_card(file)
     found = NetworkModel(card, "torch", "cpu", path=tmp_path / "other.pth").infer(images)[0]
     with torch.inference_mode():
-        expected = other(torch.from_numpy(networks.prepared(images, published.spec(card), "pil-bilinear")))[0]
+        expected = other(torch.from_numpy(networks.prepare(images, published.spec(card), "pil-bilinear")))[0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

@@ -16,7 +16,7 @@ from known import known
 
 from hsemotion_cli.faces import crops
 from hsemotion_cli.models.cards import HALF, IMAGENET, NetworkSpec
-from hsemotion_cli.models.network_model import prepared
+from hsemotion_cli.models.network_model import prepare
 from hsemotion_cli.training import augment
 from hsemotion_cli.training.augment import Augmentation, Augmenter
 from hsemotion_cli.training.dataset import Dataset
@@ -51,7 +51,7 @@ def fed(picture: np.ndarray, size: int, normalisation: tuple = HALF) -> np.ndarr
     colours = np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
     mean, std = normalisation
     spec = NetworkSpec(("any",), size, mean, std, (), False, 1, "fc")
-    return prepared([colours], spec, "pil-bilinear")[0]
+    return prepare([colours], spec, "pil-bilinear")[0]
 
 
 def shown(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Sound as the second model: a head on wav2vec 2.0 tells the expressions of a recording, face by face in time.
+"""Audio as the second model: a head on wav2vec 2.0 predicts expressions over the time of a recording.
 
-What it says of a frame is said of every face in it. Its scores lie among the raw ones, so that blending, smoothing and
-all that comes after need not know where they are from.
+All faces of a frame get the same audio scores. They become part of the raw scores, so blending, smoothing and later
+stages treat them like those of any other model.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ TASK = "expression"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioScores:
-    """What was heard in a recording.
+    """The expression scores of a recording.
 
     Attributes:
-        time: (n,) seconds of the middle of each hidden state.
-        expression: (n, 9) probabilities in the order of ``tasks.EXPRESSIONS``; nan for a class that the head lacks.
+        time: (n,) centre of each hidden state, in seconds.
+        expression: (n, 9) probabilities in the order of ``tasks.EXPRESSIONS``; nan for classes that the head lacks.
     """
 
     time: NDArray[np.float64]
     expression: NDArray[np.float32]
 
-    def beside(self, timeline: Timeline) -> Timeline:
-        """The timeline with what was heard as one more model: a row for each face, nan where there is no sound."""
+    def added_to(self, timeline: Timeline) -> Timeline:
+        """The timeline with audio as an additional model: a row for each face, nan where there is no audio."""
         state = nearest(self.time, timeline.time)[timeline.row]
         scores = np.full((len(state), len(EXPRESSIONS)), np.nan, np.float32)
         scores[state >= 0] = self.expression[state[state >= 0]]
@@ -46,18 +46,18 @@ class AudioScores:
 
 
 class AudioModel:
-    """wav2vec 2.0 with a head on it.
+    """wav2vec 2.0 with a head.
 
     Args:
-        head: trained on the states of the same weights.
-        model: their network.
+        head: trained on hidden states of the same weights.
+        model: the network.
 
     Attributes:
-        card: what is known of it.
+        card: its model card.
         provenance: the network's, and the head's under "head".
 
     Raises:
-        ModelUnavailable: the weights are not those on whose states the head was trained.
+        ModelUnavailable: the head was trained on hidden states of other weights.
     """
 
     card = SOUND
@@ -67,23 +67,23 @@ class AudioModel:
         if head.base.sha256 not in (None, weights) or head.base.embedding_size != model.size:
             raise ModelUnavailable(
                 f"--audio-head {head.name}: it was trained on states of {head.base.embedding_size} numbers, from "
-                f"weights of SHA-256 {head.base.sha256}, and these have {model.size} and {weights}; give those with "
-                "--audio-weights."
+                f"weights of SHA-256 {head.base.sha256}, but these have {model.size} and {weights}; give the former "
+                "with --audio-weights."
             )
         self._head, self._model = head, model
         self.provenance: dict[str, Any] = {**model.provenance, "head": head.provenance}
 
     def __repr__(self) -> str:
-        return f"Listener({self._head!r} on {self._model!r})"
+        return f"AudioModel({self._head!r} on {self._model!r})"
 
     def __call__(self, path: Path, progress: Callable[[int, int], None] | None = None) -> AudioScores:
-        """Listen to all of a recording.
+        """Score a whole recording.
 
         Args:
-            progress: is told how many states are done, and how many there are.
+            progress: called with the hidden states done and all of them.
 
         Raises:
-            InputError: it has no sound that can be decoded.
+            InputError: it has no audio that can be decoded.
         """
         sound = AudioFile(path)
         survey = sound.survey()
@@ -99,13 +99,15 @@ class AudioModel:
 
 
 def check(head: Head) -> Head:
-    """The head, if it may listen.
+    """Return the head if it is an audio head for expressions.
 
     Raises:
-        UsageError: it stands on another model, or tells no expressions.
+        UsageError: it is for another model, or does not predict expressions.
     """
     if head.base.model != SOUND.name:
-        raise UsageError(f"--audio-head {head.name}: it stands on {head.base.model}, not on sound; give it as --head.")
+        raise UsageError(
+            f"--audio-head {head.name}: it is a head for {head.base.model}, not for audio; give it as --head."
+        )
     if TASK not in head.parts:
-        raise UsageError(f"--audio-head {head.name}: it tells {', '.join(head.parts)} and no expression.")
+        raise UsageError(f"--audio-head {head.name}: it predicts {', '.join(head.parts)}, not expressions.")
     return head

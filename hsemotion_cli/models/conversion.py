@@ -159,7 +159,7 @@ def fit(card: ModelCard, checkpoint: Checkpoint) -> tuple[str, dict[str, Array]]
         values = {name: np.ascontiguousarray(tensors[other], np.float32) for name, other in pairs.items()}
         for name, value in values.items():
             if not np.isfinite(value).all():
-                raise ModelUnavailable(f"{pairs[name]} holds values that are not finite numbers.")
+                raise ModelUnavailable(f"{pairs[name]} has values that are not finite.")
         return architecture, values
     raise ModelUnavailable(f"its weights do not fit {card.name}: {' '.join(problems)}")
 

@@ -1,7 +1,7 @@
-"""What runs a network: normalised faces in, raw scores and embeddings out; ONNX Runtime, OpenVINO or torch.
+"""Inference engines: normalised faces in, raw scores and embeddings out, with ONNX Runtime, OpenVINO or torch.
 
-All of them compute in float32 unless a reduced precision is asked for, and an exported graph is only used once
-it has given the same probabilities as torch.
+All compute in float32 unless a reduced precision is requested, and an exported graph is only used after it gave the
+same probabilities as torch.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ BACKENDS = ("auto", "onnx", "openvino", "torch")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 PARITY = 1e-4
-"""Largest difference of any probability from the reference with which what computes in float32 is trusted.
+"""Largest allowed difference of any probability from the reference, in float32.
 
-The reference of a graph that is exported here is torch, that of OpenVINO the same graph in ONNX Runtime.
+The reference of an exported graph is torch; that of OpenVINO is the same graph in ONNX Runtime.
 """
 
 
 GPU_BATCH = 128
-"""Faces at once on a GPU, at most."""
+"""Largest batch on a GPU."""
 
 SCORES_AND_EMBEDDINGS = ("scores", "embeddings")
-"""The outputs of every graph that is exported here."""
+"""The outputs of every exported graph."""
 
 
 class ExportDiffers(ModelUnavailable):
-    """An exported graph that does not give what its network gives."""
+    """An exported graph gives other results than its network."""
 
 
 class Engine(Protocol):
-    """A network that is ready; it may be called from several threads at once.
+    """A loaded network; it may be called from several threads at once.
 
     Attributes:
         backend: "onnx", "openvino" or "torch".
         device: "cpu", "cuda" or "cuda:N".
-        batch: faces that are worth giving it at once.
+        batch: the best batch size.
     """
 
     backend: str
@@ -70,12 +70,12 @@ class Engine(Protocol):
 
 
 class Graph(NamedTuple):
-    """An ONNX graph that may be run.
+    """An ONNX graph.
 
     Attributes:
         model: serialised.
-        outputs: names of its scores and of its embeddings.
-        path: of the file that it was read from, for messages.
+        outputs: names of its scores and its embeddings.
+        path: of its file, for messages.
     """
 
     model: bytes
@@ -84,29 +84,29 @@ class Graph(NamedTuple):
 
 
 def softmax(logits: Floats) -> Floats:
-    """(n, classes) -> probabilities, each row adding up to one."""
+    """(n, classes) -> probabilities; each row has the sum 1."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """Logits of any shape -> probabilities, also where they are so far from 0 that their exponential is infinite."""
+    """Logits of any shape -> probabilities, without overflow for large logits."""
     powers = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1, powers) / (1 + powers)
 
 
 class OnnxEngine:
-    """A graph in ONNX Runtime, on the CPU, in float32; one session may serve many threads (``onnx_graphs.session``)."""
+    """A graph in ONNX Runtime, on the CPU, in float32; one session serves many threads (``onnx_graphs.session``)."""
 
     backend = "onnx"
     device = "cpu"
-    # Batches gain nothing on the CPU, and one face at a time gives the same bits whatever else is in its frame.
+    # Batches gain nothing on the CPU, and with single faces the results do not depend on the other faces.
     batch = 1
 
     def __init__(self, model: bytes, outputs: tuple[str, str], threads: int | None = None) -> None:
         onnx_graphs.check_alone(model)
-        # With a known number of faces all shapes are known, and nothing is left of the nodes that work them out, as
-        # those of "same" padding do; they take a seventh of an EfficientNet's time.
+        # With a fixed number of faces all shapes are constant, and nodes that compute shapes, such as those of "same"
+        # padding, are folded away; they take a seventh of an EfficientNet's time.
         name = onnx_graphs.free_dimension(model)
         sizes = {name: self.batch} if name else {}
         self.session = onnx_graphs.session(onnx_graphs.with_fast_prelu(model), threads or 0, sizes)
@@ -120,9 +120,9 @@ class OnnxEngine:
 
 
 class TorchEngine:
-    """A torch module: the reference; on the CPU or a CUDA device.
+    """A torch module, the reference for the others, on the CPU or a CUDA device.
 
-    How many threads it computes with on the CPU is a setting of the whole process.
+    Its number of CPU threads is a setting of the whole process.
     """
 
     backend = "torch"
@@ -132,28 +132,28 @@ class TorchEngine:
 
         self.torch = torch
         self.device = device
-        # On the CPU one at a time, as ``OnnxEngine``; a GPU would idle so, and there the last bits may differ.
+        # One face at a time on the CPU, like ``OnnxEngine``. That would waste a GPU, so there the last bits may differ.
         self.batch = GPU_BATCH if device.startswith("cuda") else 1
         self.reduced = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         if threads:
             torch.set_num_threads(threads)
         if device.startswith("cuda") and self.reduced is None:
-            # Otherwise convolutions round what they multiply to ten bits on newer cards, and nobody asked for that.
+            # By default, newer GPUs round the factors of convolutions to ten bits (TF32), which is not float32.
             torch.backends.cudnn.allow_tf32 = False
         self.network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def __call__(self, images: Floats | Tensor) -> tuple[Floats, Floats]:
-        """As ``Engine`` says; also with faces that are on the device already."""
+        """As ``Engine``; also accepts faces that are already on the device."""
         torch = self.torch
         batch = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
         if self.device.startswith("cuda") and not batch.is_cuda:
-            batch = batch.pin_memory()  # page-locked, so that copying it needs no help of the CPU
+            batch = batch.pin_memory()  # page-locked memory is copied without the CPU
         batch = batch.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         kind = self.device.partition(":")[0]
         try:
             with torch.inference_mode(), torch.autocast(kind, self.reduced, enabled=self.reduced is not None):
                 embeddings = self.network.look(batch)
-            with torch.inference_mode():  # the head is small, and reduced precision would cost it most
+            with torch.inference_mode():  # in float32: the head is small, and reduced precision would hurt it most
                 embeddings = embeddings.float()
                 scores = self.network.score(embeddings)
             return scores.cpu().numpy(), embeddings.cpu().numpy()
@@ -165,23 +165,23 @@ class TorchEngine:
 
 
 def resolve_device(device: str, backend: str) -> str:
-    """The device that will be used.
+    """The device to use.
 
     Args:
-        device: "auto", "cpu", "cuda" or "cuda:N"; "auto" is the GPU where torch can use one, else the CPU.
+        device: "auto", "cpu", "cuda" or "cuda:N"; "auto" is the GPU if torch can use one, else the CPU.
         backend: of ``BACKENDS``; "onnx" and "openvino" run on the CPU.
 
     Raises:
-        UsageError: there is no such device, or the backend does not run on it.
-        ModelUnavailable: the GPU was asked for and cannot be had.
+        UsageError: there is no such device, or the backend does not support it.
+        ModelUnavailable: the GPU was requested and is not available.
     """
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or whole_number(number) is None)):
         raise UsageError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N.")
-    of_graphs = backend in ("onnx", "openvino")
-    if kind == "cpu" or (kind == "auto" and (of_graphs or not _may_have_cuda())):
+    graph_only = backend in ("onnx", "openvino")
+    if kind == "cpu" or (kind == "auto" and (graph_only or not _may_have_cuda())):
         return "cpu"
-    if of_graphs:
+    if graph_only:
         raise UsageError(f"--backend {backend} runs on the CPU: use --device cpu, or --backend torch for the GPU.")
     count = _cuda_devices(needed=kind == "cuda")
     if kind == "auto":
@@ -192,7 +192,7 @@ def resolve_device(device: str, backend: str) -> str:
 
 
 def _may_have_cuda() -> bool:
-    """Whether importing torch (a second or two) is worth it to look for a GPU."""
+    """Whether torch may find a GPU, so that importing it (a second or two) is worth it."""
     try:
         return not importlib.metadata.version("torch").endswith("+cpu")
     except importlib.metadata.PackageNotFoundError:
@@ -219,25 +219,25 @@ def start(
     threads: int | None = None,
     progress: weights.Progress | None = None,
 ) -> tuple[Engine, Path]:
-    """Get the weights of a network and make it ready.
+    """Get the weights of a network and load it.
 
-    On the CPU "auto" is ONNX Runtime, on a GPU torch; OpenVINO must be asked for. ONNX Runtime and OpenVINO use the
-    authors' graph where they published one, else one that is exported from our module once; torch uses the authors'
-    checkpoint. What is in the cache already comes first. A card that was read from a trained file has its weights
-    there, and perhaps a graph beside it.
+    "auto" is ONNX Runtime on the CPU and torch on a GPU; OpenVINO must be requested. ONNX Runtime and OpenVINO use the
+    authors' graph if they published one, else one that is exported once from our module; torch uses the authors'
+    checkpoint. Files in the cache take precedence. A card from a trained file uses that file, and the graph beside it
+    if there is one.
 
     Args:
-        precision: of ``PRECISIONS``; anything but "fp32" is torch's autocast, or OpenVINO's "bf16", and changes scores.
-        offline: never touch the network.
-        path: a weight file that the user has, instead of the published ones or the trained one.
-        threads: of the CPU; None leaves it to the backend.
+        precision: of ``PRECISIONS``; anything but "fp32" is torch's autocast or OpenVINO's "bf16" and changes scores.
+        offline: never access the internet.
+        path: the user's own weight file, instead of the published ones or the trained one.
+        threads: CPU threads; None leaves it to the backend.
 
     Returns:
-        what runs the network, and the weight file that it was made from.
+        the engine, and the weight file that it was made from.
 
     Raises:
-        UsageError: the options do not go together.
-        ModelUnavailable: weights, device or packages cannot be had, or are not what they should be.
+        UsageError: the options contradict each other.
+        ModelUnavailable: weights, device or packages are missing or unusable.
         OutputError: the cache cannot be written.
     """
     spec = conversion.spec_of(card)
@@ -269,7 +269,7 @@ def start(
 def _source(
     card: ModelCard, by_torch: bool, offline: bool, path: Path | None, progress: weights.Progress | None
 ) -> Path:
-    """The weight file to start from."""
+    """The weight file to use."""
     path = path or card.path
     if path is not None:
         if not path.is_file():
@@ -278,25 +278,25 @@ def _source(
     files = weights.published(card)
     if not files:
         raise ModelUnavailable(
-            f"the weights of {card.name} are not published: bring a file of your own, as --model {card.name}=FILE."
+            f"the weights of {card.name} are not published: give your own file, as --model {card.name}=FILE."
         )
-    # The published graph needs no torch; a checkpoint that is there already is no reason to fetch a graph.
+    # The published graph needs no torch; but a checkpoint in the cache saves fetching the graph.
     kinds = ("pt", "pth") if by_torch else ("onnx", "pt", "pth")
-    fitting = sorted((file for file in files if file.kind in kinds), key=lambda file: kinds.index(file.kind))
-    here = [file for file in fitting if weights.place(file).exists()]
-    return weights.ensure((here or fitting)[0], offline, progress)
+    usable = sorted((file for file in files if file.kind in kinds), key=lambda file: kinds.index(file.kind))
+    cached = [file for file in usable if weights.place(file).exists()]
+    return weights.ensure((cached or usable)[0], offline, progress)
 
 
 def _graph(card: ModelCard, source: Path, threads: int | None) -> Graph:
-    """The graph that a weight file is, has beside it, or is exported to.
+    """The graph in a weight file, beside it, or exported from it.
 
     Raises:
-        ExportDiffers: it was exported now and does not give what torch gives.
+        ExportDiffers: it was just exported and gives other results than torch.
     """
     if source == card.path and (graph := graph_file.read_graph(source)) is not None:
         return Graph(graph, SCORES_AND_EMBEDDINGS, model_file.graph_path(source))
     if source.suffix.lower() != ".onnx":
-        exported = _exported(card, source, threads)
+        exported = _ensure_exported(card, source, threads)
         return Graph(exported.read_bytes(), SCORES_AND_EMBEDDINGS, exported)
     try:
         return Graph(*onnx_graphs.with_embeddings(source.read_bytes()), source)
@@ -307,7 +307,7 @@ def _graph(card: ModelCard, source: Path, threads: int | None) -> Graph:
 
 
 def _run(graph: Graph, spec: NetworkSpec, backend: str, precision: str, threads: int | None) -> Engine:
-    """What runs a graph, after it has seen a blank face; OpenVINO in float32 also after a comparison."""
+    """The engine for a graph, tested with a blank face; OpenVINO in float32 is also compared with ONNX Runtime."""
     try:
         reference = OnnxEngine(graph.model, graph.outputs, threads)
         _check_columns(reference, spec)
@@ -316,7 +316,7 @@ def _run(graph: Graph, spec: NetworkSpec, backend: str, precision: str, threads:
         engine = openvino.OpenVinoEngine(graph.model, graph.outputs, spec.size, precision, threads)
     except ModelUnavailable as error:
         raise type(error)(f"{graph.path}: {error}") from error
-    # What OpenVINO makes of a graph depends on its version and on the CPU, so this is not kept from run to run.
+    # OpenVINO's results depend on its version and on the CPU, so the comparison is made in every run.
     difference = _difference(engine, reference, spec)
     if precision == "fp32" and not difference < PARITY:
         raise ModelUnavailable(
@@ -327,24 +327,26 @@ def _run(graph: Graph, spec: NetworkSpec, backend: str, precision: str, threads:
 
 
 def _check_columns(engine: OnnxEngine, spec: NetworkSpec) -> None:
-    """Run one blank face through a graph that somebody else made."""
+    """Run one blank face through a graph and check the shapes of its outputs."""
     blank = np.zeros((1, 3, spec.size, spec.size), np.float32)
     try:
         scores, embeddings = engine(blank)
-    except Exception as error:  # onnxruntime's own exceptions have no common parent but this one
+    except Exception as error:  # the exceptions of onnxruntime have no other common parent
         raise ModelUnavailable(f"it does not run on {spec.size} pixels ({str(error)[:200]}).") from error
     got, expected = (scores.shape, embeddings.shape), ((1, spec.outputs), (1, spec.embedding_size))
     if got != expected:
-        raise ModelUnavailable(f"it gives scores and embeddings of shapes {got} where {expected} are expected.")
+        raise ModelUnavailable(f"it gives scores and embeddings of shapes {got} instead of {expected}.")
 
 
 def _network(card: ModelCard, source: Path) -> Network:
-    """The torch module with the weights of a checkpoint, or of the file that the card was read from."""
-    return model_file.load(card, source) if source == card.path else conversion.load(card, _converted(card, source))
+    """The torch module with the weights of a checkpoint, or of the card's trained file."""
+    return (
+        model_file.load(card, source) if source == card.path else conversion.load(card, _ensure_converted(card, source))
+    )
 
 
-def _converted(card: ModelCard, source: Path) -> Path:
-    """The safetensors file made from a checkpoint, made now if it is not there."""
+def _ensure_converted(card: ModelCard, source: Path) -> Path:
+    """The safetensors file converted from a checkpoint; converted now unless it is in the cache."""
     target = weights.derived(f"{card.name}.{_digest(source)[:16]}.safetensors")
     if not weights.intact(target):
         conversion.convert(card, source, target)
@@ -352,8 +354,8 @@ def _converted(card: ModelCard, source: Path) -> Path:
     return target
 
 
-def _exported(card: ModelCard, source: Path, threads: int | None) -> Path:
-    """The graph exported from a checkpoint, exported and compared with torch now if it is not there."""
+def _ensure_exported(card: ModelCard, source: Path, threads: int | None) -> Path:
+    """The graph exported from a checkpoint; exported and compared with torch now unless it is in the cache."""
     spec = conversion.spec_of(card)
     target = weights.derived(f"{card.name}.{_digest(source)[:16]}.onnx")
     if not weights.intact(target):
@@ -363,21 +365,21 @@ def _exported(card: ModelCard, source: Path, threads: int | None) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
             partial = Path(folder) / target.name
             onnx_graphs.export(network, spec.size, partial)
-            difference = _checked(partial, network, spec, card.name, threads)
+            difference = _check_parity(partial, network, spec, card.name, threads)
             os.replace(partial, target)
         _stamp(target, source=source.name, largest_difference_from_torch=difference)
     return target
 
 
 def export_half(network: Network, spec: NetworkSpec, target: Path) -> str:
-    """Write the graph that lies beside a trained file with half-precision weights, itself half the size.
+    """Write the graph beside a trained file, with float16 weights.
 
-    It computes in float32 with the weights as ``trained.write`` rounds them, so nothing is lost once more; the
-    difference from torch is measured as for every exported graph.
+    It computes in float32 with the weights as ``model_file.write`` rounds them, so nothing more is lost; the difference
+    from torch is measured as for every exported graph.
 
     Args:
-        network: as it is given to ``trained.write``; it is not changed.
-        target: the trained file's name with ``.onnx``; replaced in one step, or left as it was.
+        network: as given to ``model_file.write``; it is not changed.
+        target: the trained file's name with ``.onnx``; written atomically.
 
     Returns:
         its SHA-256, hexadecimal, for ``facts["onnx_sha256"]`` of the trained file.
@@ -391,16 +393,16 @@ def export_half(network: Network, spec: NetworkSpec, target: Path) -> str:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replace_when_done(target) as partial:
             graph_file.write_graph(rounded, spec.size, partial)
-            _checked(partial, rounded, spec, target.stem, None)
+            _check_parity(partial, rounded, spec, target.stem, None)
             sha256 = weights.checksums(partial)[0]
     return sha256
 
 
-def _checked(graph: Path, network: Network, spec: NetworkSpec, name: str, threads: int | None) -> float:
-    """How far a new graph is from torch.
+def _check_parity(graph: Path, network: Network, spec: NetworkSpec, name: str, threads: int | None) -> float:
+    """The difference of a new graph from torch.
 
     Raises:
-        ExportDiffers: too far.
+        ExportDiffers: it is too large.
     """
     difference = _parity(OnnxEngine(graph.read_bytes(), SCORES_AND_EMBEDDINGS, threads), network, spec)
     if not difference < PARITY:
@@ -412,22 +414,22 @@ def _checked(graph: Path, network: Network, spec: NetworkSpec, name: str, thread
 
 
 def _parity(engine: Engine, network: Network, spec: NetworkSpec) -> float:
-    """How far an engine is from torch."""
+    """The difference of an engine from torch."""
     return _difference(engine, TorchEngine(network, "cpu"), spec)
 
 
 def _difference(engine: Engine, reference: Engine, spec: NetworkSpec) -> float:
-    """Largest difference of a probability, or of valence and arousal, on fixed random pictures."""
-    # Smooth as faces are: on pure noise, which no training has seen, rounding alone can move scores.
+    """Largest difference of a probability, or of valence and arousal, on fixed random images."""
+    # Smooth like faces: on pure noise, which is far from any training data, rounding alone can change scores.
     noise = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
-    pictures = [cv2.resize(picture, (spec.size, spec.size)).transpose(2, 0, 1) for picture in noise]
-    images = np.ascontiguousarray(pictures, np.float32)
-    ours, theirs = (_delivered(each(images)[0], spec) for each in (engine, reference))
+    patches = [cv2.resize(patch, (spec.size, spec.size)).transpose(2, 0, 1) for patch in noise]
+    images = np.ascontiguousarray(patches, np.float32)
+    ours, theirs = (_final_scores(each(images)[0], spec) for each in (engine, reference))
     return float(np.abs(ours - theirs).max())
 
 
-def _delivered(scores: Floats, spec: NetworkSpec) -> Floats:
-    """Raw scores -> what becomes of them: probabilities of the classes, valence and arousal, those of action units."""
+def _final_scores(scores: Floats, spec: NetworkSpec) -> Floats:
+    """Raw scores -> probabilities of the classes, clipped valence and arousal, probabilities of action units."""
     classes, units = len(spec.classes), spec.outputs - len(spec.action_units)
     parts = [np.clip(scores[:, classes:units], -1, 1), sigmoid(scores[:, units:])]
     return np.concatenate([softmax(scores[:, :classes]), *parts] if classes else parts, axis=1)

@@ -1,8 +1,7 @@
-"""Faces made ready for a network on the device that runs it, so that a GPU need not wait for the CPU to resize.
+"""Preprocessing of faces on the device that runs the network, so that a GPU need not wait for the CPU to resize.
 
-The same bits as ``model.prepared`` with the rule "pil-bilinear" gives, on every device: Pillow resizes in whole
-numbers, and so does this; and what normalising makes of the 256 values of a byte is looked up in a table that the CPU
-made.
+The results are bit for bit those of ``network_model.prepare`` with the rule "pil-bilinear", on every device: both
+resize with integer arithmetic, and normalised values are looked up in a table of 256 entries computed on the CPU.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from ..domain import Image
 from .cards import NetworkSpec
 
 _BITS = 22
-"""Binary places of Pillow's weights (``PRECISION_BITS`` of its Resample.c): 32 less 8 of the pixels and 2 to spare."""
+"""Fractional bits of Pillow's weights (``PRECISION_BITS`` in its Resample.c): 32 minus 8 of the pixels and 2 spare."""
 
 PIXELS = 1 << 24
-"""At most so many at once (of pictures padded to the largest of them), unless a single picture has more; they and
-what becomes of them on the way take up to 15 bytes each."""
+"""Largest number of pixels per pass (of images padded to the largest one), unless a single image has more. Including
+intermediate results, they take up to 15 bytes each."""
 
 
 class GpuPreprocessor:
-    """Faces of any size -> (n, 3, size, size) float32 on a device, normalised as a network expects it.
+    """Faces of any size -> (n, 3, size, size) float32 on a device, normalised for a network.
 
     Args:
         spec: of the network.
@@ -37,7 +36,7 @@ class GpuPreprocessor:
 
     def __init__(self, spec: NetworkSpec, device: str) -> None:
         self.size, self.device = spec.size, torch.device(device)
-        # The steps and their order are those of ``prepared``.
+        # The steps and their order are those of ``network_model.prepare``.
         mean, std = (np.array(values, np.float32)[:, None] for values in (spec.mean, spec.std))
         table = (np.arange(256, dtype=np.uint8) / np.float32(255) - mean) / std
         self._table = torch.from_numpy(table).to(self.device)
@@ -49,55 +48,55 @@ class GpuPreprocessor:
         for vertical in (False, True):
             rows = np.flatnonzero(columns_first == vertical)
             for part in _parts([images[int(k)] for k in rows]):
-                prepared[torch.from_numpy(rows[: len(part)]).to(self.device)] = self._prepared(part, vertical)
+                prepared[torch.from_numpy(rows[: len(part)]).to(self.device)] = self._prepare(part, vertical)
                 rows = rows[len(part) :]
-        # The last dimension is that of the channels, which is how convolutions on a GPU like a map to lie.
+        # Channels stay last in memory, the preferred layout of convolutions on a GPU.
         return prepared.permute(0, 3, 1, 2)
 
-    def _prepared(self, images: Sequence[Image], columns_first: bool) -> Tensor:
-        """(n, size, size, 3), as much at once as there is memory for, all in the same order of the two passes."""
+    def _prepare(self, images: Sequence[Image], columns_first: bool) -> Tensor:
+        """(n, size, size, 3) of some images that fit into memory together and share the order of the two passes."""
         lengths = [[image.shape[axis] for image in images] for axis in (0, 1)]
-        # Page-locked memory can be copied while the device computes what came before.
+        # Page-locked memory is copied while the device computes the previous batch.
         shape = (len(images), max(lengths[0]), max(lengths[1]), 3)
         padded = torch.zeros(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         for row, image in zip(padded.numpy(), images, strict=True):
             row[: image.shape[0], : image.shape[1]] = image
         pixels = padded.to(self.device, non_blocking=True)
         for axis in (0, 1) if columns_first else (1, 0):
-            pixels = self._resampled(pixels.transpose(1, 1 + axis), lengths[axis]).transpose(1, 1 + axis)
+            pixels = self._resample(pixels.transpose(1, 1 + axis), lengths[axis]).transpose(1, 1 + axis)
         return self._table[self._channels, pixels.long()]
 
-    def _resampled(self, lines: Tensor, lengths: Sequence[int]) -> Tensor:
-        """One pass: (n, longest, m, 3) uint8, of which each has a length of its own -> (n, size, m, 3) uint8."""
+    def _resample(self, lines: Tensor, lengths: Sequence[int]) -> Tensor:
+        """One pass: (n, longest, m, 3) uint8, each with its own length -> (n, size, m, 3) uint8."""
         windows = [window(length, self.size) for length in lengths]
         first = torch.from_numpy(np.stack([begin for begin, _ in windows])).to(self.device)
         taps = max(weights.shape[1] for _, weights in windows)
         padded = np.stack([np.pad(weights, ((0, 0), (0, taps - weights.shape[1]))) for _, weights in windows])
         weights = torch.from_numpy(padded).to(self.device)
-        count, _, others, _ = lines.shape
-        total = torch.full((count, self.size, others, 3), 1 << (_BITS - 1), dtype=torch.int32, device=self.device)
+        count, _, width, _ = lines.shape
+        total = torch.full((count, self.size, width, 3), 1 << (_BITS - 1), dtype=torch.int32, device=self.device)
         for k in range(taps):
-            # A window that ends before the others has weights of 0 there, so any pixel will do.
-            places = (first + k).clamp(max=lines.shape[1] - 1)[:, :, None, None].expand_as(total)
-            total += lines.gather(1, places) * weights[:, :, k, None, None]
+            # Shorter windows are padded with weights of 0, so any pixel will do.
+            indices = (first + k).clamp(max=lines.shape[1] - 1)[:, :, None, None].expand_as(total)
+            total += lines.gather(1, indices) * weights[:, :, k, None, None]
         return (total >> _BITS).clamp(0, 255).to(torch.uint8)
 
 
 def _columns_first(height: int, width: int, size: int) -> bool:
-    """Whether Pillow begins with the columns; what is rounded in between depends on it."""
-    return _may_begin_with_columns() and height > size and height + size > 2 * width
+    """Whether Pillow resizes columns first; the rounding in between depends on it."""
+    return _pillow_chooses_order() and height > size and height + size > 2 * width
 
 
 @functools.cache
-def _may_begin_with_columns() -> bool:
-    """Whether this Pillow chooses the order of the passes by the shape of a picture; release 12 did not, 13 does."""
+def _pillow_chooses_order() -> bool:
+    """Whether this Pillow chooses the order of the passes by the image's shape; release 12 does not, 13 does."""
     noise = PIL.fromarray(np.random.default_rng(0).integers(0, 256, (90, 20, 3), np.uint8))
     rows_first = noise.resize((16, 90), PIL.Resampling.BILINEAR).resize((16, 16), PIL.Resampling.BILINEAR)
     return noise.resize((16, 16), PIL.Resampling.BILINEAR).tobytes() != rows_first.tobytes()
 
 
 def _parts(images: Sequence[Image]) -> Iterator[Sequence[Image]]:
-    """Pictures in order, so many together as make ``PIXELS`` when all are padded to the largest."""
+    """Groups of consecutive images with at most ``PIXELS`` pixels when padded to the largest one."""
     if not images:
         return
     start, height, width = 0, 0, 0
@@ -111,27 +110,28 @@ def _parts(images: Sequence[Image]) -> Iterator[Sequence[Image]]:
 
 @functools.lru_cache(maxsize=1024)
 def window(length: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Which pixels of a line become one of a resized line, and how much of each, by Pillow's bilinear filter.
+    """The source pixels and weights of each pixel of a resized line, as in Pillow's bilinear filter.
 
-    A triangle as wide as two pixels of the coarser of the two lines, its weights adding up to 1 and rounded to
-    ``_BITS`` binary places.
+    The filter is a triangle two pixels of the coarser line wide; its weights have the sum 1 and are rounded to
+    ``_BITS`` fractional bits.
 
     Args:
         length: pixels of the line.
-        size: pixels that it shall have.
+        size: pixels of the resized line.
 
     Returns:
-        (size,) first pixels; (size, taps) weights of that and those after it. They are kept, so leave them as they are.
+        (size,) first source pixels; (size, taps) weights of these and the following pixels. They are cached and must
+        not be changed.
     """
     scale = length / size
     reach = max(scale, 1.0)
     middles = (np.arange(size) + 0.5) * scale
     first = np.maximum((middles - reach + 0.5).astype(np.int64), 0)
     last = np.minimum((middles + reach + 0.5).astype(np.int64), length)
-    places = first[:, None] + np.arange((last - first).max())
-    triangle = np.maximum(1 - np.abs((places - middles[:, None] + 0.5) * (1 / reach)), 0)
-    triangle[places >= last[:, None]] = 0
+    indices = first[:, None] + np.arange((last - first).max())
+    triangle = np.maximum(1 - np.abs((indices - middles[:, None] + 0.5) * (1 / reach)), 0)
+    triangle[indices >= last[:, None]] = 0
     total = np.zeros(size)
-    for column in triangle.T:  # one after another, as Pillow adds them up: their sum may depend on the order
+    for column in triangle.T:  # in Pillow's order, since rounding depends on it
         total += column
     return first, (triangle / total[:, None] * (1 << _BITS) + 0.5).astype(np.int32)

@@ -1,8 +1,8 @@
-"""The head FILE: dense layers on what a network says of a face, read, written and applied with numpy alone.
+"""Heads: dense layers on the embeddings and outputs of a network, read, written and applied with numpy alone.
 
-One safetensors file of float32 tensors, ``TASK.K.weight`` (out, in) and ``TASK.K.bias`` (out,), whose header holds
-under ``hsemotion`` all that is needed to apply them, and all that is known of how they were trained, as JSON. What is
-good for people lies beside it as a Markdown page. ``training.heads`` makes such files.
+A head is a safetensors file of float32 tensors, ``TASK.K.weight`` (out, in) and ``TASK.K.bias`` (out,). Its header has,
+under ``hsemotion``, JSON with everything needed to apply them and facts about their training. A Markdown page for
+people is beside it. ``training.head_trainer`` makes such files.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ FORMAT = 1
 KINDS = ("unitask", "mtl", "emi")
 INPUTS = ("features", "scores", "both")
 CLIP_TASK = "emotional_mimicry"
-"""The one task that is about a clip as a whole; its input is ``statistics`` of the clip's faces."""
+"""The only task about whole clips; its input is ``statistics`` of the clip's faces."""
 
 _COLUMNS = {**TASKS, CLIP_TASK: EMOTIONAL_MIMICRY}
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The model that a head stands on.
+    """The model whose embeddings and outputs a head uses.
 
     Attributes:
         model: its name in the registry.
-        sha256: of the weight file with which the features were made, or None where that is not known.
-        crop: how the faces were cut out that the head was trained on: a crop recipe, "given" for the crops of a data
-            set, or None where the model needs no picture.
+        sha256: of the weight file that the features were made with, or None if unknown.
+        crop: how the faces that the head was trained on were cropped: a crop recipe, "given" for the crops of a data
+            set, or None if the model needs no image.
         embedding_size: columns of its embeddings.
-        outputs: columns of its last layer, before any soft-max; 0 if it has none.
+        outputs: columns of its last layer, before any softmax; 0 if it has none.
     """
 
     model: str
@@ -54,20 +54,20 @@ class Base:
     outputs: int
 
     def width(self, source: str) -> int:
-        """How many numbers of one face an input of ``INPUTS`` has."""
+        """Number of columns of an input of ``INPUTS``."""
         sizes = {"features": self.embedding_size, "scores": self.outputs}
         return sizes[source] if source in sizes else sum(sizes.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """What gives one task: dense layers with a relu between them, and an activation at the end.
+    """The layers of one task: dense layers with ReLU between them, and an activation at the end.
 
     Attributes:
-        source: of ``INPUTS``; "both" is embedding and outputs, one after the other.
+        source: of ``INPUTS``; "both" is embeddings and outputs, concatenated.
         activation: "softmax", "tanh" or "sigmoid".
-        classes: names of what comes out, in its order.
-        layers: weight (out, in) and bias (out,) of each layer; float64, though every number is a float32.
+        classes: names of the outputs, in order.
+        layers: weight (out, in) and bias (out,) of each layer; float64 with float32 values.
     """
 
     source: str
@@ -84,15 +84,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """A head that can be applied.
+    """A trained head.
 
     Attributes:
         name: of its file, without the suffix.
         sha256: of its file.
         kind: of ``KINDS``.
-        base: what it stands on.
-        parts: task -> what gives it; the tasks are keys of ``tasks.TASKS``, or ``CLIP_TASK`` alone.
-        facts: how it was trained and what came of it; "thresholds" and "temperature" in it are applied.
+        base: the model whose features it uses.
+        parts: task -> its layers; the tasks are keys of ``tasks.TASKS``, or only ``CLIP_TASK``.
+        facts: about its training and metrics; "thresholds" and "temperature" in it are applied.
     """
 
     name: str
@@ -112,12 +112,12 @@ class Head:
 
     @property
     def temperature(self) -> float:
-        """What expression logits are divided by before the soft-max."""
+        """The divisor of expression logits before the softmax."""
         return float(self.facts.get("temperature") or 1.0)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a sidecar says of it."""
+        """Facts for sidecars."""
         return {
             "name": self.name,
             "sha256": self.sha256,
@@ -127,25 +127,25 @@ class Head:
         }
 
     def __call__(self, embeddings: NDArray[np.floating], outputs: NDArray[np.floating] | None) -> dict[str, NDArray]:
-        """Scores of n faces by task, in the columns of ``tasks.TASKS``; a class that the head lacks is nan.
+        """Scores of n faces by task, in the columns of ``tasks.TASKS``; nan for classes that the head lacks.
 
         Args:
-            embeddings: (n, d); the row of a face of which nothing is known is nan, and so are its scores.
+            embeddings: (n, d); rows of nan get scores of nan.
             outputs: (n, k), or None if the base has none.
 
         Raises:
-            ValueError: the head is about clips, or the columns are not the base's.
+            ValueError: it is a head for clips, or the columns do not match the base.
         """
         if CLIP_TASK in self.parts:
-            raise ValueError(f"{self.name} tells of clips, not of faces")
+            raise ValueError(f"{self.name} is a head for clips, not for faces")
         scores = {task: np.full((len(embeddings), len(TASKS[task])), np.nan, np.float32) for task in self.parts}
         for task, part in self.parts.items():
             rows = self._inputs(part, embeddings, outputs)
             columns = [TASKS[task].index(name) for name in part.classes]
-            # Row by row: a product of whole matrices may add in another order for another number of rows, and the
-            # batch must never show in a result.
+            # Row by row: a matrix product may add in another order for another number of rows, and results must not
+            # depend on the batch.
             for row in np.flatnonzero(~np.isnan(rows).any(axis=1)):
-                scores[task][row, columns] = self._activated(part, part.logits(rows[row].astype(np.float64)))
+                scores[task][row, columns] = self._activate(part, part.logits(rows[row].astype(np.float64)))
         return scores
 
     def clip(self, embeddings: NDArray[np.floating], outputs: NDArray[np.floating] | None) -> Floats:
@@ -156,29 +156,29 @@ class Head:
             outputs: (n, k), or None if the base has none.
 
         Raises:
-            ValueError: the head is about faces, or the columns are not the base's.
+            ValueError: it is a head for faces, or the columns do not match the base.
         """
         if CLIP_TASK not in self.parts:
-            raise ValueError(f"{self.name} tells of faces, not of clips")
+            raise ValueError(f"{self.name} is a head for faces, not for clips")
         part = self.parts[CLIP_TASK]
-        return self._activated(part, part.logits(statistics(self._inputs(part, embeddings, outputs))))
+        return self._activate(part, part.logits(statistics(self._inputs(part, embeddings, outputs))))
 
     def _inputs(self, part: Part, embeddings: NDArray, outputs: NDArray | None) -> NDArray:
         widths = {"features": embeddings.shape[1], "scores": 0 if outputs is None else outputs.shape[1]}
         if widths != {"features": self.base.embedding_size, "scores": self.base.outputs}:
             raise ValueError(f"{self.name}: expected {self.base}, got {widths}")
-        return chosen(part.source, embeddings, outputs)
+        return select_inputs(part.source, embeddings, outputs)
 
-    def _activated(self, part: Part, z: Floats) -> Floats:
+    def _activate(self, part: Part, z: Floats) -> Floats:
         if part.activation == "softmax":
             powers = np.exp((z - z.max()) / self.temperature)
             return powers / powers.sum()
-        # The sigmoid is a tanh moved to [0, 1], which never overflows.
+        # The sigmoid as a shifted tanh, which cannot overflow.
         return np.tanh(z) if part.activation == "tanh" else 0.5 + 0.5 * np.tanh(0.5 * z)
 
 
-def chosen(source: str, embeddings: NDArray, outputs: NDArray | None) -> NDArray:
-    """The columns that an input of ``INPUTS`` stands for, as (n, c)."""
+def select_inputs(source: str, embeddings: NDArray, outputs: NDArray | None) -> NDArray:
+    """(n, c) the columns of an input of ``INPUTS``."""
     if source == "features" or outputs is None:
         return embeddings
     return outputs if source == "scores" else np.concatenate([embeddings, outputs], axis=1)
@@ -191,10 +191,10 @@ def statistics(rows: NDArray[np.floating]) -> Floats:
 
 
 def write(head: Head, path: Path, page: str) -> str:
-    """Write a head and the page about it (the same name with ``.md``), both or none.
+    """Write a head and its page (the same name with ``.md``), both or neither.
 
     Args:
-        head: its name and checksum do not matter, they come from the file.
+        head: its name and checksum are ignored; they follow from the file.
 
     Returns:
         SHA-256 of the file.
@@ -224,15 +224,15 @@ def write(head: Head, path: Path, page: str) -> str:
         with opened(path) as file:
             file.write(data)
         with opened(path.with_suffix(".md")) as file:
-            file.write(page.encode(errors="replace"))  # what the shell passed on may not be text
+            file.write(page.encode(errors="replace"))  # command-line arguments may contain invalid text
     return hashlib.sha256(data).hexdigest()
 
 
 def read(path: Path) -> Head:
-    """A head from its file.
+    """Read a head.
 
     Raises:
-        ModelUnavailable: it is missing, no head, of a later format, or damaged.
+        ModelUnavailable: the file is missing, not a head, of a later format, or damaged.
     """
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -249,17 +249,17 @@ def read(path: Path) -> Head:
 
 
 def _head(name: str, digest: str, content: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> Head:
-    """Put a head together and check that all of it fits; raises ValueError and the like where it does not."""
+    """Assemble a head and check that its parts match; raises ValueError, KeyError or TypeError otherwise."""
     if content.get("kind") != "head":
-        raise ValueError(f"it is {content['kind']!r}" if "kind" in content else "its header says nothing of a head")
+        raise ValueError(f"it is {content['kind']!r}" if "kind" in content else "its header does not describe a head")
     if content["format"] != FORMAT:
-        raise ValueError(f"its format is {content['format']}, and this version knows {FORMAT}; update hsemotion")
+        raise ValueError(f"its format is {content['format']}, but this version reads {FORMAT}; update hsemotion")
     wiring, facts = content["head"], dict(content["facts"])
     base = Base(**{field.name: wiring["base"][field.name] for field in fields(Base)})
     parts = {task: _part(task, wiring, base, tensors) for task in wiring["tasks"]}
     names = {f"{t}.{k}.{n}" for t, part in parts.items() for k in range(len(part.layers)) for n in ("weight", "bias")}
     if set(tensors) != names:
-        raise ValueError(f"tensors {sorted(set(tensors) ^ names)} are missing or too many")
+        raise ValueError(f"tensors {sorted(set(tensors) ^ names)} are missing or unexpected")
     if wiring["kind"] not in KINDS or not parts or ((CLIP_TASK in parts) != (wiring["kind"] == "emi")):
         raise ValueError(f"kind {wiring['kind']!r} with {', '.join(parts) or 'no task'}")
     head = Head(name, digest, wiring["kind"], base, parts, facts)
@@ -272,14 +272,14 @@ def _head(name: str, digest: str, content: Mapping[str, Any], tensors: Mapping[s
 
 
 def _part(task: str, wiring: Mapping[str, Any], base: Base, tensors: Mapping[str, NDArray]) -> Part:
-    told, classes = wiring["parts"][task], tuple(wiring["classes"][task])
+    entry, classes = wiring["parts"][task], tuple(wiring["classes"][task])
     if not classes or len(set(classes)) != len(classes) or not set(classes) <= set(_COLUMNS[task]):
         raise ValueError(f"classes {', '.join(classes)} for {task}")
-    if told["source"] not in INPUTS or told["activation"] not in ("softmax", "tanh", "sigmoid"):
-        raise ValueError(f"{task} from {told['source']} by {told['activation']}")
+    if entry["source"] not in INPUTS or entry["activation"] not in ("softmax", "tanh", "sigmoid"):
+        raise ValueError(f"{task} from {entry['source']} by {entry['activation']}")
     layers = []
-    width = base.width(told["source"]) * (4 if task == CLIP_TASK else 1)
-    for k in range(told["layers"]):
+    width = base.width(entry["source"]) * (4 if task == CLIP_TASK else 1)
+    for k in range(entry["layers"]):
         weight, bias = tensors[f"{task}.{k}.weight"], tensors[f"{task}.{k}.bias"]
         if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
             raise ValueError(f"{task}: layer {k} of {weight.shape} and {bias.shape} after {width} columns")
@@ -289,17 +289,17 @@ def _part(task: str, wiring: Mapping[str, Any], base: Base, tensors: Mapping[str
         width = len(bias)
     if width != len(classes) or not layers:
         raise ValueError(f"{task}: {width} columns for {len(classes)} classes")
-    return Part(told["source"], told["activation"], classes, tuple(layers))
+    return Part(entry["source"], entry["activation"], classes, tuple(layers))
 
 
 def per_face(path: Path) -> Head:
-    """A head that ``annotate`` can use.
+    """Read a head for faces, which ``annotate`` can use.
 
     Raises:
         ModelUnavailable: as ``read``.
-        UsageError: it tells of clips.
+        UsageError: it is a head for clips.
     """
     head = read(path)
     if CLIP_TASK in head.parts:
-        raise UsageError(f"--head {path}: it tells of whole clips, and a table has a row for each face.")
+        raise UsageError(f"--head {path}: this head is for whole clips, but annotate needs one for faces.")
     return head

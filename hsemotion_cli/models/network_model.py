@@ -1,4 +1,4 @@
-"""The recogniser of the network family: faces with their crops in, named scores and embeddings out."""
+"""Models of the network family: faces with their crops in, named scores and embeddings out."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .registry import ModelCard
 RESIZE_RULES = ("pil-bilinear", "cv2-bilinear")
 
 
-def resized(image: Image, size: int, rule: str) -> Image:
-    """A face at the size of a network's input, whatever its own, without regard to its proportions.
+def resize(image: Image, size: int, rule: str) -> Image:
+    """Resize a face to the size of a network's input, without keeping its aspect ratio.
 
     Args:
         image: (height, width, 3) uint8 RGB.
-        rule: "pil-bilinear" averages over the pixels that fall into one when it shrinks (Pillow's bilinear
-            filter, what torchvision's Resize does to a picture: all these networks were trained with it);
-            "cv2-bilinear" looks at four pixels only (OpenCV's default, used by emotiefflib's onnx engine).
+        rule: "pil-bilinear" is antialiased when downscaling (Pillow's bilinear filter, as in torchvision's Resize,
+            which all these networks were trained with); "cv2-bilinear" uses only four pixels (OpenCV's default, as in
+            emotiefflib's onnx engine).
 
     Returns:
         (size, size, 3) uint8 RGB.
@@ -43,27 +43,26 @@ def resized(image: Image, size: int, rule: str) -> Image:
     raise UsageError(f"unknown resize rule {rule!r}: choose from {', '.join(RESIZE_RULES)}.")
 
 
-def prepared(images: Sequence[Image], spec: NetworkSpec, rule: str) -> Floats:
-    """Faces of any size -> (n, 3, size, size) float32, normalised as the network expects it."""
+def prepare(images: Sequence[Image], spec: NetworkSpec, rule: str) -> Floats:
+    """Faces of any size -> (n, 3, size, size) float32, normalised for the network."""
     batch = np.empty((len(images), 3, spec.size, spec.size), np.float32)
-    # The steps and their order are torchvision's, so that not even the last bit of an input differs from it; done once
-    # for each of the 256 values instead of for each pixel.
+    # The steps and their order are those of torchvision, so that inputs are bit for bit the same; computed once for
+    # each of the 256 values instead of for each pixel.
     values = np.arange(256, dtype=np.float32) / np.float32(255)
     tables = [(values - np.float32(mean)) / np.float32(std) for mean, std in zip(spec.mean, spec.std, strict=True)]
     for row, image in zip(batch, images, strict=True):
-        planes = cv2.split(resized(image, spec.size, rule))
+        planes = cv2.split(resize(image, spec.size, rule))
         for channel, (plane, table) in enumerate(zip(planes, tables, strict=True)):
             row[channel] = cv2.LUT(plane, table)
     return batch
 
 
-def interpreted(raw: Floats, spec: NetworkSpec) -> dict[str, Floats]:
+def interpret(raw: Floats, spec: NetworkSpec) -> dict[str, Floats]:
     """Raw outputs -> scores by task, columns in the order of ``tasks.TASKS``.
 
-    The soft-max is over the expression outputs only. A class that the network does not know (contempt, for those
-    with seven) is nan: it has no opinion on it; and so is an action unit. Valence and arousal are linear outputs
-    trained on labels in [-1, 1] and may leave that range a little; they are clipped to it, since nothing beyond it
-    has a meaning.
+    The softmax is over the expression outputs only. Classes and action units that the network lacks (such as contempt,
+    for those with seven classes) are nan. Valence and arousal are linear outputs trained on labels in [-1, 1]; they may
+    leave that range slightly and are clipped.
 
     Args:
         raw: (n, outputs).
@@ -74,50 +73,50 @@ def interpreted(raw: Floats, spec: NetworkSpec) -> dict[str, Floats]:
     scores = {}
     count = len(spec.classes)
     if spec.classes:
-        scores["expression"] = _placed(softmax(raw[:, :count]), spec.classes, EXPRESSIONS)
+        scores["expression"] = _reorder(softmax(raw[:, :count]), spec.classes, EXPRESSIONS)
     if spec.valence_arousal:
         scores["valence_arousal"] = np.clip(raw[:, count : count + 2], -1, 1)
     if spec.action_units:
         first = spec.outputs - len(spec.action_units)
-        scores["action_units"] = _placed(sigmoid(raw[:, first:]), spec.action_units, ACTION_UNITS)
+        scores["action_units"] = _reorder(sigmoid(raw[:, first:]), spec.action_units, ACTION_UNITS)
     return scores
 
 
-def _placed(values: Floats, own: Sequence[str], all_of_them: Sequence[str]) -> Floats:
-    """Columns in a network's own order -> columns in our order, nan for those that it lacks."""
+def _reorder(values: Floats, own: Sequence[str], all_of_them: Sequence[str]) -> Floats:
+    """Columns in a network's order -> columns in our order, nan for those that it lacks."""
     placed = np.full((len(values), len(all_of_them)), np.nan, np.float32)
     placed[:, [all_of_them.index(name) for name in own]] = values
     return placed
 
 
 class NetworkModel:
-    """A network of HSEmotion, DDAMFN, or one that was trained here.
+    """A network of HSEmotion, DDAMFN, or a trained one.
 
-    The answer does not depend on the backend: all resize by the rule of the training, unless told otherwise.
-    On the CPU a face gets bit for bit the same scores whatever faces come with it; on a GPU up to rounding.
-    It may be called from several threads at once.
+    Results do not depend on the backend: all use the resize rule of the training, unless another one is given. On the
+    CPU the scores of a face do not depend on the other faces, bit for bit; on a GPU up to rounding. It may be called
+    from several threads at once.
 
     Args:
         card: of the family "network".
         backend: "auto", "onnx", "openvino" or "torch".
-        device: "auto", "cpu", "cuda" or "cuda:N"; what cannot be had is an error.
-        offline: never touch the network.
-        path: a weight file of the user's, instead of the published one.
+        device: "auto", "cpu", "cuda" or "cuda:N"; an unavailable one is an error.
+        offline: never access the internet.
+        path: the user's own weight file, instead of the published one.
         precision: "fp32", or "bf16" or "fp16" for torch's autocast, or "bf16" for OpenVINO.
         threads: CPU threads; None leaves it to the backend.
-        resize: a rule of ``RESIZE_RULES`` instead of the training's ("cv2-bilinear" repeats emotiefflib's onnx
+        resize: a rule of ``RESIZE_RULES`` instead of that of the training ("cv2-bilinear" reproduces emotiefflib's onnx
             engine).
-        progress: is told how far a download is.
+        progress: called during a download.
 
     Attributes:
         card: as given.
         provenance: name and SHA-256 of the weight file, backend, device, precision and resize rule.
         device: "cpu", "cuda" or "cuda:N".
-        batch: faces that are worth giving it at once; more are taken in parts of so many.
+        batch: the batch size; more faces are split into batches.
 
     Raises:
-        UsageError: the options do not go together.
-        ModelUnavailable: weights, device or packages cannot be had, or are not what they should be.
+        UsageError: the options contradict each other.
+        ModelUnavailable: weights, device or packages are missing or unusable.
         OutputError: the cache cannot be written.
     """
 
@@ -140,7 +139,7 @@ class NetworkModel:
             raise UsageError(f"unknown resize rule {self.resize!r}: choose from {', '.join(RESIZE_RULES)}.")
         self.engine, source = engines.start(card, backend, device, precision, offline, path, threads, progress)
         self.batch, self.device = self.engine.batch, self.engine.device
-        self._prepared = self._preparing()
+        self._prepare = self._make_preprocessor()
         self.provenance = {
             "file": source.name,
             "sha256": weights.checksums(source)[0],
@@ -153,35 +152,35 @@ class NetworkModel:
     def __repr__(self) -> str:
         return f"NetworkModel({self.card.name}, {self.engine.backend} on {self.engine.device})"
 
-    def _preparing(self) -> Callable[[Sequence[Image]], Any]:
-        """What makes faces ready for the engine: on a GPU where that gives the same, else on the CPU."""
+    def _make_preprocessor(self) -> Callable[[Sequence[Image]], Any]:
+        """The preprocessing for the engine: on the GPU if that gives the same bits, else on the CPU."""
         if is_gpu(self.device) and self.resize == "pil-bilinear":
             from .gpu_preprocess import GpuPreprocessor
 
             return GpuPreprocessor(self.spec, self.engine.device)
-        return partial(prepared, spec=self.spec, rule=self.resize)
+        return partial(prepare, spec=self.spec, rule=self.resize)
 
     def __call__(self, faces: Sequence[Face]) -> Scores:
-        """Score faces; one without the crop that the network needs gets a row of nan."""
+        """Score faces; those without the crop that the network needs get a row of nan."""
         crop = self.card.crop
-        pictures = [face.crops.get(crop) if crop else None for face in faces]
-        seen = np.array([picture is not None for picture in pictures], bool)
-        raw, embeddings = self.infer([picture for picture in pictures if picture is not None])
-        return Scores(interpreted(raw, self.spec), embeddings, raw).spread(seen)
+        crops = [face.crops.get(crop) if crop else None for face in faces]
+        seen = np.array([crop_image is not None for crop_image in crops], bool)
+        raw, embeddings = self.infer([crop_image for crop_image in crops if crop_image is not None])
+        return Scores(interpret(raw, self.spec), embeddings, raw).spread(seen)
 
     def infer(self, images: Sequence[Image]) -> tuple[Floats, Floats]:
-        """Raw outputs of the network, as its authors' code gives them.
+        """Raw outputs of the network, as in its authors' code.
 
         Args:
             images: uint8 RGB faces of any size.
 
         Returns:
-            (n, outputs) logits of the classes, then valence and arousal, then logits of the action units, each if
-            it has them; (n, d) embeddings.
+            (n, outputs) logits of the classes, then valence and arousal, then logits of the action units, as far as the
+            network has them; (n, d) embeddings.
         """
         raw = np.empty((len(images), self.spec.outputs), np.float32)
         embeddings = np.empty((len(images), self.spec.embedding_size), np.float32)
         for start in range(0, len(images), self.batch):
             part = slice(start, start + self.batch)
-            raw[part], embeddings[part] = self.engine(self._prepared(images[part]))
+            raw[part], embeddings[part] = self.engine(self._prepare(images[part]))
         return raw, embeddings

@@ -1,4 +1,4 @@
-"""Sighting -> Reading: every model looks at the faces, in batches that run across frames."""
+"""Sighting -> Reading: every model scores the faces, in batches across frames."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .heads import Head
 from .registry import ModelCard
 
 _LONGEST_WAIT = 256
-"""Frames held back at most while a batch fills, so that memory stays flat when faces are rare."""
+"""Largest number of frames that wait for a batch to fill, which bounds memory when faces are rare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What runs networks, and where; models that are no networks have no choice and refuse what they cannot do.
+    """How networks are run; other models refuse options that do not apply to them.
 
     Attributes:
-        backend: "auto", "onnx" or "torch".
-        device: "auto", "cpu", "cuda" or "cuda:N"; never replaced by another without a word.
+        backend: "auto", "onnx", "openvino" or "torch".
+        device: "auto", "cpu", "cuda" or "cuda:N"; never silently replaced by another.
         precision: "fp32", "bf16" or "fp16".
         threads: CPU threads of a network; None leaves it to the backend.
         offline: never fetch weights.
-        files: model -> weight file that the user brings.
-        progress: is told how far a download is, in bytes there and bytes in all.
-        heads: heads that the user brings, each on a model of its own.
+        files: model -> the user's own weight file.
+        progress: called with the bytes downloaded and all bytes of a download.
+        heads: the user's heads, each for a different model.
     """
 
     backend: str = "auto"
@@ -46,13 +46,13 @@ class Running:
 
 
 class FaceModel(Protocol):
-    """What every model is: faces in, named scores out, one row for each face, in order.
+    """The interface of all models: faces in, named scores out, one row per face, in order.
 
-    What it says of a face must not depend on the other faces of the batch. Several threads may call it at once.
+    The scores of a face must not depend on the other faces of the batch. Several threads may call it at once.
 
     Attributes:
-        card: what is known of it.
-        provenance: where its weights came from and what runs it, for the sidecar.
+        card: its model card.
+        provenance: origin of its weights, backend and device, for the sidecar.
         device: where it computes: "cpu", "cuda" or "cuda:N".
     """
 
@@ -69,14 +69,14 @@ class FaceModel(Protocol):
 
 
 def load_all(cards: Iterable[ModelCard], running: Running) -> dict[str, FaceModel]:
-    """Model name -> its recogniser, for all models of a recipe, each with its head if there is one.
+    """Model name -> the loaded model, for all models of a recipe, each with its head if there is one.
 
     Raises:
-        ModelUnavailable: weights are missing or damaged, or what runs a model is not there.
-        UsageError: the models do not run that way, or a head stands on none of them.
+        ModelUnavailable: weights are missing or damaged, or a package is missing.
+        UsageError: an option does not apply to the models, or a head belongs to none of them.
     """
     cards = list(cards)
-    heads = _heads_by_model(running.heads, [card.name for card in cards])
+    heads = _match_heads(running.heads, [card.name for card in cards])
     if running.device.startswith("cuda") and not any(card.network for card in cards):
         names = ", ".join(card.name for card in cards)
         raise UsageError(f"--device {running.device}: {names} runs on the CPU only; use --device auto.")
@@ -85,21 +85,21 @@ def load_all(cards: Iterable[ModelCard], running: Running) -> dict[str, FaceMode
 
 
 def load(card: ModelCard, running: Running) -> FaceModel:
-    """The recogniser that a card describes.
+    """Load the model of a card.
 
     Raises:
-        ModelUnavailable: its weights are missing or damaged, or what runs it is not there.
-        UsageError: the model does not run that way, or hears.
+        ModelUnavailable: its weights are missing or damaged, or a package is missing.
+        UsageError: an option does not apply to the model, or it is an audio model.
     """
     if card.family == "audio":
-        raise UsageError(
-            f"--model {card.name}: it hears and sees nothing; use annotate --audio-head, or extract --audio."
-        )
+        raise UsageError(f"--model {card.name}: this is an audio model; use annotate --audio-head, or extract --audio.")
     if card.network is None:
         from .blendshapes import GeometryModel
 
         if card.name in running.files:
-            raise UsageError(f"--model {card.name}: its weights are part of the program and take no file.")
+            raise UsageError(
+                f"--model {card.name}: its weights are part of the program and cannot be replaced by a file."
+            )
         return GeometryModel(card)
     from .network_model import NetworkModel
 
@@ -115,34 +115,35 @@ def load(card: ModelCard, running: Running) -> FaceModel:
     )
 
 
-def _heads_by_model(heads: Iterable[Head], names: Sequence[str]) -> dict[str, Head]:
+def _match_heads(heads: Iterable[Head], names: Sequence[str]) -> dict[str, Head]:
     found: dict[str, Head] = {}
     for head in heads:
         name = head.base.model
         if name not in names:
             raise UsageError(
-                f"--head {head.name}: it stands on {name}, and the model is {' and '.join(names)}; give --model {name}."
+                f"--head {head.name}: it is a head for {name}, but the model is {' and '.join(names)}; give --model "
+                f"{name}."
             )
         if name in found:
-            raise UsageError(f"--head {head.name}: {found[name].name} stands on {name} already; give one of them.")
+            raise UsageError(f"--head {head.name}: {found[name].name} is a head for {name}, too; give one of them.")
         found[name] = head
     return found
 
 
 class HeadedModel:
-    """A model with a head of the user's: the head's tasks are the head's, the others stay the model's own.
+    """A model with a user's head: the head predicts its tasks, the model all others.
 
     Args:
-        base: whose embeddings and outputs the head reads.
-        head: trained on those of the same model.
+        base: the model whose embeddings and outputs the head uses.
+        head: trained on features of the same model.
 
     Attributes:
         card, device: the model's.
         provenance: the model's, and the head's under "head".
 
     Raises:
-        ModelUnavailable: the model's weights are not those on whose embeddings the head was trained.
-        UsageError: its embeddings or outputs are not.
+        ModelUnavailable: the head was trained on features of other weights.
+        UsageError: the embeddings or outputs have other sizes.
     """
 
     def __init__(self, base: FaceModel, head: Head) -> None:
@@ -150,14 +151,14 @@ class HeadedModel:
         if head.base.sha256 is not None and weights != head.base.sha256:
             raise ModelUnavailable(
                 f"--head {head.name}: it was trained on {head.base.model} with weights of SHA-256 {head.base.sha256}, "
-                f"and these have {weights}; give the file of then, as --model {head.base.model}=FILE."
+                f"but these have {weights}; give that weight file, as --model {head.base.model}=FILE."
             )
-        nobody = base([])
-        found = tuple(0 if values is None else values.shape[1] for values in (nobody.embeddings, nobody.outputs))
+        empty = base([])
+        found = tuple(0 if values is None else values.shape[1] for values in (empty.embeddings, empty.outputs))
         if found != (head.base.embedding_size, head.base.outputs):
             raise UsageError(
-                f"--head {head.name}: it reads embeddings of {head.base.embedding_size} numbers and "
-                f"{head.base.outputs} outputs, and {head.base.model} gives {found[0]} and {found[1]}."
+                f"--head {head.name}: it needs embeddings of {head.base.embedding_size} numbers and "
+                f"{head.base.outputs} outputs, but {head.base.model} has {found[0]} and {found[1]}."
             )
         self._base, self._head = base, head
         self.card, self.device = base.card, base.device
@@ -167,23 +168,23 @@ class HeadedModel:
         return f"HeadedModel({self._base!r}, {self._head!r})"
 
     def __call__(self, faces: Sequence[Face]) -> Scores:
-        """Score faces; what the head says of one does not depend on the others."""
+        """Score faces, each independently of the others."""
         scores = self._base(faces)
         assert scores.embeddings is not None  # checked above
         return replace(scores, tasks={**scores.tasks, **self._head(scores.embeddings, scores.outputs)})
 
 
 def grouped(sightings: Iterable[ScheduledSighting], batch_size: int) -> Iterator[list[ScheduledSighting]]:
-    """Sightings in groups with about ``batch_size`` faces to look at, which are scored together.
+    """Group sightings into batches of about ``batch_size`` faces to score.
 
     Args:
-        batch_size: changes speed, never values.
+        batch_size: affects speed, never values.
     """
     waiting: list[ScheduledSighting] = []
     count = 0
-    for one in sightings:
-        waiting.append(one)
-        count += sum(one.looked_at)
+    for scheduled in sightings:
+        waiting.append(scheduled)
+        count += sum(scheduled.scored)
         if count >= batch_size or len(waiting) >= _LONGEST_WAIT:
             yield waiting
             waiting, count = [], 0
@@ -194,25 +195,25 @@ def grouped(sightings: Iterable[ScheduledSighting], batch_size: int) -> Iterator
 def predict(group: Sequence[ScheduledSighting], models: Mapping[str, FaceModel]) -> list[Reading]:
     """Score all faces with all models: a reading for each sighting.
 
-    Rows of faces at which networks do not look are nan. Several threads may call it at the same time.
+    Rows of faces that networks skip are nan. Several threads may call it at the same time.
     """
-    faces = [face for one in group for face in one.sighting.faces]
-    looked = np.array([look for one in group for look in one.looked_at], bool)
-    scores = {name: _score(model, faces, looked) for name, model in models.items()}
+    faces = [face for scheduled in group for face in scheduled.sighting.faces]
+    selected = np.array([chosen for scheduled in group for chosen in scheduled.scored], bool)
+    scores = {name: _score(model, faces, selected) for name, model in models.items()}
     start, readings = 0, []
-    for one in group:
-        sighting = one.sighting
+    for scheduled in group:
+        sighting = scheduled.sighting
         stop = start + len(sighting.faces)
-        own = {name: _rows(of_all, start, stop) for name, of_all in scores.items()}
+        own = {name: _rows(all_scores, start, stop) for name, all_scores in scores.items()}
         readings.append(Reading(sighting.index, sighting.time, sighting.faces, own, sighting.segment))
         start = stop
     return readings
 
 
-def _score(model: FaceModel, faces: Sequence[Face], looked: NDArray[np.bool_]) -> Scores:
-    if looked.all() or model.card.network is None:
+def _score(model: FaceModel, faces: Sequence[Face], selected: NDArray[np.bool_]) -> Scores:
+    if selected.all() or model.card.network is None:
         return model(faces)
-    return model([face for face, look in zip(faces, looked, strict=True) if look]).spread(looked)
+    return model([face for face, chosen in zip(faces, selected, strict=True) if chosen]).spread(selected)
 
 
 def _rows(scores: Scores, start: int, stop: int) -> Scores:
