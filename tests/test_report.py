@@ -540,7 +540,7 @@ def check_numbers(page: str, facts: Mapping[str, Any]) -> None:
             r"expression |valence and arousal |action units ", "", line))))  # fmt: skip
     assert f"Temperature: {as_decimal(facts['calibration']['temperature'])}." in page
     for name, value in facts["calibration"].get("shift", {}).items():
-        assert table(page, "Calibration", "expression")[name]["added"] == as_decimal(value)
+        assert table(page, "Calibration", "expression")[" ".join(name.split())]["added"] == as_decimal(value)
     for unit, value in facts["au_thresholds"].items():
         assert table(page, "Calibration", "action unit")[unit]["threshold"] == as_decimal(value)
     (rows,) = read(page)["Training data"]

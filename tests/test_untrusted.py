@@ -219,7 +219,11 @@ def test_a_link_in_the_output_is_replaced_and_not_written_through(smile: Path, t
     for name in ("smile.csv", "smile.json", "smile.raw.npz"):
         (out / name).symlink_to(tmp_path / "precious.txt")
         atomic_files.temporary(out / name).symlink_to(tmp_path / "precious.txt")
-    done = invoke("annotate", smile, "-o", out, "--every", "6", "--model", "mp-blendshapes")
+    command = ["annotate", smile, "-o", out, "--every", "6", "--model", "mp-blendshapes"]
+    refused = invoke(*command)
+    assert refused.exit_code == 2 and "not recognised as written by hsemotion" in refused.stderr
+    assert (out / "smile.csv").is_symlink() and (tmp_path / "precious.txt").read_text() == "mine"
+    done = invoke(*command, "--overwrite")
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "precious.txt").read_text() == "mine"
     assert {path.name: path.is_symlink() for path in out.iterdir()} == dict.fromkeys(
