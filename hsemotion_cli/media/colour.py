@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from numpy.typing import NDArray
 
 from ..domain import Image
@@ -44,6 +44,9 @@ _SWSCALE = {
 """Matrices that libswscale knows."""
 
 _NEAREST = {"bt2020c": "bt2020nc", "ictcp": "bt2020nc", "ipt-c2": "bt2020nc"}
+_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+"""Without these, libswscale rounds down, and colours lose a level or two."""
+
 _SAYS_NOTHING = (0, 2)  # unspecified, or RGB, which no YCbCr is
 _LOWEST_HD, _NARROWEST_HD = 577, 1280
 _BY_TAG, _BY_SIZE, _BY_COLOURS = "tag", "size", "transfer and primaries"
@@ -171,9 +174,8 @@ def _reformatted(frame: Any, colour: Colour, format: str) -> NDArray[Any]:
     if usual or colour.matrix_from == "" or (colour.matrix_from == _BY_TAG and not colour.tagged_matrix):
         return frame.to_ndarray(format=format)
     # What is asked for here replaces the tag, which libswscale may refuse.
-    return frame.to_ndarray(
-        format=format, src_colorspace=_SWSCALE[colour.matrix], dst_colorspace=_SWSCALE[colour.matrix]
-    )
+    matrix = _SWSCALE[colour.matrix]
+    return frame.to_ndarray(format=format, src_colorspace=matrix, dst_colorspace=matrix, interpolation=_EXACT)
 
 
 def _from_ycgco(frame: Any, colour: Colour, format: str) -> NDArray[Any]:

@@ -18,7 +18,7 @@ import av
 import cv2
 import numpy as np
 from av.codec.context import Flags
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from ..domain import Frame, Image
 from ..errors import InputError, OutputError
@@ -263,6 +263,8 @@ class OverlayWriter:
             dst_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
+            # Otherwise it rounds down, and colours lose a level or two.
+            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
         )
 
     def add(self, shown: OverlayFrame, picture: Any) -> None:
