@@ -1,8 +1,8 @@
 """HDR and wide-gamut colour -> the colour of an ordinary display (BT.709), which face models know.
 
 Tone mapping is the EETF of Report ITU-R BT.2390 on luminance, red, green and blue being scaled alike, from HDR's
-reference white (203 cd/m2, Report ITU-R BT.2408) to the 100 cd/m2 of an SDR display, after a fixed exposure. It needs no
-metadata and no look at other frames, so the colours of a frame depend on that frame alone. What is brighter than
+reference white (203 cd/m2, Report ITU-R BT.2408) to the 100 cd/m2 of an SDR display, after a fixed exposure. It needs
+no metadata and no look at other frames, so the colours of a frame depend on that frame alone. What is brighter than
 reference white becomes white.
 
 The exposure was chosen by measuring: nobody can tell from a file whether its SDR white lies at 100 cd/m2, where
