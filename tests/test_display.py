@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import av
 import clips
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import stored
 from PIL import Image as Pillow
@@ -22,6 +26,8 @@ from hsemotion_cli.media.canvas import Region, parse_region
 from hsemotion_cli.media.images import decode_image, read_image
 from hsemotion_cli.media.source import DecodeOptions
 from hsemotion_cli.media.video import open_source
+from hsemotion_cli.pipeline import Annotator, Settings, Summary
+from hsemotion_cli.postprocess.recipe import Recipe
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg command")
 
@@ -272,3 +278,83 @@ def test_photos_are_cut_each_in_its_own_pixels(tmp_path: Path) -> None:
     assert [frame.image.shape[:2] for frame in source.frames()] == [(30, 50), (30, 50)]
     assert [name for name, reason in source.report.failed_files] == ["c.png"]
     assert "32 x 32 pixels" in source.report.failed_files[0][1]
+
+
+# From a file to its table and overlay
+
+
+@pytest.fixture(scope="module")
+def annotator() -> Iterator[Annotator]:
+    with Annotator(Settings(recipe=Recipe.of("mp-blendshapes"), overlay=True)) as opened:
+        yield opened
+
+
+def table(summary: Summary) -> pd.DataFrame:
+    return pd.read_csv(summary.outputs["csv"])
+
+
+def test_a_face_keeps_its_id_and_its_box_when_the_size_changes(
+    call: Path, annotator: Annotator, tmp_path: Path
+) -> None:
+    summary = annotator.annotate(call, tmp_path, "call")
+    rows = table(summary)
+    assert rows["frame"].tolist() == list(range(18)) and set(rows["face_id"]) == {0}
+    assert (rows[["x", "y", "w", "h"]].max() - rows[["x", "y", "w", "h"]].min()).max() < 0.05 * rows["w"].mean()
+    assert rows["valence"].max() - rows["valence"].min() < 0.1
+    images = shown(Path(summary.outputs["overlay"]))
+    assert {image.shape for image in images} == {(360, 640, 3)}
+    # The frame around the face is drawn at the same place and as wide in small images as in large ones.
+    assert np.abs(images[3].astype(int) - images[9])[60:300, 200:440].mean() < 12
+    facts = json.loads((tmp_path / "call.json").read_text())
+    assert facts["frames"]["size_changes"] == 2 and len(facts["frames"]["sizes"]) == 3
+    assert facts["source"]["notes"] == summary.notes and "all boxes are in pixels of 640 x 360" in summary.notes[0]
+
+
+@pytest.mark.parametrize("name", ["upside down", "transposed", "left to right"])
+def test_a_mirrored_clip_has_the_scores_of_one_that_is_stored_upright(
+    annotator: Annotator, tmp_path: Path, name: str
+) -> None:
+    picture, matrix = clips.portrait(), stored.MATRICES[name]
+    # All three matrices undo themselves, so that laying an image twice gives the image.
+    clips.write(tmp_path / "upright.mp4", [picture] * 2, options={"crf": "4"})
+    clips.write(tmp_path / "stored.mp4", [stored.laid(picture, matrix)] * 2, options={"crf": "4"})
+    stored.with_matrix(tmp_path / "stored.mp4", tmp_path / "turned.mp4", matrix)
+    upright, turned = (annotator.annotate(tmp_path / f"{kind}.mp4", tmp_path, kind) for kind in ("upright", "turned"))
+    columns = ["x", "y", "w", "h"]
+    assert np.abs(table(upright)[columns].to_numpy() - table(turned)[columns].to_numpy()).max() < 1.5
+    assert turned.valence == pytest.approx(upright.valence, abs=0.02)
+    assert turned.arousal == pytest.approx(upright.arousal, abs=0.02)
+    facts = json.loads((tmp_path / "turned.json").read_text())
+    assert facts["source"]["mirrored"] and "mirrors the image" in facts["source"]["notes"][0]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_boxes_of_a_region_are_those_of_the_whole_image_which_the_overlay_shows(
+    annotator: Annotator, tmp_path: Path, every: int
+) -> None:
+    two = tmp_path / "two.mp4"
+    clips.write(two, [np.concatenate([clips.portrait(), clips.portrait(shift=k)], axis=1) for k in range(7)])
+    settings = replace(annotator.settings, detect_every=every)
+    with Annotator(settings) as plain:
+        whole = table(plain.annotate(two, tmp_path / "whole", "two"))
+    with Annotator(replace(settings, decoding=DecodeOptions(region=(320, 0, 320, 240)))) as cut:
+        summary = cut.annotate(two, tmp_path / "part", "two")
+    right, part = whole[whole["x"] > 320], table(summary)
+    assert len(whole) == 14 and len(part) == 7
+    assert np.abs(right[["x", "y", "w", "h"]].to_numpy() - part[["x", "y", "w", "h"]].to_numpy()).max() < 4
+    assert np.abs(right["valence"].to_numpy() - part["valence"].to_numpy()).max() < 0.1
+    assert {image.shape for image in shown(Path(summary.outputs["overlay"]))} == {(240, 640, 3)}
+    facts = json.loads((tmp_path / "part" / "two.json").read_text())
+    assert facts["decoding"]["region"] == [320, 0, 320, 240] and facts["source"]["width"] == 640
+
+
+def test_boxes_of_a_region_stay_in_place_when_the_size_changes(
+    call: Path, annotator: Annotator, tmp_path: Path
+) -> None:
+    whole = table(annotator.annotate(call, tmp_path, "whole"))
+    options = DecodeOptions(region=(161, 1, 320, 358))
+    with Annotator(replace(annotator.settings, overlay=False, decoding=options)) as cut:
+        part = table(cut.annotate(call, tmp_path, "part"))
+    columns = ["x", "y", "w", "h"]
+    assert set(part["face_id"]) == {0} and len(part) == len(whole) == 18
+    assert np.abs(part[columns].to_numpy() - whole[columns].to_numpy()).max() < 0.05 * whole["w"].mean()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from ..domain import Image
@@ -44,9 +44,14 @@ _SWSCALE = {
 """Matrices that libswscale knows."""
 
 _NEAREST = {"bt2020c": "bt2020nc", "ictcp": "bt2020nc", "ipt-c2": "bt2020nc"}
-_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-"""Without these, libswscale rounds down, and colours lose a level or two."""
 
+ACCURATE = 0x2 | 0x40000
+"""Bilinear scaling, rounded to the nearest level; otherwise libswscale rounds down, and colours lose a level or two.
+
+SWS_BILINEAR and SWS_ACCURATE_RND of libswscale/swscale.h, which PyAV before 18 has no names for.
+"""
+
+_ACCURATE_CHROMA = ACCURATE | 0x2000  # SWS_FULL_CHR_H_INT
 _SAYS_NOTHING = (0, 2)  # unspecified, or RGB, which no YCbCr is
 _LOWEST_HD, _NARROWEST_HD = 577, 1280
 _BY_TAG, _BY_SIZE, _BY_COLOURS = "tag", "size", "transfer and primaries"
@@ -175,7 +180,7 @@ def _reformatted(frame: Any, colour: Colour, format: str) -> NDArray[Any]:
         return frame.to_ndarray(format=format)
     # What is asked for here replaces the tag, which libswscale may refuse.
     matrix = _SWSCALE[colour.matrix]
-    return frame.to_ndarray(format=format, src_colorspace=matrix, dst_colorspace=matrix, interpolation=_EXACT)
+    return frame.to_ndarray(format=format, src_colorspace=matrix, dst_colorspace=matrix, interpolation=_ACCURATE_CHROMA)
 
 
 def _from_ycgco(frame: Any, colour: Colour, format: str) -> NDArray[Any]:

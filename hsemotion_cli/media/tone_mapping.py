@@ -2,10 +2,10 @@
 
 Tone mapping is the EETF of Report ITU-R BT.2390 on luminance, red, green and blue being scaled alike, from HDR's
 reference white (203 cd/m2, Report ITU-R BT.2408) to the 100 cd/m2 of an SDR display, after a fixed exposure. It needs
-no metadata and no look at other frames, so the colours of a frame depend on that frame alone. What is brighter than
-reference white becomes white.
+neither metadata nor other frames, so the colours of a frame depend on that frame alone. What is brighter than reference
+white becomes white.
 
-The exposure was chosen by measuring: nobody can tell from a file whether its SDR white lies at 100 cd/m2, where
+The exposure was chosen by measuring: a file does not say whether the white of SDR lies at 100 cd/m2 in it, where
 converters put it, or at 203, where BT.2408 does. With 0.73, valence and arousal of 14 faces differ by at most 0.021
 from those of the same faces in SDR, either way; the grey card of BT.2408 (26 cd/m2 in HDR, 18 in SDR) asks for 0.69.
 """

@@ -18,10 +18,11 @@ import av
 import cv2
 import numpy as np
 from av.codec.context import Flags
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace
 
 from ..domain import Frame, Image
 from ..errors import InputError, OutputError
+from ..media.colour import ACCURATE
 from ..media.photos import PhotoFolder
 from ..media.video import Source, VideoFile, open_source
 from ..runtime import file_marks
@@ -263,8 +264,7 @@ class OverlayWriter:
             dst_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
-            # Otherwise it rounds down, and colours lose a level or two.
-            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+            interpolation=ACCURATE,
         )
 
     def add(self, shown: OverlayFrame, picture: Any) -> None:
