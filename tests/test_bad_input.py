@@ -163,7 +163,7 @@ def test_one_bad_input_among_good_ones_is_exit_3_and_stops_nobody(tmp_path: Path
         (["--device", "cuda", "--model", "mp-blendshapes"], "runs on the CPU only"),
         (["--blend", "0.5", "--model", "mp-blendshapes"], "there is only one model"),
         (["--model", "mine.pt"], "give the model that these weights belong to"),
-        (["--model", "mp-blendshapes=mine.pt"], "take no file"),
+        (["--model", "mp-blendshapes=mine.pt"], "cannot be replaced by a file"),
         (["--recipe", "none.toml"], "none.toml: cannot be read"),
         (["--model", "enet_b0_8_va_mtl", "--backend", "tpu"], "unknown backend 'tpu'"),
         (["--model", "enet_b0_8_va_mtl", "--device", "tpu"], "unknown device 'tpu'"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stamps import unstamped
 from typer.testing import CliRunner
@@ -401,6 +401,7 @@ VALUES = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(TABLES, KEYS, st.one_of(st.none(), VALUES)), max_size=8))
+@example([((), "min-face", "\x85"), ((), "stride", None)])
 def test_any_row_of_changes_gives_the_values_that_were_set(
     changes: list[tuple[tuple[str, ...], str, Any]],
 ) -> None:

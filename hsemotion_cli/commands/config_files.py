@@ -75,7 +75,8 @@ def changed(text: str, table: Sequence[str], key: str, value: Any) -> str:
     """
     from ..formats import toml_writer
 
-    lines = text.splitlines()
+    # Only line ends of TOML: str.splitlines would also cut a value at U+0085 and the like.
+    lines = re.split(r"\r?\n", text.removesuffix("\n")) if text else []
     begin, end = _section(lines, table)
     own = [k for k in range(begin, end) if _key(lines[k]) == key]
     line = None if value is None else toml_writer.lines({key: value})[0]
