@@ -6,7 +6,7 @@ import math
 
 from ..domain import Face, Image
 from . import mediapipe_onnx
-from .detector import LARGE, CloserLook, FaceDetector, _the_same, margin, pad_edges, surroundings, whole
+from .detector import _CLOSER, LARGE, CloserLook, FaceDetector, _the_same, margin, pad_edges, surroundings, whole
 from .mediapipe_onnx import Candidate
 
 
@@ -39,5 +39,5 @@ class BlazeFaceDetector(FaceDetector):
 def refine_candidate(finder: FaceDetector, image: Image, candidate: Candidate) -> Candidate | None:
     """A candidate as BlazeFace draws it when it looks at it by itself; None if it is gone."""
     left, top, region = surroundings(image, candidate.box, 1.0)
-    again = _the_same(mediapipe_onnx.detect(region, 0.1), candidate.moved(-left, -top))
+    again = _the_same(mediapipe_onnx.detect(region, _CLOSER), candidate.moved(-left, -top))
     return None if again is None else again.moved(left, top)

@@ -101,11 +101,12 @@ class CloserLook:
 class FaceDetector:
     """Finds the faces of one image after another, with all their landmarks; use it as a context manager.
 
-    One thread may use it at a time. The result for an image does not depend on those before.
+    One thread may use it at a time. The result for an image depends on it, and on the faces ``before`` where they are
+    given.
 
     Args:
-        min_face: width in pixels of the smallest face to find, in every image; None searches for faces down to
-            1/32 of the longer side where there is no near one.
+        min_face: width in pixels of the smallest face to find, in every image; None stands for
+            1/32 of the longer side, 24 at least.
         threshold: probability in (0, 1) from which a candidate counts as a face.
         blendshapes: whether blendshapes are needed.
 
