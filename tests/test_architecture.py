@@ -24,6 +24,7 @@ ORDER = (
     "faces postprocess",
     "formats",
     "evaluation",
+    "analysis",
     "reporting",
     "pipeline",
     "annotation",

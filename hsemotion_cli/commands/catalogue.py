@@ -30,6 +30,7 @@ COMMANDS = {
     "batch": "batch:run",
     "smooth": "smooth:run",
     "render": "render:run",
+    "segments": "segments:run",
     "extract": "extract:run",
     "bench": "bench:run",
     "models": "",
