@@ -94,7 +94,8 @@ def test_segments_are_those_of_the_definition(
 @given(evidence_curves, rules_of_one, st.sampled_from([0.5, 2.0, 3.0]))
 def test_scaling_time_scales_the_intervals(values: list[float], rule: Rule, factor: float) -> None:
     value = np.array(values)
-    time, length = np.arange(len(value)) * STEP, np.full(len(value), STEP)
+    time = np.arange(len(value), dtype=np.float64) * STEP
+    length: np.ndarray = np.full(len(value), STEP)
     scaled = replace(rule, merge_gap=rule.merge_gap * factor)
     before = merged(runs(time, length, hysteresis(time, length, value, rule)), rule.merge_gap)
     on = hysteresis(time * factor, length * factor, value, scaled)

@@ -71,7 +71,7 @@ def event(where: str, times: tuple[float, float], label: str, **more: str) -> Ev
         raise InputError(f"{where}: kind is {kind!r}; choose from {', '.join(KINDS)}.")
     if not label and kind == "label":
         raise InputError(f"{where}: it has no label.")
-    return Event(**{**more, "kind": kind}, onset=onset, offset=offset, label=label, where=where)  # type: ignore[arg-type]
+    return Event(**{**more, "kind": kind}, onset=onset, offset=offset, label=label, where=where)
 
 
 def number(where: str, name: str, text: str) -> float:

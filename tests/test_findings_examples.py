@@ -1,0 +1,130 @@
+"""The worked examples of the documentation: their numbers again, with numpy alone, from the written definitions."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pages import DOCS, ROOT
+from typer.testing import CliRunner
+
+from hsemotion_cli.cli import app
+
+EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt", "other")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sample videos and their tables in ``results``."""
+    place = tmp_path_factory.mktemp("examples")
+    shutil.copytree(ROOT / "sample_videos", place / "sample_videos")
+    videos = [str(place / "sample_videos" / f"{name}.mp4") for name in ("langer_pexels", "two_faces")]
+    result = CliRunner().invoke(app, ["annotate", *videos, "-o", str(place / "results"), "-q"])
+    assert result.exit_code == 0, result.output
+    return place
+
+
+def commands(page: str) -> list[list[str]]:
+    """The commands of a page's block that this file runs, without annotate."""
+    text = (DOCS / page).read_text()
+    found = re.findall(r"<!-- not run: [^\n]*test_findings_examples.py runs it -->\n```sh\n(.*?)```", text, re.DOTALL)
+    lines = "".join(found).replace("\\\n", " ").splitlines()
+    return [shlex.split(line)[1:] for line in lines if line and not line.startswith("hsemotion annotate")]
+
+
+def shown(page: str, name: str) -> list[list[str]]:
+    """The cells of a table of a page, between two markers, without its header."""
+    text = (DOCS / page).read_text().partition(f"<!-- {name}: begin -->\n")[2].partition(f"<!-- {name}: end -->")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.strip().splitlines()[2:]]
+
+
+def run(folder: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def column(table: list[dict[str, str]], name: str) -> np.ndarray:
+    return np.array([float(row[name] or "nan") for row in table])
+
+
+def smoothed(time: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Gaussian of 0.2 s up to 4 standard deviations, renormalised."""
+    distance = np.abs(time[:, None] - time[None, :])
+    weight = np.where(distance <= 0.8, np.exp(-(distance**2) / 0.08), 0.0)
+    return weight @ values / weight.sum(axis=1)
+
+
+def switched(values: np.ndarray, onset: float, offset: float) -> np.ndarray:
+    on, state = np.zeros(len(values), bool), False
+    for k, value in enumerate(values):
+        state = bool(value >= onset or (state and value >= offset))
+        on[k] = state
+    return on
+
+
+def intervals(time: np.ndarray, on: np.ndarray) -> list[tuple[float, float]]:
+    """Steps 3 to 5 of docs/segments.md for a face that is in every frame."""
+    end = np.append(time[1:], time[-1] + np.median(np.diff(time)))
+    found: list[tuple[float, float]] = []
+    for k in np.flatnonzero(on):
+        if found and time[k] - found[-1][1] <= 0.25 + 1e-9:
+            found[-1] = (found[-1][0], end[k])
+        else:
+            found.append((time[k], end[k]))
+    return [(a, b) for a, b in found if b - a >= 0.5 - 1e-9]
+
+
+def described(time: np.ndarray, value: np.ndarray, on: np.ndarray, *names: str) -> list[list[object]]:
+    length = np.append(np.diff(time), np.median(np.diff(time)))
+    found: list[list[object]] = []
+    for a, b in intervals(time, on):
+        inside = (time >= a - 1e-9) & (time < b - 1e-9)
+        mean = (value * length)[inside].sum() / length[inside].sum()
+        peak = time[inside][value[inside].argmax()]
+        found.append([*names, a, peak, b, b - a, mean, value[inside].max()])
+    return found
+
+
+def test_segments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in commands("segments.md"):
+        run(folder, words, monkeypatch)
+    table = rows(folder / "results" / "langer_pexels.csv")
+    time = column(table, "time")
+    p = np.column_stack([smoothed(time, column(table, f"p_{name}")) for name in EXPRESSIONS if table[0][f"p_{name}"]])
+    names = [name for name in EXPRESSIONS if table[0][f"p_{name}"]]
+    lips, cheeks = smoothed(time, column(table, "AU12_p")), smoothed(time, column(table, "AU06_p"))
+    wanted = []
+    for k, name in enumerate(names):
+        wanted += described(time, p[:, k], switched(p[:, k], 0.5, 0.4) & (p.argmax(axis=1) == k), "expression", name)
+    smile, raised = switched(lips, 0.13, 0.8 * 0.13), switched(cheeks, 0.31, 0.8 * 0.31)
+    wanted += described(time, lips, smile, "smile", "smile")
+    wanted += described(time, np.minimum(lips, cheeks), smile & raised, "smile", "duchenne")
+    written = [row for row in rows(folder / "findings" / "segments.csv") if row["recording"] == "langer_pexels"]
+    numbers = ("onset", "peak", "offset", "duration", "mean", "maximum")
+    assert len(wanted) == len(written) == len(shown("segments.md", "segments"))
+    order = sorted(range(len(wanted)), key=lambda k: [row[:2] for row in shown("segments.md", "segments")].index(
+        [str(wanted[k][0]), str(wanted[k][1])]))  # fmt: skip
+    for want, got, cells in zip([wanted[k] for k in order], written, shown("segments.md", "segments"), strict=True):
+        assert [got["kind"], got["label"]] == want[:2] == cells[:2]
+        assert [float(got[name]) for name in numbers] == pytest.approx(want[2:], abs=2e-5)
+        assert [float(cell) for cell in cells[2:]] == pytest.approx(want[2:], abs=0.05)  # as on other processors
+
+
+def test_what_a_smile_is(folder: Path) -> None:
+    table = rows(folder / "results" / "langer_pexels.csv")
+    lips, cheeks = column(table, "AU12_c") == 1, column(table, "AU06_c") == 1
+    happy = np.array([row["expression"] == "happiness" for row in table])
+    shares = [float(cells[1].removesuffix("%")) for cells in shown("segments.md", "smiles")]
+    assert shares == pytest.approx([100 * v.mean() for v in (lips, lips & cheeks, happy)], abs=0.5)
