@@ -189,9 +189,7 @@ def _tracks(
 ) -> Iterator[Track]:  # fmt: skip
     face = whole["face_id"]
     there = np.flatnonzero(~np.isnan(face))
-    keys = [
-        people.get((path.stem, int(face[k])), "") or names[k] or str(int(face[k])) for k in there
-    ]  # fmt: skip
+    keys = [people.get((path.stem, int(face[k])), "") or names[k] or str(int(face[k])) for k in there.tolist()]
     of_person = np.array(keys, dtype=str) if keys else np.empty(0, dtype="U1")
     for person in sorted(set(keys), key=_natural):
         rows = there[of_person == person]
