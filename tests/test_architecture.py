@@ -24,7 +24,7 @@ ORDER = (
     "faces postprocess",
     "formats",
     "evaluation",
-    "analysis",
+    "analysis exports",
     "reporting",
     "pipeline",
     "annotation",

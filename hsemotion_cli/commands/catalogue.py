@@ -31,6 +31,7 @@ COMMANDS = {
     "smooth": "smooth:run",
     "render": "render:run",
     "segments": "segments:run",
+    "export": "export:run",
     "extract": "extract:run",
     "bench": "bench:run",
     "models": "",

@@ -1,0 +1,46 @@
+"""``hsemotion export``: tables -> the files of other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Only, OutputOptions
+
+TABLES = "Tables made by annotate, batch or import, or folders of them."
+
+
+def run(
+    tables: Annotated[list[Path], typer.Argument(metavar="TABLE", help=TABLES, show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="NAME[,NAME]", help="Formats: openface, pyfeat, bids, xdf, xlsx.", show_default=False
+        ),
+    ],
+    output: Annotated[OutputOptions, Only("out", "overwrite", "quiet", "json", "log")],
+    clock: Annotated[
+        str,
+        typer.Option(
+            metavar="WORDS",
+            help="Clock of the times: video (seconds since its first frame), container (as in the table), "
+            "offset=SECONDS, start=DATE-TIME, or match=SECONDS@TIME,... by events that both clocks have.",
+        ),
+    ] = "video",
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HZ", help="Samples per second of formats with a constant rate.", show_default="the frame rate"
+        ),
+    ] = None,
+    media: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder with the videos, for formats that link them.", show_default=False),
+    ] = None,
+) -> int:
+    """Write tables in the formats of other programs. Says what each format has no place for."""
+    from .export_run import export_tables
+
+    return export_tables(tables, to, output, clock, rate, media)

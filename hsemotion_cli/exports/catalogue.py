@@ -1,0 +1,90 @@
+"""Every format that tables are exported to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ..errors import UsageError
+from . import bids, openface, pyfeat, xdf, xlsx
+from .recording import Recording
+
+Opener = bids.Opener
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format.
+
+    Attributes:
+        title: for people.
+        intervals: whether it holds intervals; the recordings then need them.
+        paths: its files for some recordings, relative to the output folder.
+        write: (recordings, folder, opener, rate) -> sentences about what has no place in it, by recording name; "" for
+            all of them.
+        together: whether all recordings make one result.
+    """
+
+    title: str
+    intervals: bool
+    paths: Callable[[Sequence[Recording]], list[Path]]
+    write: Callable[[Sequence[Recording], Path, Opener, float | None], list[str]]
+    together: bool = False
+
+
+def _single(
+    title: str, suffix: str, write: Callable[[Recording, IO[bytes]], list[str]], intervals: bool = False
+) -> Format:
+    """A format with one file for each table."""
+
+    def paths(recordings: Sequence[Recording]) -> list[Path]:
+        return [Path(f"{recording.name}{suffix}") for recording in recordings]
+
+    def write_all(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None) -> list[str]:
+        sentences: dict[str, None] = {}
+        for recording, path in zip(recordings, paths(recordings), strict=True):
+            with opened(folder / path) as file:
+                sentences |= dict.fromkeys(write(recording, file))
+        return list(sentences)
+
+    return Format(title, intervals, paths, write_all)
+
+
+def _write_book(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None) -> list[str]:
+    with opened(folder / "tables.xlsx") as file:
+        return xlsx.write(recordings, file)
+
+
+def _write_dataset(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None) -> list[str]:
+    return bids.write(recordings, folder / "bids", opened, rate)
+
+
+FORMATS: Mapping[str, Format] = {
+    "openface": _single("OpenFace 2 CSV", ".openface.csv", openface.write),
+    "pyfeat": _single("py-feat Fex CSV", ".fex.csv", pyfeat.write),
+    "bids": Format(
+        "BIDS dataset",
+        True,
+        lambda recordings: [Path("bids") / p for p in bids.paths(recordings)],
+        _write_dataset,
+        True,
+    ),
+    "xdf": _single("XDF", ".xdf", xdf.write, intervals=True),
+    "xlsx": Format("Excel workbook", False, lambda recordings: [Path("tables.xlsx")], _write_book, True),
+}
+"""Name -> format."""
+
+
+def parse_targets(text: str) -> tuple[str, ...]:
+    """Read "openface,bids".
+
+    Raises:
+        UsageError: an unknown format, or none.
+    """
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise UsageError(f"--to {text}: choose from {', '.join(FORMATS)}, separated by commas.")
+    return names

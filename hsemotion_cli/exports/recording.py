@@ -1,0 +1,149 @@
+"""A table and its sidecar -> what exports read: rows, the clock, the source, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..formats import sidecar
+from ..formats.clock import Clock, parse_clock
+from ..formats.schema import COLUMNS, OPTIONAL, Column
+from ..formats.table_reader import Block, read_blocks
+from .intervals import Interval
+
+Row = dict[str, Any]
+"""Column -> int, float, str, or None for an empty cell."""
+
+KNOWN: Mapping[str, Column] = {column.name: column for column in (*COLUMNS, *OPTIONAL)}
+
+
+_FLAGS = frozenset(("interpolated",))
+"""Columns that are 0 where there is nothing to say."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """One table to be exported.
+
+    Attributes:
+        path: of the table.
+        name: its file name without extension; results are named after it.
+        meta: content of its sidecar; {} without one.
+        clock: converts its ``time``.
+        columns: names of its columns, in order.
+        filled: those that are not empty throughout.
+        times: (F,) float64 container times of its frames in seconds.
+        people: everybody in it, in order of appearance; see ``person_of``.
+        media: the video that it was made from, or None where its folder is not known.
+        intervals: what formats of events and intervals hold, in order of onset; () if none of the formats needs them.
+    """
+
+    path: Path
+    name: str
+    meta: Mapping[str, Any]
+    clock: Clock
+    columns: tuple[str, ...]
+    filled: frozenset[str]
+    times: NDArray[np.float64]
+    people: tuple[str, ...]
+    media: Path | None = None
+    intervals: tuple[Interval, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Name of the video, or "" if it is not known."""
+        return str((self.meta.get("source") or {}).get("name") or "")
+
+    @property
+    def photos(self) -> bool:
+        """Whether each frame is a photo without a time."""
+        return "file" in self.columns
+
+    def blocks(self) -> Iterator[Block]:
+        """The table, some hundred rows at a time."""
+        return read_blocks(self.path)
+
+    def rows(self) -> Iterator[Row]:
+        """The table row by row; a row without a face has None for ``face_id``."""
+        for block in self.blocks():
+            for values in zip(*block.values(), strict=True):
+                yield dict(zip(block, values, strict=True))
+
+
+def open_recording(path: Path, clock: str = "video", media: Path | None = None) -> Recording:
+    """Prepare a table for exports.
+
+    Args:
+        clock: words of ``--clock``.
+        media: folder with the videos, or None.
+
+    Raises:
+        InputError: there is no such table, or its sidecar is damaged.
+        UsageError: the clock makes no sense.
+    """
+    beside = path.with_suffix(".json")
+    meta = sidecar.read(beside) if beside.exists() else {}
+    name = str((meta.get("source") or {}).get("name") or "")
+    video = media / name if media is not None and name else None
+    scan = _Scan()
+    for block in read_blocks(path):
+        scan.add(block)
+    if not scan.columns:
+        raise InputError(f"{path}: the table has no rows.")
+    times, people = np.array(scan.times), tuple(scan.people)
+    return Recording(
+        path, path.stem, meta, parse_clock(clock, meta), scan.columns, frozenset(scan.filled), times, people, video
+    )
+
+
+class _Scan:
+    """What is known of a table before anything is written; reading all of it also finds damage in time."""
+
+    def __init__(self) -> None:
+        self.columns: tuple[str, ...] = ()
+        self.filled: set[str] = set()
+        self.times: list[float] = []
+        self.people: dict[str, None] = {}
+        self._frame: int | None = None
+
+    def add(self, block: Block) -> None:
+        self.columns = tuple(block)
+        self.filled |= {name for name, values in block.items() if any(v is not None for v in values)} - _FLAGS
+        self.filled |= {name for name in _FLAGS if any(block[name])}
+        names = block.get("person") or [None] * len(block["frame"])
+        for frame, time, face, name in zip(block["frame"], block["time"], block["face_id"], names, strict=True):
+            if frame != self._frame and time is not None:
+                self.times.append(time)
+            self._frame = frame
+            if face is not None:
+                self.people.setdefault(person_of({"person": name, "face_id": face}))
+
+
+def measures(recording: Recording) -> list[Column]:
+    """The numeric columns that are measured on a face and not empty throughout: what a signal can hold."""
+    others = ("frame", "time", "face_id", "face_detected", "image_width", "image_height")
+    columns = [KNOWN[name] for name in recording.columns if name in recording.filled]
+    return [column for column in columns if column.type != "text" and column.name not in others]
+
+
+def person_of(row: Row) -> str:
+    """Who a face is: the name in the column ``person`` if the table has it, else "face N"."""
+    return str(row["person"]) if row.get("person") else f"face {row['face_id']}"
+
+
+def lost(recording: Recording, held: Collection[str]) -> list[str]:
+    """A sentence about the columns of a table that hold something and have no place in a format; [] if all have one."""
+    missing = [name for name in recording.columns if name in recording.filled and name not in held]
+    return [f"without a place there: {', '.join(missing)}."] if missing else []
+
+
+def need_times(recording: Recording, title: str) -> None:
+    """Raise InputError for a table of photos, for formats of which time is the point."""
+    if recording.photos:
+        raise InputError(f"{recording.path}: photos have no time, which {title} needs; export it to openface or xlsx.")

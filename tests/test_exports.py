@@ -1,0 +1,327 @@
+"""Tables in other programs' formats, read back by other programs' readers."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+import pyxdf
+import tables
+from typer.testing import CliRunner
+
+from hsemotion_cli.cli import app
+from hsemotion_cli.exports import openface, pyfeat, xlsx
+from hsemotion_cli.exports.catalogue import FORMATS
+from hsemotion_cli.exports.recording import open_recording
+from hsemotion_cli.exports.sampling import resample, usual_rate
+
+# The order of OpenFace's page "Output Format", as far as a table can fill it.
+OPENFACE_ORDER = ["frame", "face_id", "timestamp", "confidence", "success", "gaze_angle_x", "gaze_angle_y"]
+OPENFACE_ORDER += ["pose_Rx", "pose_Ry", "pose_Rz"]
+OPENFACE_ORDER += [f"AU{unit:02d}_r" for unit in openface.UNITS if unit != 28]
+OPENFACE_ORDER += [f"AU{unit:02d}_c" for unit in openface.UNITS]
+
+# Column lists of py-feat: what Fex objects look up by name.
+FEX_BOX = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
+FEX_EMOTIONS = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+FEX_OTHERS = ["valence", "arousal", "input", "frame", "approx_time", "Identity"]
+
+
+def export(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["export", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    """50 frames at 25 frames per second from container time 1.4 on; two people, of whom one leaves for 0.4 seconds."""
+    rows: list[dict[str, Any]] = []
+    for frame in range(50):
+        time = 1.4 + frame / 25
+        rows.append(tables.face(frame, time, 0))
+        if not 20 <= frame < 30:
+            rows.append(tables.face(frame, time, 3, p_happiness=0.25, AU12_p=None, AU12_c=None))
+    return tables.write_table(tmp_path / "in" / "talk.csv", rows, start=1.4)
+
+
+@pytest.fixture
+def gap(tmp_path: Path) -> Path:
+    """Nobody in the middle, and uneven times."""
+    rows = [
+        tables.face(0, 0.0),
+        tables.face(1, 0.04),
+        tables.nobody(2, 0.09),
+        tables.face(3, 0.12),
+        tables.face(4, 0.2),
+    ]
+    return tables.write_table(tmp_path / "in" / "gap.csv", rows)
+
+
+def test_openface_has_its_columns_in_its_order_and_no_probability_among_intensities(talk: Path, tmp_path: Path) -> None:
+    output = export(talk, "--to", "openface", "-o", tmp_path / "out")
+    read = pd.read_csv(tmp_path / "out" / "talk.openface.csv")
+    assert list(read) == [name for name in OPENFACE_ORDER if name in set(read)]
+    assert not [name for name in read if name.endswith("_r")]
+    assert [name for name in read if name.endswith("_c")] == [
+        f"AU{unit}_c" for unit in ("01", "02", "04", "06", "07", "10", "12", "15", "23", "25", "26")
+    ]
+    assert read["frame"].tolist()[:3] == [1, 1, 2]
+    assert read["face_id"].unique().tolist() == [0, 3]
+    assert read["timestamp"].iloc[0] == 0.0 and read["timestamp"].iloc[-1] == pytest.approx(49 / 25)
+    source = pd.read_csv(talk)
+    assert read["AU12_c"].tolist()[:20:2] == source["AU12_c"].tolist()[:20:2]
+    assert read["confidence"].eq(0.9876).all() and read["success"].eq(1).all()
+    for word in ("AU05, AU09, AU14, AU17, AU20, AU28, AU45", "probabilities, which are not intensities", "AU24_c"):
+        assert word in output
+
+
+def test_openface_marks_frames_without_a_face(gap: Path, tmp_path: Path) -> None:
+    export(gap, "--to", "openface", "-o", tmp_path, "-q")
+    read = pd.read_csv(tmp_path / "gap.openface.csv")
+    assert read["success"].tolist() == [1, 1, 0, 1, 1]
+    assert read["confidence"].iloc[2] == 0
+    assert read["AU12_c"].isna().tolist() == [False, False, True, False, False]
+
+
+def test_fex_has_the_names_that_py_feat_looks_up(talk: Path, tmp_path: Path) -> None:
+    export(talk, "--to", "pyfeat", "-o", tmp_path, "-q")
+    read, source = pd.read_csv(tmp_path / "talk.fex.csv"), pd.read_csv(talk)
+    units = [name for name in read if name.startswith("AU")]
+    assert units == [f"AU{unit}" for unit in ("01", "02", "04", "06", "07", "10", "12", "15", "23", "24", "25", "26")]
+    for name in [*FEX_BOX, *FEX_EMOTIONS, *FEX_OTHERS]:
+        assert name in read, name
+    np.testing.assert_allclose(read["AU12"], source["AU12_p"])
+    np.testing.assert_allclose(read["happiness"], source["p_happiness"])
+    np.testing.assert_allclose(read["timestamp"], source["time"] - 1.4, atol=1e-6)
+    assert read["frame"].tolist() == source["frame"].tolist()
+    assert read["approx_time"].tolist()[-1] == "00:01"
+    assert set(read["Identity"]) == {"face 0", "face 3"}
+
+
+def test_xdf_streams_have_the_true_times_of_each_person(talk: Path, tmp_path: Path) -> None:
+    export(talk, "--to", "xdf", "-o", tmp_path, "-q", "--clock", "offset=1000")
+    streams, _ = pyxdf.load_xdf(str(tmp_path / "talk.xdf"))
+    source = pd.read_csv(talk)
+    assert [stream["info"]["name"][0] for stream in streams] == ["talk face 0", "talk face 3"]
+    for stream, face_id in zip(streams, (0, 3), strict=True):
+        own = source[source["face_id"] == face_id]
+        np.testing.assert_allclose(stream["time_stamps"], own["time"] - 1.4 + 1000, atol=1e-9)
+        labels = [channel["label"][0] for channel in stream["info"]["desc"][0]["channels"][0]["channel"]]
+        assert stream["time_series"].shape == (len(own), len(labels))
+        for name in ("p_happiness", "valence", "AU12_p", "x"):
+            np.testing.assert_allclose(stream["time_series"][:, labels.index(name)], own[name])
+
+
+def test_xdf_of_a_long_recording_has_several_chunks(tmp_path: Path) -> None:
+    rows = [tables.face(frame, frame / 30) for frame in range(1300)]
+    export(tables.write_table(tmp_path / "long.csv", rows), "--to", "xdf", "-o", tmp_path / "out", "-q")
+    (stream,), _ = pyxdf.load_xdf(str(tmp_path / "out" / "long.xdf"))
+    np.testing.assert_allclose(stream["time_stamps"], np.round(np.arange(1300) / 30, 6))
+
+
+def test_a_workbook_has_a_sheet_for_each_table_with_a_frozen_header(talk: Path, gap: Path, tmp_path: Path) -> None:
+    export(talk, gap, "--to", "xlsx", "-o", tmp_path, "-q")
+    book = openpyxl.load_workbook(tmp_path / "tables.xlsx")
+    assert book.sheetnames == ["talk", "gap", "columns"]
+    for path in (talk, gap):
+        sheet, source = book[path.stem], pd.read_csv(path)
+        rows = [list(row) for row in sheet.iter_rows(values_only=True)]
+        assert rows[0] == list(source) and sheet.freeze_panes == "A2"
+        expected = source.astype(object).where(source.notna(), None).values.tolist()
+        assert rows[1:] == [[None if v is None else v for v in row] for row in expected]
+    meanings = {row[0]: row[4] for row in book["columns"].iter_rows(min_row=2, values_only=True)}
+    assert list(meanings) == list(pd.read_csv(talk))
+    assert meanings["AU12_p"] == "AU12, lip corner puller: probability that it is present."
+
+
+def test_a_sheet_holds_no_formula_and_no_name_that_excel_refuses(tmp_path: Path) -> None:
+    names = ["=cmd|calc!A1", "a/b\\c[d]*?:", "x" * 40, "X" * 40, "columns"]
+    assert xlsx._sheet_names(names) == [
+        "=cmd|calc!A1",
+        "a_b_c_d____",
+        "x" * 31,
+        "X" * 29 + "~2",
+        "columns~2",
+        "columns",
+    ]
+    row = tables.face(0, 0.0, file='=HYPERLINK("http://x")\x07', taken=None, image_width=4, image_height=4)
+    tables.write_table(tmp_path / "photos.csv", [row])
+    export(tmp_path / "photos.csv", "--to", "xlsx,openface,pyfeat", "-o", tmp_path / "out", "-q")
+    sheet = openpyxl.load_workbook(tmp_path / "out" / "tables.xlsx")["photos"]
+    assert sheet["C2"].data_type != "f" and sheet["C2"].value == '=HYPERLINK("http://x")�'
+
+
+def test_names_that_a_spreadsheet_would_compute_are_harmless_in_csv(tmp_path: Path) -> None:
+    tables.write_table(tmp_path / "t.csv", [tables.face(0, 0.0)], source='=1+2,"x".mp4')
+    export(tmp_path / "t.csv", "--to", "pyfeat", "-o", tmp_path / "out", "-q")
+    assert pd.read_csv(tmp_path / "out" / "t.fex.csv")["input"].tolist() == ['\'=1+2,"x".mp4']
+
+
+def test_photos_have_no_time_so_formats_of_time_refuse_them(tmp_path: Path) -> None:
+    row = tables.face(0, 0.0, file="a.jpg", image_width=4, image_height=4)
+    tables.write_table(tmp_path / "photos.csv", [row])
+    output = export(tmp_path / "photos.csv", "--to", "openface,xdf", "-o", tmp_path / "out", code=3)
+    assert "photos have no time, which XDF needs" in output
+    assert (tmp_path / "out" / "photos.openface.csv").exists() and not (tmp_path / "out" / "photos.xdf").exists()
+
+
+# --- a constant rate ------------------------------------------------------------------------------------------
+
+
+def test_a_constant_frame_rate_is_resampled_to_itself(talk: Path) -> None:
+    recording = open_recording(talk)
+    assert usual_rate(recording) == 25.0
+    columns = [_column("p_happiness"), _column("AU01_c")]
+    first, second = resample(recording, columns)
+    own = pd.read_csv(talk).query("face_id == 0")
+    assert first.distance < 1e-9 and first.start == 0.0
+    np.testing.assert_allclose(first.values, own[["p_happiness", "AU01_c"]].to_numpy())
+    assert np.isnan(second.values[20:30]).all() and np.isfinite(second.values[[19, 30]]).all()
+
+
+def test_uneven_times_are_interpolated_only_between_faces(gap: Path) -> None:
+    recording = open_recording(gap)
+    (signal,) = resample(recording, [_column("valence"), _column("AU12_c")], rate=50.0)
+    source = pd.read_csv(gap)
+    times, grid = source["time"].to_numpy(), np.arange(11) / 50
+    inside = (grid <= 0.04) | (grid >= 0.12)
+    expected = np.interp(grid, times, source["valence"].interpolate())
+    np.testing.assert_allclose(signal.values[inside, 0], expected[inside], atol=1e-9)
+    assert np.isnan(signal.values[~inside]).all()
+    assert signal.distance == pytest.approx(0.04)  # 0.16 lies between 0.12 and 0.2
+    assert set(signal.values[inside, 1]) == {0.0}
+
+
+def _column(name: str) -> Any:
+    from hsemotion_cli.exports.recording import KNOWN
+
+    return KNOWN[name]
+
+
+# --- BIDS -----------------------------------------------------------------------------------------------------
+
+
+def test_bids_signals_say_rate_start_and_columns(talk: Path, gap: Path, tmp_path: Path) -> None:
+    export(talk, gap, "--to", "bids", "-o", tmp_path, "-q", "--clock", "offset=12.5")
+    folder = tmp_path / "bids" / "sub-talk" / "beh"
+    about = json.loads((folder / "sub-talk_task-video_recording-face3_physio.json").read_text())
+    assert about["SamplingFrequency"] == 25.0 and about["StartTime"] == 12.5
+    read = pd.read_csv(
+        folder / "sub-talk_task-video_recording-face3_physio.tsv.gz",
+        sep="\t", header=None, names=about["Columns"], na_values="n/a",
+    )  # fmt: skip
+    own = pd.read_csv(talk).query("face_id == 3")
+    np.testing.assert_allclose(read["valence"].dropna(), own["valence"])
+    assert len(read) == 50 and read["valence"].isna().sum() == 10
+    assert about["valence"]["Description"] == "Unpleasant (-1) to pleasant (1)."
+    gap_about = json.loads((tmp_path / "bids/sub-gap/beh/sub-gap_task-video_recording-face0_physio.json").read_text())
+    assert "at most" not in gap_about["Description"] and "ms from its frame" in gap_about["Description"]
+
+
+def test_bids_names_follow_entities_in_the_name_of_the_table(tmp_path: Path) -> None:
+    for name in ("sub-01_ses-2_task-rest_run-1", "a talk (2)"):
+        tables.write_table(tmp_path / f"{name}.csv", [tables.face(0, 0.0), tables.face(1, 0.04)])
+    export(*sorted(tmp_path.glob("*.csv")), "--to", "bids", "-o", tmp_path / "out", "-q")
+    found = {path.relative_to(tmp_path / "out/bids").as_posix() for path in (tmp_path / "out/bids").rglob("*.gz")}
+    assert found == {
+        "sub-01/ses-2/beh/sub-01_ses-2_task-rest_run-1_recording-face0_physio.tsv.gz",
+        "sub-atalk2/beh/sub-atalk2_task-video_recording-face0_physio.tsv.gz",
+    }
+
+
+def test_two_tables_of_the_same_bids_name_are_an_error_before_anything_is_written(tmp_path: Path) -> None:
+    for name in ("a b", "ab"):
+        tables.write_table(tmp_path / f"{name}.csv", [tables.face(0, 0.0)])
+    output = export(tmp_path / "a b.csv", tmp_path / "ab.csv", "--to", "bids", "-o", tmp_path / "out", code=4)
+    assert "have the same BIDS name sub-ab_task-video" in " ".join(output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_bids_validator_passes_a_dataset(talk: Path, gap: Path, tmp_path: Path) -> None:
+    validator = shutil.which("bids-validator-deno")
+    if validator is None:
+        pytest.skip("needs bids-validator-deno")
+    tables.write_table(tmp_path / "sub-02_ses-1_task-rest.csv", [tables.face(0, 0.0), tables.face(1, 0.04)])
+    export(talk, gap, tmp_path / "sub-02_ses-1_task-rest.csv", "--to", "bids", "-o", tmp_path / "out", "-q")
+    command = [validator, str(tmp_path / "out" / "bids"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert done.returncode == 0 and not [issue for issue in issues if issue["severity"] == "error"], done.stdout
+
+
+# --- files ----------------------------------------------------------------------------------------------------
+
+
+def test_the_record_names_tables_files_and_what_is_lost(talk: Path, tmp_path: Path) -> None:
+    export(talk, "--to", "openface", "-o", tmp_path, "-q")
+    export(talk, "--to", "pyfeat", "-o", tmp_path, "-q")
+    record = json.loads((tmp_path / "export.json").read_text())
+    assert set(record["files"]) == {"talk.openface.csv", "talk.fex.csv"}
+    assert record["exported"] == ["openface", "pyfeat"]
+    assert (
+        "absent: AU intensities (_r); the table has probabilities, which are not intensities."
+        in record["lost"]["openface"]
+    )
+    assert record["tables"]["talk"]["clock"]["zero"] == 1.4
+    assert record["options"]["to"]["value"] == "pyfeat"
+
+
+def test_an_export_that_was_edited_is_not_replaced_without_being_asked(talk: Path, tmp_path: Path) -> None:
+    export(talk, "--to", "openface", "-o", tmp_path, "-q")
+    export(talk, "--to", "openface", "-o", tmp_path, "-q")
+    path = tmp_path / "talk.openface.csv"
+    path.write_text(path.read_text() + "# my own\n")
+    output = export(talk, "--to", "openface", "-o", tmp_path, "-q", code=2)
+    assert "not recognised as written by hsemotion" in " ".join(output.split())
+    assert path.read_text().endswith("# my own\n")
+    export(talk, "--to", "openface", "-o", tmp_path, "-q", "--overwrite")
+    assert not path.read_text().endswith("# my own\n")
+
+
+def test_the_same_table_gives_the_same_bytes(talk: Path, tmp_path: Path) -> None:
+    formats = ",".join(FORMATS)
+    for name in ("one", "two"):
+        export(talk, "--to", formats, "-o", tmp_path / name, "-q")
+    for path in (tmp_path / "one").rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes(), path
+
+
+def test_a_damaged_table_does_not_stop_the_others(talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("not,a,table\n1,2,3\n")
+    output = export(talk, tmp_path / "bad.csv", "--to", "openface", "-o", tmp_path / "out", code=3)
+    assert "bad.csv: not a table made by annotate" in " ".join(output.split())
+    assert (tmp_path / "out" / "talk.openface.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "spss"], "--to spss: choose from openface"),
+        (["--to", ","], "choose from openface"),
+        (["--to", "openface", "--rate", "0"], "--rate 0: give a rate above 0."),
+        (["--to", "openface", "--clock", "noon"], "--clock noon: give video, container"),
+        (["--to", "openface", "--media", "nowhere"], "--media nowhere: no such folder."),
+    ],
+)
+def test_options_that_make_no_sense(talk: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    output = export(talk, *arguments, "-o", tmp_path / "out", code=2)
+    assert message in " ".join(output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_columns_of_younger_tables_are_exported_where_the_format_has_a_place() -> None:
+    """Angles in OpenFace's camera frame: looking up is negative pitch, and radians."""
+    ours, sign = openface._ANGLES["pose_Rx"]
+    assert openface._angle(ours, sign)({"head_pitch": 10.0}) == pytest.approx(-math.radians(10), abs=1e-6)
+    assert openface._angle(ours, sign)({"head_pitch": None}) is None
+    assert pyfeat._radians("gaze_yaw")({"gaze_yaw": -90.0}) == pytest.approx(-math.pi / 2, abs=1e-6)
