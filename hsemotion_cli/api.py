@@ -54,6 +54,7 @@ class ImageOptions(TypedDict, total=False):
         detector: "landmarks", "fast" or "mediapipe".
         min_face: pixels of the smallest face to detect.
         det_threshold: lowest probability of being a face that counts.
+        fov: degrees that the longer side of the image shows, for head poses and gaze.
         backend: "auto", "onnx", "openvino" or "torch".
         device: "auto", "cpu" or "cuda".
         precision: "fp32", "bf16" or "fp16".
@@ -73,6 +74,7 @@ class ImageOptions(TypedDict, total=False):
     detector: str
     min_face: int | None
     det_threshold: float
+    fov: float
     backend: str
     device: str
     precision: str
@@ -126,9 +128,9 @@ def settings_of(
     model: str | None = None, recipe: str | Path | None = None, head: Sequence[str | Path] = (), blend: Words = None,
     thresholds: Sequence[str] | Mapping[str, float] = (), faces: str | int = "all", rotate: str | int = "auto",
     region: tuple[int, int, int, int] | None = None, crops: bool = False,
-    detector: str = "landmarks", min_face: int | None = None, det_threshold: float = 0.55, backend: str = "auto",
-    device: str = "auto", precision: str = "fp32", threads: int | None = None, offline: bool = False,
-    smooth: Words = None, max_gap: float | None = None, interpolate: float | None = None,
+    detector: str = "landmarks", min_face: int | None = None, det_threshold: float = 0.55, fov: float = 60.0,
+    backend: str = "auto", device: str = "auto", precision: str = "fp32", threads: int | None = None,
+    offline: bool = False, smooth: Words = None, max_gap: float | None = None, interpolate: float | None = None,
     start: float | str | None = None, end: float | str | None = None, fps: float | None = None, every: int = 1,
     image_fps: float = 30.0, stream: str | int | None = None, video_fps: float | None = None,
     deinterlace: str = "auto", clock: bool = False, detect_every: int = 1, stride: int = 1,
@@ -165,6 +167,7 @@ def settings_of(
         stride=stride,
         min_face=min_face,
         threshold=det_threshold,
+        fov=fov,
         batch_size=batch_size,
         running=Running(backend, device, precision, threads, offline, chosen.files, heads=chosen.heads),
         audio_head=chosen.audio_head,

@@ -78,6 +78,7 @@ class Face:
             the other eye, the tip of the nose, the mouth's corners likewise; or None.
         landmarks: (478, 2) pixels of the displayed picture in MediaPipe's order, or None.
         blendshapes: (52,) in [0, 1] in the order of ``tasks.BLENDSHAPES``, or None.
+        measures: (len(tasks.MEASURES),), or None without landmarks; nan for what cannot be seen.
         crops: crop recipe -> the face cut out by it, uint8 RGB.
         track: id of the person, the same through a clip; None before ``faces.tracking``.
     """
@@ -88,6 +89,7 @@ class Face:
     _: KW_ONLY
     landmarks: NDArray[np.float32] | None = None
     blendshapes: NDArray[np.float32] | None = None
+    measures: NDArray[np.float32] | None = None
     crops: Mapping[str, Image] = field(default_factory=dict)
     track: int | None = None
 

@@ -19,6 +19,8 @@ from .faces import interpolation, tracking
 from .faces.blazeface_detector import BlazeFaceDetector
 from .faces.crops import check_recipe
 from .faces.detector import BLOCK, FaceDetector, blocks, detect_faces, detect_in_block
+from .faces.head_pose import DEFAULT_FOV, check_fov
+from .faces.measures import Optics
 from .faces.mediapipe_detector import MediaPipeDetector
 from .formats import raw_scores, sidecar, table
 from .formats.output_names import output_names
@@ -80,6 +82,7 @@ class Settings:
         detect_every: frames from one search for faces to the next; those between are interpolated.
         stride: frames from one look of the networks at a face to the next; those between are interpolated.
         min_face: pixels of the smallest face that must be found, or None.
+        fov: degrees that the longer side of the image shows, for head poses.
         threshold: detector confidence from which a candidate counts.
         batch_size: faces scored together; None for what suits the device.
         running: what runs networks, and where.
@@ -100,6 +103,7 @@ class Settings:
     stride: int = 1
     min_face: int | None = None
     threshold: float = 0.55
+    fov: float = DEFAULT_FOV
     batch_size: int | None = None
     running: predict.Running = field(default_factory=predict.Running)
     audio_head: Head | None = None
@@ -115,6 +119,7 @@ class Settings:
             )
         if self.detector not in DETECTORS:
             raise UsageError(f"unknown detector {self.detector!r}: choose from {', '.join(DETECTORS)}.")
+        check_fov(self.fov)
         interpolation.check(self.detect_every)
         frame_skipping.check(self.stride)
         if self.crops and self.detect_every > 1:
@@ -234,6 +239,7 @@ class Annotator:
             "threshold": settings.threshold,
             "min_face": settings.min_face,
             "faces_kept": settings.faces,
+            "fov": None if settings.crops else settings.fov,
         }
         # Of numbered images, the clock of the source says the rate.
         decoding = {k: v for k, v in asdict(settings.decoding).items() if k != "image_fps"}
@@ -338,17 +344,22 @@ class Annotator:
     def _seen(self, frames: Iterator[Frame], source: Source, run: Run) -> Iterator[Sighting]:
         """The faces of each frame."""
         settings = self.settings
+        size = (source.info.width, source.info.height)
+        optics = Optics(settings.fov, size if all(size) else None, settings.crops)
         room = max(1, min(8, _PICTURES // max(source.info.width * source.info.height * 3, 1)))
         if self._spare_detector is None:
             workers = [
-                partial(detect_in_block, finder=f, recipes=self.crops, given=settings.crops) for f in self._detectors
+                partial(detect_in_block, finder=f, recipes=self.crops, given=settings.crops, optics=optics)
+                for f in self._detectors
             ]
             grouped = blocks(frames, source.info.width * source.info.height)
             found = run.map("faces", grouped, workers, max(1, room // BLOCK))
             return (sighting for block in found for sighting in block)
-        searches = [partial(_search, finder=detector, recipes=self.crops) for detector in self._detectors]
+        searches = [
+            partial(_search, finder=detector, recipes=self.crops, optics=optics) for detector in self._detectors
+        ]
         searched = run.map("faces", interpolation.schedule(frames, settings.detect_every), searches, room)
-        return interpolation.interpolate(searched, self._spare_detector, self.crops)
+        return interpolation.interpolate(searched, self._spare_detector, self.crops, optics)
 
     def _followed(self, sightings: Iterator[Sighting], source: Source) -> Iterator[Sighting]:
         """The same with track ids, and only as many faces as are wanted; nobody is followed from photo to photo."""
@@ -405,9 +416,11 @@ def _note_extra(timeline: Timeline, source: Source, settings: Settings) -> None:
         source.report.notes.append(wall_clock_note(source.info))
 
 
-def _search(plan: interpolation.ScheduledFrame, finder: FaceDetector, recipes: Sequence[str]) -> Sighting | Frame:
+def _search(
+    plan: interpolation.ScheduledFrame, finder: FaceDetector, recipes: Sequence[str], optics: Optics
+) -> Sighting | Frame:
     """A frame's faces, or the frame itself where they are not to be searched for."""
-    return detect_faces(plan.frame, finder, recipes) if plan.searched else plan.frame
+    return detect_faces(plan.frame, finder, recipes, optics=optics) if plan.searched else plan.frame
 
 
 def _listener(settings: Settings) -> AudioModel:

@@ -28,6 +28,10 @@ COMPOUNDS: dict[str, tuple[str, str]] = {
 }
 """ABAW compound class -> the two basic expressions that it is made of, in the challenge's order."""
 
+MEASURES = ("head_pitch", "head_yaw", "head_roll", "gaze_pitch", "gaze_yaw", "eye_opening", "mouth_gap")
+"""What is measured on the landmarks of a face: five angles in degrees (up, and right of the subject, are positive), the
+mean distance of the lids in widths of the iris, and that of the lips in distances of the eyes' outer corners."""
+
 EMOTIONAL_MIMICRY = ("admiration", "amusement", "determination", "empathic_pain", "excitement", "joy")
 """Intensities of a whole clip, in the order of the ABAW emotional mimicry challenge (Hume-Vidmimic2)."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .domain import Reading
-from .tasks import TASKS
+from .tasks import MEASURES, TASKS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +28,8 @@ class Timeline:
         det_score: (N,) float32, nan where no detector ran.
         box: (N, 4) float32 x, y, width, height in pixels.
         scores: model -> task -> (N, columns of the task) float32, as the model gave them.
+        measures: names of ``tasks.MEASURES`` -> (N,) float32, nan where nothing was measured; those that a file from
+            before they existed does not hold are missing.
         segment: (F,) int64 number of the part of the source; another begins where its clock jumps. None stands for 0
             throughout.
         extra: optional columns of the table (``formats.schema.OPTIONAL``) -> (F,) text or whole numbers; "" for an
@@ -46,6 +48,7 @@ class Timeline:
     scores: Mapping[str, Mapping[str, NDArray[np.float32]]]
     segment: NDArray[np.int64] = None  # type: ignore[assignment]
     extra: Mapping[str, NDArray] = field(default_factory=dict)
+    measures: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(self.row)
@@ -64,6 +67,9 @@ class Timeline:
             for task, values in tasks.items():
                 if values.shape != (rows, len(TASKS[task])):
                     raise ValueError(f"{model} {task}: expected {(rows, len(TASKS[task]))}, got {values.shape}")
+        for name, values in self.measures.items():
+            if values.shape != (rows,):
+                raise ValueError(f"{rows} rows but {name} has the shape {values.shape}")
         if rows and (self.row.min() < 0 or self.row.max() >= len(self.index)):
             raise ValueError("a face lies in a frame that is not there")
         order = self.row * (self.face_id.max(initial=0) + 1) + self.face_id
@@ -109,7 +115,8 @@ def without_fleeting(timeline: Timeline) -> tuple[Timeline, int]:
     kept = person[number]
     scores = {model: {task: v[kept] for task, v in tasks.items()} for model, tasks in timeline.scores.items()}
     columns = {name: getattr(timeline, name)[kept] for name in ("row", "face_id", "det_score", "box")}
-    return replace(timeline, **columns, scores=scores), int((~person).sum())
+    measures = {name: values[kept] for name, values in timeline.measures.items()}
+    return replace(timeline, **columns, scores=scores, measures=measures), int((~person).sum())
 
 
 def gather(readings: Iterable[Reading]) -> Timeline:
@@ -144,6 +151,8 @@ class _Columns:
         self._put(("face_id",), np.int64, [face.track for face in faces])
         self._put(("det_score",), np.float32, [face.score for face in faces])
         self._put(("box",), np.float32, [face.box for face in faces])
+        unknown = np.full(len(MEASURES), np.nan, np.float32)
+        self._put(("measures",), np.float32, [unknown if f.measures is None else f.measures for f in faces])
         for model, scores in reading.scores.items():
             for task, values in scores.tasks.items():
                 self._put(("scores", model, task), np.float32, list(values[order]))
@@ -154,6 +163,7 @@ class _Columns:
         for key, values in columns.items():
             if key[0] == "scores":
                 scores.setdefault(key[1], {})[key[2]] = values.reshape(-1, len(TASKS[key[2]]))
+        measures = columns.get(("measures",), np.empty(0, np.float32)).reshape(-1, len(MEASURES))
         one = {name: columns.get((name,), np.empty(0)) for name in ("row", "face_id", "det_score", "box")}
         return Timeline(
             index,
@@ -163,6 +173,7 @@ class _Columns:
             one["det_score"].astype(np.float32),
             one["box"].astype(np.float32).reshape(-1, 4),
             scores,
+            measures={name: np.ascontiguousarray(measures[:, k]) for k, name in enumerate(MEASURES)},
         )
 
     def _put(self, key: tuple[str, ...], dtype: type, values: list) -> None:

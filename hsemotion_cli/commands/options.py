@@ -134,6 +134,10 @@ class FaceOptions:
     det_threshold: Annotated[
         float, typer.Option(metavar="SCORE", help="Lowest probability of being a face that counts (det_score).")
     ] = 0.55
+    fov: Annotated[
+        float,
+        typer.Option(metavar="DEGREES", help="Field of view of the image's longer side, for head poses and gaze."),
+    ] = 60.0
 
 
 @dataclass(frozen=True, slots=True)

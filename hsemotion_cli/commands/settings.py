@@ -57,6 +57,7 @@ def chosen_settings(
         stride=models.stride,
         min_face=faces.min_face,
         threshold=faces.det_threshold,
+        fov=faces.fov,
         batch_size=running.batch_size,
         running=how_to_run(running, choice.files, choice.heads, output.quiet),
         audio_head=choice.audio_head,

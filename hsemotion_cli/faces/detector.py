@@ -21,6 +21,7 @@ from ..domain import WHOLE, Face, Frame, Image, Sighting, View
 from ..errors import UsageError
 from . import crops, mediapipe_onnx
 from .keypoints import KeypointMap
+from .measures import USUAL_OPTICS, Optics, measured
 from .mediapipe_onnx import FULL_RANGE, Box, Candidate, intersection, overlap
 from .verification import LOWEST, Evidence, probability
 
@@ -292,6 +293,7 @@ def detect_faces(
     *,
     given: bool = False,
     before: Sequence[Face] | None = None,
+    optics: Optics = USUAL_OPTICS,
 ) -> Sighting:
     """Find the faces of a frame and cut them out by each crop recipe.
 
@@ -299,6 +301,7 @@ def detect_faces(
         given: the image is the face (``--crops``): nothing is detected, and recipes yield the image itself, but for
             those that ``crops.cut_given`` makes by the points in it.
         before: the faces of the frame before; see ``FaceDetector.find``.
+        optics: of the camera, for the head poses.
     """
     image = frame.image
     if given:
@@ -307,7 +310,7 @@ def detect_faces(
     else:
         known = None if before is None else [to_image(face, frame.view) for face in before]
         faces = [with_crops(face, image, recipes) for face in finder.find(image, known)]
-    placed = tuple(to_canvas(face, frame.view) for face in faces)
+    placed = measured((to_canvas(face, frame.view) for face in faces), optics.camera(frame))
     return Sighting(frame.index, frame.time, placed, frame.cut, frame.segment)
 
 
@@ -329,7 +332,12 @@ def blocks(frames: Iterable[Frame], pixels: int) -> Iterator[list[Frame]]:
 
 
 def detect_in_block(
-    block: Sequence[Frame], finder: FaceDetector, recipes: Sequence[str], *, given: bool = False
+    block: Sequence[Frame],
+    finder: FaceDetector,
+    recipes: Sequence[str],
+    *,
+    given: bool = False,
+    optics: Optics = USUAL_OPTICS,
 ) -> list[Sighting]:
     """Find the faces of consecutive frames: search tiles in the first, the places of the frame before in the others.
 
@@ -338,7 +346,7 @@ def detect_in_block(
     found: list[Sighting] = []
     for frame in block:
         before = found[-1].faces if found and not frame.cut else None
-        found.append(detect_faces(frame, finder, recipes, given=given, before=before))
+        found.append(detect_faces(frame, finder, recipes, given=given, before=before, optics=optics))
     return found
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..domain import Face, Frame, Sighting
 from ..errors import UsageError
 from .detector import FaceDetector, detect_faces, to_image, with_crops
+from .measures import USUAL_OPTICS, Optics, measured
 from .tracking import pairs
 
 LONGEST = 15
@@ -48,13 +49,16 @@ def schedule(frames: Iterable[Frame], every: int) -> Iterator[ScheduledFrame]:
         yield ScheduledFrame(waiting, True)
 
 
-def interpolate(found: Iterable[Sighting | Frame], finder: FaceDetector, recipes: Sequence[str]) -> Iterator[Sighting]:
+def interpolate(
+    found: Iterable[Sighting | Frame], finder: FaceDetector, recipes: Sequence[str], optics: Optics = USUAL_OPTICS
+) -> Iterator[Sighting]:
     """Put sightings in the place of frames that were not searched.
 
     Args:
         found: in order; the first and the last are sightings.
         finder: for gaps in which somebody comes or goes.
         recipes: of the crops.
+        optics: of the camera, for the head poses.
     """
     before: Sighting | None = None
     gap: list[Frame] = []
@@ -64,24 +68,25 @@ def interpolate(found: Iterable[Sighting | Frame], finder: FaceDetector, recipes
             continue
         if gap:
             assert before is not None  # the first frame is searched
-            yield from _inside(before, gap, item, finder, recipes)
+            yield from _inside(before, gap, item, finder, recipes, optics)
             gap = []
         yield item
         before = item
 
 
 def _inside(
-    before: Sighting, gap: list[Frame], after: Sighting, finder: FaceDetector, recipes: Sequence[str]
+    before: Sighting, gap: list[Frame], after: Sighting, finder: FaceDetector, recipes: Sequence[str], optics: Optics
 ) -> Iterator[Sighting]:
     same = pairs([face.box for face in before.faces], [face.box for face in after.faces])
     if not len(same) == len(before.faces) == len(after.faces):
         for frame in gap:
-            yield detect_faces(frame, finder, recipes)
+            yield detect_faces(frame, finder, recipes, optics=optics)
         return
     for frame in gap:
         share = _share(before, frame, after)
         faces = [_mean(before.faces[i], after.faces[j], share) for i, j in same]
         cropped = tuple(_cropped(face, frame, recipes) for face in faces)
+        cropped = measured(cropped, optics.camera(frame))
         yield Sighting(frame.index, frame.time, cropped, segment=frame.segment)
 
 

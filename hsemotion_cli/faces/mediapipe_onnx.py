@@ -158,6 +158,12 @@ def landmarks(image: Image, face: Candidate) -> Floats | None:
 
 def landmarks_and_presence(image: Image, face: Candidate) -> tuple[Floats, float]:
     """(478, 2) landmarks in pixels at a candidate, and the logit of the probability that a face is there."""
+    points, presence = mesh_and_presence(image, face)
+    return points[:, :2].copy(), presence
+
+
+def mesh_and_presence(image: Image, face: Candidate) -> tuple[Floats, float]:
+    """The same with (478, 3) landmarks, whose depth the network estimates: in pixels, smaller is closer."""
     x, y, width, height = face.box
     centre, size = (x + width / 2, y + height / 2), (width * _REGION, height * _REGION)
     across, down = (face.marks[1] - face.marks[0]).astype(np.float64)
@@ -167,7 +173,9 @@ def landmarks_and_presence(image: Image, face: Candidate) -> tuple[Floats, float
     raw, presence = _run(LANDMARKS, shown)
     points = raw.reshape(478, 3)[:, :2].astype(np.float64) / _LANDMARK_SIZE - 0.5
     rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    return (points @ rotation * size + centre).astype(np.float32), float(presence.ravel()[0])
+    depth = raw.reshape(478, 3)[:, 2:].astype(np.float64) / _LANDMARK_SIZE * size[0]
+    placed = np.concatenate([points @ rotation * size + centre, depth], axis=1)
+    return placed.astype(np.float32), float(presence.ravel()[0])
 
 
 def blendshapes(points: Floats) -> Floats:

@@ -18,7 +18,7 @@ from ..errors import HsemotionError, UsageError
 from ..media.mp4_boxes import encoding_tool
 from ..runtime.atomic_files import check_names
 from ..runtime.file_marks import PAGE_MARK, TOOL
-from .raw_scores import ARRAYS, DAMAGE, EXTRA, OPTIONAL_ARRAYS
+from .raw_scores import ARRAYS, DAMAGE, EXTRA, MEASURED, OPTIONAL_ARRAYS
 from .schema import ADDED, NAMES, OPTIONAL
 
 _MOST_JSON = 1 << 24  # bytes
@@ -119,7 +119,9 @@ def _is_archive(path: Path) -> bool:
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
     known = {*ARRAYS, *OPTIONAL_ARRAYS}
-    return set(ARRAYS) <= names and all(name in known or name.startswith(("scores/", EXTRA)) for name in names)
+    return set(ARRAYS) <= names and all(
+        name in known or name.startswith(("scores/", EXTRA, MEASURED)) for name in names
+    )
 
 
 def _is_overlay(path: Path) -> bool:

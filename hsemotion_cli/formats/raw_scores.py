@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, shortened
-from ..tasks import BASIC_EXPRESSIONS, EXPRESSIONS
+from ..tasks import BASIC_EXPRESSIONS, EXPRESSIONS, MEASURES
 from ..timeline import Timeline
 from .schema import OPTIONAL
 
@@ -32,6 +32,8 @@ _KINDS = {"index": "i", "row": "i", "face_id": "i", "segment": "i"}
 _DIMENSIONS = {"index": 1, "time": 1, "row": 1, "face_id": 1, "det_score": 1, "segment": 1}
 EXTRA = "extra/"
 """What the names of the table's optional columns begin with in an archive."""
+MEASURED = "measures/"
+"""Likewise, of what is measured on landmarks."""
 _OPTIONAL = {column.name: column.type for column in OPTIONAL}
 _MUCH, _PACKED = 1 << 26, 100  # bytes, and times
 
@@ -44,6 +46,8 @@ def write(timeline: Timeline, file: IO[bytes]) -> None:
     for model, tasks in timeline.scores.items():
         for task, values in tasks.items():
             arrays[f"scores/{model}/{task}"] = values
+    for name, values in timeline.measures.items():
+        arrays[f"{MEASURED}{name}"] = values
     for name, values in timeline.extra.items():
         text = "\0".join(values.tolist()).encode() if values.dtype.kind == "U" else b""
         arrays[f"{EXTRA}{name}"] = np.frombuffer(text, np.uint8) if values.dtype.kind == "U" else values
@@ -69,9 +73,10 @@ def read(path: Path) -> Timeline:
                         _, model, task = name.split("/")
                         scores.setdefault(model, {})[task] = _with_all_classes(task, _numbers(name, data[name]))
                 extra = {name: _extra(name, data[EXTRA + name]) for name in _OPTIONAL if EXTRA + name in data.files}
+                measures = {name: _measure(name, data[MEASURED + name]) for name in MEASURES if MEASURED + name in data}
                 names = [*ARRAYS, *(name for name in OPTIONAL_ARRAYS if name in data.files)]
                 columns = {name: _numbers(name, data[name]) for name in names}
-                return Timeline(**columns, scores=scores, extra=extra)
+                return Timeline(**columns, scores=scores, extra=extra, measures=measures)
     except DAMAGE as error:
         raise InputError(f"{path}: not an archive of raw scores, or damaged ({shortened(str(error), 300)}).") from error
 
@@ -106,6 +111,13 @@ def _numbers(name: str, values: Any) -> NDArray:
         raise ValueError(f"{name!r} has the shape {values.shape}")
     if name == "index" and (np.diff(values) <= 0).any():
         raise ValueError("its frames are not in order")
+    return values
+
+
+def _measure(name: str, values: Any) -> NDArray:
+    """A column of what is measured on landmarks; raises ValueError for anything else."""
+    if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.ndim != 1 or np.isinf(values).any():
+        raise ValueError(f"{name!r} is not what it should be")
     return values
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS
+from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, MEASURES
 
-SCHEMA_VERSION = 2
+ANGLES = MEASURES[:5]
 
-ADDED = ("p_other",)
+SCHEMA_VERSION = 3
+
+ADDED = ("p_other", *ANGLES)
 """Columns that tables of earlier versions do not have; they are read as empty."""
 
 _ACTION_UNIT_NAMES = dict(
@@ -64,6 +66,10 @@ def _number(name: str, unit: str, range_: str, meaning: str, decimals: int = 6) 
 
 def _integer(name: str, range_: str, meaning: str) -> Column:
     return Column(name, "integer", "", range_, meaning)
+
+
+def _angle(name: str, meaning: str) -> Column:
+    return _number(name, "degrees", "-180 to 180", f"{meaning} Empty without landmarks.", 2)
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -119,6 +125,11 @@ COLUMNS: tuple[Column, ...] = (
         )
         for name, (one, other) in COMPOUNDS.items()
     ),
+    _angle("head_pitch", "The head is raised (positive) or lowered, seen from the camera; 0 when it faces the camera."),
+    _angle("head_yaw", "The head is turned to the person's own right (positive) or left, likewise."),
+    _angle("head_roll", "The head is tilted to the person's own right shoulder (positive) or left one."),
+    _angle("gaze_pitch", "The eyes look above (positive) or below the camera. Empty also while they are closed."),
+    _angle("gaze_yaw", "The eyes look to the person's own right (positive) or left of the camera, likewise."),
 )
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..tasks import TASKS
+from ..tasks import MEASURES, TASKS
 from ..timeline import Timeline
 from .recipe import Recipe, Smoothing
 from .smoothing import segments, smooth
+
+_ANGLE = np.array([name.startswith(("head_", "gaze_")) for name in MEASURES])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +30,8 @@ class Affect:
         box: (N, 4) pixels.
         tasks: task -> (N, columns) float64; all nan for a task that no model predicts.
         recipe: that was applied.
+        measures: names of ``tasks.MEASURES`` -> (N,) float64, nan where nothing was measured. They are not smoothed; in
+            interpolated rows they lie between those of the neighbours, angles on the shorter way round.
         extra: optional columns of the table, as in the timeline.
     """
 
@@ -41,6 +45,7 @@ class Affect:
     tasks: Mapping[str, NDArray[np.float64]]
     recipe: Recipe
     extra: Mapping[str, NDArray] = field(default_factory=dict)
+    measures: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def refine(timeline: Timeline, recipe: Recipe) -> Affect:
@@ -101,6 +106,8 @@ def _completed(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[
 def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe: Recipe) -> Affect:
     """Add interpolated rows for the frames in gaps of at most ``recipe.interpolate`` seconds."""
     row, face_id = [timeline.row], [timeline.face_id]
+    measured = _measured(timeline)
+    measures = [measured]
     box, scores = [timeline.box.astype(np.float64)], {task: [values] for task, values in tasks.items()}
     for rows in segments(timeline, recipe.interpolate) if recipe.interpolate > 0 else []:
         seen = timeline.row[rows]
@@ -116,6 +123,8 @@ def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe
         face_id.append(np.full(len(inside), timeline.face_id[rows[0]]))
         for values, out in [(box[0], box), *((tasks[task], scores[task]) for task in tasks)]:
             out.append((1 - t) * values[rows[left]] + t * values[rows[left + 1]])
+        start, way = measured[rows[left]], measured[rows[left + 1]] - measured[rows[left]]
+        measures.append(_within(start + t * _within(way)))
     rows_now, ids_now = np.concatenate(row), np.concatenate(face_id)
     order = np.lexsort((ids_now, rows_now))
     added = len(rows_now) - len(timeline.row)
@@ -130,4 +139,16 @@ def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe
         tasks={task: np.concatenate(parts)[order] for task, parts in scores.items()},
         recipe=recipe,
         extra=timeline.extra,
+        measures=dict(zip(MEASURES, np.concatenate(measures)[order].T, strict=True)),
     )
+
+
+def _measured(timeline: Timeline) -> NDArray[np.float64]:
+    """(N, len(MEASURES)), nan for what a timeline does not have."""
+    unknown = np.full(len(timeline.row), np.nan)
+    return np.stack([timeline.measures.get(name, unknown) for name in MEASURES], axis=1, dtype=np.float64)
+
+
+def _within(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, len(MEASURES)) with angles brought between -180 and 180 degrees."""
+    return np.where(_ANGLE & (np.abs(values) > 180), (values + 180) % 360 - 180, values)
