@@ -128,3 +128,37 @@ def test_what_a_smile_is(folder: Path) -> None:
     happy = np.array([row["expression"] == "happiness" for row in table])
     shares = [float(cells[1].removesuffix("%")) for cells in shown("segments.md", "smiles")]
     assert shares == pytest.approx([100 * v.mean() for v in (lips, lips & cheeks, happy)], abs=0.5)
+
+
+def test_summary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DOCS / "summary.md").read_text()
+    content = re.search(r"<!-- file: windows.csv -->\n```csv\n(.*?)```", text, re.DOTALL)
+    assert content is not None
+    (folder / "windows.csv").write_text(content[1])
+    for words in commands("summary.md"):
+        run(folder, words, monkeypatch)
+    table = rows(folder / "results" / "langer_pexels.csv")
+    time, valence, raw = (column(table, name) for name in ("time", "valence", "p_happiness"))
+    p = np.column_stack([smoothed(time, column(table, f"p_{n}")) for n in EXPRESSIONS if table[0][f"p_{n}"]])
+    names = [name for name in EXPRESSIONS if table[0][f"p_{name}"]]
+    k = names.index("happiness")
+    happy = intervals(time, switched(p[:, k], 0.5, 0.4) & (p.argmax(axis=1) == k))
+    length = np.append(np.diff(time), np.median(np.diff(time)))
+    rest = valence[time < 6]
+    written = [rows(folder / name) for name in ("summary.csv", "z.csv")]
+    for row, z, cells in zip(*written, shown("summary.md", "summary"), strict=True):
+        onset, offset = float(row["onset"]), float(row["offset"])
+        inside = (time >= onset) & (time < offset)
+        smiling = np.array([any(a <= t < b for a, b in happy) for t in time[inside]])
+        begun = [a - onset for a, _ in happy if onset <= a < offset]
+        want = [
+            min(length[inside].sum() / (offset - onset), 1), valence[inside].mean(), valence[inside].std(ddof=1),
+            np.percentile(raw[inside], 95), time[inside][valence[inside].argmax()] - onset, smiling.mean(), len(begun),
+            begun[0] if begun else np.nan, ((valence[inside] - rest.mean()) / rest.std(ddof=1)).mean(),
+        ]  # fmt: skip
+        columns = ("coverage", "valence_mean", "valence_sd", "p_happiness_p95", "valence_latency", "happiness_share",
+                   "happiness_count", "happiness_first")  # fmt: skip
+        got = [float(row[name] or "nan") for name in columns] + [float(z["valence_mean"])]
+        assert got == pytest.approx(want, abs=2e-5, nan_ok=True)
+        assert cells[0] == row["window"]
+        assert [float(cell or "nan") for cell in cells[1:]] == pytest.approx(want, abs=0.05, nan_ok=True)

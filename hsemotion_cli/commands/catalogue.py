@@ -32,6 +32,7 @@ COMMANDS = {
     "render": "render:run",
     "segments": "segments:run",
     "export": "export:run",
+    "summary": "summary:run",
     "extract": "extract:run",
     "bench": "bench:run",
     "models": "",

@@ -26,7 +26,7 @@ _ALIASES = {
     "label": ("label", "trial_type"),
     "person": ("person",),
     "kind": ("kind",),
-    "tier": ("tier",),
+    "tier": ("tier", "group"),
     "coder": ("coder",),
 }
 _NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null"))
