@@ -100,7 +100,7 @@ def test_segments_in_windows_are_counted_from_segments_csv(talk: Path, tmp_path:
 @pytest.mark.parametrize("base", ["0-5", "rest", "median"])
 def test_a_baseline_is_each_persons_own(talk: Path, tmp_path: Path, base: str, correction: str) -> None:
     path = events(tmp_path, "talk,0,5,rest,", "talk,12,20,task,")
-    words = ["--events", path, "--baseline", base, "--correct", correction]
+    words: list[str | Path] = ["--events", path, "--baseline", base, "--correct", correction]
     assert run("summary", talk, *words, "-o", tmp_path / "s.csv")[0] == 0
     frame = pd.read_csv(talk)
     for row in rows(tmp_path / "s.csv"):
