@@ -24,7 +24,7 @@ ORDER = (
     "faces postprocess",
     "formats",
     "evaluation",
-    "analysis exports",
+    "analysis exports imports",
     "reporting",
     "pipeline",
     "annotation",

@@ -17,8 +17,9 @@ import pyxdf
 import tables
 from typer.testing import CliRunner
 
+from hsemotion_cli import load
 from hsemotion_cli.cli import app
-from hsemotion_cli.exports import openface, pyfeat, xlsx
+from hsemotion_cli.exports import openface, xlsx
 from hsemotion_cli.exports.catalogue import FORMATS
 from hsemotion_cli.exports.recording import open_recording
 from hsemotion_cli.exports.sampling import resample, usual_rate
@@ -319,9 +320,18 @@ def test_options_that_make_no_sense(talk: Path, tmp_path: Path, arguments: list[
     assert not (tmp_path / "out").exists()
 
 
-def test_columns_of_younger_tables_are_exported_where_the_format_has_a_place() -> None:
-    """Angles in OpenFace's camera frame: looking up is negative pitch, and radians."""
-    ours, sign = openface._ANGLES["pose_Rx"]
-    assert openface._angle(ours, sign)({"head_pitch": 10.0}) == pytest.approx(-math.radians(10), abs=1e-6)
-    assert openface._angle(ours, sign)({"head_pitch": None}) is None
-    assert pyfeat._radians("gaze_yaw")({"gaze_yaw": -90.0}) == pytest.approx(-math.pi / 2, abs=1e-6)
+def test_angles_are_radians_in_the_camera_frame_of_openface_and_come_back(tmp_path: Path) -> None:
+    """Ours: up, the person's right, the person's right shoulder. OpenFace: y points down, x to the image's right."""
+    angles = {"head_pitch": 10.0, "head_yaw": 20.0, "head_roll": 30.0, "gaze_pitch": 5.0, "gaze_yaw": -15.0}
+    source = tables.write_table(tmp_path / "t.csv", [tables.face(0, 0.0, **angles), tables.face(1, 0.04)])
+    export(source, "--to", "openface,pyfeat", "-o", tmp_path / "out", "-q")
+    read = pd.read_csv(tmp_path / "out" / "t.openface.csv")
+    expected = {"pose_Rx": -10, "pose_Ry": 20, "pose_Rz": -30, "gaze_angle_x": 15, "gaze_angle_y": -5}
+    for name, degrees in expected.items():
+        assert read[name].iloc[0] == pytest.approx(math.radians(degrees), abs=1e-6), name
+        assert math.isnan(read[name].iloc[1])
+    assert pd.read_csv(tmp_path / "out" / "t.fex.csv")["Yaw"].iloc[0] == pytest.approx(math.radians(20), abs=1e-6)
+    result = CliRunner().invoke(app, ["import", str(tmp_path / "out/t.openface.csv"), "-o", str(tmp_path / "in")])
+    assert result.exit_code == 0, result.output
+    back = load(tmp_path / "in" / "t.openface.csv").frame
+    assert {name: back[name].iloc[0] for name in angles} == pytest.approx(angles, abs=0.011)

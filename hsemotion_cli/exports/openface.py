@@ -26,7 +26,7 @@ _ANGLES = {
     "gaze_angle_y": ("gaze_pitch", -1.0),
     "pose_Rx": ("head_pitch", -1.0),
     "pose_Ry": ("head_yaw", 1.0),
-    "pose_Rz": ("head_roll", 1.0),
+    "pose_Rz": ("head_roll", -1.0),
 }
 """OpenFace's column -> ours in degrees, and the sign between them."""
 

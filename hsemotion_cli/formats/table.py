@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "WRITERS",
     "Block",
+    "BlockRows",
     "blocks",
     "load",
     "parse_formats",
@@ -59,12 +61,31 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def names_of(rows: Affect | pandas.DataFrame) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class BlockRows:
+    """Rows of a table that are made block by block, as those of an imported file.
+
+    Attributes:
+        names: of all columns, in order.
+        blocks: with all of them, rounded as the schema says.
+    """
+
+    names: tuple[str, ...]
+    blocks: Iterator[Block]
+
+
+Rows = Affect | BlockRows
+"""What a table is written from, besides a data frame."""
+
+
+def names_of(rows: Rows | pandas.DataFrame) -> tuple[str, ...]:
     """The columns of a table, in order; raises UsageError for a data frame that is not one."""
+    if isinstance(rows, BlockRows):
+        return rows.names
     return names_with(rows.extra) if isinstance(rows, Affect) else frame_names(rows)
 
 
-def blocks(rows: Affect | pandas.DataFrame, size: int = _BLOCK) -> Iterator[Block]:
+def blocks(rows: Rows | pandas.DataFrame, size: int = _BLOCK) -> Iterator[Block]:
     """The table, at most ``size`` rows at a time; text of others in it made harmless for spreadsheets.
 
     Raises:
@@ -73,7 +94,7 @@ def blocks(rows: Affect | pandas.DataFrame, size: int = _BLOCK) -> Iterator[Bloc
     if isinstance(rows, Affect):
         yield from _affect_blocks(rows, size)
         return
-    for block in frame_blocks(rows, size):
+    for block in rows.blocks if isinstance(rows, BlockRows) else frame_blocks(rows, size):
         for name in _FOREIGN_TEXT & block.keys():
             block[name] = [None if v is None else _harmless(v) for v in block[name]]
         yield block
@@ -162,7 +183,7 @@ def _label(
     return labels, _rounded(score, np.where(known, values[np.arange(len(best)), best], np.nan))
 
 
-def write_csv(rows: Affect | pandas.DataFrame, file: IO[bytes]) -> None:
+def write_csv(rows: Rows | pandas.DataFrame, file: IO[bytes]) -> None:
     """UTF-8, commas, LF, a header, a fixed number of digits, empty cells for what is not there."""
     names = names_of(rows)
     file.write((",".join(names) + "\n").encode())
@@ -182,14 +203,14 @@ def _quoted(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"\r\n') else cell
 
 
-def write_jsonl(rows: Affect | pandas.DataFrame, file: IO[bytes]) -> None:
+def write_jsonl(rows: Rows | pandas.DataFrame, file: IO[bytes]) -> None:
     """One JSON object a row with every column; null for an empty cell."""
     for block in blocks(rows):
         for values in zip(*block.values(), strict=True):
             file.write(json.dumps(dict(zip(block, values, strict=True)), allow_nan=False).encode() + b"\n")
 
 
-def write_parquet(rows: Affect | pandas.DataFrame, file: IO[bytes]) -> None:
+def write_parquet(rows: Rows | pandas.DataFrame, file: IO[bytes]) -> None:
     """Parquet with int64, double and string columns, null for an empty cell."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -202,7 +223,7 @@ def write_parquet(rows: Affect | pandas.DataFrame, file: IO[bytes]) -> None:
             writer.write_table(pa.table(block, schema=schema))
 
 
-WRITERS: dict[str, Callable[[Affect | pandas.DataFrame, IO[bytes]], None]] = {
+WRITERS: dict[str, Callable[[Rows | pandas.DataFrame, IO[bytes]], None]] = {
     "csv": write_csv,
     "parquet": write_parquet,
     "jsonl": write_jsonl,
