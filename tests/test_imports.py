@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from hsemotion_cli import load
 from hsemotion_cli.cli import app
+from hsemotion_cli.errors import InputError
+from hsemotion_cli.formats import sidecar
 from hsemotion_cli.formats.table_reader import read_blocks
 from hsemotion_cli.imports.catalogue import recognise
 from hsemotion_cli.imports.job import compact
@@ -400,6 +402,14 @@ def test_imported_tables_are_read_by_the_other_commands(tmp_path: Path) -> None:
     run(write(tmp_path / "p.csv", OPENFACE_1, rows), "-o", tmp_path / "out", "-q")
     assert sum(len(block["frame"]) for block in read_blocks(tmp_path / "out" / "p.csv")) == 90
     assert load(tmp_path / "out" / "p.csv").coverage == 1.0
+    found = CliRunner().invoke(
+        app, ["segments", str(tmp_path / "out"), "-o", str(tmp_path / "found"), "--kinds", "no_face"]
+    )
+    assert found.exit_code == 0, found.output
+    cited = CliRunner().invoke(app, ["cite", str(tmp_path / "out" / "p.csv")])
+    assert cited.exit_code == 0 and "MediaPipe" not in cited.output
+    with pytest.raises(InputError, match="imported from another program, so it has no recipe"):
+        sidecar.recipe(sidecar.read(tmp_path / "out" / "p.json"), tmp_path / "out" / "p.json")
     result = CliRunner().invoke(app, ["smooth", str(tmp_path / "out" / "p.csv"), "-o", str(tmp_path / "again")])
     assert result.exit_code == 4 and "p.raw.npz" in result.output.replace("\n", "")
 

@@ -213,4 +213,8 @@ def _recipe(path: Path, notes: list[str]) -> Recipe | None:
     if not beside.is_file():
         notes.append(f"{path}: no sidecar beside it, so it counts as not smoothed, with the default thresholds.")
         return None
-    return sidecar.recipe(sidecar.read(beside), beside)
+    content = sidecar.read(beside)
+    if content["recipe"] is None:  # imported from another program
+        notes.append(f"{path}: imported, so it counts as not smoothed, with the default thresholds.")
+        return None
+    return sidecar.recipe(content, beside)

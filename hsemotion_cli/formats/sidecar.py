@@ -149,6 +149,8 @@ def recipe(content: Mapping[str, Any], path: Path) -> Recipe:
     Raises:
         InputError: it is none.
     """
+    if content["recipe"] is None:
+        raise InputError(f"{path}: its table was imported from another program, so it has no recipe.")
     try:
         return Recipe.from_json(content["recipe"])
     except UsageError as error:

@@ -124,6 +124,7 @@ def describe(text: Text, source: Source, reading: Reading, counts: Counts, fps: 
             "ids": len(counts.faces),
             "fleeting_tracks": 0,
         },
+        "detector": {"used": False},
         "models": [],
         "recipe": None,
     }
