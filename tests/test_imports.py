@@ -253,7 +253,7 @@ values = ["LOST"]
 def test_a_map_reads_semicolons_decimal_commas_and_a_wrong_suffix(tmp_path: Path) -> None:
     (tmp_path / "map.toml").write_text(MAP)
     header = ["Time (ms)", "Freude", "V", "Person", "Ausdruck", "Status", "Größe"]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"Time (ms)": "0", "Freude": "87,5", "V": "3,0", "Person": 2, "Ausdruck": "Happy", "Status": "OK"},
         {"Time (ms)": "0", "Freude": "12,5", "V": "1", "Person": 1, "Ausdruck": "neutral", "Status": "OK"},
         {"Time (ms)": "40", "Status": "LOST", "Ausdruck": "LOST", "Freude": "LOST"},
