@@ -158,6 +158,7 @@ def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path
         "deinterlaced": 0,
         "size_changes": 0,
         "sizes": [{"frame": 0, "time": 0.0, "width": 320, "height": 240}],
+        "cuts": [],
     }
     assert content["faces"] == {"coverage": 1.0, "rows": 12, "ids": 1, "fleeting_tracks": 0}
     assert content["recipe"]["smoothing"]["expression"] == "gaussian:0.1"

@@ -65,12 +65,14 @@ def run(
     found = discover(videos, crops=input.crops)
     if not output.quiet:
         say_passed_over(found.passed_over, found.notes)
-    names = (n for job in found.jobs for n in output_names(job.name, settings.formats, settings.overlay).values())
+    kinds = (settings.formats, settings.overlay, output.report)
+    names = (n for job in found.jobs for n in output_names(job.name, *kinds).values())
     check_outputs((output.out / name for name in names), output.overwrite)
     prepare_folder(output.out)
     with Annotator(settings) as annotator:
         results = [_annotated(annotator, job, output) for job in found.jobs]
     done = [result for result in results if not isinstance(result, Exception)]
+    unreported = _reported(done, output) if output.report else []
     problems = _problems(done)
     if output.json:
         left = [{"source": path, "passed_over": reason} for path, reason in found.passed_over]
@@ -78,7 +80,7 @@ def run(
     elif done and not output.quiet:
         print_summaries(done, verbose=verbose)
     failures = [result for result in results if isinstance(result, Exception)]
-    return _exit_code(done, [*failures, *problems], output.min_coverage)
+    return _exit_code(done, [*failures, *problems, *unreported], output.min_coverage)
 
 
 def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> Summary | HsemotionError:
@@ -92,6 +94,25 @@ def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> Summary
     except HsemotionError as error:
         say(str(error))
         return error
+
+
+def _reported(done: Sequence[Summary], output: OutputOptions) -> list[HsemotionError]:
+    """Make the page of each annotated video; returns the errors, which are printed at once."""
+    from ..errors import HsemotionError
+    from ..reporting.recording import NoTimeError
+    from .console import say
+    from .report_run import write_page_of
+
+    failures: list[HsemotionError] = []
+    for summary in done:
+        try:
+            summary.outputs["report"] = str(write_page_of(summary, output.quiet or output.json))
+        except NoTimeError as error:
+            say(str(error))  # no fault: the table itself is whole
+        except HsemotionError as error:
+            say(str(error))
+            failures.append(error)
+    return failures
 
 
 def _problems(done: Sequence[Summary]) -> list[HsemotionError]:

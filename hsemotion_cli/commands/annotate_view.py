@@ -34,6 +34,8 @@ def print_summaries(summaries: Iterable[Summary], *, verbose: bool) -> None:
     print_table(table)
     _print_times(summaries)
     for s in summaries:
+        if page := s.outputs.get("report"):
+            print_line(f"{s.source}: to look at it, open {page}")
         for remark in notes(s):
             print_line(f"{s.source}: {remark}")
         if verbose:

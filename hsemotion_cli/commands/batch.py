@@ -146,7 +146,7 @@ def run(
     tasks = [task for task in finding.tasks if cut.has(task.place)]
     engine, job = _engine(settings, running.threads, output, collection, worker, len(tasks))
     options = batch_run.BatchOptions(
-        output.overwrite, collection.fail_fast, output.min_coverage, output.quiet, output.json
+        output.overwrite, collection.fail_fast, output.min_coverage, output.quiet, output.json, output.report
     )  # fmt: skip
     return batch_run.run(engine, job, batch_run.Inputs(finding, tasks, cut), options, dry_run=collection.dry_run)
 

@@ -77,6 +77,7 @@ class BatchOptions:
         min_coverage: share of frames with a face below which a video is noted and the exit code is 6.
         quiet: print errors only.
         as_json: print the result as JSON.
+        report: make the page of each recording and their index when everything is annotated.
     """
 
     overwrite: bool = False
@@ -84,6 +85,7 @@ class BatchOptions:
     min_coverage: float = 0.0
     quiet: bool = False
     as_json: bool = False
+    report: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -
             _say_shortened(plan.todo, options.quiet)
             _annotate(engine, plan, records, options)
         settled = records.end(plan)
+    unreported = _report(out, options) if options.report else []
     left = len(plan.todo) - len(records.done)
     if options.as_json:
         lines = [outcome.manifest() for outcome in settled]
@@ -148,7 +151,16 @@ def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -
         print_json({**whole, "passed_over": ignored, "notes": inputs.finding.notes})
     elif not options.quiet:
         print_counts(settled, left, time.time() - began, engine.workers)
-    return _exit_code(settled)
+    return _exit_code(settled) or (OutputError.exit_code if unreported else 0)
+
+
+def _report(out: Path, options: BatchOptions) -> list[HsemotionError]:
+    """Make the pages of all recordings in the output folder, and their index; returns the errors, printed already."""
+    from ..reporting.report_page import PageOptions
+    from .report_run import write_folder
+
+    quiet = options.quiet or options.as_json
+    return write_folder(out, out, PageOptions(), options.overwrite, quiet)[1]
 
 
 def _annotate(engine: Engine, plan: BatchPlan, records: _Records, options: BatchOptions) -> None:

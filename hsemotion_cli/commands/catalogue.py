@@ -34,6 +34,7 @@ COMMANDS = {
     "summary": "summary:run",
     "export": "export:run",
     "import": "import_tables:run",
+    "report": "report:run",
     "extract": "extract:run",
     "bench": "bench:run",
     "models": "",

@@ -247,6 +247,9 @@ class OutputOptions:
         ),
     ] = "csv"
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write NAME.overlay.mp4.")] = False
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write NAME.html, a page that shows video and curves in step.")
+    ] = False
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also replace existing files that hsemotion did not write.")
     ] = False

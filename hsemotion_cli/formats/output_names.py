@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def output_names(name: str, formats: Iterable[str], overlay: bool = False) -> dict[str, str]:
-    """Kind -> file name: the tables by their formats, "raw", "overlay" if there shall be one, "sidecar".
+def output_names(name: str, formats: Iterable[str], overlay: bool = False, report: bool = False) -> dict[str, str]:
+    """Kind -> file name: the tables by their formats, "raw", "overlay" and "report" if there shall be one, "sidecar".
 
     Args:
         name: the stem of all of them.
@@ -14,4 +14,5 @@ def output_names(name: str, formats: Iterable[str], overlay: bool = False) -> di
     """
     tables = {format_: f"{name}.{format_}" for format_ in formats}
     video = {"overlay": f"{name}.overlay.mp4"} if overlay else {}
-    return {**tables, "raw": f"{name}.raw.npz", **video, "sidecar": f"{name}.json"}
+    page = {"report": f"{name}.html"} if report else {}
+    return {**tables, "raw": f"{name}.raw.npz", **video, **page, "sidecar": f"{name}.json"}

@@ -188,6 +188,8 @@ _BY_SUFFIX: dict[str, Recogniser] = {
     ".mp4": _is_overlay,
     ".png": _is_image,
     ".md": _is_page,
+    ".html": _is_page,
+    ".htm": _is_page,
     ".toml": _is_toml,
     ".safetensors": _is_safetensors,
     ".onnx": _is_graph,

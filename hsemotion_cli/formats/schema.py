@@ -17,7 +17,7 @@ SCHEMA_VERSION = 3
 ADDED = ("p_other", *ANGLES)
 """Columns that tables of earlier versions do not have; they are read as empty."""
 
-_ACTION_UNIT_NAMES = dict(
+ACTION_UNIT_NAMES = dict(
     zip(
         ACTION_UNITS,
         (
@@ -108,7 +108,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("valence", "", "-1 to 1", "Unpleasant (-1) to pleasant (1)."),
     _number("arousal", "", "-1 to 1", "Calm (-1) to excited (1)."),
     *(
-        _number(f"{au}_p", "probability", "0 to 1", f"{au}, {_ACTION_UNIT_NAMES[au]}: probability that it is present.")
+        _number(f"{au}_p", "probability", "0 to 1", f"{au}, {ACTION_UNIT_NAMES[au]}: probability that it is present.")
         for au in ACTION_UNITS
     ),
     *(

@@ -93,6 +93,7 @@ def report(decoding: DecodeReport) -> dict[str, Any]:
         "deinterlaced": decoding.deinterlaced,
         "size_changes": decoding.size_changes,
         "sizes": [dataclasses.asdict(size) for size in decoding.sizes],
+        "cuts": decoding.cuts,
         **more,
     }
 

@@ -79,7 +79,7 @@ class _FramesOfOneFile(ABC):
             last = time
             report.size(index, time, (image.shape[1], image.shape[0]))
             report.decoded += 1
-            cut |= scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
+            cut |= report.cut(time, scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)))
             if choose(index, time):
                 part, view = canvas.placed(image)
                 yield Frame(index, time, part, cut, view=view)

@@ -105,7 +105,7 @@ class ArraySource:
             image = self._orientation.apply(image)
             self.report.size(number, time, (image.shape[1], image.shape[0]))
             self.report.decoded += 1
-            cut |= scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
+            cut |= self.report.cut(time, scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)))
             if choose(number, time):
                 part, view = self._canvas.placed(image)
                 yield Frame(number, time, part, cut, view=view)

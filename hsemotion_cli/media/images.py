@@ -96,7 +96,7 @@ class ImageSequence:
             report.decoded += 1
             # Where numbers are missing, the scene may have changed or not.
             jump = scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
-            cut |= jump and last == number - 1
+            cut |= report.cut(time, jump and last == number - 1)
             last = number
             if choose(number, time):
                 part, view = self._canvas.placed(image)

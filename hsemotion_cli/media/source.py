@@ -159,6 +159,7 @@ class DecodeReport:
         notes: whole sentences about what was assumed or left out.
         size_changes: how often the size of the displayed image changed.
         sizes: the first of the sizes, at most 20: number and time in seconds of the first frame, width, height.
+        cuts: times in seconds of the frames with which a new scene begins.
     """
 
     decoded: int = 0
@@ -176,6 +177,7 @@ class DecodeReport:
     notes: list[str] = field(default_factory=list)
     size_changes: int = 0
     sizes: list[ImageSize] = field(default_factory=list)
+    cuts: list[float] = field(default_factory=list)
     _size: tuple[int, int] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -198,6 +200,12 @@ class DecodeReport:
         self.clock_jumps += 1
         if len(self.jumped_at) < 20:
             self.jumped_at.append(round(where, 6))
+
+    def cut(self, where: float, there: bool) -> bool:
+        """Take note of a new scene that begins at this time in seconds; returns ``there``, whether one does."""
+        if there:
+            self.cuts.append(round(where, 6))
+        return there
 
     def size(self, index: int, time: float, size: tuple[int, int]) -> None:
         """Take note of the width and height of a frame, if they are new."""

@@ -168,7 +168,8 @@ class VideoFile:
                 check_size(self.path, *size)  # it may change from frame to frame
                 report.size(index, time, size)
                 # A cut at a frame that is not analysed counts for the next one that is.
-                cut |= scenes.cuts(display.colours.luma(picture)) or frame.segment != segment
+                new = scenes.cuts(display.colours.luma(picture)) or frame.segment != segment
+                cut |= report.cut(time, new)
                 segment = frame.segment
                 if choose(index, time):
                     image, view = display.show(picture, frame.aspect)

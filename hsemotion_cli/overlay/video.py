@@ -97,7 +97,12 @@ class OverlayFrame:
 
 
 def render(
-    source: Path | Source, rows: Rows, out: Path, *, progress: Callable[[int], None] | None = None
+    source: Path | Source,
+    rows: Rows,
+    out: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+    plain: tuple[int, int] | None = None,
 ) -> RenderReport:
     """Draw table rows into a video.
 
@@ -110,6 +115,7 @@ def render(
         rows: (frame number, rows of its faces) of every analysed frame, in the order of the frames.
         out: the mp4 file.
         progress: receives the number of pictures written so far.
+        plain: width and height of a copy without anything drawn; None for an overlay of the size of the source.
 
     Raises:
         OutputError: the file could not be written; what had been there is still there.
@@ -118,7 +124,7 @@ def render(
     reader = open_source(source) if isinstance(source, Path) else source
     _refuse(out, reader.path)
     with replace_when_done(out) as part:
-        return _write(reader, rows, part, out, progress)
+        return _write(reader, rows, part, out, progress, plain)
 
 
 def hold(frames: Iterable[Frame], rows: Rows, path: Path) -> Iterator[OverlayFrame]:
@@ -175,7 +181,10 @@ def _refuse(out: Path, source: Path) -> None:
         raise OutputError(f"{out}: is a folder; give the name of a file.")
 
 
-def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable[[int], None] | None) -> RenderReport:
+def _write(
+    reader: Source, rows: Rows, part: Path, out: Path, progress: Callable[[int], None] | None,
+    plain: tuple[int, int] | None,
+) -> RenderReport:  # fmt: skip
     with ExitStack() as stack:
         sound: AudioCopy | None = None
         if isinstance(reader, VideoFile) and reader.info.audio:
@@ -183,7 +192,7 @@ def _write(reader: Source, rows: Rows, part: Path, out: Path, progress: Callable
             sound = AudioCopy(original.streams.audio[0])
         # Boxes of photos are in pixels of each photo, all others in those of the displayed image.
         size = None if isinstance(reader, PhotoFolder) else (reader.info.width, reader.info.height)
-        film = OverlayWriter(part, out, sound, size)
+        film = OverlayWriter(part, out, sound, plain or size, draws=plain is None)
         stack.callback(film.abandon)
         # Frames are read ahead, so each takes along the sound that was met before it: the file then does not depend
         # on how far ahead.
@@ -233,15 +242,18 @@ class OverlayWriter:
         sound: the source's sound, or None.
         size: width and height of the displayed image, which the boxes are in; None if each image has a system of its
             own, so that the first one gives the size.
+        draws: whether the faces are drawn; False for a plain copy.
     """
 
-    def __init__(self, part: Path, out: Path, sound: AudioCopy | None, size: tuple[int, int] | None) -> None:
+    def __init__(
+        self, part: Path, out: Path, sound: AudioCopy | None, size: tuple[int, int] | None, draws: bool = True
+    ) -> None:
         self.out = out
         self.sound = sound
         self.frames = 0
         self.start = self.end = 0.0  # seconds on the source's clock
         self.shift = Fraction(0)
-        self._size, self._shared = size, size is not None
+        self._size, self._shared, self._draws = size, size is not None, draws
         self._painters: dict[tuple[int, int], OverlayPainter] = {}
         self._tick = -1
         self._container: Any = self._guarded(lambda: av.open(f"file:{part}", "w", format="mp4", options=_MUXER))
@@ -257,7 +269,8 @@ class OverlayWriter:
         if self._shared:
             image = fitted(image, *self._size)
         own = (image.shape[1], image.shape[0])
-        image = self._painters.setdefault(own, OverlayPainter(*own)).draw(image, shown.faces)
+        if self._draws:
+            image = self._painters.setdefault(own, OverlayPainter(*own)).draw(image, shown.faces)
         picture = av.VideoFrame.from_ndarray(even(fitted(image, *self._size)), format="rgb24")
         return picture.reformat(
             format="yuv420p",

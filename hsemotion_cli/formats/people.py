@@ -1,0 +1,82 @@
+"""people.csv: which face ids of which recordings are which person. Columns ``recording``, ``face_id``, ``person``.
+
+``recording`` is the file name of a table without its extension; an empty one stands for every table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+_LARGEST = 1 << 26  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PersonName:
+    """One row: a face id of a recording and the name of its person."""
+
+    recording: str
+    face_id: int
+    person: str
+
+
+def read_people(path: Path) -> list[PersonName]:
+    """The rows of a file of people, in its order; separators may be commas, semicolons or tabs.
+
+    Raises:
+        InputError: missing, no such file, a face id that is no whole number, or one that has two names.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path}: larger than {_LARGEST:,} bytes, which no file of people is.")
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8 ({error.reason}).") from error
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    header = [name.strip().lower() for name in reader.fieldnames or []]
+    if not {"face_id", "person"} <= set(header):
+        raise InputError(
+            f"{path}: no columns face_id and person; the header has {', '.join(header)[:200] or 'nothing'}."
+        )
+    reader.fieldnames = header
+    try:
+        found = [_row(f"{path}, row {reader.line_num}", cells) for cells in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}: cannot be read as a table ({error}).") from error
+    _check_once(path, found)
+    return found
+
+
+def _row(where: str, cells: dict[str, str | None]) -> PersonName:
+    recording, face, person = ((cells.get(name) or "").strip() for name in ("recording", "face_id", "person"))
+    try:
+        number = float(face)  # spreadsheets write 3.0
+        if not number.is_integer():
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise InputError(f"{where}: face_id is {face[:60]!r}, not a whole number.") from None
+    if not person:
+        raise InputError(f"{where}: it names no person.")
+    return PersonName(recording, int(number), person)
+
+
+def _check_once(path: Path, rows: Iterable[PersonName]) -> None:
+    known: dict[tuple[str, int], str] = {}
+    for row in rows:
+        if known.setdefault((row.recording, row.face_id), row.person) != row.person:
+            raise InputError(f"{path}: face id {row.face_id} of {row.recording or 'every recording'} has two names.")
+
+
+def names_for(rows: Iterable[PersonName], recording: str) -> dict[int, str]:
+    """Face id -> person of one recording; its own rows go before those of every recording."""
+    rows = list(rows)
+    everywhere = {row.face_id: row.person for row in rows if not row.recording}
+    return everywhere | {row.face_id: row.person for row in rows if row.recording == recording}
