@@ -24,6 +24,7 @@ FINE, COARSE = 65_534, 1_022
 """Levels of a column in small and in large pages."""
 
 _MUCH = 4_000_000
+_LARGEST = 1e15  # what a series can be; nothing that hsemotion writes comes near to it
 _OF_ITS_OWN = frozenset(("face_id", "face_detected", "interpolated", "expression_score", "det_score", "person_score"))
 """Columns that become no series: they are stored otherwise, or follow from others."""
 
@@ -50,7 +51,7 @@ def pack(recording: Recording, derived: Mapping[str, NDArray[np.float64]], level
         derived: further series -> (N,) values beside the rows of the recording, such as ``valence_raw``.
         levels: of each series; None for what suits the size.
     """
-    columns = {**_series(recording), **derived}
+    columns = {name: np.clip(values, -_LARGEST, _LARGEST) for name, values in {**_series(recording), **derived}.items()}
     rows = len(recording.row)
     levels = levels or (FINE if rows * len(columns) <= _MUCH else COARSE)
     ranges = {name: _range(name, values) for name, values in columns.items()}
@@ -86,10 +87,7 @@ def _range(name: str, values: NDArray[np.float64]) -> tuple[float, float]:
     """The range of a series: that of its kind, made larger where a table goes beyond it."""
     probability = name.startswith("p_") or name.endswith("_p")
     low, high = (0.0, 1.0) if probability else _KNOWN_RANGES.get(name.partition("_")[0], (np.inf, -np.inf))
-    with np.errstate(all="ignore"):
-        low, high = float(np.nanmin(values, initial=low)), float(np.nanmax(values, initial=high))
-    if not (np.isfinite(low) and np.isfinite(high) and np.isfinite(high - low)):
-        low, high = max(low, -1e300) if np.isfinite(low) else 0.0, min(high, 1e300) / 2 if np.isfinite(high) else 1.0
+    low, high = float(np.nanmin(values, initial=low)), float(np.nanmax(values, initial=high))
     return low, high if high > low else low + 1.0
 
 

@@ -187,9 +187,12 @@ def _kind(name: str, path: Path) -> str:
 
 
 def start_of(path: Path) -> float:
-    """Seconds of the container's clock at which players begin to count."""
+    """Seconds of the container's clock at which players begin to count: 0, or its start where that is negative.
+
+    So does Chromium, which keeps the container's clock and shows the first frame until it is due.
+    """
     with av.open(str(path)) as container:
-        return (container.start_time or 0) / av.time_base
+        return min((container.start_time or 0) / av.time_base, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
