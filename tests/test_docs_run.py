@@ -36,6 +36,8 @@ def folder(smile: Path, nobody: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "photos").mkdir()
     shutil.copy(ROOT / "sample_videos" / "stills" / "astronaut.png", tmp_path / "photos")
     cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(clips.portrait(), cv2.COLOR_RGB2BGR))
+    (tmp_path / "people.csv").write_text("recording,face_id,person\ntalk,0,Ann\n")
+    (tmp_path / "marks.csv").write_text("recording,person,onset,offset,kind,label\ntalk,Ann,0.1,0.2,label,greeting\n")
     (tmp_path / "more.txt").write_text("talk.mp4\n")
     crops = tmp_path / "cropped_aligned" / "45-24-1280x720"
     crops.mkdir(parents=True)

@@ -18,8 +18,12 @@ from hsemotion_cli import __version__
 
 yaml = pytest.importorskip("yaml", reason="comes with the extra [docs]")
 
-INSTALLED = ["apt-get update", "apt-get install -y --no-install-recommends ffmpeg"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def installed(*packages: str) -> list[str]:
+    """The calls that install them."""
+    return ["apt-get update", f"apt-get install -y --no-install-recommends {' '.join(packages)}"]
 
 
 def load(name: str) -> Any:
@@ -95,14 +99,15 @@ def test_the_container_copies_what_is_there_and_is_given_to_it() -> None:
 @pytest.mark.parametrize(
     ("tools", "uid", "expected"),
     [
-        ({"ffmpeg", "ffprobe", "apt-get"}, 0, ["make check", "make test"]),
-        ({"apt-get"}, 0, [*INSTALLED, "make check", "make test"]),
-        ({"ffmpeg", "apt-get"}, 0, [*INSTALLED, "make check", "make test"]),
+        ({"ffmpeg", "ffprobe", "chromium", "apt-get"}, 0, ["make check", "make test"]),
+        ({"apt-get"}, 0, [*installed("ffmpeg", "chromium"), "make check", "make test"]),
+        ({"ffmpeg", "chromium", "apt-get"}, 0, [*installed("ffmpeg"), "make check", "make test"]),
+        ({"ffmpeg", "ffprobe", "apt-get"}, 0, [*installed("chromium"), "make check", "make test"]),
         ({"apt-get"}, 1000, ["make check", "make test"]),
         (set(), 0, ["make check", "make test"]),
     ],
 )
-def test_the_checks_install_ffmpeg_where_it_is_missing_and_they_can(
+def test_the_checks_install_programs_that_are_missing_where_they_can(
     tools: set[str], uid: int, expected: list[str], tmp_path: Path
 ) -> None:
     assert run_checks(tmp_path, dict.fromkeys(tools | {"make"}, 0), uid) == (0, expected)
