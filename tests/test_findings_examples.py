@@ -131,10 +131,7 @@ def test_what_a_smile_is(folder: Path) -> None:
 
 
 def test_summary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (DOCS / "summary.md").read_text()
-    content = re.search(r"<!-- file: windows.csv -->\n```csv\n(.*?)```", text, re.DOTALL)
-    assert content is not None
-    (folder / "windows.csv").write_text(content[1])
+    files_of("summary.md", folder)
     for words in commands("summary.md"):
         run(folder, words, monkeypatch)
     table = rows(folder / "results" / "langer_pexels.csv")
@@ -162,3 +159,42 @@ def test_summary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert got == pytest.approx(want, abs=2e-5, nan_ok=True)
         assert cells[0] == row["window"]
         assert [float(cell or "nan") for cell in cells[1:]] == pytest.approx(want, abs=0.05, nan_ok=True)
+
+
+def files_of(page: str, folder: Path) -> None:
+    """Write the files that a page shows."""
+    text = (DOCS / page).read_text()
+    for name, content in re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text, re.DOTALL):
+        (folder / name).write_text(content)
+
+
+def test_agree(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files_of("agree.md", folder)
+    for words in commands("agree.md"):
+        run(folder, words, monkeypatch)
+    table = rows(folder / "results" / "langer_pexels.csv")
+    time = column(table, "time")
+    events = {
+        "ann": [(0.2, 5.5), (9.0, 19.6)], "bob": [(0.5, 5.9), (10.0, 19.6)],
+        "model": intervals(time, switched(smoothed(time, column(table, "AU12_p")), 0.13, 0.8 * 0.13)),
+    }  # fmt: skip
+    state = {name: np.array([any(a <= t < b for a, b in own) for t in time]) for name, own in events.items()}
+    written = {(r["first"], r["second"], r["label"], r["statistic"]): float(r["value"] or "nan")
+               for r in rows(folder / "agreement" / "agree.csv")}  # fmt: skip
+    for cells in shown("agree.md", "agree"):
+        first, second = cells[0].split(" - ")
+        x, y = state[first], state[second]
+        n, both = len(x), (x & y).sum()
+        observed, expected = (x == y).mean(), x.mean() * y.mean() + (1 - x.mean()) * (1 - y.mean())
+        ones = x.sum() + y.sum()
+        disagreement = 2 * (x != y).sum() * (2 * n - 1) / (2 * ones * (2 * n - ones))
+        pairs = [(a, b) for a in events[first] for b in events[second]
+                 if abs(b[0] - a[0]) <= 0.5 and abs(b[1] - a[1]) <= max(0.5, (a[1] - a[0]) / 2)]  # fmt: skip
+        want = [
+            (observed - expected) / (1 - expected), 1 - disagreement, 2 * both / ones,
+            2 * len(pairs) / (len(events[first]) + len(events[second])), np.mean([b[0] - a[0] for a, b in pairs]),
+        ]  # fmt: skip
+        names = ("kappa", "alpha", "f1", "event_f1", "onset_error")
+        assert [written[first, second, "smile", name] for name in names] == pytest.approx(want, abs=2e-5)
+        assert [float(cell) for cell in cells[1:]] == pytest.approx(want, abs=0.05)
+    assert len(shown("agree.md", "agree")) == 3

@@ -14,8 +14,9 @@ from scipy import stats
 from sklearn import metrics as sklearn
 
 from hsemotion_cli.abaw import bootstrap, scores
-from hsemotion_cli.abaw.bootstrap import ConfusionCounts, DetectionCounts, Moments, interval, resample
+from hsemotion_cli.abaw.bootstrap import ConfusionCounts, DetectionCounts, Moments
 from hsemotion_cli.evaluation import metrics
+from hsemotion_cli.evaluation.resampling import interval, resample
 
 UNHURRIED = settings(deadline=None, max_examples=40)
 CLASSES = 5

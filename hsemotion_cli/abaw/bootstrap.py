@@ -1,4 +1,4 @@
-"""Per-video sufficient statistics of the challenges' scores, and bootstrapping over recordings.
+"""Per-video sufficient statistics of the challenges' scores, which add up in any resample of recordings.
 
 Scores are computed over all valid frames of a part together, never as means over videos. The statistics of a video
 (counts, and moments about its own mean) are enough to score any resample of videos, each with any multiplicity: all of
@@ -18,9 +18,6 @@ from ..evaluation.metrics import confusion, ratio
 Floats = NDArray[np.float64]
 Pair = tuple[ArrayLike, ArrayLike]
 """Ground truth and prediction for the same rows of one video; both may be empty."""
-
-PERCENTILES = (2.5, 97.5)
-"""Ends of a 95 % interval."""
 
 _BLOCK = 1 << 21
 """Numbers per block when many videos meet many resamples, which bounds memory."""
@@ -262,38 +259,6 @@ class Moments:
     def constant(self) -> NDArray[np.bool_]:
         """(m, columns) whether the ground truth never changes, so that CCC and correlation mean nothing."""
         return self.square[:, 0] == 0
-
-
-def resample(groups: Sequence[str], count: int, seed: int) -> Floats:
-    """Bootstrap resamples of whole recordings, drawn with replacement, each with as many recordings as there are.
-
-    Args:
-        groups: (videos,) the recording that each video belongs to; videos of one recording are drawn together.
-        count: number of resamples.
-        seed: of the random generator.
-
-    Returns:
-        (count, videos) how often each video is in each resample.
-    """
-    names, which = np.unique(np.asarray(groups), return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)
-    return drawn[:, which].astype(np.float64)
-
-
-def interval(scores: Floats) -> tuple[Floats, Floats]:
-    """The 95 % percentile interval of bootstrap scores (Efron 1979).
-
-    Args:
-        scores: (count, ...); nan, of resamples without a row, is left out.
-
-    Returns:
-        the lower and the upper end, (...); nan where all are nan.
-    """
-    low, high = np.full(scores.shape[1:], np.nan), np.full(scores.shape[1:], np.nan)
-    some = ~np.isnan(scores).all(axis=0)
-    if some.any():
-        low[some], high[some] = np.nanpercentile(scores[:, some], PERCENTILES, axis=0)
-    return low, high
 
 
 def _checked(pair: Pair, columns: int) -> tuple[Floats, Floats]:

@@ -23,11 +23,12 @@ from ..evaluation.ground_truth import (
     read_intensities,
     recording,
 )
+from ..evaluation.resampling import resample
 from ..reporting.wording import few
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from . import scores
 from .aligned import BASIC, CLIPS, NAMES, AlignedPredictions, EvaluationSettings, TaskPredictions, prediction_source
-from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments, Pair, resample
+from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments, Pair
 from .scores import FrameCounts, Score, TaskScores, plain
 
 Progress = Callable[[int, int, str], None]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments, interval
+from ..evaluation.resampling import interval
+from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments
 
 HALF = 0.5
 """Threshold at which the papers compare action units, besides tuned ones."""

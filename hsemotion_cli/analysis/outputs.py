@@ -65,12 +65,20 @@ def _cell(value: Any) -> Any:
 
 
 def is_result(path: Path) -> bool:
-    """Whether an analysis wrote a file: a sidecar, or a CSV file whose sidecar names it and its columns."""
-    described = path.with_suffix(".json")
+    """Whether an analysis wrote a file: a sidecar, or a CSV file that a sidecar beside it names with its columns."""
     if path.suffix == ".json":
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return bool(content["tool"]["name"] == TOOL and "analysis" in content)
-    content = json.loads(described.read_text(encoding="utf-8"))
+        return _described(path) is not None
     with path.open(encoding="utf-8-sig") as file:
         header = next(csv.reader([file.readline()]), [])
-    return is_result(described) and header == content["outputs"][path.name]
+    beside = [path.with_suffix(".json"), *sorted(path.parent.glob("*.json"))]
+    return any((_described(sidecar_) or {}).get(path.name) == header for sidecar_ in beside if sidecar_.is_file())
+
+
+def _described(path: Path) -> dict[str, list[str]] | None:
+    """File name -> columns that a sidecar of an analysis names; None if it is no such sidecar."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        ours = content["tool"]["name"] == TOOL and "analysis" in content
+        return dict(content["outputs"]) if ours else None
+    except (ValueError, KeyError, TypeError):
+        return None
