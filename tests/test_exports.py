@@ -322,7 +322,13 @@ def test_options_that_make_no_sense(talk: Path, tmp_path: Path, arguments: list[
 
 def test_angles_are_radians_in_the_camera_frame_of_openface_and_come_back(tmp_path: Path) -> None:
     """Ours: up, the person's right, the person's right shoulder. OpenFace: y points down, x to the image's right."""
-    angles: dict[str, Any] = {"head_pitch": 10.0, "head_yaw": 20.0, "head_roll": 30.0, "gaze_pitch": 5.0, "gaze_yaw": -15.0}
+    angles: dict[str, Any] = {
+        "head_pitch": 10.0,
+        "head_yaw": 20.0,
+        "head_roll": 30.0,
+        "gaze_pitch": 5.0,
+        "gaze_yaw": -15.0,
+    }
     source = tables.write_table(tmp_path / "t.csv", [tables.face(0, 0.0, **angles), tables.face(1, 0.04)])
     export(source, "--to", "openface,pyfeat", "-o", tmp_path / "out", "-q")
     read = pd.read_csv(tmp_path / "out" / "t.openface.csv")

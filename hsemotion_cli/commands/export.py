@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import Only, OutputOptions
+from .segments import SegmentOptions, chosen_rules
 
 TABLES = "Tables made by annotate, batch or import, or folders of them."
 
@@ -17,9 +18,13 @@ def run(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="NAME[,NAME]", help="Formats: openface, pyfeat, bids, xdf, xlsx.", show_default=False
+            "--to",
+            metavar="NAME[,NAME]",
+            help="openface, pyfeat, bids, xdf, xlsx, elan, textgrid, webvtt, srt, edf, mne, boris, datavyu.",
+            show_default=False,
         ),
     ],
+    wanted: SegmentOptions,
     output: Annotated[OutputOptions, Only("out", "overwrite", "quiet", "json", "log")],
     clock: Annotated[
         str,
@@ -40,7 +45,10 @@ def run(
         typer.Option(metavar="FOLDER", help="Folder with the videos, for formats that link them.", show_default=False),
     ] = None,
 ) -> int:
-    """Write tables in the formats of other programs. Says what each format has no place for."""
+    """Write tables in the formats of other programs, and say what each has no place for.
+
+    Formats of intervals and events hold segments; the rules for those are as for hsemotion segments.
+    """
     from .export_run import export_tables
 
-    return export_tables(tables, to, output, clock, rate, media)
+    return export_tables(tables, to, output, chosen_rules(wanted), clock, rate, media)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ..analysis.evidence import columns
+from ..analysis.recordings import find_tables, read_recording
+from ..analysis.rules import Rules
+from ..analysis.segments import Segment, segments
 from ..errors import HsemotionError, InputError, UsageError, exit_code_of
 from ..exports.catalogue import FORMATS, parse_targets
+from ..exports.intervals import Interval
 from ..exports.recording import Recording, open_recording
 from ..exports.writing import Exported, check, export
 from ..formats.clock import notes_of
-from ..formats.ownership import is_ours
-from ..formats.table import WRITERS
 from ..runtime.terminal import print_line, say
 from .console import counting, print_json
 from .defaults import CHOSEN
@@ -20,19 +24,31 @@ from .options import OutputOptions
 
 
 def export_tables(
-    paths: Sequence[Path], to: str, output: OutputOptions, clock: str, rate: float | None, media: Path | None
+    paths: Sequence[Path],
+    to: str,
+    output: OutputOptions,
+    rules: Rules,
+    clock: str = "video",
+    rate: float | None = None,
+    media: Path | None = None,
 ) -> int:
-    """Export tables; returns the exit code."""
+    """Export tables; returns the exit code.
+
+    Args:
+        rules: of segments, for formats that hold intervals.
+    """
     formats = parse_targets(to)
     if rate is not None and not 0 < rate < math.inf:
         raise UsageError(f"--rate {rate:g}: give a rate above 0.")
     if media is not None and not media.is_dir():
         raise UsageError(f"--media {media}: no such folder.")
+    intervals = any(FORMATS[name].intervals for name in formats)
     recordings: list[Recording] = []
     failures: list[HsemotionError] = []
     for path in find_tables(paths):
         try:
-            recordings.append(open_recording(path, clock, media))
+            recording = open_recording(path, clock, media)
+            recordings.append(with_intervals(recording, rules) if intervals and not recording.photos else recording)
         except InputError as error:
             failures.append(error)
     done = Exported()
@@ -45,32 +61,21 @@ def export_tables(
     return exit_code_of(failures, some_succeeded=bool(done.files))
 
 
-def find_tables(paths: Sequence[Path]) -> list[Path]:
-    """The tables among files and folders; of a folder those that hsemotion wrote, one for each name.
+def with_intervals(recording: Recording, rules: Rules) -> Recording:
+    """The recording with its segments as intervals.
 
     Raises:
-        InputError: there is no such file, or none in a folder.
-        UsageError: two tables have the same name, so that their results would be the same file.
+        InputError: the table cannot be used for segments, such as one of photos.
     """
-    found: dict[str, Path] = {}
-    for path in paths:
-        for table in _in_folder(path) if path.is_dir() else [path]:
-            if not table.is_file():
-                raise InputError(f"{table}: no such table.")
-            if found.setdefault(table.stem, table).resolve() != table.resolve():
-                raise UsageError(f"{found[table.stem]} and {table} have the same name; export them to two folders.")
-    return list(found.values())
+    found = segments(read_recording(recording.path, columns(rules)), rules)
+    return replace(recording, intervals=tuple(_interval(one) for one in found))
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    best: dict[str, Path] = {}
-    for suffix in reversed(WRITERS):
-        for path in sorted(folder.rglob(f"*.{suffix}")):
-            if path.with_suffix(".json").is_file() and is_ours(path):
-                best[str(path.with_suffix(""))] = path
-    if not best:
-        raise InputError(f"{folder}: no tables with their sidecars in this folder; annotate and import write both.")
-    return [best[name] for name in sorted(best)]
+def _interval(one: Segment) -> Interval:
+    person = f"face {one.person}" if one.person.isdecimal() else one.person or "nobody"
+    score = None if one.kind == "no_face" else round(one.maximum, 6)
+    peak = None if one.kind == "no_face" else one.peak
+    return Interval(one.onset, one.offset, person, one.kind, one.label, peak, score)
 
 
 def _show(

@@ -19,6 +19,7 @@ from typing import IO, Any
 from .. import __version__
 from ..errors import InputError
 from .delimited import Cell, write_rows
+from .intervals import in_order
 from .recording import KNOWN, Recording, lost, measures, need_times
 from .sampling import Signal, resample
 
@@ -178,7 +179,7 @@ def _write_events(recording: Recording, stem: Path, opened: Opener) -> None:
 
 def _events(recording: Recording) -> Iterator[Sequence[Cell]]:
     clock = recording.clock
-    for each in sorted(recording.intervals, key=lambda one: one.onset):
+    for each in in_order(recording.intervals):
         onset, offset = clock.seconds(each.onset), clock.seconds(each.offset)
         peak = None if each.peak is None else round(clock.seconds(each.peak), 6)
         yield round(onset, 6), round(offset - onset, 6), each.label, each.measure, each.person, peak, each.score

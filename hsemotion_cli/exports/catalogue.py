@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import UsageError
-from . import bids, openface, pyfeat, xdf, xlsx
+from . import bids, coding, eeg, elan, openface, pyfeat, subtitles, textgrid, xdf, xlsx
 from .recording import Recording
 
 Opener = bids.Opener
@@ -73,6 +73,14 @@ FORMATS: Mapping[str, Format] = {
     ),
     "xdf": _single("XDF", ".xdf", xdf.write, intervals=True),
     "xlsx": Format("Excel workbook", False, lambda recordings: [Path("tables.xlsx")], _write_book, True),
+    "elan": _single("ELAN", ".eaf", elan.write, intervals=True),
+    "textgrid": _single("Praat TextGrid", ".TextGrid", textgrid.write, intervals=True),
+    "webvtt": _single("WebVTT", ".vtt", subtitles.write_webvtt, intervals=True),
+    "srt": _single("SubRip", ".srt", subtitles.write_srt, intervals=True),
+    "edf": _single("EDF+ annotations", ".annotations.edf", eeg.write_edf, intervals=True),
+    "mne": _single("MNE annotations", "_annot.txt", eeg.write_mne, intervals=True),
+    "boris": _single("BORIS aggregated events", ".boris.csv", coding.write_boris, intervals=True),
+    "datavyu": _single("Datavyu columns", ".datavyu.csv", coding.write_datavyu, intervals=True),
 }
 """Name -> format."""
 

@@ -1,4 +1,4 @@
-"""What formats of events and intervals hold."""
+"""What formats of events and intervals hold, and how intervals are put into tiers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Interval:
 
     Attributes:
         onset, offset: container time in seconds, as ``time`` in the table.
-        person: who.
-        measure: what was measured: "expression", "AU12", "smile", ...
+        person: who; "nobody" for a stretch without any face.
+        measure: what was measured: "expression", "action_unit", "smile", ...
         label: what is shown in the interval: "happiness", "AU12", ...
         peak: container time of the strongest frame, or None.
         score: the highest value, or None.
@@ -27,10 +27,48 @@ class Interval:
     peak: float | None = None
     score: float | None = None
 
+    @property
+    def words(self) -> str:
+        """Who and what, in one text: "face 0: happiness"."""
+        return f"{self.person}: {self.label}"
 
-def tiers(intervals: Iterable[Interval]) -> dict[tuple[str, str], list[Interval]]:
-    """(person, measure) -> its intervals in order of onset; formats with tiers hold no two that overlap in one."""
-    found: dict[tuple[str, str], list[Interval]] = {}
-    for interval in sorted(intervals, key=lambda each: (each.onset, each.offset)):
-        found.setdefault((interval.person, interval.measure), []).append(interval)
-    return found
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Intervals of one person and one measure that do not overlap, in order.
+
+    Attributes:
+        name: unlike that of any other tier.
+    """
+
+    name: str
+    person: str
+    measure: str
+    intervals: tuple[Interval, ...]
+
+
+def in_order(intervals: Iterable[Interval]) -> list[Interval]:
+    """By onset, then offset, person and label."""
+    return sorted(intervals, key=lambda one: (one.onset, one.offset, one.person, one.measure, one.label))
+
+
+def tiers(intervals: Iterable[Interval]) -> list[Tier]:
+    """A tier for each person and measure; what would overlap goes into a further tier of the same."""
+    lanes: dict[tuple[str, str], list[list[Interval]]] = {}
+    for interval in in_order(intervals):
+        own = lanes.setdefault((interval.person, interval.measure), [])
+        free = next((lane for lane in own if lane[-1].offset <= interval.onset + 1e-9), None)
+        if free is None:
+            own.append([interval])
+        else:
+            free.append(interval)
+    return [
+        Tier(f"{person} {measure}{f' {k}' if k > 1 else ''}", person, measure, tuple(lane))
+        for (person, measure), own in lanes.items()
+        for k, lane in enumerate(own, 1)
+    ]
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds from the start of a video; what lies before it is at 0."""
+    return max(round(seconds * 1000), 0)

@@ -1,0 +1,257 @@
+"""Segments in other programs' formats, read back by other programs' readers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+import pyxdf
+import tables
+import webvtt
+from praatio import textgrid
+from pympi.Elan import Eaf
+from typer.testing import CliRunner
+
+from hsemotion_cli.analysis.rules import Rules
+from hsemotion_cli.cli import app
+from hsemotion_cli.commands.export_run import with_intervals
+from hsemotion_cli.exports.eeg import _records, write_edf
+from hsemotion_cli.exports.intervals import Interval, tiers
+from hsemotion_cli.exports.recording import open_recording
+from hsemotion_cli.exports.subtitles import _escaped
+from hsemotion_cli.formats.events import read_events
+
+FORMATS = "elan,textgrid,webvtt,srt,edf,mne,boris,datavyu,xdf,bids"
+START = 1.4
+
+
+def export(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["export", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+def milli(time: float) -> int:
+    """Whole milliseconds since the first frame."""
+    return round((time - START) * 1000)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 seconds from container time 1.4 on: a smile that comes and goes every two seconds; then nobody."""
+    rows = [tables.face(k, START + k / 25) for k in range(250)]
+    rows += [tables.nobody(k, START + k / 25) for k in range(250, 300)]
+    return tables.write_table(tmp_path_factory.mktemp("in") / "talk.csv", rows, start=START, source="a talk & co.mp4")
+
+
+@pytest.fixture(scope="module")
+def expected(table: Path) -> list[Interval]:
+    """Its segments, with times since the first frame of the video."""
+    found = with_intervals(open_recording(table), Rules()).intervals
+    assert len(found) > 20 and {one.person for one in found} == {"face 0"}
+    return sorted(found, key=lambda one: (one.onset, one.offset, one.label))
+
+
+@pytest.fixture(scope="module")
+def out(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    (folder / "videos").mkdir()
+    export(table, "--to", FORMATS, "-o", folder, "-q", "--media", folder / "videos")
+    return folder
+
+
+def test_elan_has_a_tier_for_each_person_and_measure(out: Path, expected: list[Interval]) -> None:
+    eaf = Eaf(str(out / "talk.eaf"))
+    found = sorted(
+        (start, end, value)
+        for name in eaf.get_tier_names()
+        for start, end, value, *_ in eaf.get_annotation_data_for_tier(name)
+    )
+    assert found == sorted((milli(one.onset), milli(one.offset), one.label) for one in expected)
+    parameters = eaf.get_parameters_for_tier("face 0 expression")
+    assert parameters["PARTICIPANT"] == "face 0" and parameters["ANNOTATOR"] == "hsemotion"
+    (media,) = eaf.get_linked_files()
+    assert media["RELATIVE_MEDIA_URL"] == "./a talk & co.mp4" and media["MIME_TYPE"] == "video/mp4"
+    assert media["MEDIA_URL"] == (out / "videos" / "a talk & co.mp4").as_uri()
+    entries = eaf.get_cv_entries("expression")
+    assert sorted(value for values, _ in entries.values() for value, *_ in values) == ["happiness", "neutral"]
+
+
+def test_elan_files_keep_the_rules_of_their_schema(out: Path) -> None:
+    """EAF 3.0: order of the parts, ids that are there once, references that lead to something, times in order."""
+    root = ET.parse(out / "talk.eaf").getroot()
+    order = ["HEADER", "TIME_ORDER", "TIER", "LINGUISTIC_TYPE", "LANGUAGE", "CONTROLLED_VOCABULARY"]
+    places = [order.index(part.tag) for part in root]
+    assert places == sorted(places) and set(places) == set(range(len(order)))
+    slots = {each.get("TIME_SLOT_ID"): int(each.get("TIME_VALUE", "")) for each in root.iter("TIME_SLOT")}
+    annotations = list(root.iter("ALIGNABLE_ANNOTATION"))
+    ids = [each.get("ANNOTATION_ID") for each in annotations]
+    assert len(set(ids)) == len(ids) and len(slots) == 2 * len(ids) and len(set(slots)) == len(slots)
+    types = {
+        each.get("LINGUISTIC_TYPE_ID"): each.get("CONTROLLED_VOCABULARY_REF") for each in root.iter("LINGUISTIC_TYPE")
+    }
+    entries = {
+        each.get("CV_ID"): {entry.get("CVE_ID"): entry.findtext("CVE_VALUE") for entry in each.iter("CV_ENTRY_ML")}
+        for each in root.iter("CONTROLLED_VOCABULARY")
+    }
+    assert len({each.get("TIER_ID") for each in root.iter("TIER")}) == len(list(root.iter("TIER")))
+    for tier in root.iter("TIER"):
+        words = entries[types[tier.get("LINGUISTIC_TYPE_REF")]]
+        last = 0
+        for each in tier.iter("ALIGNABLE_ANNOTATION"):
+            start, end = (slots[each.get(f"TIME_SLOT_REF{k}")] for k in (1, 2))
+            assert last <= start < end
+            last = end
+            assert words[each.get("CVE_REF")] == each.findtext("ANNOTATION_VALUE")
+    assert root.find("HEADER/PROPERTY") is not None and root.get("FORMAT") == "3.0"
+
+
+def test_our_own_readers_of_events_read_elan_boris_and_bids(out: Path, expected: list[Interval]) -> None:
+    names = ("talk.eaf", "talk.boris.csv", "bids/sub-talk/beh/sub-talk_task-video_events.tsv")
+    for name in names:
+        found = read_events(out / name)
+        assert len(found) == len(expected), name
+        np.testing.assert_allclose(
+            sorted(one.onset for one in found), [one.onset - START for one in expected], atol=0.00051
+        )
+        assert sorted(one.label for one in found) == sorted(one.label for one in expected)
+
+
+def test_praat_tiers_have_no_holes(out: Path, expected: list[Interval]) -> None:
+    grid = textgrid.openTextgrid(str(out / "talk.TextGrid"), includeEmptyIntervals=False)
+    found = sorted((e.start, e.end, e.label) for name in grid.tierNames for e in grid.getTier(name).entries)
+    wanted = sorted((one.onset - START, one.offset - START, one.label) for one in expected)
+    np.testing.assert_allclose([e[:2] for e in found], [e[:2] for e in wanted], atol=1e-5)
+    assert [e[2] for e in found] == [e[2] for e in wanted]
+    whole = textgrid.openTextgrid(str(out / "talk.TextGrid"), includeEmptyIntervals=True)
+    for name in whole.tierNames:
+        entries = whole.getTier(name).entries
+        assert entries[0].start == 0 and entries[-1].end == whole.maxTimestamp
+        assert all(a.end == b.start for a, b in itertools.pairwise(entries))
+
+
+def test_subtitles_name_the_person(out: Path, expected: list[Interval]) -> None:
+    cues = list(webvtt.read(str(out / "talk.vtt")))
+    assert len(cues) == len(expected)
+    first = expected[0]
+    np.testing.assert_allclose([cue.start_in_seconds for cue in cues], [one.onset - START for one in expected], atol=1)
+    assert sorted(cue.text for cue in cues) == sorted(one.label for one in expected)
+    assert {cue.voice for cue in cues} == {"face 0"}
+    lines = webvtt.from_srt(str(out / "talk.srt"))
+    assert [line.start for line in lines] == [cue.start for cue in cues]
+    assert sorted(line.text for line in lines) == sorted(f"{one.person}: {one.label}" for one in expected)
+    assert cues[0].start == f"00:00:{first.onset - START:06.3f}"
+
+
+def test_mne_reads_annotations_of_text_and_of_edf(out: Path, expected: list[Interval]) -> None:
+    for name in ("talk_annot.txt", "talk.annotations.edf"):
+        found = mne.read_annotations(out / name)
+        assert len(found) == len(expected), name
+        np.testing.assert_allclose(sorted(found.onset), [one.onset - START for one in expected], atol=1e-5)
+        np.testing.assert_allclose(
+            sorted(found.duration), sorted(one.offset - one.onset for one in expected), atol=1e-5
+        )
+        assert sorted(found.description) == sorted(f"{o.measure}/{o.label}/{o.person}" for o in expected)
+
+
+def test_annotations_begin_at_the_date_of_the_clock(table: Path, tmp_path: Path, expected: list[Interval]) -> None:
+    clock = "start=2026-03-01T10:00:00.250+01:00"
+    export(table, "--to", "edf,mne,xdf", "-o", tmp_path, "-q", "--clock", clock)
+    began = datetime(2026, 3, 1, 9, 0, 0, 250000, UTC)
+    text = mne.read_annotations(tmp_path / "talk_annot.txt")
+    assert text.orig_time == began
+    np.testing.assert_allclose(min(text.onset), expected[0].onset - START, atol=1e-5)
+    edf = (tmp_path / "talk.annotations.edf").read_bytes()
+    assert edf[88:168].rstrip() == b"Startdate 01-MAR-2026 X hsemotion X"
+    assert edf[168:184] == b"01.03.2610.00.00" and edf[192:197] == b"EDF+C"
+    assert edf[512:].startswith(b"+0.250000\x14\x14\0")
+    streams, _ = pyxdf.load_xdf(str(tmp_path / "talk.xdf"))
+    np.testing.assert_allclose(streams[0]["time_stamps"][0], began.timestamp(), atol=1e-6)
+
+
+def test_many_annotations_fill_several_records(tmp_path: Path) -> None:
+    records = _records([b"x" * 1000] * 200)
+    assert sum(map(len, records)) == 200 and len(records) == 4
+    assert max(sum(map(len, record)) for record in records) <= 61440 - 64
+    path = tables.write_table(tmp_path / "long.csv", [tables.face(k, k / 25) for k in range(50)])
+    many = tuple(Interval(k * 0.5, k * 0.5 + 0.25, "face 0", "expression", "happiness") for k in range(5000))
+    with (tmp_path / "long.edf").open("wb") as file:
+        write_edf(replace(open_recording(path), intervals=many), file)
+    head = (tmp_path / "long.edf").read_bytes()[:256]
+    assert int(head[236:244]) > 2
+    found = mne.read_annotations(tmp_path / "long.edf")
+    np.testing.assert_allclose(found.onset, [one.onset for one in many], atol=1e-6)
+
+
+def test_boris_and_datavyu_have_their_columns(out: Path, expected: list[Interval]) -> None:
+    boris = pd.read_csv(out / "talk.boris.csv")
+    assert boris["Subject"].unique().tolist() == ["face 0"]
+    np.testing.assert_allclose(boris["Start (s)"], [one.onset - START for one in expected], atol=0.00051)
+    np.testing.assert_allclose(boris["Duration (s)"], boris["Stop (s)"] - boris["Start (s)"], atol=1e-9)
+    assert (boris["FPS (frame/s)"] == 25).all() and (boris["Media file name"] == "a talk & co.mp4").all()
+    datavyu = pd.read_csv(out / "talk.datavyu.csv")
+    own = [one for one in expected if one.measure == "expression"]
+    assert datavyu["face_0_expression.code01"].dropna().tolist() == [one.label for one in own]
+    onsets = datavyu["face_0_expression.onset"].dropna()
+    np.testing.assert_allclose(onsets, [(one.onset - START) * 1000 for one in own], atol=0.51)
+
+
+def test_markers_of_xdf_stand_at_onsets_and_offsets(out: Path, expected: list[Interval]) -> None:
+    streams, _ = pyxdf.load_xdf(str(out / "talk.xdf"))
+    (markers,) = [stream for stream in streams if stream["info"]["type"] == ["Markers"]]
+    times = sorted([one.onset - START for one in expected] + [one.offset - START for one in expected])
+    np.testing.assert_allclose(markers["time_stamps"], times, atol=1e-9)
+    assert markers["time_series"][0][0].startswith("onset ")
+
+
+def test_bids_events_have_levels(out: Path, expected: list[Interval]) -> None:
+    stem = out / "bids" / "sub-talk" / "beh" / "sub-talk_task-video_events"
+    events = pd.read_csv(stem.with_suffix(".tsv"), sep="\t", na_values="n/a")
+    np.testing.assert_allclose(events["onset"], [one.onset - START for one in expected], atol=1e-6)
+    about = json.loads(stem.with_suffix(".json").read_text())
+    assert set(about["trial_type"]["Levels"]) == {one.label for one in expected}
+
+
+def test_what_would_overlap_in_a_tier_gets_a_further_one() -> None:
+    spans = [(0.0, 2.0, "a"), (1.0, 3.0, "b"), (2.0, 4.0, "c"), (2.5, 2.6, "d")]
+    found = tiers(Interval(on, off, "x", "m", label) for on, off, label in spans)
+    assert [(tier.name, [one.label for one in tier.intervals]) for tier in found] == [
+        ("x m", ["a", "c"]),
+        ("x m 2", ["b"]),
+        ("x m 3", ["d"]),
+    ]
+
+
+def test_names_that_need_care(tmp_path: Path) -> None:
+    """Markup, quotes and line ends in the name of a video or a person change nothing around them."""
+    name = 'a "b" <c> & d\n-->.mp4'
+    rows = [tables.face(k, k / 25) for k in range(50)]
+    path = tables.write_table(tmp_path / "t.csv", rows, source=name)
+    export(path, "--to", "elan,textgrid,webvtt,srt,boris", "-o", tmp_path / "out", "-q")
+    (media,) = Eaf(str(tmp_path / "out" / "t.eaf")).get_linked_files()
+    assert media["RELATIVE_MEDIA_URL"].startswith('./a "b" <c> & d')
+    assert len(webvtt.read(str(tmp_path / "out" / "t.vtt"))) > 0
+    assert _escaped("a --> <b>\n& c") == "a --&gt; &lt;b&gt; &amp; c"
+    assert pd.read_csv(tmp_path / "out" / "t.boris.csv")["Source"].iloc[0] == name
+
+
+def test_rules_of_segments_count(table: Path, tmp_path: Path) -> None:
+    export(table, "--to", "srt", "-o", tmp_path, "-q", "--kinds", "no_face")
+    assert (tmp_path / "talk.srt").read_text() == "1\n00:00:10,000 --> 00:00:12,000\nface 0: no_face\n"
+
+
+def test_photos_have_no_intervals(tmp_path: Path) -> None:
+    row = tables.face(0, 0.0, file="a.jpg", image_width=4, image_height=4)
+    tables.write_table(tmp_path / "photos.csv", [row])
+    for name in ("elan", "edf", "boris", "textgrid", "webvtt", "srt", "mne", "datavyu"):
+        output = export(tmp_path / "photos.csv", "--to", name, "-o", tmp_path / "out", code=4)
+        assert "photos have no time" in output
+    assert not [path for path in (tmp_path / "out").iterdir() if path.is_file()]
