@@ -139,13 +139,13 @@ def test_praat_tiers_have_no_holes(out: Path, expected: list[Interval]) -> None:
 
 
 def test_subtitles_name_the_person(out: Path, expected: list[Interval]) -> None:
-    cues = list(webvtt.read(str(out / "talk.vtt")))
+    cues = webvtt.read(str(out / "talk.vtt")).captions
     assert len(cues) == len(expected)
     first = expected[0]
     np.testing.assert_allclose([cue.start_in_seconds for cue in cues], [one.onset - START for one in expected], atol=1)
     assert sorted(cue.text for cue in cues) == sorted(one.label for one in expected)
     assert {cue.voice for cue in cues} == {"face 0"}
-    lines = webvtt.from_srt(str(out / "talk.srt"))
+    lines = webvtt.from_srt(str(out / "talk.srt")).captions
     assert [line.start for line in lines] == [cue.start for cue in cues]
     assert sorted(line.text for line in lines) == sorted(f"{one.person}: {one.label}" for one in expected)
     assert cues[0].start == f"00:00:{first.onset - START:06.3f}"
