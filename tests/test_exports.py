@@ -346,3 +346,22 @@ def test_angles_are_radians_in_the_camera_frame_of_openface_and_come_back(tmp_pa
     assert result.exit_code == 0, result.output
     back = load(tmp_path / "in" / "t.openface.csv").frame
     assert {name: back[name].iloc[0] for name in angles} == pytest.approx(angles, abs=0.011)
+
+
+# --- annotate --format ----------------------------------------------------------------------------------------
+
+
+def test_annotate_exports_what_it_has_written(nobody: Path, tmp_path: Path) -> None:
+    arguments = ["annotate", str(nobody), "-o", str(tmp_path), "--format", "elan,xlsx,openface", "--every", "3"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"nobody.csv", "nobody.eaf", "tables.xlsx", "nobody.openface.csv", "export.json"} <= names
+    assert "OpenFace 2 CSV: absent: AU intensities" in result.output
+    assert f'MEDIA_URL="{nobody.as_uri()}"' in (tmp_path / "nobody.eaf").read_text()
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    (tmp_path / "nobody.eaf").write_text("my own work")
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2 and "nobody.eaf" in refused.output.replace("\n", "")
+    wrong = CliRunner().invoke(app, [*arguments[:5], "elan,spss"])
+    assert wrong.exit_code == 2 and "choose from csv, parquet, jsonl" in " ".join(wrong.output.split())

@@ -11,6 +11,7 @@ from .options import (
     InputOptions,
     ModelOptions,
     OutputOptions,
+    Reworded,
     RunningOptions,
     SmoothingOptions,
     Videos,
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
     from ..pipeline import Annotator, Summary
 
 
+FORMAT_HELP = "Table formats: csv, parquet, jsonl; also those of hsemotion export; several with commas."
+
+
 def run(
     videos: Videos,
     input: InputOptions,
     faces: FaceOptions,
     models: ModelOptions,
     smoothing: SmoothingOptions,
-    output: OutputOptions,
+    output: Annotated[OutputOptions, Reworded(formats={"help": FORMAT_HELP})],
     running: RunningOptions,
     verbose: Annotated[
         bool,
@@ -58,9 +62,11 @@ def run(
     from ..runtime.atomic_files import prepare_folder
     from .annotate_view import print_summaries
     from .console import print_json, say_passed_over
+    from .export_run import check_targets, export_annotated, split_targets
     from .settings import chosen_settings
 
     # Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
+    output, targets = split_targets(output)
     settings = chosen_settings(input, faces, models, smoothing, output, running)
     found = discover(videos, crops=input.crops)
     if not output.quiet:
@@ -68,11 +74,13 @@ def run(
     kinds = (settings.formats, settings.overlay, output.report)
     names = (n for job in found.jobs for n in output_names(job.name, *kinds).values())
     check_outputs((output.out / name for name in names), output.overwrite)
+    check_targets([job.name for job in found.jobs], targets, output)
     prepare_folder(output.out)
     with Annotator(settings) as annotator:
         results = [_annotated(annotator, job, output) for job in found.jobs]
     done = [result for result in results if not isinstance(result, Exception)]
     unreported = _reported(done, output) if output.report else []
+    unexported = export_annotated(done, targets, settings.formats[0], output) if targets and done else []
     problems = _problems(done)
     if output.json:
         left = [{"source": path, "passed_over": reason} for path, reason in found.passed_over]
@@ -80,7 +88,7 @@ def run(
     elif done and not output.quiet:
         print_summaries(done, verbose=verbose)
     failures = [result for result in results if isinstance(result, Exception)]
-    return _exit_code(done, [*failures, *problems, *unreported], output.min_coverage)
+    return _exit_code(done, [*failures, *problems, *unreported, *unexported], output.min_coverage)
 
 
 def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> Summary | HsemotionError:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..analysis.evidence import columns
 from ..analysis.recordings import find_tables, read_recording
@@ -15,12 +16,15 @@ from ..errors import HsemotionError, InputError, UsageError, exit_code_of
 from ..exports.catalogue import FORMATS, parse_targets
 from ..exports.intervals import Interval
 from ..exports.recording import Recording, open_recording
-from ..exports.writing import Exported, check, export
+from ..exports.writing import Exported, check, check_paths, export
 from ..formats.clock import notes_of
 from ..runtime.terminal import print_line, say
 from .console import counting, print_json
 from .defaults import CHOSEN
 from .options import OutputOptions
+
+if TYPE_CHECKING:
+    from ..pipeline import Summary
 
 
 def export_tables(
@@ -59,6 +63,60 @@ def export_tables(
     failures += [error for _, error in done.failures]
     _show(recordings, done, failures, output)
     return exit_code_of(failures, some_succeeded=bool(done.files))
+
+
+def split_targets(output: OutputOptions) -> tuple[OutputOptions, tuple[str, ...]]:
+    """``--format csv,elan`` of annotate: the options for the tables, and the formats to export them to.
+
+    Without a format of tables among them, the table is CSV.
+    """
+    names = [part.strip() for part in output.formats.split(",")]
+    targets = [name for name in names if name in FORMATS]
+    if not targets:
+        return output, ()
+    tables = [name for name in names if name not in FORMATS] or ["csv"]
+    return replace(output, formats=",".join(tables)), tuple(dict.fromkeys(targets))
+
+
+def check_targets(names: Sequence[str], targets: Sequence[str], output: OutputOptions) -> None:
+    """Make sure, before any work, that exports of tables with these names lose no file of the user's.
+
+    Raises:
+        UsageError: one would be lost.
+    """
+    suffixes = [FORMATS[target].suffix for target in targets if FORMATS[target].suffix]
+    check_paths([output.out / f"{name}{suffix}" for name in names for suffix in suffixes], output.out, output.overwrite)
+
+
+def export_annotated(
+    done: Sequence[Summary], targets: Sequence[str], table: str, output: OutputOptions
+) -> list[HsemotionError]:
+    """Export tables that annotate has just written, with the default rules of segments.
+
+    Args:
+        table: the format of the tables to read.
+
+    Returns:
+        the errors, which are printed at once.
+    """
+    recordings: list[Recording] = []
+    failures: list[HsemotionError] = []
+    for summary in done:
+        try:
+            recording = open_recording(Path(summary.outputs[table]), media=Path(summary.source).parent)
+            needed = not recording.photos and any(FORMATS[name].intervals for name in targets)
+            recordings.append(with_intervals(recording, Rules()) if needed else recording)
+        except InputError as error:
+            failures.append(error)
+    try:
+        check(recordings, targets, output.out, output.overwrite)
+        written = export(recordings, targets, output.out, None, dict(CHOSEN.get()))
+    except HsemotionError as error:
+        failures.append(error)
+        written = Exported()
+    failures += [error for _, error in written.failures]
+    _show(recordings, written, failures, replace(output, quiet=output.quiet or output.json, json=False))
+    return failures
 
 
 def with_intervals(recording: Recording, rules: Rules) -> Recording:

@@ -166,6 +166,7 @@ def _write_events(recording: Recording, stem: Path, opened: Opener) -> None:
         write_rows(file, header, _events(recording), "\t", "n/a")
     levels = sorted({each.label for each in recording.intervals})
     about: dict[str, Any] = {
+        "TaskName": _task(stem.name),
         "onset": {"Description": "Begin of the interval.", "Units": "s"},
         "duration": {"Description": "Length of the interval.", "Units": "s"},
         "trial_type": {"Description": "What is shown.", "Levels": {level: _meaning(level) for level in levels}},

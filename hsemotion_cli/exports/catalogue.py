@@ -25,6 +25,7 @@ class Format:
         write: (recordings, folder, opener, rate) -> sentences about what has no place in it, by recording name; "" for
             all of them.
         together: whether all recordings make one result.
+        suffix: of a format with one file for each table.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Format:
     paths: Callable[[Sequence[Recording]], list[Path]]
     write: Callable[[Sequence[Recording], Path, Opener, float | None], list[str]]
     together: bool = False
+    suffix: str = ""
 
 
 def _single(
@@ -49,7 +51,7 @@ def _single(
                 sentences |= dict.fromkeys(write(recording, file))
         return list(sentences)
 
-    return Format(title, intervals, paths, write_all)
+    return Format(title, intervals, paths, write_all, suffix=suffix)
 
 
 def _write_book(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None) -> list[str]:

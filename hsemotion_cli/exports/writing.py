@@ -48,8 +48,16 @@ def check(recordings: Sequence[Recording], formats: Iterable[str], folder: Path,
         UsageError: one would be.
         InputError: recordings that a format cannot hold together.
     """
+    check_paths([folder / path for name in formats for path in FORMATS[name].paths(recordings)], folder, overwrite)
+
+
+def check_paths(paths: Iterable[Path], folder: Path, overwrite: bool) -> None:
+    """Make sure that no file of the user's is lost at some paths in a folder of exports.
+
+    Raises:
+        UsageError: one would be.
+    """
     known = _hashes(folder)
-    paths = [folder / path for name in formats for path in FORMATS[name].paths(recordings)]
     check_outputs(
         [*paths, folder / RECORD],
         overwrite,
