@@ -22,6 +22,7 @@ from hsemotion_cli.analysis.rules import DEFAULTS, Rule, Rules, read_rules
 from hsemotion_cli.analysis.segments import Segment, segments
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError, UsageError
+from hsemotion_cli.formats.schema import NAMES
 from hsemotion_cli.postprocess.recipe import Recipe, Smoothing
 
 RAW = Rules(smoothing=Smoothing())
@@ -207,11 +208,9 @@ def test_quadrants_absences_and_new_columns(tmp_path: Path) -> None:
     assert ("quadrant", "pleasant_deactivated", 2.0, 4.8) in got
     assert ("no_face", "no_face", 0.0, 2.0) in got
     assert ("no_face", "no_face", 4.8, 6.4) in got
-    from hsemotion_cli.formats.schema import NAMES
-
+    assert ("gaze_away", "gaze_away", 2.0, 4.0) in got
     if "blink" in NAMES:  # a table's reader leaves out columns that the schema does not have
         assert ("blink", "blink", 3.2, 3.4) in got
-        assert ("gaze_away", "gaze_away", 2.0, 4.0) in got
     nobody = found(curves.table(tmp_path / "nobody.csv", {}, 50))
     assert [(s.person, s.kind, s.duration, s.first_row) for s in nobody] == [("", "no_face", 2.0, None)]
 
@@ -325,3 +324,19 @@ def test_thresholds_of_rules_count_before_those_of_the_table(tmp_path: Path) -> 
     with pytest.raises(UsageError):
         read_rules(tmp_path / "gone.toml")
     assert DEFAULTS["expression"] == Rule(0.5, 0.4)
+
+
+def test_people_join_face_ids(tmp_path: Path) -> None:
+    """Two face ids of one person, the second after a cut, become one track; a third keeps its number."""
+    half = np.arange(200) < 100
+    people = {
+        0: {"p_fear": np.where(half, 0.9, np.nan)}, 1: {"p_fear": np.where(half, np.nan, 0.9)},
+        2: {"p_fear": np.where(half, 0.9, np.nan)},
+    }  # fmt: skip
+    path = curves.table(tmp_path / "talk.csv", people, 200)
+    names = tmp_path / "people.csv"
+    names.write_text("recording,face_id,person\ntalk,0,Ann\ntalk,1,Ann\n")
+    assert run("segments", path, "--people", names, "--kinds", "expression", "-o", tmp_path / "out")[0] == 0
+    with (tmp_path / "out" / "segments.csv").open(newline="") as file:
+        found = [(r["person"], float(r["onset"]), float(r["offset"])) for r in csv.DictReader(file)]
+    assert found == [("2", 0.0, 4.0), ("Ann", 0.0, 8.0)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import HsemotionError, InputError
 from ..formats.events import Event, check_recordings
+from ..formats.people import PersonName
 from ..runtime.atomic_files import write_together
 from ..tasks import EXPRESSIONS, VALENCE_AROUSAL
 from . import evidence
@@ -78,7 +79,7 @@ def agreement_of(
     events: Sequence[tuple[str, Event]],
     ratings: Sequence[Rating],
     settings: AgreeSettings,
-    people: Mapping[tuple[str, int], str] | None = None,
+    people: Sequence[PersonName] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[AgreeReport, dict[Key, dict[str, Sums]]]:
     """Compare tables with codings and ratings.

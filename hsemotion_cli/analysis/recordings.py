@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..formats import sidecar
+from ..formats.people import PersonName, names_for
 from ..formats.table_reader import Block, read_blocks
 from ..postprocess.recipe import Recipe
 from ..tasks import ACTION_UNITS, EXPRESSIONS
@@ -129,14 +130,12 @@ def _is_table(path: Path) -> bool:
         return False
 
 
-def read_recording(
-    path: Path, columns: Collection[str], people: Mapping[tuple[str, int], str] | None = None
-) -> Recording:
+def read_recording(path: Path, columns: Collection[str], people: Sequence[PersonName] = ()) -> Recording:
     """Read the columns of a table that an analysis needs.
 
     Args:
         columns: names; those that the table lacks are left out of ``Track.values``.
-        people: (recording, face id) -> name, which counts before the table's own column ``person``.
+        people: names of face ids, which count before the table's own column ``person``.
 
     Raises:
         InputError: it cannot be read, has no rows or no times, is of photos, or is not sorted by frame.
@@ -153,7 +152,7 @@ def read_recording(
     whole = {name: np.concatenate(values) for name, values in parts.items()}
     notes: list[str] = []
     time, length, step, position = _clock(path, whole)
-    tracks = list(_tracks(path, whole, position, names, people or {}, notes))
+    tracks = list(_tracks(path, whole, position, names, names_for(people, path.stem), notes))
     return Recording(path.stem, path, time, length, step, tracks, _recipe(path, notes), notes)
 
 
@@ -185,11 +184,11 @@ def _clock(path: Path, whole: Mapping[str, NDArray]) -> tuple[Floats, Floats, fl
 
 def _tracks(
     path: Path, whole: Mapping[str, NDArray], position: NDArray[np.int64], names: Sequence[str | None],
-    people: Mapping[tuple[str, int], str], notes: list[str],
+    people: Mapping[int, str], notes: list[str],
 ) -> Iterator[Track]:  # fmt: skip
     face = whole["face_id"]
     there = np.flatnonzero(~np.isnan(face))
-    keys = [people.get((path.stem, int(face[k])), "") or names[k] or str(int(face[k])) for k in there.tolist()]
+    keys = [people.get(int(face[k]), "") or names[k] or str(int(face[k])) for k in there.tolist()]
     of_person = np.array(keys, dtype=str) if keys else np.empty(0, dtype="U1")
     for person in sorted(set(keys), key=_natural):
         rows = there[of_person == person]

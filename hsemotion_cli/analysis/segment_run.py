@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HsemotionError, InputError
+from ..formats.people import PersonName
 from ..runtime.atomic_files import write_together
 from ..tasks import ACTION_UNITS
 from .evidence import columns
@@ -47,7 +48,7 @@ def write_segments(
     tables: Sequence[Path],
     rules: Rules,
     folder: Path,
-    people: Mapping[tuple[str, int], str] | None = None,
+    people: Sequence[PersonName] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> SegmentReport:
     """Find the segments of tables and write them.

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import HsemotionError, InputError, UsageError
 from ..formats.events import Event, check_recordings
+from ..formats.people import PersonName
 from ..runtime.atomic_files import write_together
 from . import evidence
 from .outputs import description, write_description, write_header, write_rows
@@ -73,7 +74,7 @@ def write_summary(
     out: Path,
     form: str = "wide",
     by: Sequence[str] | None = None,
-    people: Mapping[tuple[str, int], str] | None = None,
+    people: Sequence[PersonName] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> SummaryReport:
     """Summarise tables and write the result.
@@ -127,7 +128,7 @@ class _Source:
     tables: Sequence[Path]
     events: Sequence[Event] | None
     settings: SummarySettings
-    people: Mapping[tuple[str, int], str] | None
+    people: Sequence[PersonName]
     progress: Callable[[int, int, str], None] | None
     failures: list[HsemotionError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

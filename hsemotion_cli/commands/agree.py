@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from .options import Only, OutputOptions
-from .segments import Tables
+from .segments import People, Tables
 
 if TYPE_CHECKING:
     from ..analysis.agree_run import AgreeReport
@@ -79,6 +79,7 @@ def run(
     coding: CodingOptions,
     wanted: AgreementOptions,
     output: Annotated[OutputOptions, Only("out", "overwrite", "quiet", "json", "log")],
+    people: People = None,
 ) -> int:
     """Compare tables with human coding, frame by frame and event by event, with 95 % intervals over recordings.
 
@@ -94,6 +95,7 @@ def run(
     from ..analysis.rules import Rules, read_rules
     from ..errors import exit_code_of
     from ..formats.ownership import check_outputs
+    from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
 
@@ -103,12 +105,12 @@ def run(
     ratings = [rating for name, path in traces for rating in read_ratings(name or path.stem, path)]
     rules = read_rules(wanted.recipe) if wanted.recipe else Rules()
     settings = AgreeSettings(rules, wanted.tolerance, wanted.margin, wanted.bootstrap, wanted.seed)
-    found = find_tables(tables)
+    found, names = find_tables(tables), read_people(people) if people else []
     outputs = [output.out / name for name in FILES]
     picture = [wanted.picture] if wanted.picture else []
     check_outputs([*outputs, *picture], output.overwrite, is_result)
     with counting("agree", "tables", output.quiet or output.json) as progress:
-        report, sums = agreement_of(found, events, ratings, settings, None, progress)
+        report, sums = agreement_of(found, events, ratings, settings, names, progress)
     prepare_folder(output.out)
     write_agreement(output.out, report, sums, settings, [path.name for _, path in files])
     if wanted.picture:

@@ -18,6 +18,12 @@ Tables = Annotated[
     list[Path],
     typer.Argument(metavar="TABLES", help="Tables made by annotate, or folders of them.", show_default=False),
 ]
+People = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="people.csv: which face ids of which recordings are which person.", show_default=False
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ def run(
     tables: Tables,
     wanted: SegmentOptions,
     output: Annotated[OutputOptions, Only("out", "overwrite", "quiet", "json", "log")],
+    people: People = None,
 ) -> int:
     """Turn tables into intervals: expressions, quadrants, action units, smiles, blinks, averted gaze and absences.
 
@@ -94,16 +101,17 @@ def run(
     from ..analysis.segment_run import FILES, write_segments
     from ..errors import exit_code_of
     from ..formats.ownership import check_outputs
+    from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
 
     rules = chosen_rules(wanted)
-    found = find_tables(tables)
+    found, names = find_tables(tables), read_people(people) if people else []
     outputs = [output.out / name for name in FILES]
     check_outputs(outputs, output.overwrite, is_result)
     prepare_folder(output.out)
     with counting("segments", "tables", output.quiet or output.json) as progress:
-        report = write_segments(found, rules, output.out, None, progress)
+        report = write_segments(found, rules, output.out, names, progress)
     for sentence in (*report.notes, *map(str, report.failures)):
         say(sentence)
     if output.json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from .options import Only, OutputOptions
-from .segments import Tables
+from .segments import People, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +72,7 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE.csv", help="The result; FILE.json has every parameter.")
     ] = Path("summary.csv"),
+    people: People = None,
     output: Annotated[OutputOptions, Only("overwrite", "quiet", "json", "log")] = OutputOptions(),  # noqa: B008
 ) -> int:
     """Summarise tables: a row of statistics for each recording, person and window, ready for R.
@@ -86,6 +87,7 @@ def run(
     from ..errors import UsageError, exit_code_of
     from ..formats.events import read_events
     from ..formats.ownership import check_outputs
+    from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
 
@@ -96,11 +98,11 @@ def run(
     by = parse_by(wanted.by) if wanted.by is not None else None
     events = [one for path in wanted.events for one in read_events(path)] if wanted.events else None
     settings = _settings(wanted, events or ())
-    found = find_tables(tables)
+    found, names = find_tables(tables), read_people(people) if people else []
     check_outputs([out, out.with_suffix(".json")], output.overwrite, is_result)
     prepare_folder(out.parent)
     with counting("summary", "tables", output.quiet or output.json) as progress:
-        report = write_summary(found, events, settings, out, wanted.form, by, None, progress)
+        report = write_summary(found, events, settings, out, wanted.form, by, names, progress)
     for sentence in (*report.notes, *map(str, report.failures)):
         say(sentence)
     if output.json:
