@@ -106,8 +106,8 @@ def run(
     for sentence in (*report.notes, *map(str, report.failures)):
         say(sentence)
     if output.json:
-        names = ("recordings", "rows", "empty")
-        print_json({**{name: getattr(report, name) for name in names}, "output": str(out)})
+        counts = {"recordings": report.recordings, "rows": report.rows, "empty": report.empty}
+        print_json({**counts, "output": str(out)})
     elif not output.quiet:
         if report.empty:
             print_line(f"{report.empty} windows have too little coverage; the column reason says why.")
