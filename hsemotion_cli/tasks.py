@@ -28,9 +28,19 @@ COMPOUNDS: dict[str, tuple[str, str]] = {
 }
 """ABAW compound class -> the two basic expressions that it is made of, in the challenge's order."""
 
-MEASURES = ("head_pitch", "head_yaw", "head_roll", "gaze_pitch", "gaze_yaw", "eye_opening", "mouth_gap")
+LANDMARK_MEASURES = ("head_pitch", "head_yaw", "head_roll", "gaze_pitch", "gaze_yaw", "eye_opening", "mouth_gap")
 """What is measured on the landmarks of a face: five angles in degrees (up, and right of the subject, are positive), the
 mean distance of the lids in widths of the iris, and that of the lips in distances of the eyes' outer corners."""
+
+QUALITY = ("eye_distance", "sharpness", "contrast")
+"""What is measured on the image of a face: the distance of the eyes' outer corners in pixels of the analysed image, as
+seen from the front; and, of the face at 64 x 64 pixels, the standard deviation of its Laplacian in units of that of its
+grey values, and the latter, from 0 to 127.5."""
+
+MEASURES = (*LANDMARK_MEASURES, *QUALITY)
+
+BEHAVIOUR = ("blink", "mouth_open", "speaking")
+"""What eyes and mouth do, from such measures over time."""
 
 EMOTIONAL_MIMICRY = ("admiration", "amusement", "determination", "empathic_pain", "excitement", "joy")
 """Intensities of a whole clip, in the order of the ABAW emotional mimicry challenge (Hume-Vidmimic2)."""

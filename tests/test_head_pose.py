@@ -20,7 +20,7 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.domain import Face, Frame, View
 from hsemotion_cli.errors import InputError, UsageError
 from hsemotion_cli.faces.detector import FaceDetector, detect_faces
-from hsemotion_cli.faces.gaze import gaze, openings
+from hsemotion_cli.faces.gaze import LIDS, eyes_and_mouth
 from hsemotion_cli.faces.head_pose import Camera, canonical_face, head_pose
 from hsemotion_cli.faces.measures import USUAL_OPTICS, Optics
 from hsemotion_cli.formats import raw_scores, table
@@ -96,8 +96,10 @@ def test_a_mirror_image_has_the_mirrored_angles(pose: tuple[float, float, float]
     one, two = head_pose(seen, camera), head_pose(other, camera)
     pitch, yaw, roll = one.angles()
     assert two.angles() == pytest.approx((pitch, -yaw, -roll), abs=1e-3)
-    up, right = gaze(seen, one)
-    assert gaze(other, two) == pytest.approx((up, -right), abs=0.01)
+    up, right, (left_eye, right_eye), mouth = eyes_and_mouth(seen, one)
+    up_again, left_again, lids, mouth_again = eyes_and_mouth(other, two)
+    assert (lids, mouth_again) == (pytest.approx((right_eye, left_eye), abs=1e-3), pytest.approx(mouth, abs=1e-4))
+    assert (up_again, left_again) == pytest.approx((up, -right), abs=0.01)
 
 
 def test_eyes_that_turn_in_a_still_head_change_the_gaze_alone() -> None:
@@ -114,17 +116,18 @@ def test_eyes_that_turn_in_a_still_head_change_the_gaze_alone() -> None:
             seen = points[:, :2] / points[:, 2:] * camera.focal + camera.centre
             found = head_pose(seen, camera)
             assert found.angles() == pytest.approx(pose, abs=1e-3)
-            assert gaze(seen, found) == pytest.approx((up, right), abs=1.0)
+            assert eyes_and_mouth(seen, found)[:2] == pytest.approx((up, right), abs=1.0)
 
 
 def test_closed_eyes_have_no_gaze() -> None:
     camera, points = Camera.of(1280, 720), projected((0, 0, 0))
-    assert openings(points, head_pose(points, camera)) == pytest.approx((0.71, 0.71), abs=0.05)
-    for upper, lower in ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373)):
+    assert eyes_and_mouth(points, head_pose(points, camera)).openings == pytest.approx((0.71, 0.71), abs=0.05)
+    for upper, lower in LIDS:
         points[upper] = points[lower]
     pose = head_pose(points, camera)
-    assert openings(points, pose) == pytest.approx((0, 0), abs=1e-9)
-    assert np.isnan(gaze(points, pose)).all()
+    closed = eyes_and_mouth(points, pose)
+    assert closed.openings == pytest.approx((0, 0), abs=1e-9)
+    assert math.isnan(closed.pitch) and math.isnan(closed.yaw)
 
 
 @pytest.mark.parametrize("name", ["astronaut.png", "grace_hopper.jpg"])

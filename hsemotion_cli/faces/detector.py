@@ -310,7 +310,7 @@ def detect_faces(
     else:
         known = None if before is None else [to_image(face, frame.view) for face in before]
         faces = [with_crops(face, image, recipes) for face in finder.find(image, known)]
-    placed = measured((to_canvas(face, frame.view) for face in faces), optics.camera(frame))
+    placed = measured((to_canvas(face, frame.view) for face in faces), frame, optics)
     return Sighting(frame.index, frame.time, placed, frame.cut, frame.segment)
 
 

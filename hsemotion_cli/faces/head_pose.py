@@ -40,7 +40,7 @@ _LIDS = (0.35, 0.2, 0.12)
 
 _BROWS = (46, 52, 53, 55, 63, 65, 66, 70, 105, 107, 276, 282, 283, 285, 293, 295, 296, 300, 334, 336)
 
-_EVERY = 2
+_EVERY = 4
 """Every so many of the remaining points are used, in pairs of left and right."""
 
 

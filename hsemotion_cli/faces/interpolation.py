@@ -86,7 +86,7 @@ def _inside(
         share = _share(before, frame, after)
         faces = [_mean(before.faces[i], after.faces[j], share) for i, j in same]
         cropped = tuple(_cropped(face, frame, recipes) for face in faces)
-        cropped = measured(cropped, optics.camera(frame))
+        cropped = measured(cropped, frame, optics)
         yield Sighting(frame.index, frame.time, cropped, segment=frame.segment)
 
 

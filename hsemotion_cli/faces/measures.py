@@ -1,14 +1,16 @@
-"""What is measured on the landmarks of each face: head pose, gaze, eyelids, mouth."""
+"""What is measured on each face: head pose, gaze, eyelids and mouth on its landmarks, quality on its image."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from ..domain import Face, Frame
-from .gaze import gaze, mouth_gap, openings
+from .gaze import eyes_and_mouth
 from .head_pose import DEFAULT_FOV, Camera, check_fov, head_pose
 
 
@@ -41,23 +43,45 @@ class Optics:
         return Camera.of(width, height, self.fov)
 
 
+_SIDE = 64
+"""Pixels of the face on which its sharpness is measured: about what networks for expressions resolve."""
+
 USUAL_OPTICS = Optics()
 """Of a camera about which nothing is known."""
 
 
-def measured(faces: Iterable[Face], camera: Camera) -> tuple[Face, ...]:
+def measured(faces: Iterable[Face], frame: Frame, optics: Optics) -> tuple[Face, ...]:
     """Faces with measures; those without landmarks stay as they are.
 
     Args:
-        faces: with landmarks in pixels of the camera's image.
+        faces: in pixels of the displayed image.
+        frame: that they are in.
     """
-    return tuple(_measured(face, camera) for face in faces)
+    camera = optics.camera(frame)
+    return tuple(_measured(face, frame, camera) for face in faces)
 
 
-def _measured(face: Face, camera: Camera) -> Face:
+def _measured(face: Face, frame: Frame, camera: Camera) -> Face:
     if face.landmarks is None:
         return face
     pose = head_pose(face.landmarks, camera)
-    eyes = float(openings(face.landmarks, pose).mean())
-    values = [*pose.angles(), *gaze(face.landmarks, pose), eyes, mouth_gap(face.landmarks, pose)]
-    return replace(face, measures=np.array(values, np.float32))
+    apart = pose.focal / float(pose.position[2]) / frame.view.scale
+    found = eyes_and_mouth(face.landmarks, pose)
+    values = [*pose.angles(), found.pitch, found.yaw, sum(found.openings) / 2, found.mouth, apart]
+    return replace(face, measures=np.array([*values, *_sharpness_and_contrast(face, frame)], np.float32))
+
+
+def _sharpness_and_contrast(face: Face, frame: Frame) -> tuple[float, float]:
+    """See ``tasks.QUALITY``; nan for a face of which nothing lies in the image."""
+    x, y = frame.view.to_image(*face.box[:2])
+    height, width = frame.image.shape[:2]
+    left, top = max(math.floor(x), 0), max(math.floor(y), 0)
+    right = min(math.ceil(x + face.box[2] / frame.view.scale), width)
+    bottom = min(math.ceil(y + face.box[3] / frame.view.scale), height)
+    if left >= right or top >= bottom:
+        return math.nan, math.nan
+    small = cv2.resize(frame.image[top:bottom, left:right], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    contrast = float(cv2.meanStdDev(grey)[1][0, 0])
+    edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1][0, 0])
+    return edges / max(contrast, 1.0), contrast

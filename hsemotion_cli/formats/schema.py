@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, MEASURES
+from ..tasks import ACTION_UNITS, BEHAVIOUR, COMPOUNDS, EXPRESSIONS, LANDMARK_MEASURES
 
-ANGLES = MEASURES[:5]
+ANGLES = LANDMARK_MEASURES[:5]
+LIKELIHOODS = ("mouth_open", "speaking")
 
 SCHEMA_VERSION = 3
 
-ADDED = ("p_other", *ANGLES)
+ADDED = ("p_other", *ANGLES, *BEHAVIOUR)
 """Columns that tables of earlier versions do not have; they are read as empty."""
 
 ACTION_UNIT_NAMES = dict(
@@ -130,6 +131,28 @@ COLUMNS: tuple[Column, ...] = (
     _angle("head_roll", "The head is tilted to the person's own right shoulder (positive) or left one."),
     _angle("gaze_pitch", "The eyes look above (positive) or below the camera. Empty also while they are closed."),
     _angle("gaze_yaw", "The eyes look to the person's own right (positive) or left of the camera, likewise."),
+    _integer(
+        "blink",
+        "0 or 1",
+        "1 while the eyes are closed, in a blink or for longer. Empty in interpolated rows, without landmarks, and for "
+        "people whose eyes are never seen open.",
+    ),
+    _number(
+        "mouth_open",
+        "",
+        "0 to 1",
+        "Gap between the lips: 0 closed, 1 wide open (0.6 distances of the eyes' outer corners). Empty without "
+        "landmarks.",
+        4,
+    ),
+    _number(
+        "speaking",
+        "",
+        "0 to 1",
+        "Likelihood that the person is speaking, from movement of the lips in the second around the frame. Empty "
+        "without landmarks, for single images, and below seven frames per second.",
+        4,
+    ),
 )
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)

@@ -19,7 +19,7 @@ from ..postprocess.compound import compounds
 from ..postprocess.refine import Affect
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL
 from .data_frame import frame_blocks, frame_names
-from .schema import ANGLES, COLUMNS, OPTIONAL, names_with
+from .schema import ANGLES, COLUMNS, LIKELIHOODS, OPTIONAL, names_with
 from .table_reader import Block, load, read_blocks, read_frames, to_frame
 
 if TYPE_CHECKING:
@@ -137,7 +137,11 @@ def _block(affect: Affect, frame: NDArray[np.intp], row: NDArray[np.intp]) -> Bl
     block["compound"], _ = _label("", compound, tuple(COMPOUNDS))
     block |= _scores("p_{}", tuple(COMPOUNDS), compound)
     unmeasured = np.full(len(affect.row), np.nan)
-    block |= {name: _rounded(name, _pick(affect.measures.get(name, unmeasured), row)) for name in ANGLES}
+    block |= {
+        name: _rounded(name, _pick(affect.measures.get(name, unmeasured), row)) for name in (*ANGLES, *LIKELIHOODS)
+    }
+    blink = _pick(affect.measures.get("blink", unmeasured), row)
+    block["blink"] = [None if math.isnan(closed) else int(closed) for closed in blink.tolist()]
     for name, values in affect.extra.items():
         block[name] = [_harmless(v) if isinstance(v, str) else v for v in values[frame].tolist()]
     return {name: block[name] for name in names_with(affect.extra)}

@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..tasks import MEASURES, TASKS
+from ..tasks import BEHAVIOUR, MEASURES, TASKS
 from ..timeline import Timeline
+from .blinks import closed_eyes
 from .recipe import Recipe, Smoothing
 from .smoothing import segments, smooth
+from .speech import mouth_open, speaking
 
-_ANGLE = np.array([name.startswith(("head_", "gaze_")) for name in MEASURES])
+_SHOWN = (*MEASURES, *BEHAVIOUR)
+_ANGLE = np.array([name.startswith(("head_", "gaze_")) for name in _SHOWN])
+_NOT_BRIDGED = np.array([name == "blink" for name in _SHOWN])
+"""What cannot be known of a frame in which the face was not seen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +35,9 @@ class Affect:
         box: (N, 4) pixels.
         tasks: task -> (N, columns) float64; all nan for a task that no model predicts.
         recipe: that was applied.
-        measures: names of ``tasks.MEASURES`` -> (N,) float64, nan where nothing was measured. They are not smoothed; in
-            interpolated rows they lie between those of the neighbours, angles on the shorter way round.
+        measures: names of ``tasks.MEASURES`` and ``tasks.BEHAVIOUR`` -> (N,) float64, nan where nothing is known. They
+            are not smoothed; in interpolated rows they lie between those of the neighbours, angles on the shorter way
+            round, and ``blink`` is nan.
         extra: optional columns of the table, as in the timeline.
     """
 
@@ -106,7 +112,7 @@ def _completed(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[
 def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe: Recipe) -> Affect:
     """Add interpolated rows for the frames in gaps of at most ``recipe.interpolate`` seconds."""
     row, face_id = [timeline.row], [timeline.face_id]
-    measured = _measured(timeline)
+    measured = _measured(timeline, recipe.max_gap)
     measures = [measured]
     box, scores = [timeline.box.astype(np.float64)], {task: [values] for task, values in tasks.items()}
     for rows in segments(timeline, recipe.interpolate) if recipe.interpolate > 0 else []:
@@ -124,7 +130,7 @@ def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe
         for values, out in [(box[0], box), *((tasks[task], scores[task]) for task in tasks)]:
             out.append((1 - t) * values[rows[left]] + t * values[rows[left + 1]])
         start, way = measured[rows[left]], measured[rows[left + 1]] - measured[rows[left]]
-        measures.append(_within(start + t * _within(way)))
+        measures.append(np.where(_NOT_BRIDGED, np.nan, _within(start + t * _within(way))))
     rows_now, ids_now = np.concatenate(row), np.concatenate(face_id)
     order = np.lexsort((ids_now, rows_now))
     added = len(rows_now) - len(timeline.row)
@@ -139,16 +145,22 @@ def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe
         tasks={task: np.concatenate(parts)[order] for task, parts in scores.items()},
         recipe=recipe,
         extra=timeline.extra,
-        measures=dict(zip(MEASURES, np.concatenate(measures)[order].T, strict=True)),
+        measures=dict(zip(_SHOWN, np.concatenate(measures)[order].T, strict=True)),
     )
 
 
-def _measured(timeline: Timeline) -> NDArray[np.float64]:
-    """(N, len(MEASURES)), nan for what a timeline does not have."""
+def _measured(timeline: Timeline, max_gap: float) -> NDArray[np.float64]:
+    """(N, len(_SHOWN)), nan for what a timeline does not have."""
     unknown = np.full(len(timeline.row), np.nan)
-    return np.stack([timeline.measures.get(name, unknown) for name in MEASURES], axis=1, dtype=np.float64)
+    known = {name: timeline.measures.get(name, unknown).astype(np.float64) for name in MEASURES}
+    behaviour = {
+        "blink": closed_eyes(timeline, known["eye_opening"], max_gap),
+        "mouth_open": mouth_open(known["mouth_gap"]),
+        "speaking": speaking(timeline, known["mouth_gap"], max_gap),
+    }
+    return np.stack([{**known, **behaviour}[name] for name in _SHOWN], axis=1)
 
 
 def _within(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, len(MEASURES)) with angles brought between -180 and 180 degrees."""
+    """(n, len(_SHOWN)) with angles brought between -180 and 180 degrees."""
     return np.where(_ANGLE & (np.abs(values) > 180), (values + 180) % 360 - 180, values)
