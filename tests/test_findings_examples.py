@@ -198,3 +198,42 @@ def test_agree(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [written[first, second, "smile", name] for name in names] == pytest.approx(want, abs=2e-5)
         assert [float(cell) for cell in cells[1:]] == pytest.approx(want, abs=0.05)
     assert len(shown("agree.md", "agree")) == 3
+
+
+def test_sync(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in commands("sync.md"):
+        run(folder, words, monkeypatch)
+    table = rows(folder / "results" / "langer_pexels.csv")
+    time = column(table, "time")
+    end = time[-1] + np.median(np.diff(time))
+    n = round((end - 0.5) * 10)
+    written = rows(folder / "synchrony" / "sync.csv")
+    for row, cells in zip(written, shown("sync.md", "sync"), strict=True):
+        value = column(table, row["measure"])
+
+        def sampled(late: float, value: np.ndarray = value) -> np.ndarray:
+            clock = time + late
+            near = [np.floor((clock - 0.5) * 10 + 0.5) == k for k in range(n)]
+            return np.array([value[own].mean() for own in near])
+
+        x, y, w, lags = sampled(0.0), sampled(0.5), 50, range(-20, 21)
+
+        def at(start: int, k: int, x: np.ndarray = x, y: np.ndarray = y) -> float:
+            one, other = x[start + max(-k, 0) :][:50], y[start + max(k, 0) :][:50]
+            return float(np.arctanh(min(np.corrcoef(one, other)[0, 1], 0.999999)))
+
+        z = [[at(start, k) for k in lags] for start in range(0, n - w - 20 + 1, 10)]
+        curve = np.mean(z, axis=0)
+
+        def concordance(k: int, x: np.ndarray = x, y: np.ndarray = y) -> float:
+            a, b = x[max(-k, 0) : n - max(k, 0)], y[max(k, 0) : n - max(-k, 0)]
+            return 2 * np.cov(a, b, ddof=0)[0, 1] / (a.var() + b.var() + (a.mean() - b.mean()) ** 2)
+
+        agreed = [concordance(k) for k in lags]
+        want = [len(z), np.abs(z).mean(), (curve.argmax() - 20) / 10, curve.max(), agreed[20],
+                (np.argmax(agreed) - 20) / 10, max(agreed)]  # fmt: skip
+        names = ("windows", "synchrony", "peak_lag", "peak_z", "ccc", "ccc_lag", "ccc_peak")
+        assert [float(row[name]) for name in names] == pytest.approx(want, abs=2e-4)
+        assert cells[0] == row["measure"]
+        assert [float(cell) for cell in cells[1:8]] == pytest.approx(want, abs=0.05)
+        assert want[2] == 0.5, "the second follows the first by half a second"

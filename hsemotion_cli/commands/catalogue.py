@@ -35,6 +35,7 @@ COMMANDS = {
     "export": "export:run",
     "import": "import_tables:run",
     "report": "report:run",
+    "sync": "sync:run",
     "agree": "agree:run",
     "extract": "extract:run",
     "bench": "bench:run",
