@@ -2,7 +2,6 @@
 
 const palette = facts.palette; // expressions, people, heat: hex colours
 const ink = {}; // colours of the theme, as [red, green, blue]
-const found = { least: 0, most: 0, mean: 0, state: 0, units: 0, missing: 0 };
 const spans = { key: "", low: new Int32Array(0), high: new Int32Array(0) };
 
 function readInk() {
@@ -88,12 +87,13 @@ function drawRibbon(canvas, track) {
   const pixels = pixelsOf(canvas);
   const { low, high } = columnSpans(pixels.width);
   const there = EXPRESSIONS.filter((name) => track.series.has(`p_${name}`));
+  const readers = there.map((name) => track.reader(`p_${name}`));
   const colours = there.map((name) => packed(ink.expressions.get(name)));
   const parts = new Float64Array(there.length);
   for (let c = 0; c < pixels.width; c++) {
     let sum = 0;
     for (let k = 0; k < there.length; k++) {
-      track.query(`p_${there[k]}`, low[c], high[c], found);
+      readers[k].read(low[c], high[c]);
       parts[k] = Math.max(found.mean - 1, 0);
       sum += parts[k];
     }
@@ -167,8 +167,9 @@ function drawLines(canvas, track, series, range, shares) {
   const { low, high } = columnSpans(pixels.width);
   rules(pixels, shares);
   const place = (value) => (1 - (value - range[0]) / (range[1] - range[0])) * (pixels.height - 2) + 1;
+  const readers = series.map(({ name }) => track.reader(name)).filter(Boolean);
   for (let c = 0; c < pixels.width; c++) {
-    if (!series.some(({ name }) => known(track, name, low[c], high[c]))) hatch(pixels, c);
+    if (!readers.some((reader) => known(reader, low[c], high[c]))) hatch(pixels, c);
   }
   for (const one of series) {
     if (one.band) drawBand(pixels, track, one, place);
@@ -177,28 +178,29 @@ function drawLines(canvas, track, series, range, shares) {
   put(canvas);
 }
 
-function known(track, name, low, high) {
-  if (!track.series.has(name)) return false;
-  track.query(name, low, high, found);
+function known(reader, low, high) {
+  reader.read(low, high);
   return found.most > 0;
 }
 
 function drawBand(pixels, track, { name, band, colour, opacity }, place) {
-  if (!track.series.has(name) || !track.series.has(band)) return;
+  const [least, most] = [track.reader(name), track.reader(band)];
+  if (!least || !most) return;
   for (let c = 0; c < pixels.width; c++) {
-    track.query(name, spans.low[c], spans.high[c], found);
+    least.read(spans.low[c], spans.high[c]);
     const bottom = found.mean && place(valueOf(name, found.mean));
-    track.query(band, spans.low[c], spans.high[c], found);
+    most.read(spans.low[c], spans.high[c]);
     if (found.mean && bottom) blend(pixels, c, place(valueOf(band, found.mean)), bottom, colour, opacity);
   }
 }
 
 function drawLine(pixels, track, { name, colour, thick, opacity, mean, dash }, place) {
-  if (!track.series.has(name)) return;
+  const reader = track.reader(name);
+  if (!reader) return;
   const half = (thick * pixels.ratio) / 2;
   let before = NaN;
   for (let c = 0; c < pixels.width; c++) {
-    track.query(name, spans.low[c], spans.high[c], found);
+    reader.read(spans.low[c], spans.high[c]);
     if (!found.most) {
       before = NaN;
       continue;
@@ -219,16 +221,16 @@ function drawHeat(canvas, track, units) {
   const pixels = pixelsOf(canvas);
   const { low, high } = columnSpans(pixels.width);
   const tick = packed(ink.tick);
-  const name = units.map((unit) => `${unit}_p`);
+  const readers = units.map((unit) => track.reader(`${unit}_p`));
   const bits = units.map((unit) => 1 << UNITS.indexOf(unit));
   const top = units.map((_, k) => Math.round((k * pixels.height) / units.length));
   top.push(pixels.height);
   const depth = Math.max(1, Math.round(2 * pixels.ratio));
   for (let c = 0; c < pixels.width; c++) {
-    track.states(low[c], high[c], found);
+    track.states(low[c], high[c]);
     const present = found.units;
     for (let k = 0; k < units.length; k++) {
-      track.query(name[k], low[c], high[c], found);
+      readers[k].read(low[c], high[c]);
       const end = top[k + 1] - 1; // a line between two units stays free
       if (!found.most) {
         hatch(pixels, c, top[k], end);
@@ -253,7 +255,7 @@ function drawCoverage(canvas, track) {
       hatch(pixels, c);
       continue;
     }
-    track.states(low[c], high[c], found);
+    track.states(low[c], high[c]);
     if (found.state & 1) blend(pixels, c, found.missing || found.state & 2 ? height / 4 : 0, height, ink.strong, 0.85);
     else if (found.state & 2) blend(pixels, c, height / 2, height, ink.strong, c % 4 < 2 ? 0.9 : 0.3);
     else blend(pixels, c, height - Math.max(2, pixels.ratio), height, ink.faint);

@@ -4,7 +4,7 @@ let sections = []; // {person, strips: [draw functions], thumbs}
 let redrawing = 0;
 
 const UNIT_HEIGHT = 10; // CSS pixels of the row of an action unit
-const HEIGHTS = { ribbon: 44, labels: 16, valence: 52, arousal: 52, pose: 52, coverage: 10 };
+const HEIGHTS = { ribbon: 44, labels: 16, valence: 52, arousal: 52, angles: 58, coverage: 10 };
 
 function canvasOf(height, label) {
   const canvas = make("canvas", { role: "img", "aria-label": label });
@@ -42,17 +42,22 @@ function affectLines(name, track) {
   ];
 }
 
-const POSE = ["head_pitch", "head_yaw", "head_roll"];
+/** Angles in degrees that one strip shows together. */
+const ANGLES = { head: ["head_pitch", "head_yaw", "head_roll"], gaze: ["gaze_pitch", "gaze_yaw"] };
 
-/** The same degrees upwards and downwards, enough for all three angles. */
-function poseRange(track) {
-  const most = POSE.filter((name) => track.series.has(name)).map((name) => Math.max(-RANGES.get(name).low, RANGES.get(name).high));
+/** The same degrees upwards and downwards, enough for all angles of a strip. */
+function angleRange(names) {
+  const most = names.flatMap((name) => [-RANGES.get(name).low, RANGES.get(name).high]);
   return Math.max(10, Math.min(180, Math.ceil(Math.max(...most) / 10) * 10));
 }
 
-function poseLines() {
-  const looks = [{ colour: rgb(palette.expressions.anger) }, { colour: rgb(palette.expressions.sadness), dash: 6 }, { colour: ink.strong, dash: 2 }];
-  return POSE.map((name, k) => ({ name, thick: 1.6, opacity: 1, ...looks[k] }));
+function angleLines(names) {
+  const looks = [
+    { colour: rgb(palette.expressions.anger) },
+    { colour: rgb(palette.expressions.surprise), dash: 6 },
+    { colour: ink.strong, dash: 2 },
+  ];
+  return names.map((name, k) => ({ name, thick: 1.6, opacity: 1, ...looks[k] }));
 }
 
 function buildStrips(person) {
@@ -63,7 +68,7 @@ function buildStrips(person) {
     rows.push({ element: strip(caption, canvas), draw: () => draw(canvas) });
   };
   if (EXPRESSIONS.some((name) => track.series.has(`p_${name}`))) {
-    add(words("expression (probability)"), HEIGHTS.ribbon, "probabilities of the expressions over time", (c) => drawRibbon(c, track));
+    add(words("expression"), HEIGHTS.ribbon, "probabilities of the expressions over time", (c) => drawRibbon(c, track));
   }
   if (track.labels.some((k) => k)) add(words("label"), HEIGHTS.labels, "expression over time", (c) => drawLabels(c, track));
   for (const name of ["valence", "arousal"]) {
@@ -77,10 +82,13 @@ function buildStrips(person) {
     caption.style.gridAutoRows = `${UNIT_HEIGHT}px`;
     add(caption, UNIT_HEIGHT * units.length, "probabilities of action units over time", (c) => drawHeat(c, track, units));
   }
-  if (POSE.some((name) => track.series.has(name))) {
-    const most = poseRange(track);
-    const caption = scaled("head pitch — yaw - - roll ···", `−${most}°`, `+${most}°`);
-    add(caption, HEIGHTS.pose, "head pose over time", (c) => drawLines(c, track, poseLines(), [-most, most], [0, 0.5, 1]));
+  for (const [part, all] of Object.entries(ANGLES)) {
+    const names = all.filter((name) => track.series.has(name));
+    if (!names.length) continue;
+    const most = angleRange(names);
+    const marks = names.map((name, k) => `${name.split("_")[1]} ${["—", "- -", "···"][k]}`);
+    const draw = (c) => drawLines(c, track, angleLines(names), [-most, most], [0, 0.5, 1]);
+    add(scaled([part, ...marks].join(" "), `−${most}°`, `+${most}°`), HEIGHTS.angles, `${part} angles over time`, draw);
   }
   add(words("seen"), HEIGHTS.coverage, "frames in which the face was seen", (c) => drawCoverage(c, track));
   return rows;

@@ -5,7 +5,7 @@ const STEP = 4; // rows that a level of the pyramid joins into one
 class Track {
   constructor(rows) {
     Object.assign(this, rows);
-    this.pyramids = new Map();
+    this.readers = new Map();
   }
 
   /** Position in this track's arrays of a frame of the recording, or -1 if the track has no row there. */
@@ -30,38 +30,66 @@ class Track {
     return k >= 0 && (this.units[k] >> UNITS.indexOf(unit)) & 1;
   }
 
-  /** Levels of one series: minimum, maximum and mean code of STEP, STEP^2, ... rows; 0 where all are missing. */
-  pyramid(name) {
-    let levels = this.pyramids.get(name);
-    if (levels) return levels;
-    levels = [];
-    const codes = this.series.get(name);
-    let [least, most, mean] = [codes, codes, codes];
-    while (least.length > 2 * STEP) {
-      const next = joined(least, most, mean);
-      levels.push(next);
-      ({ least, most, mean } = next);
-    }
-    this.pyramids.set(name, levels);
-    return levels;
+  /** What reads a series for pixels; null if the track does not have it. */
+  reader(name) {
+    if (!this.series.has(name)) return null;
+    if (!this.readers.has(name)) this.readers.set(name, new Reader(this.series.get(name), this.start, this.count));
+    return this.readers.get(name);
   }
 
-  /** Codes of the rows from ``first`` to ``last`` of the recording: fills ``into`` with minimum, maximum, mean; 0: none. */
-  query(name, first, last, into) {
-    let from = Math.max(first - this.start, 0);
-    let to = Math.min(last - this.start, this.count - 1);
-    into.least = into.most = into.mean = 0;
+  /** Which states (1 detected, 2 interpolated) occur in rows of the recording, and presence of action units, as bits. */
+  states(first, last) {
+    const from = Math.max(first - this.start, 0);
+    const to = Math.min(last - this.start, this.count - 1);
+    const stride = Math.max(1, (to - from) >> 6); // at most 64 looks for a pixel
+    let state = 0;
+    let units = 0;
+    let missing = from > to || last - first > to - from ? 1 : 0;
+    for (let k = from; k <= to; k += stride) {
+      state |= this.state[k];
+      units |= this.units[k];
+      if (!this.state[k]) missing = 1;
+    }
+    found.state = state;
+    found.units = units;
+    found.missing = missing;
+  }
+}
+
+/** One series with its pyramid: level k holds minimum, maximum and mean code of STEP^(k+1) rows, 0 where all are missing. */
+class Reader {
+  constructor(codes, start, count) {
+    [this.start, this.count] = [start, count];
+    this.least = [codes];
+    this.most = [codes];
+    this.mean = [codes];
+    while (this.least.at(-1).length > 2 * STEP) {
+      const next = joined(this.least.at(-1), this.most.at(-1), this.mean.at(-1));
+      this.least.push(next.least);
+      this.most.push(next.most);
+      this.mean.push(next.mean);
+    }
+  }
+
+  /** Codes of the rows from ``first`` to ``last`` of the recording: sets ``found`` to minimum, maximum, mean; 0: none. */
+  read(first, last) {
+    let from = first < this.start ? 0 : first - this.start;
+    let to = last - this.start < this.count ? last - this.start : this.count - 1;
+    found.least = found.most = found.mean = 0;
     if (from > to) return;
-    let [least, most, mean] = Array(3).fill(this.series.get(name));
-    const levels = this.pyramid(name);
-    let level = -1;
-    while (level + 1 < levels.length && to - from + 1 >= 2 * STEP) {
+    let level = 0;
+    while (level + 1 < this.least.length && to - from + 1 >= 2 * STEP) {
       level++;
       from = (from / STEP) | 0;
       to = (to / STEP) | 0;
     }
-    if (level >= 0) ({ least, most, mean } = levels[level]);
-    let [sum, count, low, high] = [0, 0, 65535, 0];
+    const least = this.least[level];
+    const most = this.most[level];
+    const mean = this.mean[level];
+    let sum = 0;
+    let count = 0;
+    let low = 65535;
+    let high = 0;
     for (let k = from; k <= to; k++) {
       if (!least[k]) continue;
       if (least[k] < low) low = least[k];
@@ -70,27 +98,13 @@ class Track {
       count++;
     }
     if (!count) return;
-    into.least = low;
-    into.most = high;
-    into.mean = sum / count;
-  }
-
-  /** Which states (1 detected, 2 interpolated) occur in rows of the recording, and presence of action units, as bits. */
-  states(first, last, into) {
-    const from = Math.max(first - this.start, 0);
-    const to = Math.min(last - this.start, this.count - 1);
-    const stride = Math.max(1, (to - from) >> 6); // at most 64 looks for a pixel
-    let [state, units, missing] = [0, 0, from > to || last - first > to - from ? 1 : 0];
-    for (let k = from; k <= to; k += stride) {
-      state |= this.state[k];
-      units |= this.units[k];
-      if (!this.state[k]) missing = 1;
-    }
-    into.state = state;
-    into.units = units;
-    into.missing = missing;
+    found.least = low;
+    found.most = high;
+    found.mean = sum / count;
   }
 }
+
+const found = { least: 0, most: 0, mean: 0, state: 0, units: 0, missing: 0 }; // what the last look gave
 
 function joined(least, most, mean) {
   const count = Math.ceil(least.length / STEP);
