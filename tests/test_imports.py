@@ -406,6 +406,14 @@ def test_imported_tables_are_read_by_the_other_commands(tmp_path: Path) -> None:
         app, ["segments", str(tmp_path / "out"), "-o", str(tmp_path / "found"), "--kinds", "no_face"]
     )
     assert found.exit_code == 0, found.output
+    found = CliRunner().invoke(
+        app, ["segments", str(tmp_path / "out"), "-o", str(tmp_path / "units"), "--smooth", "none"]
+    )
+    assert found.exit_code == 0, found.output
+    segments = pd.read_csv(tmp_path / "units" / "segments.csv").query("label == 'AU12'")
+    assert segments[["onset", "offset"]].values.tolist() == [[0.667, 2.0]]  # frames 20 to 59, by presence alone
+    shown = CliRunner().invoke(app, ["report", str(tmp_path / "out" / "p.csv"), "-o", str(tmp_path / "p.html"), "-q"])
+    assert shown.exit_code == 0 and (tmp_path / "p.html").stat().st_size > 1000, shown.output
     cited = CliRunner().invoke(app, ["cite", str(tmp_path / "out" / "p.csv")])
     assert cited.exit_code == 0 and "MediaPipe" not in cited.output
     with pytest.raises(InputError, match="imported from another program, so it has no recipe"):

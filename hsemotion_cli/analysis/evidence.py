@@ -59,8 +59,8 @@ def columns(rules: Rules) -> tuple[str, ...]:
     of_kind = {
         "expression": P_EXPRESSION,
         "quadrant": VALENCE_AROUSAL,
-        "action_unit": P_UNIT,
-        "smile": ("AU06_p", "AU12_p"),
+        "action_unit": (*P_UNIT, *map(_presence, P_UNIT)),
+        "smile": ("AU06_p", "AU12_p", "AU06_c", "AU12_c"),
         "blink": (BLINK,),
         "gaze_away": GAZE,
         "no_face": (),
@@ -112,6 +112,20 @@ def _values(recording: Recording, track: Track, rules: Rules, names: tuple[str, 
     return smoothed(recording, track, track.matrix(names), task, rules.smoothing)
 
 
+def _presence(name: str) -> str:
+    """ "AU12_c" for "AU12_p"."""
+    return f"{name[:-1]}c"
+
+
+def _unit_values(recording: Recording, track: Track, rules: Rules, names: tuple[str, ...]) -> Floats:
+    """Probabilities of action units; presence, 0 or 1, of those for which an imported table has nothing else."""
+    values = track.matrix(names)
+    for k, name in enumerate(names):
+        if np.isnan(values[:, k]).all():
+            values[:, k] = track.matrix((_presence(name),))[:, 0]
+    return smoothed(recording, track, values, "action_units", rules.smoothing)
+
+
 def _curve(track: Track, kind: str, label: str, rule: Rule, value: Floats) -> Evidence:
     return Evidence(track.person, kind, label, rule, track.frame, track.row, value, track.detected)
 
@@ -139,14 +153,14 @@ def _quadrants(recording: Recording, track: Track, rules: Rules) -> Iterator[Evi
 
 
 def _units(recording: Recording, track: Track, rules: Rules) -> Iterator[Evidence]:
-    values = _values(recording, track, rules, P_UNIT, "action_units")
+    values = _unit_values(recording, track, rules, P_UNIT)
     for k, name in enumerate(ACTION_UNITS):
         yield _curve(track, "action_unit", name, rules.of("action_unit", name, recording.recipe), values[:, k])
 
 
 def _smiles(recording: Recording, track: Track, rules: Rules) -> Iterator[Evidence]:
     """smile: AU12 is there. duchenne: AU06 and AU12 are, and the lower of their probabilities is the evidence."""
-    values = _values(recording, track, rules, ("AU06_p", "AU12_p"), "action_units")
+    values = _unit_values(recording, track, rules, ("AU06_p", "AU12_p"))
     time, length = recording.time[track.frame], recording.length[track.frame]
     on = [
         hysteresis(time, length, values[:, k], rules.of("action_unit", unit, recording.recipe))

@@ -58,7 +58,7 @@ class Recording:
     @property
     def source(self) -> str:
         """Name of the video, or "" if it is not known."""
-        return str((self.meta.get("source") or {}).get("name") or "")
+        return _video(self.meta)
 
     @property
     def photos(self) -> bool:
@@ -89,7 +89,7 @@ def open_recording(path: Path, clock: str = "video", media: Path | None = None) 
     """
     beside = path.with_suffix(".json")
     meta = sidecar.read(beside) if beside.exists() else {}
-    name = str((meta.get("source") or {}).get("name") or "")
+    name = _video(meta)
     video = media / name if media is not None and name else None
     scan = _Scan()
     for block in read_blocks(path):
@@ -100,6 +100,12 @@ def open_recording(path: Path, clock: str = "video", media: Path | None = None) 
     return Recording(
         path, path.stem, meta, parse_clock(clock, meta), scan.columns, frozenset(scan.filled), times, people, video
     )
+
+
+def _video(meta: Mapping[str, Any]) -> str:
+    """Name of the video by a sidecar; that of an imported table names the file of the other program."""
+    source = meta.get("source") or {}
+    return "" if source.get("kind") == "imported" else str(source.get("name") or "")
 
 
 class _Scan:

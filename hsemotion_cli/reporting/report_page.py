@@ -133,7 +133,8 @@ def read_sidecar(table: Path) -> dict[str, Any]:
 
 def _derived(table: Path, recording: Recording, meta: Mapping[str, Any]) -> Derived:
     raw = table.with_name(f"{table.stem}.raw.npz")
-    recipe = sidecar.recipe(meta, table.with_name(f"{table.stem}.json")) if meta else None
+    known = meta.get("recipe") is not None  # an imported table has none
+    recipe = sidecar.recipe(meta, table.with_name(f"{table.stem}.json")) if known else None
     return derive(recording, raw_scores.read(raw) if raw.exists() else None, recipe)
 
 
@@ -156,7 +157,8 @@ def find_video(table: Path, meta: Mapping[str, Any], video: Path | None) -> Path
     """
     if video is not None and not video.exists():
         raise InputError(f"{video}: no such video.")
-    name = str(meta.get("source", {}).get("name") or "")
+    source = meta.get("source", {})
+    name = "" if source.get("kind") == "imported" else str(source.get("name") or "")  # that is another program's table
     if video is not None and (not video.is_dir() or not name or video.name == name):
         return video
     folders = [video] if video is not None else [table.parent, table.parent.parent]
@@ -170,7 +172,8 @@ def _film(
 ) -> _Film:
     path = find_video(table, meta, options.video)
     if path is None:
-        name = meta.get("source", {}).get("name") or "of this table"
+        known = meta.get("source", {}).get("kind") != "imported"
+        name = (known and meta.get("source", {}).get("name")) or "of this table"
         return _Film(None, f"The video {name} was not found; give it with --video.", remarks=[
             f"{table}: its video {name} was not found, so the page has none; give it with --video."
         ])  # fmt: skip
