@@ -12,9 +12,10 @@ from .errors import InputError, UsageError
 from .formats import raw_scores, sidecar, table
 from .formats.output_names import output_names
 from .formats.ownership import check_outputs
+from .formats.results import write_results
 from .media.source import DecodeOptions
 from .media.video import open_source
-from .pipeline import Analysis, rebuild, write_results
+from .pipeline import Analysis, rebuild
 from .postprocess.recipe import Recipe
 from .runtime.atomic_files import atomic_file, prepare_folder
 from .timeline import Timeline

@@ -25,7 +25,7 @@ from .media.photos import is_photo
 from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
 from .models.predict import Running
-from .pipeline import Annotator, Progress, Settings, timing
+from .pipeline import Annotator, Progress, Settings
 from .postprocess.model_choice import choose
 from .runtime.stage_timer import StageClock
 
@@ -239,7 +239,7 @@ class Session:
         origin = (
             None if isinstance(source, ArraySource) else Origin(source.path, replace(settings.decoding, region=None))
         )
-        annotation = of_analysis(name, done, timing(clock), origin)
+        annotation = of_analysis(name, done, clock.timing(), origin)
         if annotation.problem:
             warnings.warn(annotation.problem, HsemotionWarning, stacklevel=_OWN_LINE + 1)
         return annotation

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from .domain import Frame, Reading, Sighting
-from .errors import InputError, UsageError
+from .errors import UsageError
 from .faces import interpolation, tracking
 from .faces.blazeface_detector import BlazeFaceDetector
 from .faces.crops import check_recipe
@@ -22,8 +22,9 @@ from .faces.detector import BLOCK, FaceDetector, blocks, detect_faces, detect_in
 from .faces.head_pose import DEFAULT_FOV, check_fov
 from .faces.measures import Optics
 from .faces.mediapipe_detector import MediaPipeDetector
-from .formats import raw_scores, sidecar, table
+from .formats import sidecar, table
 from .formats.output_names import output_names
+from .formats.results import write_results
 from .formats.schema import SCHEMA_VERSION, WALL_TIME
 from .media.photos import PhotoFolder
 from .media.source import DecodeOptions, Sampling
@@ -36,15 +37,15 @@ from .models.heads import Head
 from .models.wav2vec import Wav2Vec2
 from .postprocess.recipe import Recipe
 from .postprocess.refine import Affect, photo_note, refine
+from .reporting.video_summary import VideoSummary, summarise
 from .runtime import resources
-from .runtime.atomic_files import atomic_file, prepare_folder, write_together
+from .runtime.atomic_files import atomic_file, prepare_folder
 from .runtime.executor import Executor, Run, ThreadedExecutor
 from .runtime.stage_timer import StageClock
-from .tasks import EXPRESSIONS
 from .timeline import Timeline, gather, without_fleeting
 
 if TYPE_CHECKING:
-    import pandas
+    pass
 
 Progress = Callable[[str, int, int, int | None], None]
 """Called with (stage, frames done, faces so far, frames in all if they are known)."""
@@ -143,34 +144,6 @@ class Analysis:
     content: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What came of one video, for a person or a program to read.
-
-    Attributes:
-        problem: a sentence if the source could not be read to its end, else "".
-        coverage: share of analysed frames in which a face was seen.
-        expressions: share of the seen faces by their expression.
-        valence, arousal: means over the seen faces.
-        seconds: wall seconds by stage.
-        notes: how the source was decoded, in sentences.
-    """
-
-    source: str
-    problem: str
-    outputs: dict[str, str]
-    frames: dict[str, Any]
-    coverage: float
-    faces: int
-    rows: int
-    expressions: dict[str, float]
-    valence: float | None
-    arousal: float | None
-    seconds: dict[str, float]
-    elapsed: float
-    notes: list[str]
-
-
 class Annotator:
     """Detectors and models, loaded once, for one video after another; use it as a context manager.
 
@@ -250,7 +223,7 @@ class Annotator:
             "detector": detector,
         }
 
-    def annotate(self, path: Path, folder: Path, name: str, progress: Progress | None = None) -> Summary:
+    def annotate(self, path: Path, folder: Path, name: str, progress: Progress | None = None) -> VideoSummary:
         """Annotate one source and write ``folder / name.*``.
 
         The table and the raw scores are complete before the overlay is begun, and stay if that fails.
@@ -273,7 +246,7 @@ class Annotator:
             with clock.busy("overlay"):
                 self._render(source, folder / outputs[settings.formats[0]], folder / outputs["overlay"], progress)
         with atomic_file(folder / outputs["sidecar"]) as file:
-            sidecar.write({**content, "outputs": outputs, "timing": timing(clock)}, file)
+            sidecar.write({**content, "outputs": outputs, "timing": clock.timing()}, file)
         written = {kind: str(folder / file_name) for kind, file_name in outputs.items()}
         return summarise(path, done.timeline, done.affect, written, content, clock)
 
@@ -288,7 +261,7 @@ class Annotator:
         heard = self._listen(source.path, clock, progress)
         timeline = gather(self.readings(source, clock, progress))
         if not len(timeline.index):
-            raise nothing_analysed(source, settings.sampling)
+            raise settings.sampling.no_frames(source.path, source.report.decoded)
         timeline = _with_extra(timeline, source, settings.decoding.clock)
         _note_extra(timeline, source, settings)
         fleeting = 0
@@ -321,7 +294,7 @@ class Annotator:
                 # A timeline of one frame has nothing to smooth or to interpolate.
                 yield refine(timeline if heard is None else heard.added_to(timeline), settings.recipe)
         if not some:
-            raise nothing_analysed(source, settings.sampling)
+            raise settings.sampling.no_frames(source.path, source.report.decoded)
 
     def readings(self, source: Source, clock: StageClock, progress: Progress) -> Generator[Reading, None, None]:
         """The models' predictions for each analysed frame, in order.
@@ -339,7 +312,7 @@ class Annotator:
             whole = frame_skipping.interpolate(readings)
             if isinstance(source, PhotoFolder):
                 whole = tracking.count_within_frames(whole)
-            yield from _watched(whole, progress, _total(source, settings.sampling))
+            yield from _watched(whole, progress, settings.sampling.expected(source.info.frames))
 
     def _seen(self, frames: Iterator[Frame], source: Source, run: Run) -> Iterator[Sighting]:
         """The faces of each frame."""
@@ -382,7 +355,7 @@ class Annotator:
     def _render(self, source: Source, rows: Path, out: Path, progress: Progress) -> None:
         from .overlay.video import render
 
-        total = _total(source, replace(self.settings.sampling, every=1))
+        total = replace(self.settings.sampling, every=1).expected(source.info.frames)
         if self.settings.decoding.region is not None:  # the overlay shows the whole image
             source = open_source(source.path, replace(self.settings.decoding, region=None))
         render(source, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
@@ -430,42 +403,6 @@ def _listener(settings: Settings) -> AudioModel:
     return AudioModel(settings.audio_head, model)
 
 
-def write_results(
-    rows: Affect | pandas.DataFrame,
-    timeline: Timeline | None,
-    content: Mapping[str, Any] | None,
-    folder: Path,
-    name: str,
-    formats: Iterable[str],
-) -> dict[str, str]:
-    """Write the table in each format, the raw scores and the sidecar, all or none; returns kind -> file name.
-
-    Args:
-        rows: of the table; a data frame as it is.
-        timeline: the raw scores, or None to write none.
-        content: of the sidecar, or None to write none.
-
-    Raises:
-        OutputError: one of them could not be written.
-        UsageError: the data frame is not a table.
-    """
-    formats = tuple(formats)
-    outputs = output_names(name, formats)
-    missing = {kind for kind, part in (("raw", timeline), ("sidecar", content)) if part is None}
-    outputs = {kind: file_name for kind, file_name in outputs.items() if kind not in missing}
-    with write_together() as opened:
-        for format_ in formats:
-            with opened(folder / outputs[format_]) as file:
-                table.WRITERS[format_](rows, file)
-        if timeline is not None:
-            with opened(folder / outputs["raw"]) as file:
-                raw_scores.write(timeline, file)
-        if content is not None:
-            with opened(folder / outputs["sidecar"]) as file:
-                sidecar.write({**content, "outputs": outputs}, file)
-    return outputs
-
-
 def rebuild(timeline: Timeline, content: Mapping[str, Any], recipe: Recipe) -> tuple[Analysis, str]:
     """The results by another recipe, from raw scores.
 
@@ -487,33 +424,6 @@ def rebuild(timeline: Timeline, content: Mapping[str, Any], recipe: Recipe) -> t
     return Analysis(timeline, affect, content), note
 
 
-def summarise(
-    path: Path, timeline: Timeline, affect: Affect, outputs: dict[str, str], content: dict[str, Any], clock: StageClock
-) -> Summary:
-    """Shares and means over the rows in which a face was seen."""
-    seen = ~affect.interpolated
-    expression = affect.tasks["expression"][seen]
-    known = np.nan_to_num(expression[~np.isnan(expression).all(axis=1)], nan=-1.0)  # -1: a class the model lacks
-    counts = np.bincount(known.argmax(axis=1), minlength=len(EXPRESSIONS)) if len(known) else np.zeros(len(EXPRESSIONS))
-    va = affect.tasks["valence_arousal"][seen]
-    va = va[~np.isnan(va).any(axis=1)]
-    return Summary(
-        source=str(path),
-        problem=sidecar.problem_of(str(path), content),
-        outputs=outputs,
-        frames=content["frames"],
-        coverage=round(timeline.coverage, 6),
-        faces=content["faces"]["ids"],
-        rows=len(affect.row),
-        expressions={n: round(float(c) / max(len(known), 1), 6) for n, c in zip(EXPRESSIONS, counts, strict=True)},
-        valence=round(float(va[:, 0].mean()), 6) if len(va) else None,
-        arousal=round(float(va[:, 1].mean()), 6) if len(va) else None,
-        seconds={k: round(v, 3) for k, v in clock.seconds().items()},
-        elapsed=round(clock.elapsed, 3),
-        notes=content["source"]["notes"],
-    )
-
-
 def _watched(readings: Iterable[Reading], progress: Progress, total: int | None) -> Iterator[Reading]:
     faces = 0
     for done, reading in enumerate(readings, 1):
@@ -522,31 +432,5 @@ def _watched(readings: Iterable[Reading], progress: Progress, total: int | None)
         yield reading
 
 
-def _total(source: Source, sampling: Sampling) -> int | None:
-    """How many frames will be analysed, where it is known beforehand."""
-    if source.info.frames is None or sampling != Sampling(every=sampling.every):
-        return None
-    return -(-source.info.frames // sampling.every)
-
-
 def _silent(_stage: str, _frames: int, _faces: int, _total: int | None) -> None:
     """Progress for nobody."""
-
-
-def timing(clock: StageClock) -> dict[str, Any]:
-    """Wall seconds, those of work by stage, and those of waiting for others, over all threads."""
-    stages, waits = ({k: round(v, 3) for k, v in each.items()} for each in (clock.seconds(), clock.waits()))
-    return {"elapsed": round(clock.elapsed, 3), "stages": stages, "waits": waits}
-
-
-def nothing_analysed(source: Source, sampling: Sampling) -> InputError | UsageError:
-    decoded = source.report.decoded
-    if decoded and sampling.start is not None:
-        return UsageError(
-            f"{source.path}: --start {sampling.start:g} lies behind its last frame; choose an earlier one."
-        )
-    if decoded or sampling.end is not None:
-        return UsageError(
-            f"{source.path}: none of its frames lies in the chosen part; choose another --start or --end."
-        )
-    return InputError(f"{source.path}: none of its frames could be decoded.")

@@ -19,12 +19,13 @@ from hsemotion_cli.faces.detector import FaceDetector
 from hsemotion_cli.formats import raw_scores, schema
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VideoFile
-from hsemotion_cli.pipeline import Annotator, Settings, Summary
+from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.postprocess.refine import refine
+from hsemotion_cli.reporting.video_summary import VideoSummary
 
 
-def annotate(path: Path, out: Path, **options: Any) -> Summary:
+def annotate(path: Path, out: Path, **options: Any) -> VideoSummary:
     options.setdefault("recipe", Recipe.of("mp-blendshapes"))
     with Annotator(Settings(**options)) as annotator:
         return annotator.annotate(path, out, path.stem)

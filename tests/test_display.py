@@ -26,8 +26,9 @@ from hsemotion_cli.media.canvas import Region, parse_region
 from hsemotion_cli.media.images import decode_image, read_image
 from hsemotion_cli.media.source import DecodeOptions
 from hsemotion_cli.media.video import open_source
-from hsemotion_cli.pipeline import Annotator, Settings, Summary
+from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.reporting.video_summary import VideoSummary
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg command")
 
@@ -289,7 +290,7 @@ def annotator() -> Iterator[Annotator]:
         yield opened
 
 
-def table(summary: Summary) -> pd.DataFrame:
+def table(summary: VideoSummary) -> pd.DataFrame:
     return pd.read_csv(summary.outputs["csv"])
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from ..errors import HsemotionError
     from ..media.discovery import Job
-    from ..pipeline import Annotator, Summary
+    from ..pipeline import Annotator
+    from ..reporting.video_summary import VideoSummary
 
 
 FORMAT_HELP = "Table formats: csv, parquet, jsonl; also those of hsemotion export; several with commas."
@@ -91,7 +92,7 @@ def run(
     return _exit_code(done, [*failures, *problems, *unreported, *unexported], output.min_coverage)
 
 
-def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> Summary | HsemotionError:
+def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> VideoSummary | HsemotionError:
     """Annotate one video: returns its summary, or the error, which is printed at once."""
     from ..errors import HsemotionError
     from .console import progress, say
@@ -104,7 +105,7 @@ def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> Summary
         return error
 
 
-def _reported(done: Sequence[Summary], output: OutputOptions) -> list[HsemotionError]:
+def _reported(done: Sequence[VideoSummary], output: OutputOptions) -> list[HsemotionError]:
     """Make the page of each annotated video; returns the errors, which are printed at once."""
     from ..errors import HsemotionError
     from ..reporting.recording import NoTimeError
@@ -123,7 +124,7 @@ def _reported(done: Sequence[Summary], output: OutputOptions) -> list[HsemotionE
     return failures
 
 
-def _problems(done: Sequence[Summary]) -> list[HsemotionError]:
+def _problems(done: Sequence[VideoSummary]) -> list[HsemotionError]:
     """Print an error for each video that could not be read to its end, and return them."""
     from ..errors import OutputError
     from .console import say
@@ -134,20 +135,20 @@ def _problems(done: Sequence[Summary]) -> list[HsemotionError]:
     return [OutputError(summary.problem) for summary in done if summary.problem]
 
 
-def _entry(job: Job, result: Summary | HsemotionError) -> dict[str, Any]:
+def _entry(job: Job, result: VideoSummary | HsemotionError) -> dict[str, Any]:
     """The entry of one video in ``--json``; a failed one has the same keys, with the reason and no other values."""
     import dataclasses
 
-    from ..pipeline import Summary
+    from ..reporting.video_summary import VideoSummary
 
-    if isinstance(result, Summary):
+    if isinstance(result, VideoSummary):
         return {**dataclasses.asdict(result), "state": "done", "error": None}
-    empty = {field.name: None for field in dataclasses.fields(Summary)}
+    empty = {field.name: None for field in dataclasses.fields(VideoSummary)}
     reason = {"problem": str(result), "state": "failed", "error": type(result).__name__}
     return {**empty, "source": str(job.path), **reason}
 
 
-def _exit_code(done: Sequence[Summary], failures: Sequence[HsemotionError], min_coverage: float) -> int:
+def _exit_code(done: Sequence[VideoSummary], failures: Sequence[HsemotionError], min_coverage: float) -> int:
     from ..errors import LowCoverage, exit_code_of
     from ..runtime.terminal import say
 

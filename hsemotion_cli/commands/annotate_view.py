@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from .console import Table, print_line, print_table, print_text
 
 if TYPE_CHECKING:
-    from ..pipeline import Summary
+    from ..reporting.video_summary import VideoSummary
 
 
-def print_summaries(summaries: Iterable[Summary], *, verbose: bool) -> None:
+def print_summaries(summaries: Iterable[VideoSummary], *, verbose: bool) -> None:
     """The table at the end of ``annotate``: a line for each video."""
     summaries = list(summaries)
     table = Table()
@@ -43,7 +43,7 @@ def print_summaries(summaries: Iterable[Summary], *, verbose: bool) -> None:
                 print_line(f"  {path}")
 
 
-def _print_times(summaries: list[Summary]) -> None:
+def _print_times(summaries: list[VideoSummary]) -> None:
     totals: dict[str, float] = {}
     for s in summaries:
         for stage, seconds in s.seconds.items():
@@ -51,7 +51,7 @@ def _print_times(summaries: list[Summary]) -> None:
     print_text("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in totals.items()))
 
 
-def notes(summary: Summary) -> list[str]:
+def notes(summary: VideoSummary) -> list[str]:
     """What the user should know about a video before trusting its table."""
     found = list(summary.notes)
     frames = summary.frames

@@ -24,7 +24,7 @@ from .defaults import CHOSEN
 from .options import OutputOptions
 
 if TYPE_CHECKING:
-    from ..pipeline import Summary
+    from ..reporting.video_summary import VideoSummary
 
 
 def export_tables(
@@ -89,7 +89,7 @@ def check_targets(names: Sequence[str], targets: Sequence[str], output: OutputOp
 
 
 def export_annotated(
-    done: Sequence[Summary], targets: Sequence[str], table: str, output: OutputOptions
+    done: Sequence[VideoSummary], targets: Sequence[str], table: str, output: OutputOptions
 ) -> list[HsemotionError]:
     """Export tables that annotate has just written, with the default rules of segments.
 

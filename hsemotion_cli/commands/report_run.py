@@ -19,7 +19,7 @@ from ..runtime.atomic_files import prepare_folder
 from .console import note, print_line, progress, say
 
 if TYPE_CHECKING:
-    from ..pipeline import Summary
+    from ..reporting.video_summary import VideoSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _annotated(path: Path, folder: Path, request: Request) -> Path:
     return folder / f"{path.stem}.{settings.formats[0]}"
 
 
-def write_page_of(summary: Summary, quiet: bool) -> Path:
+def write_page_of(summary: VideoSummary, quiet: bool) -> Path:
     """Write the page of a video that was annotated just now, beside its table; returns its path.
 
     Raises:

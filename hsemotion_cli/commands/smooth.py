@@ -29,8 +29,9 @@ def run(
     from ..formats import raw_scores, sidecar
     from ..formats.output_names import output_names
     from ..formats.ownership import check_outputs
+    from ..formats.results import write_results
     from ..formats.table import parse_formats
-    from ..pipeline import rebuild, write_results
+    from ..pipeline import rebuild
     from ..postprocess.recipe import Recipe
     from ..runtime.atomic_files import prepare_folder
     from ..runtime.terminal import say

@@ -83,6 +83,20 @@ class Sampling:
 
         return choose
 
+    def expected(self, frames: int | None) -> int | None:
+        """How many of ``frames`` declared frames will be analysed, or None where that is not known beforehand."""
+        if frames is None or self != Sampling(every=self.every):
+            return None
+        return -(-frames // self.every)
+
+    def no_frames(self, path: Path, decoded: int) -> InputError | UsageError:
+        """The error for a source of which no frame was analysed, although ``decoded`` frames were decoded."""
+        if decoded and self.start is not None:
+            return UsageError(f"{path}: --start {self.start:g} lies behind its last frame; choose an earlier one.")
+        if decoded or self.end is not None:
+            return UsageError(f"{path}: none of its frames lies in the chosen part; choose another --start or --end.")
+        return InputError(f"{path}: none of its frames could be decoded.")
+
 
 DEINTERLACE = ("auto", "on", "off")
 """What ``--deinterlace`` may be."""

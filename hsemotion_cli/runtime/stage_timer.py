@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -57,6 +57,11 @@ class StageClock:
         """ "STAGE: what it waited for" -> seconds, over all threads."""
         with self._lock:
             return dict(self._waited)
+
+    def timing(self) -> dict[str, Any]:
+        """Wall seconds so far, and the seconds of work and of waiting by stage, for the sidecar."""
+        stages, waits = ({k: round(v, 3) for k, v in each.items()} for each in (self.seconds(), self.waits()))
+        return {"elapsed": round(self.elapsed, 3), "stages": stages, "waits": waits}
 
     def _measured(self, name: str, iterator: Iterator[T]) -> Iterator[T]:
         while True:
