@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,9 +43,6 @@ from .runtime.atomic_files import atomic_file, prepare_folder
 from .runtime.executor import Executor, Run, ThreadedExecutor
 from .runtime.stage_timer import StageClock
 from .timeline import Timeline, gather, without_fleeting
-
-if TYPE_CHECKING:
-    pass
 
 Progress = Callable[[str, int, int, int | None], None]
 """Called with (stage, frames done, faces so far, frames in all if they are known)."""
