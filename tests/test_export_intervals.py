@@ -173,6 +173,8 @@ def test_annotations_begin_at_the_date_of_the_clock(table: Path, tmp_path: Path,
     assert edf[88:168].rstrip() == b"Startdate 01-MAR-2026 X hsemotion X"
     assert edf[168:184] == b"01.03.2610.00.00" and edf[192:197] == b"EDF+C"
     assert edf[512:].startswith(b"+0.250000\x14\x14\0")
+    first = edf[512:].split(b"\0")[1]  # onsets count from the whole second of the header
+    assert float(first.split(b"\x15")[0]) == pytest.approx(expected[0].onset - START + 0.25, abs=1e-6)
     streams, _ = pyxdf.load_xdf(str(tmp_path / "talk.xdf"))
     np.testing.assert_allclose(streams[0]["time_stamps"][0], began.timestamp(), atol=1e-6)
 

@@ -207,6 +207,26 @@ def test_uneven_times_are_interpolated_only_between_faces(gap: Path) -> None:
     assert set(signal.values[inside, 1]) == {0.0}
 
 
+@pytest.mark.parametrize(
+    ("rate", "digits"), [(25.0, 6), (30.0, 6), (30000 / 1001, 6), (30000 / 1001, 3), (59.94005994, 6), (12.5, 3)]
+)
+@pytest.mark.parametrize("count", [3, 50, 2000])
+def test_a_constant_rate_is_found_through_the_rounding_of_time_stamps(
+    tmp_path: Path, rate: float, digits: int, count: int
+) -> None:
+    """Every frame is a sample then, also beside a frame without a face."""
+    rows = [tables.face(k, round(k / rate, digits)) if k % 10 != 5 else tables.nobody(k, round(k / rate, digits))
+            for k in range(count)]  # fmt: skip
+    recording = open_recording(tables.write_table(tmp_path / "t.csv", rows))
+    found = usual_rate(recording)
+    if count > 3 or digits > 3:
+        assert found == pytest.approx(rate, abs=1e-6)
+        (signal,) = resample(recording, [_column("valence")])
+        assert len(signal.values) == count
+        own = pd.read_csv(tmp_path / "t.csv")["valence"]
+        np.testing.assert_allclose(signal.values[:, 0], own, atol=1e-9)
+
+
 def _column(name: str) -> Any:
     from hsemotion_cli.exports.recording import KNOWN
 

@@ -106,6 +106,13 @@ def test_several_faces_keep_their_ids_and_a_lost_one_has_no_row(tmp_path: Path) 
     assert table["AU12_c"].tolist()[:2] == [0, 1]
 
 
+def test_a_face_that_is_there_twice_in_a_frame_is_counted(tmp_path: Path) -> None:
+    rows = [openface_row(1), openface_row(1, AU12_c=0), openface_row(2)]
+    output = run(write(tmp_path / "twice.csv", OPENFACE_2, rows), "-o", tmp_path / "out")
+    assert "1 rows repeat a face of the same frame and were left out." in output
+    assert load(tmp_path / "out" / "twice.csv").frame["AU12_c"].tolist() == [1, 1]
+
+
 def test_openface_1_has_spaces_in_its_header_and_no_face_id(tmp_path: Path) -> None:
     header = [OPENFACE_1[0], *(f" {name}" for name in OPENFACE_1[1:])]
     rows = [{f" {name}" if name != "frame" else name: v for name, v in openface_row(k).items()} for k in (1, 2)]

@@ -16,6 +16,12 @@ from .recording import Recording, person_of
 
 Floats = NDArray[np.float64]
 
+ON_FRAME = 0.0006
+"""Seconds within which a sample is on a frame: some containers round time stamps to milliseconds."""
+
+_EVEN = 0.0021
+"""Seconds by which distances of frames may differ at a constant rate, as for videos (``media.source``)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signal:
@@ -37,10 +43,22 @@ class Signal:
 
 
 def usual_rate(recording: Recording) -> float:
-    """Frames per second by the median distance of two frames, to six decimals; 1 for a single frame."""
-    times = recording.times
-    step = float(np.median(np.diff(times))) * recording.clock.rate if len(times) > 1 else 1.0
-    return round(1 / step, 6) if step > 0 else 1.0
+    """Samples per second that suit the frames: their own rate if it is constant, else that of the median distance.
+
+    A rate that is a usual one but for the rounding of time stamps (25, 30, 30000/1001) becomes it; others have six
+    decimals. 1 for a single frame.
+    """
+    times = np.array([recording.clock.seconds(time) for time in recording.times.tolist()])
+    if len(times) < 2:
+        return 1.0
+    steps = np.diff(times)
+    step = float(steps.mean() if np.ptp(steps) <= _EVEN else np.median(steps))
+    if step <= 0:
+        return 1.0
+    rate = 1 / step
+    usual = min((round(rate), round(rate * 1.001) * 1000 / 1001), key=lambda one: abs(one - rate))
+    slack = ON_FRAME * rate / float(times[-1] - times[0])
+    return round(usual if usual and abs(usual - rate) <= slack else rate, 6)
 
 
 def resample(recording: Recording, columns: list[Column], rate: float | None = None) -> list[Signal]:
@@ -74,9 +92,10 @@ def _on_grid(times: Floats, values: Floats, grid: Floats, flags: NDArray[np.bool
         return np.repeat(values, len(grid), axis=0)
     before = after - 1
     part = np.clip((grid - times[before]) / np.maximum(times[after] - times[before], 1e-12), 0, 1)[:, None]
-    # Exactly on a frame the other one does not matter, also where it has no face.
-    mixed = np.where(part < 1e-6, values[before], values[before] * (1 - part) + values[after] * part)
-    mixed = np.where(part > 1 - 1e-6, values[after], mixed)
+    mixed = values[before] * (1 - part) + values[after] * part
+    # On a frame the other one does not matter, also where that has no face.
+    mixed = np.where((np.abs(grid - times[before]) < ON_FRAME)[:, None], values[before], mixed)
+    mixed = np.where((np.abs(grid - times[after]) < ON_FRAME)[:, None], values[after], mixed)
     nearer = np.where(part <= 0.5, values[before], values[after])
     return np.where(flags & np.isfinite(mixed), nearer, mixed)
 
