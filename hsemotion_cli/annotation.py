@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, UsageError
 from .formats import raw_scores, sidecar, table
+from .formats.data_frame import fingerprint
 from .formats.output_names import output_names
 from .formats.ownership import check_outputs
 from .formats.results import write_results
@@ -65,6 +66,7 @@ class Annotation:
         self.name = name
         self.meta = meta
         self._affect, self._frame, self._raw, self._origin = affect, frame, raw, origin
+        self._unedited: bytes | None = None  # fingerprint of the frame before anybody outside could change it
 
     @property
     def frame(self) -> pandas.DataFrame:
@@ -76,11 +78,21 @@ class Annotation:
         if self._frame is None:
             assert self._affect is not None
             self._frame = table.to_frame(table.blocks(self._affect))
+        if self._unedited is None:
+            self._unedited = fingerprint(self._frame)
         return self._frame
 
     @frame.setter
     def frame(self, frame: pandas.DataFrame) -> None:
+        _ = self.frame  # what it is compared with when it is saved
         self._frame = frame
+
+    @property
+    def edited(self) -> bool:
+        """Whether ``frame`` has been changed since it was computed or loaded, or was when it was saved."""
+        if self.meta.get("edited", False):
+            return True
+        return self._frame is not None and self._unedited not in (None, fingerprint(self._frame))
 
     @property
     def problem(self) -> str:
@@ -115,7 +127,8 @@ class Annotation:
     ) -> dict[str, Path]:
         """Write what the command line writes: the table, the raw scores, the sidecar, and the overlay if asked for.
 
-        The table is ``frame`` as it is now. A table that was loaded without raw scores or sidecar is saved without.
+        The table is ``frame`` as it is now; if you changed it, the sidecar has ``"edited": true``. A table that was
+        loaded without raw scores or sidecar is saved without.
 
         Args:
             where: a folder, or a table ``NAME.csv``, ``NAME.parquet`` or ``NAME.jsonl`` whose name the others share.
@@ -138,6 +151,8 @@ class Annotation:
                 f"{self.name}: its source is not known here, so there is no overlay; use hsemotion render."
             )
         timeline, content = self._timeline(), self._content()
+        if content is not None and self.edited:
+            content["edited"] = True
         names = output_names(name, chosen, overlay)
         check_outputs((folder / file_name for file_name in names.values()), overwrite)
         prepare_folder(folder)

@@ -413,7 +413,8 @@ def rebuild(timeline: Timeline, content: Mapping[str, Any], recipe: Recipe) -> t
         InputError: there are no raw scores of a model that the recipe names.
     """
     affect = refine(timeline, recipe)
-    content = {**content, "schema_version": SCHEMA_VERSION, "recipe": recipe.to_json()}
+    content = {key: value for key, value in content.items() if key != "edited"}  # cells are computed, none is edited
+    content |= {"schema_version": SCHEMA_VERSION, "recipe": recipe.to_json()}
     note = photo_note(timeline, recipe)
     if note:
         source = content["source"]

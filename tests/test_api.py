@@ -254,6 +254,25 @@ def test_a_loaded_table_is_saved_with_edited_cells(by_cli: Path, tmp_path: Path)
     assert (edited.compare(before).index == [3, 4]).all()
 
 
+def test_the_sidecar_says_whether_cells_were_edited(by_cli: Path, tmp_path: Path) -> None:
+    def edited(annotation: hs.Annotation, name: str) -> object:
+        return json.loads(annotation.save(tmp_path / name)["sidecar"].read_text()).get("edited")
+
+    loaded = hs.load(by_cli / "talk.csv")
+    assert loaded.coverage and not loaded.edited and edited(loaded, "read") is None
+    kept = loaded.frame["valence"].iloc[3]
+    loaded.frame.loc[3, "valence"] = kept + 0.5
+    assert loaded.edited and edited(loaded, "cell") is True
+    loaded.frame.loc[3, "valence"] = kept
+    assert not loaded.edited and edited(loaded, "back") is None
+    loaded.frame = loaded.frame.drop(index=0)
+    assert edited(loaded, "row") is True
+    again = hs.load(tmp_path / "row" / "talk.csv")
+    assert again.edited and edited(again, "again") is True
+    assert not again.changed(blend=0.5).edited
+    assert edited(again.changed(blend=0.5), "computed") is None
+
+
 def test_edited_cells_of_a_new_annotation_are_saved_in_every_format(talk: Path, tmp_path: Path) -> None:
     fresh = hs.annotate(talk, end=0.2)
     fresh.frame.loc[1, "arousal"] = -0.25

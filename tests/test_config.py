@@ -19,6 +19,7 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.commands import annotate, batch, catalogue, config_files, console, defaults, models
 from hsemotion_cli.commands.signature import option_facts
 from hsemotion_cli.errors import UsageError
+from hsemotion_cli.runtime import user_folders
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def run(*words: object, code: int = 0) -> str:
 
 
 def user(text: str) -> Path:
-    path = config_files.user_file()
+    path = user_folders.config_file()
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     return path
@@ -184,7 +185,7 @@ def test_the_sidecar_records_what_came_from_where_without_paths_of_this_machine(
         "threshold": {"value": ["AU12=0.9"], "from": "command line"},
     }
     assert content["recipe"]["models"] == ["mp-blendshapes"] and content["sampling"]["network_stride"] == 2
-    assert (config_files.user_file().parent / "log.txt").is_file()
+    assert (user_folders.config_file().parent / "log.txt").is_file()
     run("smooth", "out/smile.csv", "-o", "two", "--smooth", "box:1", "-q")
     again = json.loads(Path("two/smile.json").read_text())["options"]
     assert again == {**content["options"], "smooth": {"value": "box:1", "from": "command line"}}
@@ -193,6 +194,13 @@ def test_the_sidecar_records_what_came_from_where_without_paths_of_this_machine(
     run("annotate", smile, "-q", "-o", "three", "--every", 6, "--model", "mp-blendshapes", "--recipe", "out/smile.json")
     found = json.loads(Path("three/smile.json").read_text())["options"]
     assert found["recipe"] == {"value": "smile.json", "from": "command line"}
+
+
+def test_the_sidecar_records_no_settings_of_the_machine() -> None:
+    facts = option_facts(annotate.run) | option_facts(batch.run)
+    assert facts.keys() >= defaults._UNRECORDED - {"verbose"}
+    given = dict.fromkeys(["workers", "threads", "shard", "timeout", "address", "min-coverage", "precision"], 1)
+    assert defaults.chosen(facts, given, {}) == {"precision": {"value": 1, "from": "command line"}}
 
 
 def test_a_path_within_a_value_is_not_recorded() -> None:
@@ -213,7 +221,7 @@ def test_help_needs_no_files(seen: dict[str, Any]) -> None:
     user("= broken")
     assert "--min-face" in run("annotate", "--help")
     assert "config.toml: not TOML" in run("annotate", "a.mp4", code=2)
-    assert str(config_files.user_file()) in run("config", "path")
+    assert str(user_folders.config_file()) in run("config", "path")
 
 
 # --- files that cannot be ---------------------------------------------------------------------------------------
@@ -281,14 +289,14 @@ def test_the_user_file_is_where_the_platform_keeps_settings(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
-    assert config_files.user_file() == Path(expected)
+    assert user_folders.config_file() == Path(expected)
 
 
 # --- hsemotion config -------------------------------------------------------------------------------------------
 
 
 def test_set_show_and_unset(place: Path) -> None:
-    path = config_files.user_file()
+    path = user_folders.config_file()
     assert "no defaults were set" in run("config", "show")
     assert run("config", "set", "min-face", 40) == f"min-face = 40 in {path}\n"
     run("config", "set", "annotate.overlay", "true")
@@ -329,12 +337,12 @@ def test_set_show_and_unset(place: Path) -> None:
 )  # fmt: skip
 def test_set_refuses_what_the_command_line_would(key: str, value: str, says: str) -> None:
     assert says in run("config", "set", key, value, code=2)
-    assert not config_files.user_file().exists()
+    assert not user_folders.config_file().exists()
 
 
 def test_paths_are_kept_for_where_they_are_read_from(seen: dict[str, Any], place: Path) -> None:
     run("config", "set", "recipe", "r.toml")
-    assert tomllib.loads(config_files.user_file().read_text()) == {"recipe": str(place / "r.toml")}
+    assert tomllib.loads(user_folders.config_file().read_text()) == {"recipe": str(place / "r.toml")}
     run("config", "set", "out", "results", "--project")
     assert tomllib.loads(Path("hsemotion.toml").read_text()) == {"out": "results"}
     chosen(seen)
@@ -438,6 +446,6 @@ def test_a_download_asks_on_a_terminal_only(fetched: None, monkeypatch: pytest.M
     for answer, expected in (("n\n", None), ("y\n", "mbf_va_mtl")):
         result = CliRunner().invoke(app, ["models", "download", "mbf_va_mtl"], input=answer)
         assert "Make mbf_va_mtl the default model?" in result.output
-        assert config_files.read(config_files.user_file()).get("model") == expected
+        assert config_files.read(user_folders.config_file()).get("model") == expected
     assert "Make" not in CliRunner().invoke(app, ["models", "download", "enet_b0_7", "--json"], input="y\n").output
     assert models.download.__doc__

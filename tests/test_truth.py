@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.errors import InputError
-from hsemotion_cli.evaluation import ground_truth
+from hsemotion_cli.evaluation import annotation_rows, ground_truth
 from hsemotion_cli.evaluation.ground_truth import (
     AFFWILD2_EXPRESSIONS,
     Annotations,
@@ -162,7 +162,7 @@ def test_what_editors_do_to_a_list_does_not_matter(mtl: challenge.Challenge, cha
 
 
 def test_a_good_list_is_not_gone_through_cell_by_cell(mtl: challenge.Challenge) -> None:
-    with mock.patch.object(ground_truth, "_number", side_effect=AssertionError):
+    with mock.patch.object(annotation_rows, "_number", side_effect=AssertionError):
         same(read_mtl(mtl.root / "training_set_annotations.txt"), mtl.train)
 
 
@@ -287,7 +287,7 @@ def test_the_quick_and_the_careful_way_agree(tmp_path_factory: pytest.TempPathFa
         return repr((part.frames.tolist(), part.valence_arousal.tolist()))
 
     quick = outcome()
-    with mock.patch.object(ground_truth, "_parse_at_once", return_value=None):
+    with mock.patch.object(annotation_rows, "_parse_at_once", return_value=None):
         assert outcome() == quick
 
 

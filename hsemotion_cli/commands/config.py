@@ -58,10 +58,11 @@ def set_value(
 
     hsemotion config set batch.retries 3 --project
     """
+    from ..runtime import user_folders
     from . import config_files
     from .console import print_line
 
-    path = config_files.project_file() if project else config_files.user_file()
+    path = config_files.project_file() if project else user_folders.config_file()
     table, option, command = _option(path, key)
     _write(path, table, option.name, _converted(path, option, command, value, project))
     print_line(f"{key} = {value} in {path}")
@@ -69,10 +70,11 @@ def set_value(
 
 def unset(key: Key, project: Project = False) -> None:
     """Remove a default from the user's file, or the project's."""
+    from ..runtime import user_folders
     from . import config_files
     from .console import print_line
 
-    path = config_files.project_file() if project else config_files.user_file()
+    path = config_files.project_file() if project else user_folders.config_file()
     *names, name = key.replace("_", "-").split(".")
     if (tuple(names), name) not in {(t, k) for t, k, _ in config_files.values(config_files.read(path))}:
         raise UsageError(f"{path} has no {key}.")
@@ -82,10 +84,11 @@ def unset(key: Key, project: Project = False) -> None:
 
 def path(project: Project = False) -> None:
     """Print where the user's file of defaults is, or would be; with --project the project's."""
+    from ..runtime import user_folders
     from . import config_files
     from .console import print_line
 
-    print_line(str(config_files.project_file() if project else config_files.user_file()))
+    print_line(str(config_files.project_file() if project else user_folders.config_file()))
 
 
 def _option(path: Path, key: str) -> tuple[tuple[str, ...], Option, tuple[str, ...]]:

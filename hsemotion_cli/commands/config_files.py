@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,19 +14,6 @@ PROJECT = "hsemotion.toml"
 """Name of the project's file, in the folder that a command runs in."""
 
 _LARGEST = 1 << 20  # bytes
-
-
-def user_file() -> Path:
-    """The user's file: ``HSEMOTION_CONFIG``, else config.toml in the platform's folder for settings."""
-    if own := os.environ.get("HSEMOTION_CONFIG"):
-        return Path(own).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "hsemotion" / "config.toml"
 
 
 def project_file() -> Path:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import UsageError
+from ..runtime import user_folders
 from . import catalogue, config_files, defaults
 from .console import Table, print_json, print_line, print_table
 from .signature import option_facts
@@ -39,7 +40,7 @@ def everything() -> list[ConfigRow]:
         UsageError: a file cannot be used.
     """
     rows = [*_variables()]
-    for path, source in ((config_files.project_file(), defaults.PROJECT), (config_files.user_file(), defaults.USER)):
+    for path, source in ((config_files.project_file(), defaults.PROJECT), (user_folders.config_file(), defaults.USER)):
         for table, key, value in config_files.values(config_files.read(path)):
             defaults.check_key(path, table, key)
             option = ".".join((*table, key))
@@ -94,7 +95,7 @@ def show(rows: Sequence[ConfigRow], *, as_json: bool) -> None:
         print_json([asdict(row) for row in rows])
         return
     if not rows:
-        print_line(f"no defaults were set; 'hsemotion config set KEY VALUE' writes {config_files.user_file()}")
+        print_line(f"no defaults were set; 'hsemotion config set KEY VALUE' writes {user_folders.config_file()}")
         return
     table = Table()
     for heading in ("option", "value", "from", "where", ""):

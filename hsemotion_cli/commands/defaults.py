@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import UsageError
+from ..runtime import user_folders
 from . import config_files
 from .signature import Option, option_facts
 
@@ -27,8 +28,15 @@ COMMAND_LINE, ENVIRONMENT, PROJECT, USER = "command line", "environment", "proje
 RESERVED = ("HSEMOTION_HOME", "HSEMOTION_OFFLINE", "HSEMOTION_DEBUG", "HSEMOTION_CONFIG")
 """Variables that are no options; the second works at a lower level, for the Python interface as well."""
 
-_UNRECORDED = {"out", "log", "quiet", "json", "verbose"}
-"""Options that change nothing in a table."""
+_PRINTED = {"out", "log", "quiet", "json", "verbose", "overwrite", "min-coverage", "report"}
+_MACHINE = {
+    "threads", "batch-size", "offline", "workers", "memory", "engine", "address", "gpus-per-worker",
+}  # fmt: skip
+_PROGRESS_OF_BATCH = {
+    "recursive", "extensions", "list", "shard", "timeout", "retries", "fail-fast", "dry-run",
+}  # fmt: skip
+_UNRECORDED = _PRINTED | _MACHINE | _PROGRESS_OF_BATCH
+"""Options that change nothing in a table, so that no sidecar records them."""
 
 _MAY_BE_PATHS = {"model", "weights", "audio-weights"}
 
@@ -79,7 +87,7 @@ def layers(command: Sequence[str], run: Callable[..., Any]) -> list[dict[str, Se
     """
     facts = option_facts(run)
     found = [_from_environment(command, facts)]
-    for path, source in ((config_files.project_file(), PROJECT), (config_files.user_file(), USER)):
+    for path, source in ((config_files.project_file(), PROJECT), (user_folders.config_file(), USER)):
         found.append(_from_file(path, source, command, facts))
     return found
 

@@ -112,7 +112,9 @@ class SubmissionOptions:
 
 def run(
     wanted: SubmissionOptions,
-    input: Annotated[InputOptions, Only("crops", "image_fps")],
+    input: Annotated[
+        InputOptions, Only("crops", "image_fps", "stream", "video_fps", "deinterlace", "rotate", "region")
+    ],
     smoothing: Annotated[SmoothingOptions, Only("recipe"), OwnDefaults],
     frames: FrameOptions,
     mimicry: MimicryOptions,

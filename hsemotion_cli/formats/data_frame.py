@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 _DECIMALS = {column.name: column.decimals for column in (*COLUMNS, *OPTIONAL) if column.type == "number"}
 _KNOWN = {*NAMES, *(column.name for column in OPTIONAL)}
+
+
+def fingerprint(frame: pandas.DataFrame) -> bytes:
+    """A hash of the names of columns and of all cells, in their order; the index does not count."""
+    import pandas as pd
+
+    cells = pd.util.hash_pandas_object(frame, index=False)
+    return hashlib.sha256(repr(list(frame.columns)).encode() + cells.to_numpy().tobytes()).digest()
 
 
 def frame_names(frame: pandas.DataFrame) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class Column:
         type: "integer", "number" or "text".
         unit: "s", "px", "probability", ... or "" for none.
         range: the values that occur, in words.
-        meaning: what it says, and when it is empty.
+        meaning: what its values mean, and when it is empty.
         decimals: digits after the point to which a number is rounded.
     """
 
@@ -75,9 +75,14 @@ def _angle(name: str, meaning: str) -> Column:
 
 COLUMNS: tuple[Column, ...] = (
     _integer(
-        "frame", "0, 1, ...", "Ordinal of the decoded frame, from 0; for numbered pictures the number in the file name."
+        "frame", "0, 1, ...", "Ordinal of the decoded frame, from 0; for numbered images the number in the file name."
     ),
-    _number("time", "s", "any", "Presentation time stamp of the frame as the container gives it."),
+    _number(
+        "time",
+        "s",
+        "any",
+        "Presentation time stamp of the frame as the container gives it; goes on where its clock jumps.",
+    ),
     _integer(
         "face_id",
         "0, 1, ...",
@@ -89,7 +94,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _number("det_score", "", "0 to 1", "Confidence of the face detector. Empty if interpolated, or with --crops.", 4),
     _number(
-        "x", "px", "any", "Left edge of the face's box in the displayed picture (rotation and pixel aspect applied).", 2
+        "x", "px", "any", "Left edge of the face's box in the displayed image (rotation and pixel aspect applied).", 2
     ),
     _number("y", "px", "any", "Top edge of the box.", 2),
     _number("w", "px", "above 0", "Width of the box, which is drawn around the face's landmarks.", 2),

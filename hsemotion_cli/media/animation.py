@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from ..domain import Frame, Image
 from ..errors import InputError
 from .canvas import Canvas
+from .chosen_frames import ChosenFrames
 from .file_type import png_animation
 from .image_size import TiffPage, declared_size, tiff_pages
 from .notes import decode_notes
 from .orientation import Orientation
 from .pillow_decoder import DAMAGE, on_white, opened, to_rgb
-from .scene_cuts import CutDetector
 from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
 
 UNTIMED = 0.1
@@ -66,8 +66,10 @@ class _FramesOfOneFile(ABC):
         """Yield the chosen frames in order; ``on_audio`` is never called."""
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
-        choose, scenes, cut, last = sampling.chooser(), CutDetector(), False, math.nan
-        canvas = Canvas(self.info.width, self.info.height, self.options.region, self.path)
+        chosen = ChosenFrames(
+            sampling, report, Canvas(self.info.width, self.info.height, self.options.region, self.path)
+        )
+        last = math.nan
         for index, (time, image) in enumerate(self._turned()):
             if sampling.end is not None and time >= sampling.end:
                 return
@@ -77,13 +79,8 @@ class _FramesOfOneFile(ABC):
             if report.decoded:
                 report.step(time - last)
             last = time
-            report.size(index, time, (image.shape[1], image.shape[0]))
-            report.decoded += 1
-            cut |= report.cut(time, scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)))
-            if choose(index, time):
-                part, view = canvas.placed(image)
-                yield Frame(index, time, part, cut, view=view)
-                cut = False
+            if (frame := chosen.frame(index, time, image)) is not None:
+                yield frame
 
     def _turned(self) -> Iterator[tuple[float, Image | None]]:
         orientation = Orientation(self.options.degrees // 90)

@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..domain import Frame, Image
 from ..errors import UsageError
 from .canvas import Canvas
+from .chosen_frames import ChosenFrames
 from .notes import decode_notes
 from .orientation import Orientation
-from .scene_cuts import CutDetector
 from .source import MAX_PIXELS, MAX_SIDE, DecodeOptions, DecodeReport, Sampling, SourceInfo, fits
 
 KIND = "array"
@@ -95,7 +94,7 @@ class ArraySource:
             UsageError: an image cannot be used.
         """
         sampling = sampling or Sampling()
-        choose, scenes, cut = sampling.chooser(), CutDetector(), False
+        chosen = ChosenFrames(sampling, self.report, self._canvas)
         for number, array in enumerate(self._images):
             time = number / self._fps if self._fps else 0.0
             if sampling.end is not None and time >= sampling.end:
@@ -103,13 +102,8 @@ class ArraySource:
             image = as_image(array, f"{self.path}, image {number}")
             self._hash.update(f"{image.shape[0]} {image.shape[1]}\n".encode() + image.tobytes())
             image = self._orientation.apply(image)
-            self.report.size(number, time, (image.shape[1], image.shape[0]))
-            self.report.decoded += 1
-            cut |= self.report.cut(time, scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)))
-            if choose(number, time):
-                part, view = self._canvas.placed(image)
-                yield Frame(number, time, part, cut, view=view)
-                cut = False
+            if (frame := chosen.frame(number, time, image)) is not None:
+                yield frame
 
 
 def as_image(array: object, name: str = KIND) -> Image:

@@ -15,13 +15,13 @@ from ..domain import Frame, Image
 from ..errors import InputError
 from . import netpbm
 from .canvas import Canvas
+from .chosen_frames import ChosenFrames
 from .file_type import HEAD, OTHER, is_animation, sniff
 from .image_size import declared_size
 from .names import number_of
 from .notes import decode_notes
 from .orientation import Orientation
 from .pillow_decoder import declares_alpha, read_avif, read_heic, with_alpha
-from .scene_cuts import CutDetector
 from .source import DecodeOptions, DecodeReport, Sampling, SourceInfo, check_size
 
 _SEVERAL = "hold several frames; only the first of each was read"
@@ -81,7 +81,7 @@ class ImageSequence:
         """Yield the chosen images in the order of their numbers; ``on_audio`` is never called."""
         sampling = sampling or Sampling()
         report = self.report = DecodeReport()
-        choose, scenes, cut, last = sampling.chooser(), CutDetector(), False, None
+        chosen, last = ChosenFrames(sampling, report, self._canvas), None
         remarks: Counter[str] = Counter()
         for number, name in self.numbered:
             time = number / self.fps
@@ -92,16 +92,11 @@ class ImageSequence:
             if image is None:
                 report.fail(number)
                 continue
-            report.size(number, time, (image.shape[1], image.shape[0]))
-            report.decoded += 1
             # Where numbers are missing, the scene may have changed or not.
-            jump = scenes.cuts(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
-            cut |= report.cut(time, jump and last == number - 1)
+            frame = chosen.frame(number, time, image, adjacent=last == number - 1)
             last = number
-            if choose(number, time):
-                part, view = self._canvas.placed(image)
-                yield Frame(number, time, part, cut, view=view)
-                cut = False
+            if frame is not None:
+                yield frame
         report.notes += sentences(remarks)
 
 

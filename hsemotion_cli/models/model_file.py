@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelUnavailable
 from ..runtime.atomic_files import name_failed_file, replace_when_done
-from ..runtime.cache_folder import home
+from ..runtime.user_folders import home
 from .card_json import card_from_json, card_to_json, check_keys, check_name
 from .cards import ModelCard
 from .safetensors_header import check_tensors, metadata_of, parse_json, read_header

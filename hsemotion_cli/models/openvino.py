@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from types import ModuleType
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelUnavailable, UsageError
+from ..runtime import resources
 
 Floats = NDArray[np.float32]
 
@@ -44,7 +44,7 @@ class OpenVinoEngine:
         self, model: bytes, outputs: tuple[str, str], size: int, precision: str = "fp32", threads: int | None = None
     ) -> None:
         core = import_openvino().Core()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = resources.cores()
         streams = max(1, cores // threads) if threads else 1
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ModelUnavailable, OutputError
 from ..runtime import file_lock
-from ..runtime.cache_folder import home
+from ..runtime.user_folders import home
 from ..runtime.whole_numbers import whole_number
 from .cards import WeightFile
 from .registry import MODELS, ModelCard

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelUnavailable
 from ..runtime.atomic_files import atomic_file
-from ..runtime.cache_folder import home
 from ..runtime.file_marks import TOOL
+from ..runtime.user_folders import home
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
