@@ -180,6 +180,20 @@ def test_photos_have_no_time_so_formats_of_time_refuse_them(tmp_path: Path) -> N
     assert (tmp_path / "out" / "photos.openface.csv").exists() and not (tmp_path / "out" / "photos.xdf").exists()
 
 
+def test_people_have_the_names_that_the_user_gives(talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("recording,face_id,person\ntalk,3,Ann\n,0,Ben B.\n")
+    export(talk, "--to", "xdf,pyfeat,bids,webvtt", "-o", tmp_path / "out", "-q", "--people", tmp_path / "people.csv")
+    assert [stream["info"]["name"][0] for stream in signals(tmp_path / "out" / "talk.xdf")] == [
+        "talk Ben B.",
+        "talk Ann",
+    ]
+    assert set(pd.read_csv(tmp_path / "out" / "talk.fex.csv")["Identity"]) == {"Ann", "Ben B."}
+    labels = {path.name.split("_")[2] for path in (tmp_path / "out" / "bids" / "sub-talk" / "beh").glob("*.gz")}
+    assert labels == {"recording-Ann", "recording-BenB"}
+    voices = {line.split(">")[0] for line in (tmp_path / "out" / "talk.vtt").read_text().splitlines() if "<v " in line}
+    assert voices == {"<v Ann", "<v Ben B."}
+
+
 # --- a constant rate ------------------------------------------------------------------------------------------
 
 

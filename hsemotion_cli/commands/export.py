@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import Only, OutputOptions
-from .segments import SegmentOptions, chosen_rules
+from .segments import People, SegmentOptions, chosen_rules
 
 TABLES = "Tables made by annotate, batch or import, or folders of them."
 
@@ -44,6 +44,7 @@ def run(
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder with the videos, for formats that link them.", show_default=False),
     ] = None,
+    people: People = None,
 ) -> int:
     """Write tables in the formats of other programs, and say what each has no place for.
 
@@ -51,4 +52,4 @@ def run(
     """
     from .export_run import export_tables
 
-    return export_tables(tables, to, output, chosen_rules(wanted), clock, rate, media)
+    return export_tables(tables, to, output, chosen_rules(wanted), clock, rate, media, people)

@@ -18,6 +18,7 @@ from ..exports.intervals import Interval
 from ..exports.recording import Recording, open_recording
 from ..exports.writing import Exported, check, check_paths, export
 from ..formats.clock import notes_of
+from ..formats.people import PersonName, names_for, read_people
 from ..runtime.terminal import print_line, say
 from .console import counting, print_json
 from .defaults import CHOSEN
@@ -35,11 +36,13 @@ def export_tables(
     clock: str = "video",
     rate: float | None = None,
     media: Path | None = None,
+    people: Path | None = None,
 ) -> int:
     """Export tables; returns the exit code.
 
     Args:
         rules: of segments, for formats that hold intervals.
+        people: file of names, see ``formats.people``.
     """
     formats = parse_targets(to)
     if rate is not None and not 0 < rate < math.inf:
@@ -47,12 +50,14 @@ def export_tables(
     if media is not None and not media.is_dir():
         raise UsageError(f"--media {media}: no such folder.")
     intervals = any(FORMATS[name].intervals for name in formats)
+    names = read_people(people) if people else []
     recordings: list[Recording] = []
     failures: list[HsemotionError] = []
     for path in find_tables(paths):
         try:
-            recording = open_recording(path, clock, media)
-            recordings.append(with_intervals(recording, rules) if intervals and not recording.photos else recording)
+            recording = open_recording(path, clock, media, names_for(names, path.stem))
+            wanted = intervals and not recording.photos
+            recordings.append(with_intervals(recording, rules, names) if wanted else recording)
         except InputError as error:
             failures.append(error)
     done = Exported()
@@ -119,13 +124,13 @@ def export_annotated(
     return failures
 
 
-def with_intervals(recording: Recording, rules: Rules) -> Recording:
+def with_intervals(recording: Recording, rules: Rules, names: Sequence[PersonName] = ()) -> Recording:
     """The recording with its segments as intervals.
 
     Raises:
         InputError: the table cannot be used for segments, such as one of photos.
     """
-    found = segments(read_recording(recording.path, columns(rules)), rules)
+    found = segments(read_recording(recording.path, columns(rules), names), rules)
     return replace(recording, intervals=tuple(_interval(one) for one in found))
 
 

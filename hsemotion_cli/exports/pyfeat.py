@@ -12,7 +12,7 @@ from typing import IO
 
 from ..tasks import ACTION_UNITS
 from .delimited import Cell, write_rows
-from .recording import Recording, Row, lost, person_of
+from .recording import Recording, Row, lost
 
 _BOX = {"FaceRectX": "x", "FaceRectY": "y", "FaceRectWidth": "w", "FaceRectHeight": "h", "FaceScore": "det_score"}
 _POSE = {"Pitch": "head_pitch", "Roll": "head_roll", "Yaw": "head_yaw"}
@@ -44,7 +44,7 @@ def _fields(recording: Recording) -> dict[str, Callable[[Row], Cell]]:
     fields["input"] = lambda row: source
     fields["frame"] = _value("frame")
     fields["approx_time"] = lambda row: _minutes(clock.media(row["time"]))
-    fields["Identity"] = lambda row: None if row["face_id"] is None else person_of(row)
+    fields["Identity"] = lambda row: None if row["face_id"] is None else recording.person(row)
     fields["timestamp"] = lambda row: round(clock.seconds(row["time"]), 6) + 0.0
     return fields
 

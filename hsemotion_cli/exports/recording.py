@@ -39,7 +39,8 @@ class Recording:
         columns: names of its columns, in order.
         filled: those that are not empty throughout.
         times: (F,) float64 container times of its frames in seconds.
-        people: everybody in it, in order of appearance; see ``person_of``.
+        people: everybody in it, in order of appearance; see ``person``.
+        names: face id -> name, which counts before the table's column ``person``.
         media: the video that it was made from, or None where its folder is not known.
         intervals: what formats of events and intervals hold, in order of onset; () if none of the formats needs them.
     """
@@ -52,6 +53,7 @@ class Recording:
     filled: frozenset[str]
     times: NDArray[np.float64]
     people: tuple[str, ...]
+    names: Mapping[int, str]
     media: Path | None = None
     intervals: tuple[Interval, ...] = ()
 
@@ -59,6 +61,10 @@ class Recording:
     def source(self) -> str:
         """Name of the video, or "" if it is not known."""
         return _video(self.meta)
+
+    def person(self, row: Row) -> str:
+        """Who a face is."""
+        return _person(row["face_id"], row.get("person"), self.names)
 
     @property
     def photos(self) -> bool:
@@ -76,12 +82,15 @@ class Recording:
                 yield dict(zip(block, values, strict=True))
 
 
-def open_recording(path: Path, clock: str = "video", media: Path | None = None) -> Recording:
+def open_recording(
+    path: Path, clock: str = "video", media: Path | None = None, names: Mapping[int, str] | None = None
+) -> Recording:
     """Prepare a table for exports.
 
     Args:
         clock: words of ``--clock``.
         media: folder with the videos, or None.
+        names: see ``Recording``.
 
     Raises:
         InputError: there is no such table, or its sidecar is damaged.
@@ -91,15 +100,16 @@ def open_recording(path: Path, clock: str = "video", media: Path | None = None) 
     meta = sidecar.read(beside) if beside.exists() else {}
     name = _video(meta)
     video = media / name if media is not None and name else None
-    scan = _Scan()
+    scan = _Scan(names or {})
     for block in read_blocks(path):
         scan.add(block)
     if not scan.columns:
         raise InputError(f"{path}: the table has no rows.")
     times, people = np.array(scan.times), tuple(scan.people)
     return Recording(
-        path, path.stem, meta, parse_clock(clock, meta), scan.columns, frozenset(scan.filled), times, people, video
-    )
+        path, path.stem, meta, parse_clock(clock, meta), scan.columns, frozenset(scan.filled), times, people,
+        names or {}, video,
+    )  # fmt: skip
 
 
 def _video(meta: Mapping[str, Any]) -> str:
@@ -111,7 +121,8 @@ def _video(meta: Mapping[str, Any]) -> str:
 class _Scan:
     """What is known of a table before anything is written; reading all of it also finds damage in time."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self._names = names
         self.columns: tuple[str, ...] = ()
         self.filled: set[str] = set()
         self.times: list[float] = []
@@ -128,7 +139,7 @@ class _Scan:
                 self.times.append(time)
             self._frame = frame
             if face is not None:
-                self.people.setdefault(person_of({"person": name, "face_id": face}))
+                self.people.setdefault(_person(face, name, self._names))
 
 
 def measures(recording: Recording) -> list[Column]:
@@ -138,9 +149,9 @@ def measures(recording: Recording) -> list[Column]:
     return [column for column in columns if column.type != "text" and column.name not in others]
 
 
-def person_of(row: Row) -> str:
-    """Who a face is: the name in the column ``person`` if the table has it, else "face N"."""
-    return str(row["person"]) if row.get("person") else f"face {row['face_id']}"
+def _person(face_id: int, name: str | None, names: Mapping[int, str]) -> str:
+    """The name that the user gave, else that of the table's column ``person``, else "face N"."""
+    return names.get(face_id) or name or f"face {face_id}"
 
 
 def lost(recording: Recording, held: Collection[str]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats.schema import Column
-from .recording import Recording, person_of
+from .recording import Recording
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def resample(recording: Recording, columns: list[Column], rate: float | None = N
     for row in recording.rows():
         if row["face_id"] is not None:
             values = [np.nan if row[c.name] is None else row[c.name] for c in columns]
-            table[person_of(row)][place[row["time"]]] = values
+            table[recording.person(row)][place[row["time"]]] = values
     flags = np.array([column.type == "integer" for column in columns], bool)
     distance = _distance(times, grid)
     return [

@@ -16,7 +16,7 @@ from typing import IO
 from xml.sax.saxutils import escape
 
 from ..formats.schema import Column
-from .recording import Recording, Row, lost, measures, need_times, person_of
+from .recording import Recording, Row, lost, measures, need_times
 
 _HEADER, _STREAM, _SAMPLES, _OFFSET, _FOOTER = 1, 2, 3, 4, 6
 _BLOCK = 512  # samples in a chunk
@@ -40,7 +40,7 @@ def write(recording: Recording, file: IO[bytes]) -> list[str]:
     for row in recording.rows():
         if row["face_id"] is None:
             continue
-        person = person_of(row)
+        person = recording.person(row)
         stamps[person].append(_stamp(recording, row["time"]))
         pending[person].append(_sample(stamps[person][-1], row, columns))
         if len(pending[person]) == _BLOCK:
