@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 import pyxdf
 import tables
 import webvtt
+from browser import chromium as chromium
 from praatio import textgrid
 from pympi.Elan import Eaf
 from typer.testing import CliRunner
@@ -149,6 +152,20 @@ def test_subtitles_name_the_person(out: Path, expected: list[Interval]) -> None:
     assert [line.start for line in lines] == [cue.start for cue in cues]
     assert sorted(line.text for line in lines) == sorted(f"{one.person}: {one.label}" for one in expected)
     assert cues[0].start == f"00:00:{first.onset - START:06.3f}"
+
+
+def test_a_browser_shows_the_cues_over_a_video(chromium: Any, out: Path, expected: list[Interval]) -> None:
+    address = "data:text/vtt;base64," + base64.b64encode((out / "talk.vtt").read_bytes()).decode()
+    page = chromium.new_page()
+    page.set_content(f'<video><track default src="{address}"></video>')
+    page.wait_for_function("document.querySelector('track').readyState >= 2", timeout=20_000)
+    cues = page.evaluate(
+        "[...document.querySelector('track').track.cues]"
+        ".map((cue) => [cue.startTime, cue.endTime, cue.getCueAsHTML().textContent])"
+    )
+    page.close()
+    wanted = [[milli(one.onset) / 1000, milli(one.offset) / 1000, one.label] for one in expected]
+    assert sorted(cues) == sorted(wanted)
 
 
 def test_mne_reads_annotations_of_text_and_of_edf(out: Path, expected: list[Interval]) -> None:
