@@ -34,10 +34,17 @@ mean distance of the lids in widths of the iris, and that of the lips in distanc
 
 QUALITY = ("eye_distance", "sharpness", "contrast")
 """What is measured on the image of a face: the distance of the eyes' outer corners in pixels of the analysed image, as
-seen from the front; and, of the face at 64 x 64 pixels, the standard deviation of its Laplacian in units of that of its
-grey values, and the latter, from 0 to 127.5."""
+seen from the front; and, of the green of the face at 64 x 64 pixels, the standard deviation of its Laplacian in units
+of that of its values, and the latter, from 0 to 127.5."""
 
 MEASURES = (*LANDMARK_MEASURES, *QUALITY)
+
+UNCERTAINTIES = {
+    "expression": "uncertainty_expression",
+    "valence_arousal": "uncertainty_va",
+    "action_units": "uncertainty_au",
+}
+"""Task -> name of its uncertainty."""
 
 BEHAVIOUR = ("blink", "mouth_open", "speaking")
 """What eyes and mouth do, from such measures over time."""

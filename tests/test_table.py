@@ -56,7 +56,7 @@ def test_the_columns_are_the_promised_ones_in_order() -> None:
         *("compound", "p_fearfully_surprised", "p_happily_surprised", "p_sadly_surprised"),
         *("p_disgustedly_surprised", "p_angrily_surprised", "p_sadly_fearful", "p_sadly_angry"),
         *("head_pitch", "head_yaw", "head_roll", "gaze_pitch", "gaze_yaw"),
-        *("blink", "mouth_open", "speaking"),
+        *("blink", "mouth_open", "speaking", "uncertainty_expression", "uncertainty_va", "uncertainty_au"),
     ]
 
 

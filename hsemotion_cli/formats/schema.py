@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..tasks import ACTION_UNITS, BEHAVIOUR, COMPOUNDS, EXPRESSIONS, LANDMARK_MEASURES
+from ..tasks import ACTION_UNITS, BEHAVIOUR, COMPOUNDS, EXPRESSIONS, LANDMARK_MEASURES, UNCERTAINTIES
 
 ANGLES = LANDMARK_MEASURES[:5]
-LIKELIHOODS = ("mouth_open", "speaking")
+LIKELIHOODS = ("mouth_open", "speaking", *UNCERTAINTIES.values())
 
 SCHEMA_VERSION = 3
 
-ADDED = ("p_other", *ANGLES, *BEHAVIOUR)
+ADDED = ("p_other", *ANGLES, *BEHAVIOUR, *UNCERTAINTIES.values())
 """Columns that tables of earlier versions do not have; they are read as empty."""
 
 ACTION_UNIT_NAMES = dict(
@@ -71,6 +71,11 @@ def _integer(name: str, range_: str, meaning: str) -> Column:
 
 def _angle(name: str, meaning: str) -> Column:
     return _number(name, "degrees", "-180 to 180", f"{meaning} Empty without landmarks.", 2)
+
+
+def _uncertainty(task: str, meaning: str) -> Column:
+    text = f"Estimated {meaning}; docs/columns.md. Empty in interpolated rows, and without scores of the task."
+    return _number(UNCERTAINTIES[task], "", "0 to 1", text, 4)
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -158,6 +163,9 @@ COLUMNS: tuple[Column, ...] = (
         "without landmarks, for single images, and below seven frames per second.",
         4,
     ),
+    _uncertainty("expression", "probability that the expression of the frame by itself is wrong"),
+    _uncertainty("valence_arousal", "probability that valence and arousal are off by more than 0.3 in their plane"),
+    _uncertainty("action_units", "share of the action units that a clear image would decide otherwise"),
 )
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..tasks import BEHAVIOUR, MEASURES, TASKS
+from ..tasks import BEHAVIOUR, MEASURES, TASKS, UNCERTAINTIES
 from ..timeline import Timeline
 from .blinks import closed_eyes
 from .recipe import Recipe, Smoothing
 from .smoothing import segments, smooth
 from .speech import mouth_open, speaking
+from .uncertainty import uncertainties
 
-_SHOWN = (*MEASURES, *BEHAVIOUR)
+_SHOWN = (*MEASURES, *BEHAVIOUR, *UNCERTAINTIES.values())
 _ANGLE = np.array([name.startswith(("head_", "gaze_")) for name in _SHOWN])
-_NOT_BRIDGED = np.array([name == "blink" for name in _SHOWN])
+_NOT_BRIDGED = np.array([name in ("blink", *UNCERTAINTIES.values()) for name in _SHOWN])
 """What cannot be known of a frame in which the face was not seen."""
 
 
@@ -35,9 +36,9 @@ class Affect:
         box: (N, 4) pixels.
         tasks: task -> (N, columns) float64; all nan for a task that no model predicts.
         recipe: that was applied.
-        measures: names of ``tasks.MEASURES`` and ``tasks.BEHAVIOUR`` -> (N,) float64, nan where nothing is known. They
-            are not smoothed; in interpolated rows they lie between those of the neighbours, angles on the shorter way
-            round, and ``blink`` is nan.
+        measures: the names of measures, behaviour and uncertainties in ``tasks`` -> (N,) float64, nan where nothing is
+            known. They are not smoothed; in interpolated rows they lie between those of the neighbours, angles on the
+            shorter way round, but ``blink`` and uncertainties are nan.
         extra: optional columns of the table, as in the timeline.
     """
 
@@ -60,11 +61,11 @@ def refine(timeline: Timeline, recipe: Recipe) -> Affect:
     Raises:
         InputError: the timeline lacks scores of a model of the recipe.
     """
-    tasks = {}
-    for task in TASKS:
-        blended = blend(timeline, recipe, task)
-        tasks[task] = smooth(timeline, blended, recipe.smoothing.get(task, Smoothing()), recipe.max_gap)
-    return _bridge(timeline, tasks, recipe)
+    tasks, blended = {}, {task: blend(timeline, recipe, task) for task in TASKS}
+    for task, values in blended.items():
+        tasks[task] = smooth(timeline, values, recipe.smoothing.get(task, Smoothing()), recipe.max_gap)
+    measured = _measured(timeline, recipe.max_gap) | uncertainties(timeline, recipe, blended)
+    return _bridge(timeline, tasks, np.stack([measured[name] for name in _SHOWN], axis=1), recipe)
 
 
 def photo_note(timeline: Timeline, recipe: Recipe) -> str:
@@ -109,10 +110,15 @@ def _completed(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[
     return np.where(missing, other, one * (1 - taken))
 
 
-def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe: Recipe) -> Affect:
-    """Add interpolated rows for the frames in gaps of at most ``recipe.interpolate`` seconds."""
+def _bridge(
+    timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], measured: NDArray[np.float64], recipe: Recipe
+) -> Affect:
+    """Add interpolated rows for the frames in gaps of at most ``recipe.interpolate`` seconds.
+
+    Args:
+        measured: (N, len(_SHOWN)).
+    """
     row, face_id = [timeline.row], [timeline.face_id]
-    measured = _measured(timeline, recipe.max_gap)
     measures = [measured]
     box, scores = [timeline.box.astype(np.float64)], {task: [values] for task, values in tasks.items()}
     for rows in segments(timeline, recipe.interpolate) if recipe.interpolate > 0 else []:
@@ -149,8 +155,8 @@ def _bridge(timeline: Timeline, tasks: Mapping[str, NDArray[np.float64]], recipe
     )
 
 
-def _measured(timeline: Timeline, max_gap: float) -> NDArray[np.float64]:
-    """(N, len(_SHOWN)), nan for what a timeline does not have."""
+def _measured(timeline: Timeline, max_gap: float) -> dict[str, NDArray[np.float64]]:
+    """Names of measures and behaviour -> (N,), nan for what a timeline does not have."""
     unknown = np.full(len(timeline.row), np.nan)
     known = {name: timeline.measures.get(name, unknown).astype(np.float64) for name in MEASURES}
     behaviour = {
@@ -158,7 +164,7 @@ def _measured(timeline: Timeline, max_gap: float) -> NDArray[np.float64]:
         "mouth_open": mouth_open(known["mouth_gap"]),
         "speaking": speaking(timeline, known["mouth_gap"], max_gap),
     }
-    return np.stack([{**known, **behaviour}[name] for name in _SHOWN], axis=1)
+    return {**known, **behaviour}
 
 
 def _within(values: NDArray[np.float64]) -> NDArray[np.float64]:
