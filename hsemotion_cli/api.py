@@ -19,6 +19,7 @@ from .annotation import Annotation, Origin, Words, load, of_analysis, recorded, 
 from .errors import HsemotionWarning, UsageError
 from .faces.tracking import parse_faces
 from .formats import sidecar, table
+from .formats.people import read_people
 from .media.arrays import ArraySource
 from .media.discovery import discover, parse_time
 from .media.photos import is_photo
@@ -102,6 +103,9 @@ class Options(ImageOptions, total=False):
         batch_size: faces per inference batch; affects speed only.
         audio_head: head trained on features of the sound.
         audio_weights: wav2vec 2.0 weights that it belongs to.
+        identify: link face ids of one person across cuts and absences; needs the whole video (biometric).
+        people: CSV file with names of face ids, given by hand.
+        gallery: folder of people to recognise.
     """
 
     smooth: Words
@@ -121,6 +125,9 @@ class Options(ImageOptions, total=False):
     batch_size: int | None
     audio_head: str | Path | None
     audio_weights: str | None
+    identify: bool
+    people: str | Path | None
+    gallery: str | Path | None
 
 
 def settings_of(
@@ -135,6 +142,7 @@ def settings_of(
     image_fps: float = 30.0, stream: str | int | None = None, video_fps: float | None = None,
     deinterlace: str = "auto", clock: bool = False, detect_every: int = 1, stride: int = 1,
     batch_size: int | None = None, audio_head: str | Path | None = None, audio_weights: str | None = None,
+    identify: bool = False, people: str | Path | None = None, gallery: str | Path | None = None,
 ) -> Settings:  # fmt: skip
     """The settings that ``Options`` describe; these are the defaults of the command line.
 
@@ -172,6 +180,9 @@ def settings_of(
         running=Running(backend, device, precision, threads, offline, chosen.files, heads=chosen.heads),
         audio_head=chosen.audio_head,
         audio_weights=audio_weights,
+        identify=identify,
+        names=() if people is None else tuple(read_people(Path(people))),
+        gallery=None if gallery is None else Path(gallery),
     )
 
 
@@ -235,7 +246,7 @@ class Session:
     def _annotated(self, source: Source, name: str, progress: Progress | None) -> Annotation:
         settings, clock = self._annotator.settings, StageClock()
         with self._alone(source):
-            done = self._annotator.analyse(source, clock, progress)
+            done = self._annotator.analyse(source, clock, progress, name)
         origin = (
             None if isinstance(source, ArraySource) else Origin(source.path, replace(settings.decoding, region=None))
         )

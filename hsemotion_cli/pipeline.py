@@ -13,17 +13,21 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .analysis.who import described, identified, identity_conditions
 from .domain import Frame, Reading, Sighting
 from .errors import UsageError
-from .faces import interpolation, tracking
+from .faces import identity_network, interpolation, tracking
 from .faces.blazeface_detector import BlazeFaceDetector
 from .faces.crops import check_recipe
 from .faces.detector import BLOCK, FaceDetector, blocks, detect_faces, detect_in_block
 from .faces.head_pose import DEFAULT_FOV, check_fov
 from .faces.measures import Optics
 from .faces.mediapipe_detector import MediaPipeDetector
+from .faces.track_embeddings import TrackEmbeddings
 from .formats import sidecar, table
+from .formats.gallery import read_gallery
 from .formats.output_names import output_names
+from .formats.people import PersonName, names_for
 from .formats.results import write_results
 from .formats.schema import SCHEMA_VERSION, WALL_TIME
 from .media.photos import PhotoFolder
@@ -86,6 +90,9 @@ class Settings:
         running: what runs networks, and where.
         audio_head: a head on sound, where the recipe blends with it.
         audio_weights: folder or name of what that head stands on; see ``models.wav2vec.Wav2Vec2``.
+        identify: link face ids that are the same person (``analysis.who``).
+        names: of face ids, given by hand.
+        gallery: folder of people with names to recognise, or None.
         options: option -> its value and where that comes from, for the sidecar; nothing else depends on it.
     """
 
@@ -106,6 +113,9 @@ class Settings:
     running: predict.Running = field(default_factory=predict.Running)
     audio_head: Head | None = None
     audio_weights: str | None = None
+    identify: bool = False
+    names: tuple[PersonName, ...] = ()
+    gallery: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,6 +132,12 @@ class Settings:
         frame_skipping.check(self.stride)
         if self.crops and self.detect_every > 1:
             raise UsageError(f"--detect-every {self.detect_every}: of --crops every picture is a face; leave it out.")
+        if self.identify and self.crops:
+            raise UsageError("--identify: the images of --crops all show one person; leave it out.")
+        if self.gallery is not None:
+            if not self.identify:
+                raise UsageError("--gallery: people are recognised with --identify; give both.")
+            read_gallery(self.gallery)  # before the first frame
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
 
@@ -161,7 +177,8 @@ class Annotator:
             for name, card in self.cards.items():
                 if card.network is None:
                     raise UsageError(f"--detector fast: {name} reads landmarks, which it does not find; use networks.")
-        self.crops = sorted({card.crop for card in self.cards.values() if card.crop})
+        crops = {card.crop for card in self.cards.values() if card.crop}
+        self.crops = sorted(crops | ({identity_network.CROP} if settings.identify else set()))
         for recipe in self.crops:
             check_recipe(recipe)
         self._executor = executor(settings.running.threads or resources.cores())
@@ -215,6 +232,7 @@ class Annotator:
         decoding = {k: v for k, v in asdict(settings.decoding).items() if k != "image_fps"}
         decoding["region"] = decoding["region"] and list(decoding["region"])  # as JSON gives it back
         return {
+            **identity_conditions(settings.identify, settings.names, settings.gallery),
             "sampling": {**asdict(settings.sampling), "network_stride": settings.stride},
             "decoding": decoding,
             "detector": detector,
@@ -234,7 +252,7 @@ class Annotator:
         source = open_source(path, settings.decoding)
         prepare_folder(folder)
         progress = progress or _silent
-        done = self.analyse(source, clock, progress)
+        done = self.analyse(source, clock, progress, name)
         content = done.content
         with clock.busy("write"):
             outputs = write_results(done.affect, done.timeline, content, folder, name, settings.formats)
@@ -247,8 +265,13 @@ class Annotator:
         written = {kind: str(folder / file_name) for kind, file_name in outputs.items()}
         return summarise(path, done.timeline, done.affect, written, content, clock)
 
-    def analyse(self, source: Source, clock: StageClock | None = None, progress: Progress | None = None) -> Analysis:
+    def analyse(
+        self, source: Source, clock: StageClock | None = None, progress: Progress | None = None, name: str = ""
+    ) -> Analysis:
         """Everything that is written about one source, without writing it.
+
+        Args:
+            name: of the table, by which names given by hand are found.
 
         Raises:
             InputError: the source cannot be used.
@@ -256,7 +279,11 @@ class Annotator:
         """
         clock, progress, settings = clock or StageClock(), progress or _silent, self.settings
         heard = self._listen(source.path, clock, progress)
-        timeline = gather(self.readings(source, clock, progress))
+        photos = isinstance(source, PhotoFolder)
+        if photos and settings.identify:
+            raise UsageError(f"{source.path}: --identify links the face ids of videos; leave it out for photos.")
+        tracks = TrackEmbeddings() if settings.identify else None
+        timeline = gather(self.readings(source, clock, progress, tracks))
         if not len(timeline.index):
             raise settings.sampling.no_frames(source.path, source.report.decoded)
         timeline = _with_extra(timeline, source, settings.decoding.clock)
@@ -264,6 +291,9 @@ class Annotator:
         fleeting = 0
         if source.info.kind == "video":
             timeline, fleeting = without_fleeting(timeline)
+        if tracks is not None or (settings.names and not photos):
+            embeddings = None if tracks is None else tracks.result()
+            timeline = identified(timeline, embeddings, names_for(settings.names, name), settings.gallery)
         if heard is not None:
             timeline = heard.added_to(timeline)
         affect = refine(timeline, settings.recipe)
@@ -282,6 +312,8 @@ class Annotator:
             UsageError: no frame of it lies in the chosen part.
         """
         clock, progress, settings = StageClock(), progress or _silent, self.settings
+        if settings.identify or settings.names:
+            raise UsageError(f"{source.path}: people are told apart when a video is complete; annotate it as a whole.")
         heard = self._listen(source.path, clock, progress)
         some = False
         with closing(self.readings(source, clock, progress)) as readings:
@@ -293,15 +325,21 @@ class Annotator:
         if not some:
             raise settings.sampling.no_frames(source.path, source.report.decoded)
 
-    def readings(self, source: Source, clock: StageClock, progress: Progress) -> Generator[Reading, None, None]:
+    def readings(
+        self, source: Source, clock: StageClock, progress: Progress, tracks: TrackEmbeddings | None = None
+    ) -> Generator[Reading, None, None]:
         """The models' predictions for each analysed frame, in order.
 
         Images of frames wait for detectors only; after that only crops travel.
+
+        Args:
+            tracks: collects embeddings on the way.
         """
         settings = self.settings
         with self._executor.run(clock) as run:
             frames = clock.stage("decode", source.frames(settings.sampling))
-            sightings = clock.stage("tracks", self._followed(self._seen(frames, source, run), source))
+            followed = self._followed(self._seen(frames, source, run), source)
+            sightings = clock.stage("tracks", followed if tracks is None else tracks.watch(followed))
             batch = settings.batch_size or (_GPU_BATCH if self._gpu else _CPU_BATCH)
             groups = predict.grouped(frame_skipping.schedule(sightings, settings.stride), batch)
             read = run.map("models", groups, self._readers, room=len(self._readers))
@@ -363,6 +401,8 @@ class Annotator:
         if self.listener is not None:
             models[self.listener.card.name] = self.listener
         content = sidecar.describe(source, timeline, settings.recipe, models, self.conditions, fleeting)
+        if timeline.who is not None and settings.identify:
+            content["identity"] = described(timeline.who, settings.gallery is not None)
         return {**content, "options": dict(settings.options)} if settings.options else content
 
 

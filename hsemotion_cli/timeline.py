@@ -17,6 +17,55 @@ from .tasks import MEASURES, TASKS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """Who the face ids of a video are, T of them, in order.
+
+    Attributes:
+        face_id: (T,) int64, increasing.
+        person: (T,) text, "" where it is not known.
+        score: (T,) float32 similarity to the person's other face ids, nan where there are none.
+        second: (T,) float32 similarity to the most similar other person, nan where there is none.
+
+    Raises:
+        ValueError: columns differ in length, or ids are not increasing.
+    """
+
+    face_id: NDArray[np.int64]
+    person: NDArray[np.str_]
+    score: NDArray[np.float32]
+    second: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if not self.face_id.shape == self.person.shape == self.score.shape == self.second.shape:
+            raise ValueError("columns of people differ in length")
+        if (np.diff(self.face_id) <= 0).any():
+            raise ValueError("face ids of people are not in order")
+
+    def place(self, face_id: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n,) position of each id in these columns, -1 where it is not among them."""
+        if not len(self.face_id):
+            return np.full(len(face_id), -1)
+        at = np.minimum(np.searchsorted(self.face_id, face_id), len(self.face_id) - 1)
+        return np.where(self.face_id[at] == face_id, at, -1)
+
+    def named(self, names: Mapping[int, str]) -> People:
+        """The same with names given by hand, which go before; ids that are not there are added."""
+        ids = np.union1d(self.face_id, np.array(sorted(names), np.int64))
+        at = self.place(ids)
+        known = at >= 0
+        person = np.array([self.person[k] if k >= 0 else "" for k in at], dtype=str)
+        score, second = (np.full(len(ids), np.nan, np.float32) for _ in range(2))
+        score[known], second[known] = self.score[at[known]], self.second[at[known]]
+        given = np.array([int(key) in names for key in ids], bool)
+        score[given] = second[given] = np.nan
+        person = np.array([names.get(int(k), str(p)) for k, p in zip(ids, person, strict=True)], dtype=str)
+        return People(ids, person, score, second)
+
+
+NOBODY = People(np.empty(0, np.int64), np.empty(0, "U1"), np.empty(0, np.float32), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
     """All analysed frames of a video, F of them, and all faces seen in them, N rows sorted by frame and id.
 
@@ -34,6 +83,7 @@ class Timeline:
             throughout.
         extra: optional columns of the table (``formats.schema.OPTIONAL``) -> (F,) text or whole numbers; "" for an
             empty cell of text.
+        who: who the ids are, or None where nobody was to be identified.
 
     Raises:
         ValueError: columns that belong together differ in length, or an id occurs twice in a frame.
@@ -49,6 +99,7 @@ class Timeline:
     segment: NDArray[np.int64] = None  # type: ignore[assignment]
     extra: Mapping[str, NDArray] = field(default_factory=dict)
     measures: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    who: People | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.row)
@@ -90,6 +141,24 @@ class Timeline:
     def people(self) -> int:
         """Number of ids; of rows for photos, between which nobody is followed."""
         return len(self.row) if self.photos else len(np.unique(self.face_id))
+
+    @property
+    def person(self) -> NDArray[np.int64]:
+        """(N,) a number for each row's person: face ids of one name are one, every other face id is by itself.
+
+        A name that stands for two faces of one frame, as one given by hand may, keeps its face ids apart.
+        """
+        if self.who is None or not len(self.face_id):
+            return self.face_id
+        ids, number = np.unique(self.face_id, return_inverse=True)
+        at = self.who.place(ids)
+        names = [str(self.who.person[k]) if k >= 0 else "" for k in at]
+        first: dict[str, int] = {}
+        person = np.array([first.setdefault(n, k) if n else k for k, n in enumerate(names)])[number]
+        order = np.lexsort((person, self.row))
+        twice = (np.diff(self.row[order]) == 0) & (np.diff(person[order]) == 0)
+        shared = np.isin(person, np.unique(person[order[1:][twice]]))
+        return np.where(shared, number, person)
 
     @property
     def step(self) -> float:

@@ -138,6 +138,26 @@ class FaceOptions:
         float,
         typer.Option(metavar="DEGREES", help="Field of view of the image's longer side, for head poses and gaze."),
     ] = 60.0
+    identify: Annotated[
+        bool,
+        typer.Option(
+            "--identify", help="Link face ids of one person across cuts and absences (biometric; adds person columns)."
+        ),
+    ] = False
+    people: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV with recording, face_id and person: names given by hand, which always count.",
+            show_default=False,
+        ),
+    ] = None
+    gallery: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Recognise people that hsemotion people enrolled in this folder.", show_default=False
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..faces.tracking import parse_faces
+from ..formats.people import read_people
 from ..formats.table import parse_formats
 from ..media.canvas import parse_region
 from ..media.discovery import parse_time
@@ -58,6 +59,9 @@ def chosen_settings(
         min_face=faces.min_face,
         threshold=faces.det_threshold,
         fov=faces.fov,
+        identify=faces.identify,
+        names=tuple(read_people(faces.people)) if faces.people else (),
+        gallery=faces.gallery,
         batch_size=running.batch_size,
         running=how_to_run(running, choice.files, choice.heads, output.quiet),
         audio_head=choice.audio_head,

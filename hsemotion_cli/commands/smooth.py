@@ -20,15 +20,25 @@ def run(
     ],
     smoothing: Annotated[SmoothingOptions, OwnDefaults],
     output: Annotated[OutputOptions, Only("formats", "overwrite", "quiet")],
+    people: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV with recording, face_id and person: names given by hand, which always count.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Rebuild a table from its raw scores with other smoothing, blend or thresholds. The video is not needed.
+    """Rebuild a table from its raw scores with other smoothing, blend, thresholds or names. The video is not needed.
 
     Settings that are not given stay as they were.
     """
+    from ..analysis.who import identified
     from ..errors import InputError
     from ..formats import raw_scores, sidecar
     from ..formats.output_names import output_names
     from ..formats.ownership import check_outputs
+    from ..formats.people import names_for, read_people
     from ..formats.results import write_results
     from ..formats.table import parse_formats
     from ..pipeline import rebuild
@@ -44,6 +54,8 @@ def run(
     check_outputs((out / each for each in output_names(name, wanted).values()), output.overwrite)
     content = sidecar.read(beside)
     timeline = raw_scores.read(table.with_name(f"{name}.raw.npz"))
+    if people is not None:
+        timeline = identified(timeline, None, names_for(read_people(people), name))
     before = Recipe.read(smoothing.recipe) if smoothing.recipe else sidecar.recipe(content, beside)
     after = before.changed(
         blend=smoothing.blend,

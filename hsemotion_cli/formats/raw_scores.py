@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, shortened
 from ..tasks import BASIC_EXPRESSIONS, EXPRESSIONS, MEASURES
-from ..timeline import Timeline
+from ..timeline import People, Timeline
 from .schema import OPTIONAL
 
 DAMAGE = (
@@ -34,6 +34,8 @@ EXTRA = "extra/"
 """What the names of the table's optional columns begin with in an archive."""
 MEASURED = "measures/"
 """Likewise, of what is measured on landmarks."""
+PEOPLE = "people/"
+"""Likewise, of who the face ids are: names and similarities, but no embeddings."""
 _OPTIONAL = {column.name: column.type for column in OPTIONAL}
 _MUCH, _PACKED = 1 << 26, 100  # bytes, and times
 
@@ -51,7 +53,15 @@ def write(timeline: Timeline, file: IO[bytes]) -> None:
     for name, values in timeline.extra.items():
         text = "\0".join(values.tolist()).encode() if values.dtype.kind == "U" else b""
         arrays[f"{EXTRA}{name}"] = np.frombuffer(text, np.uint8) if values.dtype.kind == "U" else values
+    if timeline.who is not None:
+        arrays |= _people_arrays(timeline.who)
     np.savez_compressed(file, **arrays)
+
+
+def _people_arrays(people: People) -> dict[str, NDArray]:
+    names = np.frombuffer("\0".join(people.person.tolist()).encode(), np.uint8)
+    columns = {"face_id": people.face_id, "person": names, "score": people.score, "second": people.second}
+    return {f"{PEOPLE}{name}": values for name, values in columns.items()}
 
 
 def read(path: Path) -> Timeline:
@@ -76,7 +86,8 @@ def read(path: Path) -> Timeline:
                 measures = {name: _measure(name, data[MEASURED + name]) for name in MEASURES if MEASURED + name in data}
                 names = [*ARRAYS, *(name for name in OPTIONAL_ARRAYS if name in data.files)]
                 columns = {name: _numbers(name, data[name]) for name in names}
-                return Timeline(**columns, scores=scores, extra=extra, measures=measures)
+                who = _people(data) if f"{PEOPLE}face_id" in data.files else None
+                return Timeline(**columns, scores=scores, extra=extra, measures=measures, who=who)
     except DAMAGE as error:
         raise InputError(f"{path}: not an archive of raw scores, or damaged ({shortened(str(error), 300)}).") from error
 
@@ -127,6 +138,15 @@ def _extra(name: str, values: Any) -> NDArray:
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind != ("u" if text else "i"):
         raise ValueError(f"{name!r} is not what it should be")
     return np.array(values.astype(np.uint8).tobytes().decode().split("\0")) if text else values
+
+
+def _people(data: Any) -> People:
+    """Who the face ids are; raises ValueError for anything else."""
+    face_id, name, score, second = (data[f"{PEOPLE}{key}"] for key in ("face_id", "person", "score", "second"))
+    if [v.dtype.kind for v in (face_id, name, score, second)] != ["i", "u", "f", "f"] or name.ndim != 1:
+        raise ValueError("the columns of people are not what they should be")
+    names = name.astype(np.uint8).tobytes().decode().split("\0") if len(face_id) else []
+    return People(face_id.astype(np.int64), np.array(names, dtype=str), score, second)
 
 
 def _with_all_classes(task: str, values: NDArray) -> NDArray:

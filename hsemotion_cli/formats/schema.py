@@ -204,13 +204,41 @@ WALL_TIME = Column(
 )
 """Column of tables made with ``--clock`` only."""
 
-OPTIONAL = (*PHOTOS, WALL_TIME)
-"""Columns that some tables have; they stand behind ``time``."""
+PEOPLE: tuple[Column, ...] = (
+    Column(
+        "person",
+        "text",
+        "",
+        "a name, or person 1, person 2, ...",
+        "Who it is: the same for all face ids of one person. Empty: no image of this face id was good enough.",
+    ),
+    _number(
+        "person_score",
+        "",
+        "-1 to 1",
+        "Similarity of the face id to the person's other ones. Empty: it is the only one, or it was named by hand.",
+        3,
+    ),
+    _number(
+        "person_second",
+        "",
+        "-1 to 1",
+        "Similarity of the face id to the most similar other person. Empty: there is none, or it was named by hand.",
+        3,
+    ),
+)
+"""Columns of tables made with ``--identify`` or ``--people`` only; they stand behind ``face_id``."""
 
-_OPTIONAL_NAMES = tuple(column.name for column in OPTIONAL)
+OPTIONAL = (*PHOTOS, WALL_TIME, *PEOPLE)
+"""Columns that some tables have; those that are not of ``PEOPLE`` stand behind ``time``."""
+
+_FRAME_NAMES = tuple(column.name for column in (*PHOTOS, WALL_TIME))
+_PEOPLE_NAMES = tuple(column.name for column in PEOPLE)
 
 
 def names_with(optional: Collection[str]) -> tuple[str, ...]:
     """Names of all columns of a table that has some optional ones, in order."""
-    behind = NAMES.index("time") + 1
-    return (*NAMES[:behind], *(name for name in _OPTIONAL_NAMES if name in optional), *NAMES[behind:])
+    time, face = NAMES.index("time") + 1, NAMES.index("face_id") + 1
+    of_frame = (name for name in _FRAME_NAMES if name in optional)
+    people = (name for name in _PEOPLE_NAMES if name in optional)
+    return (*NAMES[:time], *of_frame, *NAMES[time:face], *people, *NAMES[face:])

@@ -18,8 +18,9 @@ from ..errors import UsageError
 from ..postprocess.compound import compounds
 from ..postprocess.refine import Affect
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL
+from ..timeline import People
 from .data_frame import frame_blocks, frame_names
-from .schema import ANGLES, COLUMNS, LIKELIHOODS, OPTIONAL, names_with
+from .schema import ANGLES, COLUMNS, LIKELIHOODS, OPTIONAL, PEOPLE, names_with
 from .table_reader import Block, load, read_blocks, read_frames, to_frame
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def names_of(rows: Rows | pandas.DataFrame) -> tuple[str, ...]:
     """The columns of a table, in order; raises UsageError for a data frame that is not one."""
     if isinstance(rows, BlockRows):
         return rows.names
-    return names_with(rows.extra) if isinstance(rows, Affect) else frame_names(rows)
+    return _optional_names(rows) if isinstance(rows, Affect) else frame_names(rows)
 
 
 def blocks(rows: Rows | pandas.DataFrame, size: int = _BLOCK) -> Iterator[Block]:
@@ -144,7 +145,23 @@ def _block(affect: Affect, frame: NDArray[np.intp], row: NDArray[np.intp]) -> Bl
     block["blink"] = [None if math.isnan(closed) else int(closed) for closed in blink.tolist()]
     for name, values in affect.extra.items():
         block[name] = [_harmless(v) if isinstance(v, str) else v for v in values[frame].tolist()]
-    return {name: block[name] for name in names_with(affect.extra)}
+    if affect.who is not None:
+        block |= _person_columns(affect.who, np.where(face, _pick(affect.face_id, row, fill=-1), -1))
+    return {name: block[name] for name in _optional_names(affect)}
+
+
+def _optional_names(affect: Affect) -> tuple[str, ...]:
+    people = () if affect.who is None else [column.name for column in PEOPLE]
+    return names_with({*affect.extra, *people})
+
+
+def _person_columns(people: People, face_id: NDArray[np.int64]) -> Block:
+    """Who the rows show; ``face_id`` is -1 where there is no face."""
+    at = people.place(face_id)
+    block: Block = {"person": [_harmless(str(people.person[k])) if k >= 0 else None for k in at.tolist()]}
+    for name, values in (("person_score", people.score), ("person_second", people.second)):
+        block[name] = _rounded(name, _pick(values.astype(np.float64), at))
+    return block
 
 
 def _harmless(text: str) -> str | None:

@@ -82,7 +82,7 @@ class DrawnFace:
     """One table row as it will be drawn; None and empty are not drawn.
 
     Attributes:
-        key: its id, or None.
+        key: its id, or None; -1, -2, ... for people, whatever their ids.
         box: in pixels, in whole ones.
         sure: seen by the detector, not interpolated.
         label: name of the expression, or "".
@@ -92,6 +92,7 @@ class DrawnFace:
         compound_score: in [0, 1].
         valence, arousal: in [-1, 1].
         units: (probability, present) of the twelve action units.
+        person: who it is, or "".
     """
 
     key: int | None
@@ -105,10 +106,12 @@ class DrawnFace:
     valence: float | None
     arousal: float | None
     units: tuple[tuple[float | None, bool], ...]
+    person: str = ""
 
     @property
     def colour(self) -> Colour:
-        return PALETTE[(self.key or 0) % len(PALETTE)]
+        key = self.key or 0
+        return PALETTE[(key if key >= 0 else -1 - key) % len(PALETTE)]
 
     @property
     def sections(self) -> tuple[int, bool, bool, bool]:
@@ -161,8 +164,12 @@ class LabelPlace:
         return self.left, self.top, self.left + self.panel.width, self.top + self.panel.height
 
 
-def read_row(row: Row, width: int, height: int) -> DrawnFace | None:
-    """A table row as a face; None without a box, or with one outside the picture of this width and height."""
+def read_row(row: Row, width: int, height: int, people: dict[str, int] | None = None) -> DrawnFace | None:
+    """A table row as a face; None without a box, or with one outside the image of this width and height.
+
+    Args:
+        people: key of each person so far; a new one is added.
+    """
     x, y, w, h = (number(row, column) for column in "xywh")
     if x is None or y is None or w is None or h is None or w <= 0 or h <= 0:
         return None
@@ -170,6 +177,9 @@ def read_row(row: Row, width: int, height: int) -> DrawnFace | None:
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return None
     key, label, compound = number(row, "face_id"), words(row, "expression"), words(row, "compound")
+    person = words(row, "person", spaces=False)
+    if person and people is not None:
+        key = people.setdefault(person, -1 - len(people))
     return DrawnFace(
         key=None if key is None else int(key),
         box=(left, top, max(right, left + 1), max(bottom, top + 1)),
@@ -183,6 +193,7 @@ def read_row(row: Row, width: int, height: int) -> DrawnFace | None:
         valence=number(row, "valence"),
         arousal=number(row, "arousal"),
         units=tuple((number(row, f"{unit}_p"), bool(number(row, f"{unit}_c"))) for unit in ACTION_UNITS),
+        person=person,
     )
 
 
@@ -198,10 +209,12 @@ def number(row: Row, column: str) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def words(row: Row, column: str) -> str:
-    """A name of a table row in plain words, short enough for a label; "" where there is none."""
+def words(row: Row, column: str, spaces: bool = True) -> str:
+    """A name of a table row, short enough for a label, with ``spaces`` for low lines; "" where there is none."""
     value = row.get(column)
-    return " ".join(value.replace("_", " ").split())[:32] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return " ".join((value.replace("_", " ") if spaces else value).split())[:32]
 
 
 def draw_box(canvas: Image, face: DrawnFace, sizes: Sizes) -> None:
@@ -241,7 +254,7 @@ def label_height(sizes: Sizes) -> int:
 
 def labels(face: DrawnFace, rich: bool, sizes: Sizes) -> list[Label]:
     """What the label of a face may say, the fullest first; ``rich`` where no panel says the rest."""
-    name = "" if face.key is None else str(face.key)
+    name = face.person or ("" if face.key is None else str(face.key))
     score = "" if face.score is None or not face.label else f"{face.score:.2f}"
     bars = len(face.expressions)
     second = "   ".join(

@@ -42,6 +42,7 @@ class OverlayPainter:
         self.height = height
         self.sizes = Sizes.of(width, height)
         self._places: dict[int | None, LabelPlace] = {}
+        self._people: dict[str, int] = {}
 
     def draw(self, image: Image, faces: Sequence[Row]) -> Image:
         """A copy of a picture with its faces drawn in.
@@ -53,7 +54,7 @@ class OverlayPainter:
         if image.shape != (self.height, self.width, 3):
             raise ValueError(f"expected a picture of {(self.height, self.width, 3)}, got {image.shape}")
         canvas = image.copy()
-        known = [face for row in faces if (face := read_row(row, self.width, self.height)) is not None]
+        known = [face for row in faces if (face := read_row(row, self.width, self.height, self._people)) is not None]
         for face in known:
             draw_box(canvas, face, self.sizes)
         places = self._panels(known)

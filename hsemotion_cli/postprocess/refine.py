@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..tasks import BEHAVIOUR, MEASURES, TASKS, UNCERTAINTIES
-from ..timeline import Timeline
+from ..timeline import People, Timeline
 from .blinks import closed_eyes
 from .recipe import Recipe, Smoothing
 from .smoothing import segments, smooth
@@ -40,6 +40,7 @@ class Affect:
             known. They are not smoothed; in interpolated rows they lie between those of the neighbours, angles on the
             shorter way round, but ``blink`` and uncertainties are nan.
         extra: optional columns of the table, as in the timeline.
+        who: who the face ids are, as in the timeline.
     """
 
     index: NDArray[np.int64]
@@ -53,6 +54,7 @@ class Affect:
     recipe: Recipe
     extra: Mapping[str, NDArray] = field(default_factory=dict)
     measures: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    who: People | None = None
 
 
 def refine(timeline: Timeline, recipe: Recipe) -> Affect:
@@ -151,6 +153,7 @@ def _bridge(
         tasks={task: np.concatenate(parts)[order] for task, parts in scores.items()},
         recipe=recipe,
         extra=timeline.extra,
+        who=timeline.who,
         measures=dict(zip(_SHOWN, np.concatenate(measures)[order].T, strict=True)),
     )
 

@@ -17,7 +17,7 @@ _TRUNCATE = 4.0  # standard deviations at which the Gaussian ends, as in scipy.n
 def smooth(
     timeline: Timeline, values: NDArray[np.floating], smoothing: Smoothing, max_gap: float
 ) -> NDArray[np.float64]:
-    """Smooth scores face by face.
+    """Smooth scores face by face, and across face ids where they are of one person.
 
     Each row becomes the weighted mean of the rows of the same face within the filter's reach. At both ends, and at
     gaps that are too long, the window is truncated and its weights are renormalised, so a constant stays constant.
@@ -34,7 +34,7 @@ def smooth(
     if smoothing.kernel == "none":
         return result
     position = positions(timeline, smoothing)
-    for rows in segments(timeline, max_gap):
+    for rows in segments(timeline, max_gap, timeline.person):
         result[rows] = smooth_run(position[rows], result[rows], smoothing)
     return result
 
@@ -45,19 +45,23 @@ def positions(timeline: Timeline, smoothing: Smoothing) -> NDArray[np.float64]:
     return position[timeline.row]
 
 
-def segments(timeline: Timeline, max_gap: float) -> list[NDArray[np.intp]]:
+def segments(timeline: Timeline, max_gap: float, key: NDArray[np.int64] | None = None) -> list[NDArray[np.intp]]:
     """Runs of rows of one face each, in time order, without long gaps or jumps of the source's clock.
 
     A gap is the time between two detections of the face beyond the usual distance of two analysed frames; a run ends
     where it exceeds ``max_gap`` seconds. For photos, every row is its own run.
+
+    Args:
+        key: (N,) rows of one key are one face; None stands for the face ids.
     """
     if not len(timeline.row):
         return []
     if timeline.photos:
         return np.split(np.arange(len(timeline.row)), np.arange(1, len(timeline.row)))
-    order = np.lexsort((timeline.row, timeline.face_id))
+    face = timeline.face_id if key is None else key
+    order = np.lexsort((timeline.row, face))
     frame = timeline.row[order]
-    ids, times, parts = timeline.face_id[order], timeline.time[frame], timeline.segment[frame]
+    ids, times, parts = face[order], timeline.time[frame], timeline.segment[frame]
     # A nanosecond allows for the rounding of time stamps.
     new = (np.diff(ids) != 0) | (np.diff(parts) != 0) | (np.diff(times) > max_gap + timeline.step + 1e-9)
     return np.split(order, np.flatnonzero(new) + 1)
