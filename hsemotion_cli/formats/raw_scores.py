@@ -60,7 +60,12 @@ def write(timeline: Timeline, file: IO[bytes]) -> None:
 
 def _people_arrays(people: People) -> dict[str, NDArray]:
     names = np.frombuffer("\0".join(people.person.tolist()).encode(), np.uint8)
-    columns = {"face_id": people.face_id, "person": names, "score": people.score, "second": people.second}
+    columns: dict[str, NDArray] = {
+        "face_id": people.face_id,
+        "person": names,
+        "score": people.score,
+        "second": people.second,
+    }
     return {f"{PEOPLE}{name}": values for name, values in columns.items()}
 
 
