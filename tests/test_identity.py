@@ -193,7 +193,8 @@ def test_people_are_linked_across_recordings_and_recognised_from_a_gallery() -> 
 
 def test_embeddings_of_a_track_are_bounded_and_small_faces_leave_none() -> None:
     random = np.random.default_rng(0)
-    crop = cv2.GaussianBlur(random.integers(0, 255, (112, 112, 3)).astype(np.uint8), (0, 0), 2)
+    noise = random.integers(0, 255, (112, 112, 3)).astype(np.uint8)
+    crop = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)
     points = np.array([[0, 0], [30, 0], [15, 15], [5, 30], [25, 30]], np.float32)
 
     def sightings(scale: float):  # type: ignore[no-untyped-def]
@@ -222,7 +223,7 @@ def timeline(face_id: Sequence[int], people: People | None, step: float = 0.04) 
     n = len(face_id)
     scores = {"m": {"valence_arousal": np.linspace(-1, 1, 2 * n).reshape(n, 2).astype(np.float32)}}
     return Timeline(
-        np.arange(n), np.arange(n) * step, np.arange(n), np.array(face_id), np.full(n, 0.9, np.float32),
+        np.arange(n), np.arange(n, dtype=np.float64) * step, np.arange(n), np.array(face_id), np.full(n, 0.9, np.float32),
         np.ones((n, 4), np.float32), scores, who=people,
     )  # fmt: skip
 
