@@ -223,7 +223,7 @@ def timeline(face_id: Sequence[int], people: People | None, step: float = 0.04) 
     n = len(face_id)
     scores = {"m": {"valence_arousal": np.linspace(-1, 1, 2 * n).reshape(n, 2).astype(np.float32)}}
     return Timeline(
-        np.arange(n), np.arange(n, dtype=np.float64) * step, np.arange(n), np.array(face_id), np.full(n, 0.9, np.float32),
+        np.arange(n), np.arange(n) * np.float64(step), np.arange(n), np.array(face_id), np.full(n, 0.9, np.float32),
         np.ones((n, 4), np.float32), scores, who=people,
     )  # fmt: skip
 
