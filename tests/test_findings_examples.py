@@ -237,3 +237,29 @@ def test_sync(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cells[0] == row["measure"]
         assert [float(cell) for cell in cells[1:8]] == pytest.approx(want, abs=0.05)
         assert want[2] == 0.5, "the second follows the first by half a second"
+
+
+def test_neutral(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in commands("calibrate.md"):
+        run(folder, words, monkeypatch)
+    before, after = (rows(folder / name / "langer_pexels.csv") for name in ("results", "corrected"))
+    names = [name for name in EXPRESSIONS if before[0][f"p_{name}"]]
+    time = column(before, "time")
+    inside = (time >= 6) & (time < 9)
+    p = np.column_stack([column(before, f"p_{name}") for name in names])
+    level = np.exp(np.log(np.clip(p[inside], 1e-6, 1)).mean(axis=0))
+    wanted = np.where(np.array(names) == "neutral", 0.8, 0.2 / (len(names) - 1))
+    offset = np.log(wanted / (level / level.sum()))
+    offset = np.where(np.array(names) == "neutral", offset.clip(0, 3), offset.clip(-3, 0))
+    moved = p * np.exp(offset)
+    moved /= moved.sum(axis=1, keepdims=True)
+    got = np.column_stack([column(after, f"p_{name}") for name in names])
+    assert got == pytest.approx(moved, abs=5e-4)
+    cells = {row[0]: [float(cell) for cell in row[1:]] for row in shown("calibrate.md", "neutral")}
+    neutral = names.index("neutral")
+    assert cells["mean p_neutral, 6 to 9 s"] == pytest.approx([v[inside, neutral].mean() for v in (p, got)], abs=0.05)
+    medians = [np.median(column(table, "valence")[inside]) for table in (before, after)]
+    assert cells["median valence, 6 to 9 s"] == pytest.approx(medians, abs=0.05)
+    assert medians[1] == pytest.approx(0, abs=1e-3)
+    happy = [np.mean([row["expression"] == "happiness" for row in table]) for table in (before, after)]
+    assert cells["share of frames with happiness"] == pytest.approx(happy, abs=0.05)

@@ -18,7 +18,7 @@ from ..evaluation.metrics import confusion
 from ..tasks import EXPRESSIONS, VALENCE_AROUSAL
 from .coding import Coding, codings_of, track_of
 from .event_match import match
-from .evidence import smoothed
+from .evidence import scores
 from .ratings import Rating, for_person
 from .recordings import P_EXPRESSION, Recording, Track
 from .rules import Rules
@@ -129,7 +129,7 @@ def rated(
 
 def _classes(recording: Recording, track: Track, rules: Rules) -> NDArray[np.int64]:
     """(F,) class of the highest probability, smoothed as for segments; -1 where there is none."""
-    values = smoothed(recording, track, track.matrix(P_EXPRESSION), "expression", rules.smoothing)
+    values = scores(recording, track, P_EXPRESSION, "expression", rules)
     best = np.where(np.isnan(values).all(axis=1), -1, np.nan_to_num(values, nan=-1.0).argmax(axis=1))
     found = np.full(len(recording.time), -1, np.int64)
     found[track.frame] = best

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def agreement_of(
     used = labels_used(events)
     wanted = {kind_of(label) for labels in used.values() for label in labels}
     kinds = tuple(kind for kind in settings.rules.kinds if kind in wanted)
-    rules = Rules(kinds, settings.rules.changes, settings.rules.thresholds, settings.rules.smoothing)
+    rules = replace(settings.rules, kinds=kinds)
     columns = dict.fromkeys([*evidence.columns(rules), *P_EXPRESSION, *VALENCE_AROUSAL])
     sums: dict[Key, dict[str, Sums]] = {}
     failures: list[HsemotionError] = []

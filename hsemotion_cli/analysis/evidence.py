@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..postprocess.offsets import shifted
 from ..postprocess.recipe import Smoothing
 from ..postprocess.smoothing import smooth_run
 from ..tasks import ACTION_UNITS, EXPRESSIONS, VALENCE_AROUSAL
@@ -20,13 +21,6 @@ BLINK = "blink"
 
 COLUMNS = (*P_EXPRESSION, *VALENCE_AROUSAL, *P_UNIT, BLINK, *GAZE)
 """Of a table, those that evidence is made of; tables of earlier versions lack some."""
-
-_TASK = {
-    "expression": "expression",
-    "quadrant": "valence_arousal",
-    "action_unit": "action_units",
-    "smile": "action_units",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +73,19 @@ def evidence(recording: Recording, rules: Rules) -> Iterator[Evidence]:
         yield _absence(recording, "", np.ones(len(recording.time)), rules)
 
 
+def scores(recording: Recording, track: Track, names: Sequence[str], task: str, rules: Rules) -> Floats:
+    """(n, names) scores of a track, with the offsets of the rules unless its table has some, and smoothed.
+
+    Args:
+        names: columns of the table; all of the task if it is one that offsets apply to.
+        task: of ``tasks.TASKS``.
+    """
+    values = track.matrix(names)
+    if rules.offsets and not (recording.recipe is not None and recording.recipe.offsets):
+        values = shifted(values, task, rules.offsets)
+    return smoothed(recording, track, values, task, rules.filters.get(task, rules.smoothing))
+
+
 def smoothed(recording: Recording, track: Track, values: Floats, task: str, smoothing: Smoothing) -> Floats:
     """(n, c) values of a track, smoothed unless its table is; with the same filter and gap rule as ``smooth``.
 
@@ -108,10 +115,6 @@ def smoothed(recording: Recording, track: Track, values: Floats, task: str, smoo
     return result
 
 
-def _values(recording: Recording, track: Track, rules: Rules, names: tuple[str, ...], task: str) -> Floats:
-    return smoothed(recording, track, track.matrix(names), task, rules.smoothing)
-
-
 def _presence(name: str) -> str:
     """ "AU12_c" for "AU12_p"."""
     return f"{name[:-1]}c"
@@ -123,7 +126,7 @@ def _unit_values(recording: Recording, track: Track, rules: Rules, names: tuple[
     for k, name in enumerate(names):
         if np.isnan(values[:, k]).all():
             values[:, k] = track.matrix((_presence(name),))[:, 0]
-    return smoothed(recording, track, values, "action_units", rules.smoothing)
+    return smoothed(recording, track, values, "action_units", rules.filters.get("action_units", rules.smoothing))
 
 
 def _curve(track: Track, kind: str, label: str, rule: Rule, value: Floats) -> Evidence:
@@ -132,7 +135,7 @@ def _curve(track: Track, kind: str, label: str, rule: Rule, value: Floats) -> Ev
 
 def _expressions(recording: Recording, track: Track, rules: Rules) -> Iterator[Evidence]:
     """The probability of each class; a class ends where another one begins."""
-    values = _values(recording, track, rules, P_EXPRESSION, "expression")
+    values = scores(recording, track, P_EXPRESSION, "expression", rules)
     time, length = recording.time[track.frame], recording.length[track.frame]
     curves, on = [], []
     for k, name in enumerate(EXPRESSIONS):
@@ -146,7 +149,7 @@ def _expressions(recording: Recording, track: Track, rules: Rules) -> Iterator[E
 
 def _quadrants(recording: Recording, track: Track, rules: Rules) -> Iterator[Evidence]:
     """How far valence and arousal both are on the quadrant's side of their axes."""
-    values = _values(recording, track, rules, VALENCE_AROUSAL, "valence_arousal")
+    values = scores(recording, track, VALENCE_AROUSAL, "valence_arousal", rules)
     for name, signs in QUADRANTS.items():
         rule = rules.of("quadrant", name, recording.recipe)
         yield _curve(track, "quadrant", name, rule, (values * np.array(signs)).min(axis=1))

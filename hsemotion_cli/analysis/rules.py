@@ -96,12 +96,16 @@ class Rules:
             those of its kind.
         thresholds: action unit -> onset threshold; for units without one, that of each table's recipe.
         smoothing: of tables that are not smoothed.
+        filters: task -> a filter of its own, which counts before ``smoothing``.
+        offsets: of a recipe, for tables that were made without any; see ``postprocess.offsets``.
     """
 
     kinds: tuple[str, ...] = KINDS
     changes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     smoothing: Smoothing = SMOOTHING
+    filters: Mapping[str, Smoothing] = field(default_factory=dict)
+    offsets: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.changes:
@@ -161,6 +165,8 @@ class Rules:
             "thresholds": dict(self.thresholds),
             "release": RELEASE,
             "smoothing": str(self.smoothing),
+            "filters": {task: str(one) for task, one in self.filters.items()},
+            "offsets": dict(self.offsets),
         }
 
 
@@ -197,7 +203,7 @@ def read_rules(path: Path) -> Rules:
     Raises:
         UsageError: it cannot be read, or its rules cannot be used.
     """
-    thresholds = dict(Recipe.read(path).thresholds)
+    recipe = Recipe.read(path)
     content: Any = {}
     if path.suffix.lower() == ".toml":
         content = tomllib.loads(path.read_text(encoding="utf-8")).get("segments", {})
@@ -207,7 +213,7 @@ def read_rules(path: Path) -> Rules:
             for name, values in content.get("changes", {}).items()
         }
         smoothing = Smoothing.parse(content.get("smoothing", str(SMOOTHING)))
-        return Rules(changes=changes, thresholds=thresholds, smoothing=smoothing)
+        return Rules(changes=changes, thresholds=recipe.thresholds, smoothing=smoothing, offsets=recipe.offsets)
     except (TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"--recipe {path}: its rules of segments cannot be used ({error}).") from error
 

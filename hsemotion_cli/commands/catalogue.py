@@ -37,6 +37,7 @@ COMMANDS = {
     "report": "report:run",
     "sync": "sync:run",
     "agree": "agree:run",
+    "calibrate": "calibrate:run",
     "extract": "extract:run",
     "bench": "bench:run",
     "models": "",

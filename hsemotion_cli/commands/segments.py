@@ -145,7 +145,7 @@ def chosen_rules(wanted: SegmentOptions) -> Rules:
     rules = read_rules(wanted.recipe) if wanted.recipe else Rules()
     rules = replace(rules, kinds=parse_kinds(wanted.kinds))
     if wanted.smooth is not None:
-        rules = replace(rules, smoothing=Smoothing.parse(wanted.smooth))
+        rules = replace(rules, smoothing=Smoothing.parse(wanted.smooth), filters={})
     names = ("onset", "offset", "min_duration", "merge_gap", "max_missing")
     return rules.changed(**{name: getattr(wanted, name) for name in names})
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ..errors import UsageError, shortened
 from ..models import model_file, registry
 from ..tasks import ACTION_UNITS, TASKS
+from . import offsets
 
 _NUMBER = r"[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?"
 _FILTER = re.compile(rf"(gaussian|box):({_NUMBER})([sfn]?)(?:/({_NUMBER})([sfn]?))?")
@@ -172,6 +173,8 @@ class Recipe:
             seconds.
         interpolate: longest such gap that is filled with interpolated rows, in seconds; 0 fills none.
         thresholds: action unit -> probability from which it counts as present.
+        offsets: expression, "valence" or "arousal" -> what is added to the logarithm of its probability, or to its
+            value, before smoothing; see ``offsets.shifted``.
     """
 
     models: tuple[str, ...]
@@ -180,6 +183,7 @@ class Recipe:
     max_gap: float = 0.5
     interpolate: float = 0.0
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    offsets: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.models) <= 2 or len(set(self.models)) != len(self.models):
@@ -192,6 +196,9 @@ class Recipe:
         for unit, threshold in self.thresholds.items():
             if unit not in ACTION_UNITS or not 0 <= threshold <= 1:
                 raise UsageError(f"threshold {unit}={threshold}: give 0 to 1 for one of {', '.join(ACTION_UNITS)}.")
+        for name, offset in self.offsets.items():
+            if name not in offsets.NAMES or not math.isfinite(offset):
+                raise UsageError(f"offset {offset} of {name}: give a number for one of {', '.join(offsets.NAMES)}.")
         for option, seconds in (("--max-gap", self.max_gap), ("--interpolate", self.interpolate)):
             if not 0 <= seconds < math.inf:
                 raise UsageError(f"{option} {seconds:g}: give seconds from 0.")
@@ -256,11 +263,14 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a sidecar or a recipe file."""
-        return {
+        data = {
             **asdict(self),
             "models": list(self.models),
             "smoothing": {t: str(s) for t, s in self.smoothing.items()},
         }
+        if not self.offsets:
+            del data["offsets"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
@@ -289,6 +299,7 @@ class Recipe:
                 max_gap=float(data.get("max_gap", usual.max_gap)),
                 interpolate=float(data.get("interpolate", usual.interpolate)),
                 thresholds={**usual.thresholds, **thresholds},
+                offsets={name: float(offset) for name, offset in data.get("offsets", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"the recipe cannot be used ({type(error).__name__}: {error}).") from error

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..tasks import BEHAVIOUR, MEASURES, TASKS, UNCERTAINTIES
 from ..timeline import People, Timeline
 from .blinks import closed_eyes
+from .offsets import shifted
 from .recipe import Recipe, Smoothing
 from .smoothing import segments, smooth
 from .speech import mouth_open, speaking
@@ -64,7 +65,8 @@ def refine(timeline: Timeline, recipe: Recipe) -> Affect:
         InputError: the timeline lacks scores of a model of the recipe.
     """
     tasks, blended = {}, {task: blend(timeline, recipe, task) for task in TASKS}
-    for task, values in blended.items():
+    for task, scores in blended.items():
+        values = shifted(scores, task, recipe.offsets)
         tasks[task] = smooth(timeline, values, recipe.smoothing.get(task, Smoothing()), recipe.max_gap)
     measured = _measured(timeline, recipe.max_gap) | uncertainties(timeline, recipe, blended)
     return _bridge(timeline, tasks, np.stack([measured[name] for name in _SHOWN], axis=1), recipe)
