@@ -113,7 +113,14 @@ def test_few_recordings_cannot_show_a_gain(tmp_path: Path) -> None:
     content = tomllib.loads((tmp_path / "r.toml").read_text())
     assert content["calibration"]["codings"] == ["coding.csv"]
     assert content["calibration"]["gain"][0]["groups"] == 3
-    assert read_rules(tmp_path / "r.toml").thresholds["AU12"] == Recipe.read(tmp_path / "r.toml").thresholds["AU12"]
+    rules = read_rules(tmp_path / "r.toml")
+    written = {task: str(one) for task, one in rules.filters.items()}
+    assert written == content["segments"]["smooth"]
+    assert set(written) == {"expression", "action_units"}
+    assert {name: str(one) for name, one in Recipe.read(tmp_path / "r.toml").smoothing.items()} == {
+        task: text for task, text in written.items() if text != "none"
+    }
+    assert rules.thresholds["AU12"] == Recipe.read(tmp_path / "r.toml").thresholds["AU12"]
 
 
 def test_people_stay_together_where_they_have_names(tmp_path: Path) -> None:

@@ -212,8 +212,8 @@ def read_rules(path: Path) -> Rules:
             name: {key: float(value) for key, value in values.items()}
             for name, values in content.get("changes", {}).items()
         }
-        smoothing = Smoothing.parse(content.get("smoothing", str(SMOOTHING)))
-        return Rules(changes=changes, thresholds=recipe.thresholds, smoothing=smoothing, offsets=recipe.offsets)
+        filters = {task: Smoothing.parse(text) for task, text in content.get("smooth", {}).items()}
+        return Rules(changes=changes, thresholds=recipe.thresholds, filters=filters, offsets=recipe.offsets)
     except (TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"--recipe {path}: its rules of segments cannot be used ({error}).") from error
 
