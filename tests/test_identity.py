@@ -354,3 +354,66 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["annotate", str(tmp_path / "a.mp4"), "-o", str(tmp_path / "o"), *more])
         assert result.exit_code != 0
         assert message in " ".join(result.output.split())
+
+
+def test_people_links_across_recordings_and_a_gallery_recognises_and_forgets(tmp_path: Path) -> None:
+    scenes(tmp_path / "one.mp4")
+    scenes(tmp_path / "two.mp4")
+    run("annotate", tmp_path / "one.mp4", "-o", tmp_path / "out", "--quiet", "--identify")
+    run("annotate", tmp_path / "one.mp4", "-o", tmp_path / "out", "--quiet")  # its own files are replaced
+    out = tmp_path / "people.csv"
+    run("people", tmp_path / "out", tmp_path / "two.mp4", "-o", out)
+    found = rows(out)
+    assert {row["person"] for row in found} == {"person 1", "person 2"}
+    assert {row["recording"] for row in found} == {"one", "two"}
+    by = {name: {row["face_id"]: row["person"] for row in found if row["recording"] == name} for name in ("one", "two")}
+    assert by["one"] == by["two"]
+
+    out.write_text(out.read_text().replace("person 1", "Ann").replace("person 2", "Grace"))
+    named = ("people", tmp_path / "out", "--people", out, "--gallery", tmp_path / "team", "--enrol", "--quiet")
+    run(*named)
+    assert set(read_gallery(tmp_path / "team").name) == {"Ann", "Grace"}
+    run(
+        "annotate",
+        tmp_path / "two.mp4",
+        "-o",
+        tmp_path / "new",
+        "--identify",
+        "--gallery",
+        tmp_path / "team",
+        "--quiet",
+    )
+    after = rows(tmp_path / "new" / "two.csv")
+    assert {row["face_id"]: row["person"] for row in after} == {
+        face: person.replace("person 1", "Ann").replace("person 2", "Grace") for face, person in by["two"].items()
+    }
+    run("people", "--gallery", tmp_path / "team", "--forget", "Ann")
+    run(
+        "annotate",
+        tmp_path / "two.mp4",
+        "-o",
+        tmp_path / "new",
+        "--identify",
+        "--gallery",
+        tmp_path / "team",
+        "--quiet",
+    )
+    assert {row["person"] for row in rows(tmp_path / "new" / "two.csv")} == {"person 1", "Grace"}
+    run("people", "--gallery", tmp_path / "team", "--forget", "all")
+    assert not list((tmp_path / "team").iterdir())
+
+
+def test_people_says_what_is_missing(tmp_path: Path) -> None:
+    scenes(tmp_path / "one.mp4")
+    run("annotate", tmp_path / "one.mp4", "-o", tmp_path / "out", "--quiet")
+    (tmp_path / "one.mp4").rename(tmp_path / "moved.mp4")
+    for more, message in (
+        ([tmp_path / "out", "-o", tmp_path / "p.csv"], "its video one.mp4 was not found"),
+        ([tmp_path / "out"], "give tables or videos, and -o"),
+        (["--forget", "Ann"], "give it with --gallery"),
+        ([tmp_path / "out", "--enrol"], "--enrol: give --gallery FOLDER"),
+        (["--gallery", tmp_path, "--forget", "Ann"], "no gallery here"),
+    ):
+        result = CliRunner().invoke(app, ["people", *map(str, more)])
+        assert result.exit_code != 0
+        assert message in " ".join(result.output.split()), result.output

@@ -35,6 +35,7 @@ COMMANDS = {
     "export": "export:run",
     "import": "import_tables:run",
     "report": "report:run",
+    "people": "people:run",
     "sync": "sync:run",
     "agree": "agree:run",
     "calibrate": "calibrate:run",

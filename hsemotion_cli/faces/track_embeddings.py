@@ -67,10 +67,13 @@ class TrackEmbeddings:
 
     def watch(self, sightings: Iterable[Sighting]) -> Iterator[Sighting]:
         """The same sightings, whose faces have ids and crops; ``result`` is complete when they are at their end."""
+        last = np.inf
         for sighting in sightings:
             for face in sighting.faces:
                 self._add(face, sighting.time)
-            self._close(sighting.time - _ENDED)
+            # Where few frames are analysed, a track may go on after a long time.
+            self._close(sighting.time - max(_ENDED, 5 * (sighting.time - last)))
+            last = sighting.time
             yield sighting
 
     def result(self) -> list[TrackEmbedding]:

@@ -31,9 +31,7 @@ def read_gallery(folder: Path) -> Known:
     """
     path = folder / FILE
     if not path.is_file():
-        raise InputError(
-            f"{folder}: no gallery here; make one with: hsemotion people TABLES --enrol PEOPLE.csv --gallery."
-        )
+        raise InputError(f"{folder}: no gallery here; make one with hsemotion people --enrol.")
     try:
         with path.open("rb") as file:
             check_declared(file)

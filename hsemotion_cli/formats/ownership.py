@@ -18,7 +18,7 @@ from ..errors import HsemotionError, UsageError
 from ..media.mp4_boxes import encoding_tool
 from ..runtime.atomic_files import check_names
 from ..runtime.file_marks import PAGE_MARK, TOOL
-from .raw_scores import ARRAYS, DAMAGE, EXTRA, MEASURED, OPTIONAL_ARRAYS
+from .raw_scores import ARRAYS, DAMAGE, EXTRA, MEASURED, OPTIONAL_ARRAYS, PEOPLE
 from .schema import ADDED, NAMES, OPTIONAL
 
 _MOST_JSON = 1 << 24  # bytes
@@ -120,7 +120,7 @@ def _is_archive(path: Path) -> bool:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
     known = {*ARRAYS, *OPTIONAL_ARRAYS}
     return set(ARRAYS) <= names and all(
-        name in known or name.startswith(("scores/", EXTRA, MEASURED)) for name in names
+        name in known or name.startswith(("scores/", EXTRA, MEASURED, PEOPLE)) for name in names
     )
 
 

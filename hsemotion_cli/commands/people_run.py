@@ -1,0 +1,116 @@
+"""The work of ``hsemotion people``: sources -> tracks -> people, people.csv and the gallery."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..analysis.recordings import SUFFIXES, find_tables
+from ..analysis.track_images import from_table, from_video
+from ..errors import InputError, UsageError
+from ..faces.identify import Known, Recorded, identify
+from ..formats import sidecar
+from ..formats.gallery import enrolled, read_gallery, write_gallery
+from ..formats.people import PersonName, names_for
+from ..media.discovery import discover
+from ..media.video import open_source
+from ..reporting.report_page import decoding_of, find_video
+from ..runtime.atomic_files import atomic_file, prepare_folder
+from ..timeline import People
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the name of a recording, frames done and, if known, frames in all."""
+
+
+def tracks_of(
+    sources: Sequence[Path], videos: Path | None, names: Sequence[PersonName], progress: Progress
+) -> dict[str, Recorded]:
+    """Recording -> its tracks, of tables, of folders of tables, and of videos.
+
+    Args:
+        videos: folder in which the videos of tables lie, or None to look beside the tables.
+
+    Raises:
+        InputError: a source cannot be read, the video of a table is not there, or two have one name.
+    """
+    tables = [path for path in sources if path.is_dir() or path.suffix.lower() in SUFFIXES]
+    found: dict[str, Recorded] = {}
+    for table in find_tables(tables) if tables else []:
+        meta = sidecar.read(table.with_suffix(".json"))
+        video = find_video(table, meta, videos)
+        if video is None:
+            name = meta.get("source", {}).get("name") or "of this table"
+            raise InputError(f"{table}: its video {name} was not found; give its folder with --videos.")
+        source = open_source(video, decoding_of(meta))
+        found[table.stem] = from_table(table, source, partial(progress, table.stem))
+    for job in discover([path for path in sources if path not in tables]).jobs if len(tables) < len(sources) else []:
+        if job.name in found:
+            raise InputError(f"{job.path}: a table of {job.name} is given as well; give only one of them.")
+        source = open_source(job.path)
+        found[job.name] = from_video(source, partial(progress, job.name))
+    return {name: replace(one, names=names_for(names, name)) for name, one in found.items()}
+
+
+def linked(recordings: Mapping[str, Recorded], gallery: Path | None) -> dict[str, People]:
+    """Recording -> who its face ids are."""
+    known = None if gallery is None else read_gallery(gallery)
+    return dict(zip(recordings, identify(list(recordings.values()), known), strict=True))
+
+
+def write_people(path: Path, people: Mapping[str, People]) -> None:
+    """Write people.csv: recording, face_id, person, person_score, person_second.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("recording", "face_id", "person", "person_score", "person_second"))
+    for recording, who in people.items():
+        for face, person, score, second in zip(who.face_id, who.person, who.score, who.second, strict=True):
+            if person:
+                writer.writerow((recording, int(face), str(person), _cell(score), _cell(second)))
+    prepare_folder(path.parent)
+    with atomic_file(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _cell(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def enrol(recordings: Mapping[str, Recorded], gallery: Path) -> list[str]:
+    """Add the tracks that have a name given by hand to a gallery, which is made if it is not there.
+
+    Returns:
+        the names.
+
+    Raises:
+        UsageError: no track has a name.
+        InputError: the gallery is damaged.
+    """
+    named = [
+        (one.names[track.face_id], track)
+        for one in recordings.values()
+        for track in one.tracks
+        if track.face_id in one.names and track.mean is not None
+    ]
+    if not named:
+        raise UsageError("--enrol: none of the face ids that --people names has an image that is good enough.")
+    means = np.array([track.mean for _, track in named], np.float32)
+    weights = np.array([track.weight for _, track in named], np.float32)
+    more = Known(tuple(name for name, _ in named), means, weights)
+    try:
+        before = read_gallery(gallery)
+    except InputError:
+        if gallery.exists() and any(gallery.iterdir()):
+            raise
+        before = None
+    write_gallery(gallery, enrolled(before, more))
+    return list(dict.fromkeys(more.name))
