@@ -125,6 +125,7 @@ def test_smoothing_later_equals_smoothing_at_once(smile: Path, annotated: Path, 
     back, raw = (pd.read_csv(tmp_path / folder / "smile.csv") for folder in ("back", "raw"))
     assert (back.pop("AU12_c") == 0).all()
     assert (raw.pop("AU12_c") == 1).all()
+    assert (back.pop("uncertainty_au") < raw.pop("uncertainty_au")).all()  # a unit is now far from its threshold
     pd.testing.assert_frame_equal(back, raw)
     assert json.loads((tmp_path / "back" / "smile.json").read_text())["recipe"]["thresholds"]["AU12"] == 1.0
 
