@@ -518,7 +518,7 @@ def test_only_what_is_named_is_fetched(
 
 
 def test_a_name_that_cannot_be_fetched_is_one_sentence(hub: Path, no_network: list[Any]) -> None:
-    with pytest.raises(ModelUnavailable, match="someone/net cannot be fetched"):
+    with pytest.raises(ModelUnavailable, match="someone/net cannot be downloaded"):
         wav2vec.find("someone/net")
     assert no_network
 

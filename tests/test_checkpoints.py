@@ -173,14 +173,14 @@ def test_a_tensor_that_reaches_outside_its_storage_is_refused(made: bytes, tmp_p
 def test_many_tensors_of_one_storage_are_refused(tmp_path: Path) -> None:
     made = [tensor((1 << 16,), (1,), count=1 << 16)] * 99
     path = archive(tmp_path / "a.pt", dictionary(*made), {"0": bytes(1 << 18)})
-    with pytest.raises(UnsafeCheckpoint, match="declare far more than the file holds"):
+    with pytest.raises(UnsafeCheckpoint, match="declare far more data than the file contains"):
         checkpoints.read(path)
 
 
 def test_two_storages_read_in_turns_are_refused(tmp_path: Path) -> None:
     made = [tensor((1,), (1,), count=1 << 16, key=str(i % 2)) for i in range(99)]
     path = archive(tmp_path / "a.pt", dictionary(*made), {"0": bytes(1 << 18), "1": bytes(1 << 18)})
-    with pytest.raises(UnsafeCheckpoint, match="declare far more than the file holds"):
+    with pytest.raises(UnsafeCheckpoint, match="declare far more data than the file contains"):
         checkpoints.read(path)
 
 
@@ -237,7 +237,7 @@ def test_an_archive_that_declares_more_than_it_has_is_refused(tmp_path: Path) ->
     at = content.rindex(b"PK\x01\x02", 0, content.rindex(b"net/data/0"))
     content[at + 20 : at + 28] = struct.pack("<II", 1 << 30, 1 << 30)
     path.write_bytes(content)
-    with pytest.raises(UnsafeCheckpoint, match="more than the file holds"):
+    with pytest.raises(UnsafeCheckpoint, match="more data than the file contains"):
         checkpoints.read(path)
 
 
@@ -246,7 +246,7 @@ def test_two_records_of_one_name_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as made, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made.writestr("net/data.pkl", b"N.")
-    with pytest.raises(UnsafeCheckpoint, match="two of one name"):
+    with pytest.raises(UnsafeCheckpoint, match="two with the same name"):
         checkpoints.read(path)
 
 

@@ -56,7 +56,7 @@ def test_a_damaged_model_fails_its_checks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(registry.MODELS, "mp-blendshapes", damaged)
     found = results(3)
     assert "mp_blendshapes.safetensors is damaged" in found["model files"]["says"]
-    assert "is not the file it should be" in found["end to end"]["says"]
+    assert "has the wrong checksum" in found["end to end"]["says"]
     assert found["codecs"]["ok"]
 
 

@@ -665,7 +665,7 @@ def test_what_tells_no_file_is_refused(parts: str) -> None:
 
 def test_what_would_unpack_to_far_more_than_it_is_is_refused() -> None:
     parts = json.dumps([[0, 10**6]] * 10**5).encode()
-    with pytest.raises(ValueError, match="more than there is"):
+    with pytest.raises(ValueError, match="parts are longer than both files"):
         delta.decode(struct.pack("<Q", len(parts)) + parts, bytes(10**6))
 
 
@@ -764,7 +764,7 @@ def test_the_last_file_of_a_name_counts(file: Path, tmp_path: Path) -> None:
 def test_a_name_of_the_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     model_file.write(path, network(), card_of(spec_of(), name="mbf_va_mtl"), {})
-    with pytest.raises(UsageError, match="its name, mbf_va_mtl, is that of a model of the program"):
+    with pytest.raises(UsageError, match="its name, mbf_va_mtl, belongs to a model of the program"):
         registry.add(path)
     assert registry.card("mbf_va_mtl").path is None
 
@@ -871,7 +871,7 @@ def test_adding_replaces_nothing_and_takes_nothing_damaged(file: Path, tmp_path:
     other.write_bytes(content)
     assert "it is damaged" in run("models", "add", other, code=5)
     model_file.write(other, network(), card_of(spec_of(), name="ddamfnet_8"), {})
-    assert "is that of a model of the program" in run("models", "add", other, code=2)
+    assert "belongs to a model of the program" in run("models", "add", other, code=2)
     assert "no such file" in run("models", "add", tmp_path / "none.safetensors", code=5)
     assert [path.name for path in (home / "models").iterdir()] == ["tiny.safetensors"]
 
@@ -886,7 +886,7 @@ def test_a_trained_file_may_be_part_of_the_program(
     monkeypatch.setattr(registry, "ASSETS", shelf)
     assert registry.card("tiny").path == path, "it comes before one of its name in the cache"
     assert parse_models(str(path)) == (("tiny",), {})
-    assert "is that of a model of the program" in run("annotate", "clip.mp4", "--model", file, code=2)
+    assert "belongs to a model of the program" in run("annotate", "clip.mp4", "--model", file, code=2)
     assert "tiny is part of the program; there is nothing to add" in run("models", "add", path, code=2)
     (row,) = [row for row in json.loads(run("models", "list", "--json")) if row["name"] == "tiny"]
     assert row["weights"] == "in the package"
@@ -921,8 +921,8 @@ def test_a_file_in_the_cache_under_another_name_is_not_that_network(file: Path) 
     registry.forget("tiny")
     other = model_file.place("huge")
     os.rename(model_file.place("tiny"), other)
-    assert f"{other}: it holds tiny" in run("models", "info", "huge", code=5)
-    assert "it holds tiny" in run("models", "verify", code=5)
+    assert f"{other}: it contains tiny" in run("models", "info", "huge", code=5)
+    assert "it contains tiny" in run("models", "verify", code=5)
     assert set(registry.known()) == set(registry.MODELS)
 
 

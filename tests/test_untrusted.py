@@ -208,7 +208,7 @@ def test_a_graph_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         [bias] if constant else [weight, bias],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
-    with pytest.raises(ModelUnavailable, match="keeps numbers in other files"):
+    with pytest.raises(ModelUnavailable, match="stores weights in other files"):
         engines.OnnxEngine(model.SerializeToString(), ("y", "x"), 1)
 
 

@@ -33,8 +33,8 @@ class Network(nn.Module):
     Attributes:
         embedding_size: d, the columns of what ``embed`` returns.
         outputs: the columns of what ``score`` returns.
-        mirrored: whether it looks at each picture and its mirror image, and answers from the mean of the two
-            embeddings; since the head is linear, the scores are the mean of both as well. Twice the work.
+        mirrored: whether it averages the embeddings of each image and of its mirror image (test-time augmentation);
+            since the head is linear, the scores are averaged as well. Takes twice the time.
     """
 
     embedding_size: int
@@ -51,7 +51,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def attend(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What ``embed`` gives, and the attention maps whose likeness training punishes; none for most networks."""
+        """The output of ``embed``, and attention maps, whose similarity training penalises; none for most networks."""
         return self.embed(images), []
 
     @property
@@ -61,7 +61,7 @@ class Network(nn.Module):
 
     @property
     def pooling(self) -> list[nn.Module]:
-        """The learned layers that reduce the last maps to the embedding; none where they are averaged."""
+        """The learned layers that reduce the last feature maps to the embedding; none with average pooling."""
         return []
 
     @property
@@ -75,16 +75,16 @@ class Network(nn.Module):
         return self.score(embeddings), embeddings
 
     def look(self, images: Tensor) -> Tensor:
-        """(n, 3, size, size) -> (n, d) as they are told: of the picture, or of both sides of it."""
+        """(n, 3, size, size) -> (n, d), averaged over mirror images if ``mirrored``."""
         embeddings = self.embed(images)
         return (embeddings + self.embed(images.flip(3))) / 2 if self.mirrored else embeddings
 
 
 class PReLU(nn.PReLU):
-    """torch's, one slope per channel; in training it knows a faster way back.
+    """PReLU with one slope per channel, with a faster backward pass than torch's.
 
-    torch decides value by value with a branch that nobody can guess. Here the gradient is taken apart into what goes
-    through the positive and the negative side, by operations on whole vectors: the same bits in half the time.
+    torch branches on each value, which branch prediction cannot follow. Here the gradients of the positive and the
+    negative side are computed separately with vector operations: the same bits in half the time.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def _convolution(inputs: int, outputs: int, kernel: Pair, stride: int, padding: 
 
 
 class LinearBlock(nn.Module):
-    """Convolution without bias, then batch normalisation; padded, unless it reduces a whole map or a whole line."""
+    """Convolution without bias, then batch normalisation; padded, unless it reduces a whole map, row or column."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class ConvBlock(LinearBlock):
 class MixedDepthwise(nn.Module):
     """Channels split into parts, each convolved depth-wise with a kernel size of its own, and joined again.
 
-    ``bn`` and ``prelu`` are in the authors' files but their forward pass leaves them out, and so does this one.
+    ``bn`` and ``prelu`` are in the authors' files, but unused in their forward pass, and here too.
     """
 
     def __init__(self, kernels: Sequence[int], split: Sequence[int], stride: int) -> None:
@@ -193,7 +193,7 @@ class CoordinateAttention(nn.Module):
 
 
 class MixedBlock(nn.Module):
-    """1 x 1 up, mixed depth-wise, coordinate attention, 1 x 1 down; plus its input when residual."""
+    """1 x 1 expansion, mixed depth-wise convolution, coordinate attention, 1 x 1 projection; residual if asked for."""
 
     def __init__(
         self, inputs: int, outputs: int, kernels: Sequence[int], split: Sequence[int], stride: int, residual: bool
@@ -212,7 +212,7 @@ class MixedBlock(nn.Module):
 
 
 class MixedResidual(nn.Module):
-    """A row of residual mixed blocks."""
+    """A sequence of residual mixed blocks."""
 
     def __init__(self, channels: int, count: int, kernels: Sequence[int], split: Sequence[int]) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ def mixed_feature_net() -> nn.Sequential:
 
 
 class DirectionAttention(nn.Module):
-    """Attention map (n, c, side, side) in (0, 1), from profiles that are learned along rows and along columns.
+    """Attention map (n, c, side, side) in (0, 1), from profiles pooled by learned convolutions along rows and columns.
 
     ``Linear`` is in the authors' files and never applied.
     """
@@ -262,7 +262,7 @@ class DirectionAttention(nn.Module):
 
 
 class DirectionHead(nn.Module):
-    """One attention head, under the name that it has in the files."""
+    """One attention head, named as in the files."""
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
@@ -315,7 +315,7 @@ class DDAMFN(Network):
 
 
 class Layers(nn.Module):
-    """A row of layers under the name ``layers``, the one container of MobileFaceNet's files."""
+    """A sequence of layers named ``layers``, as in MobileFaceNet's files."""
 
     def __init__(self, *layers: nn.Module, residual: bool = False) -> None:
         super().__init__()
@@ -352,7 +352,7 @@ class MobileFaceNet(Network):
 
     Args:
         outputs: of the head.
-        blocks: residual blocks of the four stages; a first stage of one is a grouped convolution instead.
+        blocks: residual blocks of the four stages; a first stage with one block is a grouped convolution instead.
         scale: channels in units of 64.
     """
 
@@ -403,8 +403,8 @@ class FirstMobileFaceNet(Network):
 
     Chen et al. 2018 (arXiv:1804.07573), table 1, up to the depth-wise convolution over the whole last map, and a
     1 x 1 convolution after it, whose 512 outputs are the embedding. Like TensorFlow's "SAME", layers of stride 2
-    are padded at the right and at the bottom only: with the usual padding, weights trained so would see their last
-    maps shifted by a whole cell.
+    are padded on the right and at the bottom only: with the usual padding, the last feature maps of weights trained
+    that way would be shifted by a whole cell.
 
     Args:
         outputs: of the head.
@@ -446,7 +446,7 @@ class FirstMobileFaceNet(Network):
 
 
 def _same(inputs: int, outputs: int, kernel: int, stride: int, groups: int, *after: nn.Module) -> list[nn.Module]:
-    """Convolution and batch normalisation, padded as TensorFlow's "SAME", and what comes after."""
+    """Convolution and batch normalisation, padded as TensorFlow's "SAME", then the given activation."""
     before = [nn.ZeroPad2d((0, 1, 0, 1))] if stride == 2 else []
     padding = 1 if kernel == 3 and stride == 1 else 0
     convolution = _convolution(inputs, outputs, (kernel, kernel), stride, (padding, padding), groups)
@@ -454,7 +454,7 @@ def _same(inputs: int, outputs: int, kernel: int, stride: int, groups: int, *aft
 
 
 def _narrowing(inputs: int, inner: int, outputs: int, stride: int) -> Layers:
-    """1 x 1 up, 3 x 3 depth-wise, 1 x 1 down; plus its input where the shapes allow it."""
+    """1 x 1 expansion, 3 x 3 depth-wise convolution, 1 x 1 projection; residual where the shapes allow it."""
     return Layers(
         *_same(inputs, inner, 1, 1, 1, PReLU(inner)),
         *_same(inner, inner, 3, stride, inner, PReLU(inner)),
@@ -467,7 +467,7 @@ def _narrowing(inputs: int, inner: int, outputs: int, stride: int) -> Layers:
 
 
 def import_timm() -> ModuleType:
-    """timm, which imports torchvision without needing its operators.
+    """Import timm, which imports torchvision but does not need its operators.
 
     Raises:
         ModelUnavailable: timm or torchvision is not installed.
@@ -481,12 +481,12 @@ def import_timm() -> ModuleType:
 
 
 def mend_torchvision() -> None:
-    """Import torchvision, also where its compiled operators do not fit the torch that is installed.
+    """Import torchvision, even if its compiled operators do not match the installed torch.
 
-    Package registries hold only CUDA-linked wheels of torchvision; beside a CPU-only torch their library does not
-    load, and importing torchvision then stops at "operator torchvision::nms does not exist", because it describes two
-    operators that nobody has defined. Where, and only where, that has happened, the two are declared here (never
-    implemented: calling one is still an error) and the import is repeated.
+    PyPI has only CUDA-linked wheels of torchvision, whose library does not load with a CPU-only torch. The import then
+    fails with "operator torchvision::nms does not exist", because torchvision registers properties of two operators
+    that were never defined. Only in that case the two are declared here (not implemented: calling one is still an
+    error) and the import is repeated.
 
     Raises:
         ImportError: torchvision is not installed.
@@ -506,17 +506,17 @@ def mend_torchvision() -> None:
 
 
 class TimmNetwork(Network):
-    """A classifier of timm, by timm's name of it, with random weights."""
+    """A classifier of timm, by its name in timm, with random weights."""
 
     def __init__(self, name: str, outputs: int) -> None:
         super().__init__()
         timm = import_timm()
         try:
             self.net = timm.create_model(name, num_classes=outputs, pretrained=False)
-        except RuntimeError as error:  # its own for a name that it does not have
+        except RuntimeError as error:  # timm's error for an unknown name
             raise ModelUnavailable(f"timm {timm.__version__} has no network {name!r} ({error}).") from error
         self.outputs = outputs
-        # Not timm's num_features: some have a layer between those and the classifier.
+        # Not timm's num_features: some networks have another layer before the classifier.
         self.embedding_size = self.net.get_classifier().in_features
 
     @property
@@ -535,7 +535,7 @@ class TimmNetwork(Network):
 
 
 SMALL_SIZES = (48, 64, 80, 96)
-"""Pixels of the inputs, besides 112, that the two networks with a kernel over their whole last map are built for."""
+"""Input sizes in pixels, besides 112, of the two networks whose last kernel covers a whole feature map."""
 
 ARCHITECTURES: dict[str, Callable[[int], Network]] = {
     "ddamfn": DDAMFN,
@@ -551,24 +551,24 @@ ARCHITECTURES: dict[str, Callable[[int], Network]] = {
 """Key of a card's network -> function from the number of outputs to the network with random weights."""
 
 TIMM = "timm:"
-"""Before the name of any other classifier of timm, as in "timm:mobilenetv3_large_100"."""
+"""Prefix for any other classifier of timm, as in "timm:mobilenetv3_large_100"."""
 
 MIRRORED = "+mirror"
-"""What follows the key of an architecture that is ``mirrored``."""
+"""Suffix of the key of an architecture that is ``mirrored``."""
 
 
 def known(architecture: str) -> bool:
-    """Whether ``build`` may know it; whether timm has a name only timm can tell."""
+    """Whether ``build`` accepts the key; whether timm has a network is checked only by timm."""
     architecture = architecture.removesuffix(MIRRORED)
     return architecture in ARCHITECTURES or architecture.startswith(TIMM)
 
 
 def build(architecture: str, outputs: int) -> Network:
-    """The network with random weights, ready to infer (not to train).
+    """The network with random weights, in evaluation mode.
 
     Args:
-        architecture: key of ``ARCHITECTURES``, or ``TIMM`` and a name of timm's; with ``MIRRORED`` behind it for
-            one that looks at mirror images, too.
+        architecture: key of ``ARCHITECTURES``, or ``TIMM`` and a name of timm's; with the suffix ``MIRRORED`` for
+            averaging over mirror images.
 
     Raises:
         KeyError: no such key in ``ARCHITECTURES``.

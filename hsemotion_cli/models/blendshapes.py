@@ -1,13 +1,14 @@
-"""Faces -> Scores from MediaPipe's 52 blendshapes alone: the embedded model, numpy at run time.
+"""Faces -> Scores from MediaPipe's 52 blendshapes alone: the built-in model, which needs only numpy.
 
-Three small steps, each with its numbers in one safetensors file that ``scripts/train_geometry.py`` makes:
+Three small models, with their weights in one safetensors file made by ``scripts/train_geometry.py``:
 
 * expression: standardised blendshapes, one hidden tanh layer, temperature, softmax. Trained on FER+ and calibrated
-  to the share of raters who would choose each expression; then shifted, so that rare classes are named more often.
+  to the share of raters who chose each expression; then shifted so that rare classes are predicted more often.
 * valence and arousal: a linear map of those shares before the shift, clipped to [-1, 1].
-* action units: for each of the twelve a logistic function, p = sigmoid(w . b + c) with w >= 0, of those blendshapes
-  only that FACS gives it (``FACS``). No FACS-coded picture was at hand: w, c and the thresholds are a calibration
-  derived from emotion prototypes, **not validated against human FACS coders** (docs/models/mp-blendshapes.md).
+* action units: for each of the twelve a logistic function, p = sigmoid(w . b + c) with w >= 0, of only those
+  blendshapes that show it by FACS (``FACS``). No FACS-coded images were available: w, c and the thresholds are a
+  calibration derived from emotion prototypes, **not validated against human FACS coders**
+  (docs/models/mp-blendshapes.md).
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ FACS: dict[str, tuple[str, ...]] = {
     "AU01": ("browInnerUp",),
     "AU02": ("browOuterUpLeft", "browOuterUpRight"),
     "AU04": ("browDownLeft", "browDownRight"),
-    # The bundle's cheekSquint stays near zero on every face; the eye that a raised cheek narrows shows in eyeSquint.
+    # MediaPipe's cheekSquint stays near zero on every face; a raised cheek narrows the eye, which eyeSquint shows.
     "AU06": ("cheekSquintLeft", "cheekSquintRight", "eyeSquintLeft", "eyeSquintRight"),
     "AU07": ("eyeSquintLeft", "eyeSquintRight"),
     # noseSneer is AU09, whose muscle (levator labii superioris alaeque nasi) raises the upper lip as well.
     "AU10": ("mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight"),
     "AU12": ("mouthSmileLeft", "mouthSmileRight"),
     "AU15": ("mouthFrownLeft", "mouthFrownRight"),
-    # Nothing in ARKit's set is a lip tightener by itself: the red of tightened lips narrows as in AU24 and AU28.
+    # ARKit has no blendshape for a lip tightener alone: tightened lips get thinner, as in AU24 and AU28.
     "AU23": ("mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper"),
     "AU24": ("mouthPressLeft", "mouthPressRight"),
     "AU25": ("jawOpen", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight"),
@@ -56,24 +57,24 @@ ORDERS: dict[str, tuple[str, ...]] = {
     "action_units": ACTION_UNITS,
     "valence_arousal": VALENCE_AROUSAL,
 }
-"""The names that a weights file carries in its metadata, comma-separated, and the orders that they must have."""
+"""Lists in the metadata of a weights file, comma-separated, and the order that each must have."""
 
 
 class GeometryModel:
-    """Reads expression, valence and arousal, and action units from blendshapes.
+    """Predicts expression, valence and arousal, and action units from blendshapes.
 
     Args:
-        card: its ``file`` lies among the package's assets and matches ``sha256`` where that is set.
+        card: its ``file`` is one of the package's assets and matches ``sha256`` if that is set.
 
     Attributes:
         card: as given.
         provenance: name and SHA-256 of the weights file.
         device: "cpu".
         au_thresholds: action unit -> probability in (0, 1) from which it counts as present.
-        metadata: what the weights file says of itself (version, what trained it, orders).
+        metadata: of the weights file (version, training, orders).
 
     Raises:
-        ModelUnavailable: the file is missing, is not the one of the card, or does not fit this program.
+        ModelUnavailable: the file is missing, differs from the card's checksum, or does not match this version.
     """
 
     device = CPU
@@ -87,7 +88,7 @@ class GeometryModel:
         }
 
     def __call__(self, faces: Sequence[Face]) -> Scores:
-        """What the blendshapes of n faces say; a row of nan for a face that has none.
+        """Score n faces by their blendshapes; a row of nan for a face without any.
 
         Returns:
             Scores with expression (n, 9), the last column nan since no such class was trained, valence_arousal
@@ -98,12 +99,12 @@ class GeometryModel:
         return self.read(np.array(rows, np.float32).reshape(-1, len(BLENDSHAPES)))
 
     def read(self, shapes: NDArray[np.float32]) -> Scores:
-        """The same for (n, 52) blendshapes; a row of nan for one that has any."""
+        """The same for (n, 52) blendshapes; a row with any nan gives a row of nan."""
         expression = np.full((len(shapes), len(EXPRESSIONS)), np.nan, np.float32)
         affect = np.full((len(shapes), len(VALENCE_AROUSAL)), np.nan, np.float32)
         units = np.full((len(shapes), len(ACTION_UNITS)), np.nan, np.float32)
-        # Row by row: a product of whole matrices may add in another order for another number of rows, and the
-        # batch must never show in a result.
+        # Row by row: a matrix product may sum in a different order for a different number of rows, and results
+        # must not depend on the batch.
         for row in np.flatnonzero(~np.isnan(shapes).any(axis=1)):
             basic, affect[row], units[row] = self._read_one(shapes[row].astype(np.float64))
             expression[row, : len(BASIC_EXPRESSIONS)] = basic
@@ -133,7 +134,7 @@ def _read(card: ModelCard) -> tuple[dict[str, NDArray[np.float64]], dict[str, st
         raise ModelUnavailable(f"{card.name}: {card.file} is missing from the installation; reinstall hsemotion.")
     with as_file(resource) as path:
         if card.sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != card.sha256:
-            raise ModelUnavailable(f"{card.name}: {card.file} is not the file it should be; reinstall hsemotion.")
+            raise ModelUnavailable(f"{card.name}: {card.file} has the wrong checksum; reinstall hsemotion.")
         try:
             with safe_open(path, framework="numpy") as file:
                 weights = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
@@ -142,12 +143,12 @@ def _read(card: ModelCard) -> tuple[dict[str, NDArray[np.float64]], dict[str, st
             raise ModelUnavailable(f"{card.name}: {card.file} cannot be read ({error}); reinstall hsemotion.") from None
     fault = _fault(weights, metadata)
     if fault:
-        raise ModelUnavailable(f"{card.name}: {card.file} does not fit this program ({fault}); reinstall hsemotion.")
+        raise ModelUnavailable(f"{card.name}: {card.file} does not match this version ({fault}); reinstall hsemotion.")
     return weights, metadata
 
 
 def _fault(weights: dict[str, NDArray[np.float64]], metadata: dict[str, str]) -> str | None:
-    """What is wrong with the contents of a weights file, or None."""
+    """The problem with the contents of a weights file, or None."""
     hidden = len(weights.get("hidden.bias", ()))
     shapes: dict[str, tuple[int, ...]] = {
         "input.mean": (52,),
@@ -165,7 +166,7 @@ def _fault(weights: dict[str, NDArray[np.float64]], metadata: dict[str, str]) ->
     }
     for name, order in ORDERS.items():
         if metadata.get(name) != ",".join(order):
-            return f"its order of {name.replace('_', ' ')} is another one"
+            return f"its order of {name.replace('_', ' ')} differs"
     found = {name: value.shape for name, value in weights.items()}
     if found != shapes:
         return f"tensors {found} instead of {shapes}"
@@ -174,5 +175,5 @@ def _fault(weights: dict[str, NDArray[np.float64]], metadata: dict[str, str]) ->
     allowed = np.array([[shape in FACS[unit] for shape in BLENDSHAPES] for unit in ACTION_UNITS])
     units = weights["action_units.weight"]
     if (units < 0).any() or (units[~allowed] != 0).any():
-        return "an action unit has a weight that FACS does not give it"
+        return "an action unit has a weight for a blendshape that does not show it by FACS"
     return None

@@ -1,11 +1,11 @@
-"""What a model's card says, and the cards of HSEmotion's networks and of DDAMFN as data.
+"""Model cards, and those of HSEmotion's networks and of DDAMFN as data.
 
 Sources: EmotiEffLib (sb-ai-lab/EmotiEffLib), its earlier home (av-savchenko/face-emotion-recognition) and
 SainingZhang/DDAMFN. The git blob ids are those of the three repositories' trees; a git blob id is the SHA-1 of
-"blob ", the size in decimal, a zero byte and the content, so it checks a file that came by any way.
+"blob ", the size in decimal, a zero byte and the content, so it verifies a file from any source.
 
-Two published files have no card: ``mobilenet_7.h5`` is a Keras file, and nothing readable says how
-``affectnet_7_vggface2_rexnet150.pt`` is to be fed.
+Two published files have no card: ``mobilenet_7.h5`` is a Keras file, and the preprocessing for
+``affectnet_7_vggface2_rexnet150.pt`` is not documented.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CROP_RECIPE = r"box|(aligned|face)-[1-9][0-9]{0,3}"
-"""Pattern of the crop recipes that a card may name; ``crops`` says what they are."""
+"""Pattern of the crop recipes that a card may name; see ``faces.crops``."""
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -38,11 +38,11 @@ class WeightFile:
     """A published file.
 
     Attributes:
-        name: in our cache.
+        name: file name in our cache.
         kind: "pt" (pickled module), "pth" (pickled dictionary) or "onnx".
         url: address.
         git_blob: git blob id (SHA-1, hexadecimal).
-        sha256: hexadecimal, where the authors or we know it.
+        sha256: hexadecimal, where it is known.
     """
 
     name: str
@@ -54,18 +54,18 @@ class WeightFile:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """How a network is fed and how its outputs are read.
+    """The inputs and outputs of a network.
 
     Attributes:
-        architectures: keys of ``architectures.ARCHITECTURES`` that the weights may belong to; where there are
-            several, the first whose names and shapes all fit is the one.
+        architectures: keys of ``architectures.ARCHITECTURES`` that the weights may belong to; of several,
+            the first whose names and shapes all match is used.
         size: width and height of the input in pixels.
         mean, std: per RGB channel, of values in [0, 1].
-        classes: expression of each of the first outputs (logits), in our names; none where it knows none.
+        classes: expression of each of the first outputs (logits), in our names; empty if it has none.
         valence_arousal: whether two more outputs follow, valence then arousal, linear.
         embedding_size: columns of the embedding.
-        embedding_source: the layer whose input the embedding is, by its name in the authors' code.
-        files: published files; none where the authors published none, then the user brings one.
+        embedding_source: the layer whose input the embedding is, named as in the authors' code.
+        files: published files; empty if the authors published none, so that the user must supply one.
         resize: engine of emotiefflib -> resize rule.
         action_units: action unit of each of the last outputs (logits), in our names.
     """
@@ -89,21 +89,21 @@ class NetworkSpec:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that its outputs serve, in the order of ``tasks.TASKS``."""
+        """The tasks that its outputs are for, in the order of ``tasks.TASKS``."""
         given = (("expression", self.classes), ("valence_arousal", self.valence_arousal))
         return tuple(task for task, outputs in (*given, ("action_units", self.action_units)) if outputs)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What must be known to feed a model rightly and to read what it says.
+    """A model card: what is needed to prepare a model's inputs and to interpret its outputs.
 
     Attributes:
         name: as given to ``--model``.
-        paper_name: as the literature calls it.
-        family: which recogniser runs it ("geometry", "network"), or "audio" for what hears (``hearing``).
+        paper_name: its name in publications.
+        family: the kind of model that runs it: "geometry", "network", or "audio".
         tasks: the tasks of ``tasks.TASKS`` that it has.
-        crop: crop recipe that it was trained with ("box", "aligned-112", "face-112"), or None if it needs no picture.
+        crop: crop recipe that it was trained with ("box", "aligned-112", "face-112"), or None if it needs no image.
         licence: of the weights.
         training_data: what the weights were trained on.
         citation: where the model is described.
@@ -111,7 +111,7 @@ class ModelCard:
         sha256: of that file.
         au_thresholds: action unit -> probability from which it counts as present.
         network: how a network is fed and read, and where its weights are; None for other families.
-        path: a file on this machine that this card was read from and that holds the weights (``trained``), or None.
+        path: the local file that holds the card and the weights (``model_file``), or None.
 
     Raises:
         ValueError: the tasks are not those of the network's outputs.
@@ -133,7 +133,7 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         if self.network is not None and self.tasks != self.network.tasks:
-            raise ValueError(f"{self.name}: its tasks are {self.tasks}, its outputs serve {self.network.tasks}")
+            raise ValueError(f"{self.name}: its tasks are {self.tasks}, its outputs are for {self.network.tasks}")
 
 
 EMOTIEFFLIB = "https://github.com/sb-ai-lab/EmotiEffLib/blob/main/models/affectnet_emotions/{}?raw=true"
@@ -144,7 +144,7 @@ HSE_LICENCE = "Apache-2.0 (EmotiEffLib); AffectNet and VGGFace2 are themselves f
 EARLIER_LICENCE = "none stated beside the file; AffectNet and VGGFace2 are themselves for research only"
 DDAMFN_LICENCE = "none stated in SainingZhang/DDAMFN; the training data are for research only"
 
-HSE_DATA = "VGGFace2 (face identification), then AffectNet, 287,651 pictures"
+HSE_DATA = "VGGFace2 (face identification), then AffectNet, 287,651 images"
 HSE_FER = (
     "Savchenko, Savchenko and Makarov 2022, IEEE Trans. Affective Computing 13(4); Savchenko 2024, arXiv:2403.11590"
 )
@@ -174,7 +174,7 @@ def _files(name: str, pt: str | None, onnx: str | None, pattern: str = EMOTIEFFL
 def _efficientnet(
     name: str, paper_name: str, size: str, classes: tuple[str, ...], files: tuple[WeightFile, ...], mtl: bool = False
 ) -> ModelCard:
-    """A card of the EfficientNet family; ``size`` is "b0" or "b2"."""
+    """The card of a network of the EfficientNet family; ``size`` is "b0" or "b2"."""
     pixels, columns = {"b0": (224, 1280), "b2": (260, 1408)}[size]
     network = NetworkSpec(
         (f"tf_efficientnet_{size}",), pixels, *IMAGENET, classes, mtl, columns, "classifier", files=files
@@ -191,10 +191,10 @@ def _ddamfn(
     training_data: str,
     valence_arousal: bool = False,
 ) -> ModelCard:
-    """A card of the DDAMFN family; ``file`` is the published name and git blob id.
+    """The card of a network of the DDAMFN family; ``file`` is the published name and git blob id.
 
-    They are trained on faces aligned at 112 pixels; of HSEmotion's own trainings, the one comparison of both
-    crops favours the aligned ones as well (total score 1.3128 against 1.2238 on s-Aff-Wild2).
+    They were trained on aligned faces of 112 pixels. HSEmotion's one comparison of both crops favours aligned faces
+    as well (total score 1.3128 against 1.2238 on s-Aff-Wild2).
     """
     files = (WeightFile(f"{name}.pth", "pth", DDAMFN.format(file[0]), file[1]),) if file else ()
     network = NetworkSpec(("ddamfn",), 112, *IMAGENET, classes, valence_arousal, 512, "fc", files=files)

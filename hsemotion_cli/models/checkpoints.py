@@ -1,9 +1,9 @@
-"""The authors' weight files, read without running anything: a file in, tensors by name out.
+"""The authors' weight files -> tensors by name, without executing any code in them.
 
 Reads what torch.save writes (zip archives since torch 1.6, the older stream of pickles before) and
-safetensors. Whole pickled modules of any version of timm come out as flat state dicts, because a module keeps
-its weights in ``_parameters``, ``_buffers`` and ``_modules`` whatever its class. Neither torch nor the classes
-of the module are needed, and none is imported.
+safetensors. Whole pickled modules of any version of timm come out as flat state dicts, because every
+module keeps its weights in ``_parameters``, ``_buffers`` and ``_modules``. Neither torch nor the module's classes are
+needed or imported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_RECORDS = 100_000
 MAX_MODULES = 20_000
 MAX_DEPTH = 64
 
-# Storage class of torch -> how its numbers lie in the file. Little-endian throughout; numpy has no bfloat16.
+# Storage class of torch -> type of its numbers in the file, little-endian. numpy has no bfloat16.
 KINDS = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -54,12 +54,12 @@ _PROTOCOL = 1001
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a file holds.
+    """The content of a weight file.
 
     Attributes:
         tensors: name -> values, in the order of the file.
-        modules: name of a module -> its plain attributes (numbers, text, tuples of numbers), of pickled
-            modules only: enough to see whether a layer was built with the settings that ours has.
+        modules: name of a module -> its plain attributes (numbers, text, tuples of numbers), for pickled
+            modules only: enough to compare the settings of each layer with ours.
     """
 
     tensors: dict[str, Array]
@@ -67,17 +67,17 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a weight file; nothing in it is run.
+    """Read a weight file without executing anything in it.
 
     Raises:
-        UnsafeCheckpoint: it asks for code to be run, or declares more than it holds.
-        DamagedCheckpoint: it is cut short, altered, or no weight file.
+        UnsafeCheckpoint: it requests code execution, or declares more data than it contains.
+        DamagedCheckpoint: it is truncated, altered, or not a weight file.
         ModelUnavailable: it cannot be opened.
     """
     try:
         size = os.path.getsize(path)
         if size > MAX_FILE:
-            raise UnsafeCheckpoint(f"it has {size:,} bytes; no network of this program comes near that.")
+            raise UnsafeCheckpoint(f"it has {size:,} bytes, far more than any network of this program.")
         with open(path, "rb") as file:
             start = file.read(16)
         if start[:4] == b"PK\x03\x04":
@@ -86,7 +86,7 @@ def read(path: Path) -> Checkpoint:
             return Checkpoint(_read_safetensors(path))
         if start[:1] == b"\x80":
             return _read_stream(path)
-        raise DamagedCheckpoint("it is neither a file of torch.save nor of safetensors.")
+        raise DamagedCheckpoint("it is neither a torch.save file nor a safetensors file.")
     except HsemotionError as error:
         raise type(error)(f"{path}: {error}") from error
     except OSError as error:
@@ -100,24 +100,24 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise DamagedCheckpoint(f"its header does not fit its content ({error}).") from error
+        raise DamagedCheckpoint(f"its header does not match its content ({error}).") from error
 
 
 class _Source(Protocol):
-    """Gives the bytes of a storage, of exactly the declared length."""
+    """Returns the bytes of a storage, exactly as many as declared."""
 
     def __call__(self, storage: Storage) -> bytes: ...
 
 
 def _bytes_of(storage: Storage) -> int:
-    """How many bytes a storage must have."""
+    """The number of bytes that a storage must have."""
     if storage.kind not in KINDS:
-        raise DamagedCheckpoint(f"it holds numbers of an unknown kind ({storage.kind[:40]}).")
+        raise DamagedCheckpoint(f"it contains numbers of an unknown type ({storage.kind[:40]}).")
     return storage.count * np.dtype(KINDS[storage.kind]).itemsize
 
 
 def _read_zip(path: Path) -> Checkpoint:
-    """The format of torch.save since 1.6: a zip archive that compresses nothing."""
+    """The format of torch.save since 1.6: an uncompressed zip archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             prefix = _check_records(archive, os.path.getsize(path))
@@ -128,58 +128,58 @@ def _read_zip(path: Path) -> Checkpoint:
             def source(storage: Storage) -> bytes:
                 name = f"{prefix}data/{storage.key}"
                 if name not in names or archive.getinfo(name).file_size != _bytes_of(storage):
-                    raise UnsafeCheckpoint(f"storage {storage.key[:40]} is not as long as it is declared.")
+                    raise UnsafeCheckpoint(f"storage {storage.key[:40]} does not have the declared length.")
                 return archive.read(name)
 
             return _unfold(Machine().run(archive.read(f"{prefix}data.pkl")), source, os.path.getsize(path))
-    # NotImplementedError and RuntimeError are zipfile's answers to unknown methods and to encryption.
+    # zipfile raises NotImplementedError for unknown methods and RuntimeError for encryption.
     except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
-        raise DamagedCheckpoint(f"its archive is damaged ({error}); fetch the file again.") from error
+        raise DamagedCheckpoint(f"its archive is damaged ({error}); download the file again.") from error
 
 
 def _check_records(archive: zipfile.ZipFile, size: int) -> str:
-    """The folder of the archive's records, once it is sure that reading them takes no more than the file has."""
+    """The folder of the archive's records, after checking that they take no more bytes than the file has."""
     records = archive.infolist()
     if len(records) > MAX_RECORDS or len({record.filename for record in records}) != len(records):
-        raise UnsafeCheckpoint("its archive has too many records, or two of one name.")
+        raise UnsafeCheckpoint("its archive has too many records, or two with the same name.")
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise UnsafeCheckpoint("its archive is compressed, which torch.save never does.")
-    # The sum also catches records that overlap, the other way to make a small archive large.
+    # The sum also catches overlapping records, another way to make a small archive expand.
     if sum(record.file_size for record in records) > size or any(r.file_size != r.compress_size for r in records):
-        raise UnsafeCheckpoint("its archive declares more than the file holds.")
+        raise UnsafeCheckpoint("its archive declares more data than the file contains.")
     pickles = [r for r in records if r.filename.endswith("/data.pkl") and r.filename.count("/") == 1]
     if len(pickles) != 1:
-        raise DamagedCheckpoint("its archive is not one of torch.save.")
+        raise DamagedCheckpoint("its archive was not made by torch.save.")
     if pickles[0].file_size > MAX_PICKLE:
-        raise UnsafeCheckpoint(f"its pickle has {pickles[0].file_size:,} bytes; modules need far less.")
+        raise UnsafeCheckpoint(f"its pickle has {pickles[0].file_size:,} bytes, far more than modules need.")
     return pickles[0].filename.removesuffix("data.pkl")
 
 
 def _read_stream(path: Path) -> Checkpoint:
     """The format of torch.save before 1.6: five pickles, then the storages one after another."""
     size = os.path.getsize(path)
-    # A map gives no more bytes than there are, however many an instruction asks for; a file would first
+    # A memory map returns no more bytes than there are, however many are requested; a file would first
     # make room for all of them.
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         machine = Machine()
         if machine.run(stream) != _MAGIC or machine.run(stream) != _PROTOCOL:
-            raise DamagedCheckpoint("it is a pickle, but not one of torch.save.")
+            raise DamagedCheckpoint("it is a pickle, but was not made by torch.save.")
         machine.run(stream)  # sizes of the writer's integers
         root = machine.run(stream)
         keys = machine.run(stream)
         if stream.tell() > MAX_PICKLE or not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
-            raise DamagedCheckpoint("its list of storages makes no sense.")
+            raise DamagedCheckpoint("its list of storages is invalid.")
         declared = {ref.storage.key: ref.storage for ref in _references(root)}
         places: dict[str, int] = {}
         position = stream.tell()
         for key in keys:
             if key not in declared:
-                raise DamagedCheckpoint(f"storage {key[:40]} belongs to no tensor of it.")
+                raise DamagedCheckpoint(f"storage {key[:40]} does not belong to any of its tensors.")
             count = int.from_bytes(stream[position : position + 8], "little")
             places[key] = position + 8
             position += 8 + _bytes_of(declared[key])
             if count != declared[key].count or position > size:
-                raise UnsafeCheckpoint(f"storage {key[:40]} is not as long as it is declared.")
+                raise UnsafeCheckpoint(f"storage {key[:40]} does not have the declared length.")
 
         def source(storage: Storage) -> bytes:
             if storage.key not in places:
@@ -190,7 +190,7 @@ def _read_stream(path: Path) -> Checkpoint:
 
 
 def _children(value: Any) -> Iterator[Any]:
-    """What a value of the reader holds directly."""
+    """The objects that a value of the reader contains directly."""
     if isinstance(value, list | tuple):
         yield from value
     elif isinstance(value, dict):
@@ -200,7 +200,7 @@ def _children(value: Any) -> Iterator[Any]:
 
 
 def _references(root: Any) -> Iterator[TensorRef]:
-    """Every tensor anywhere in a tree, each object visited once however often it is referred to."""
+    """Every tensor in a tree; each object is visited once, however often it is referenced."""
     waiting, seen = [root], {id(root)}
     while waiting:
         value = waiting.pop()
@@ -216,8 +216,8 @@ def _unfold(root: Any, source: _Source, size: int) -> Checkpoint:
     """Root of a pickle -> tensors by name.
 
     Args:
-        size: bytes of the file, the measure of how many bytes of tensors are believable: tensors may share a
-            storage, so that a small file could declare very many large ones.
+        size: of the file in bytes, which limits the plausible size of the tensors: tensors may share a storage, so
+            a small file could declare very many large ones.
     """
     modules: dict[str, dict[str, Any]] = {}
     if isinstance(root, dict):
@@ -228,7 +228,7 @@ def _unfold(root: Any, source: _Source, size: int) -> Checkpoint:
             references = {name: ref for name, ref in inner.items() if isinstance(ref, TensorRef)}
             return Checkpoint(_values(references, source, size))
     if not isinstance(root, Inert):
-        raise DamagedCheckpoint("it holds neither a network nor a dictionary of tensors.")
+        raise DamagedCheckpoint("it contains neither a network nor a dictionary of tensors.")
     references = {}
     for path, state in _walk(root):
         prefix = f"{path}." if path else ""
@@ -246,7 +246,7 @@ def _unfold(root: Any, source: _Source, size: int) -> Checkpoint:
 def _mapping(state: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = state.get(key)
     if not (isinstance(value, dict) and all(isinstance(name, str) for name in value)):
-        raise DamagedCheckpoint(f"a module of it has no {key}.")
+        raise DamagedCheckpoint(f"one of its modules has no {key}.")
     return value
 
 
@@ -264,7 +264,7 @@ def _setting(name: Any, value: Any) -> bool:
 
 
 def _walk(root: Inert) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every module under a pickled one: its path ("" for the root) and state, in the order of ``state_dict``."""
+    """Every module inside a pickled one: its path ("" for the root) and state, in the order of ``state_dict``."""
     waiting: list[tuple[str, Any, int]] = [("", root, 0)]
     for _ in range(MAX_MODULES):
         if not waiting:
@@ -288,14 +288,14 @@ def _values(references: Mapping[str, TensorRef], source: _Source, size: int) -> 
     last: tuple[Storage, Array] | None = None
     for name, ref in references.items():
         if not isinstance(name, str):
-            raise DamagedCheckpoint("a tensor of it has a name that is not text.")
+            raise DamagedCheckpoint("one of its tensors has a name that is not text.")
         if last is None or last[0] != ref.storage:
             budget -= _bytes_of(ref.storage)
             last = ref.storage, _numbers(ref.storage, source)
         budget -= math.prod(ref.shape) * last[1].itemsize
         if budget < -size:
-            raise UnsafeCheckpoint("its tensors together declare far more than the file holds.")
-        # ``pickles`` has checked that offset, shape and stride stay inside the storage.
+            raise UnsafeCheckpoint("its tensors together declare far more data than the file contains.")
+        # ``safe_unpickler`` has checked that offset, shape and stride stay inside the storage.
         strides = tuple(step * last[1].itemsize for step in ref.stride)
         view = np.lib.stride_tricks.as_strided(last[1][ref.offset :], ref.shape, strides, writeable=False)
         tensors[name] = view.copy()
@@ -308,6 +308,6 @@ def _numbers(storage: Storage, source: _Source) -> Array:
     length = _bytes_of(storage)
     content = source(storage)
     if len(content) != length:
-        raise DamagedCheckpoint(f"storage {storage.key[:40]} breaks off.")
+        raise DamagedCheckpoint(f"storage {storage.key[:40]} is truncated.")
     numbers: Array = np.frombuffer(content, KINDS[storage.kind])
     return (numbers.astype(np.uint32) << 16).view(np.float32) if storage.kind == "BFloat16Storage" else numbers

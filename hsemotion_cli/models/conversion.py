@@ -1,6 +1,6 @@
-"""From the authors' weight files to ours: every name, shape and layer setting checked, then safetensors.
+"""Converts the authors' weight files to safetensors, after checking every name, shape and layer setting.
 
-Converted once, a network never needs its pickle again.
+The pickle is read once, for the conversion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .architectures import Network
 
 FORMAT = "1"
-"""Of the converted files; one of another format is converted again."""
+"""Format version of converted files; a file of another version is converted again."""
 
 SETTINGS = ("eps", "stride", "padding", "dilation", "groups", "kernel_size")
 """Attributes that change what a layer computes without changing the shape of its weights."""
@@ -30,7 +30,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def spec_of(card: ModelCard) -> NetworkSpec:
-    """How the network of a card is fed and read.
+    """The inputs and outputs of a card's network.
 
     Raises:
         ValueError: the card is not of the network family.
@@ -43,15 +43,15 @@ def spec_of(card: ModelCard) -> NetworkSpec:
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Name -> shape of all weights that a network expects, in its order."""
     state = network.body.state_dict()
-    # A count of training batches, which the oldest files lack and inference never reads.
+    # A count of training batches, which the oldest files lack and inference does not use.
     return {name: tuple(value.shape) for name, value in state.items() if not name.endswith("num_batches_tracked")}
 
 
 def matched(expected: Shapes, found: Shapes) -> dict[str, str]:
-    """Which name of a file each expected name has.
+    """The name in a file of each expected tensor.
 
-    Names may differ by a prefix (the file wraps the network in something), in the last layer (a Sequential
-    around it, or any name where the rest is wrapped), or throughout, if kinds and shapes agree one after another.
+    Names may differ by a prefix (the file wraps the network in another module), in the last layer (wrapped in a
+    Sequential, or with any name if the rest is wrapped), or throughout, if types and shapes match in order.
 
     Args:
         expected: name -> shape of the network.
@@ -61,7 +61,7 @@ def matched(expected: Shapes, found: Shapes) -> dict[str, str]:
         expected name -> name in the file.
 
     Raises:
-        ModelUnavailable: they do not fit; the message names the first difference.
+        ModelUnavailable: they do not match; the message names the first difference.
     """
     first = next(iter(expected))
     prefixes = [name[: -len(first)] for name in found if name == first or name.endswith(f".{first}")] or [""]
@@ -83,7 +83,7 @@ def matched(expected: Shapes, found: Shapes) -> dict[str, str]:
 
 
 def check_same(expected: Shapes, found: Shapes) -> None:
-    """Compare the weights that a network expects with those of a file that has its very names.
+    """Compare the weights that a network expects with those of a file that uses the same names.
 
     Raises:
         ModelUnavailable: they differ; the message names the first difference.
@@ -104,7 +104,7 @@ def _difference(expected: Shapes, found: Shapes, pairs: Mapping[str, str], missi
     if missing:
         return f"it has no weights named {missing[0]} ({len(missing)} of {len(expected)} are missing)."
     if spare:
-        return f"it has weights that the network lacks, the first of {len(spare)} named {spare[0]}."
+        return f"it has {len(spare)} weights that the network lacks, such as {spare[0]}."
     for name, other in pairs.items():
         if expected[name] != found[other]:
             return f"{other} has shape {found[other]} where {expected[name]} is expected."
@@ -112,10 +112,10 @@ def _difference(expected: Shapes, found: Shapes, pairs: Mapping[str, str], missi
 
 
 def check_settings(network: Network, checkpoint: Checkpoint, pairs: Mapping[str, str]) -> None:
-    """Compare how the layers were built, where the file says so (pickled modules do).
+    """Compare the settings of the layers, if the file contains them (pickled modules do).
 
-    Shapes alone do not tell ``tf_efficientnet_b0`` from ``efficientnet_b0``: they differ in the epsilon of
-    their normalisation and in their padding, and one would give wrong scores with the other's weights.
+    Shapes alone do not distinguish ``tf_efficientnet_b0`` from ``efficientnet_b0``: they differ in the epsilon of
+    their normalisation and in their padding, and either would give wrong scores with the other's weights.
 
     Raises:
         ModelUnavailable: a layer differs.
@@ -136,13 +136,13 @@ def _wide(value: Any) -> Any:
 
 
 def fit(card: ModelCard, checkpoint: Checkpoint) -> tuple[str, dict[str, Array]]:
-    """Give the tensors of a file the names of the card's network.
+    """Rename the tensors of a file to the names of the card's network.
 
     Returns:
         the architecture that they belong to, and name -> float32 values.
 
     Raises:
-        ModelUnavailable: they belong to none of the card's architectures, or are not finite numbers.
+        ModelUnavailable: they match none of the card's architectures, or are not finite.
     """
     architectures = torch_side(card)
     spec = spec_of(card)
@@ -161,20 +161,20 @@ def fit(card: ModelCard, checkpoint: Checkpoint) -> tuple[str, dict[str, Array]]
             if not np.isfinite(value).all():
                 raise ModelUnavailable(f"{pairs[name]} has values that are not finite.")
         return architecture, values
-    raise ModelUnavailable(f"its weights do not fit {card.name}: {' '.join(problems)}")
+    raise ModelUnavailable(f"its weights do not match {card.name}: {' '.join(problems)}")
 
 
 def convert(card: ModelCard, source: Path, target: Path) -> None:
-    """Read a weight file of the authors and write it as safetensors.
+    """Convert a weight file of the authors to safetensors.
 
-    The metadata of the new file says which model and architecture it is, and the SHA-256 of its source.
+    The metadata of the new file have the model, the architecture, and the SHA-256 of the source.
 
     Args:
         source: a ``.pt``, ``.pth`` or ``.safetensors`` file.
-        target: replaced in one step, or left as it was.
+        target: written atomically.
 
     Raises:
-        ModelUnavailable: the source cannot be used; the message names it and says why. torch or timm is missing.
+        ModelUnavailable: the source cannot be used (the message says why), or torch or timm is missing.
         OutputError: the target cannot be written.
     """
     from safetensors.numpy import save_file
@@ -193,10 +193,10 @@ def convert(card: ModelCard, source: Path, target: Path) -> None:
 
 
 def load(card: ModelCard, path: Path) -> Network:
-    """The network with the weights that ``convert`` wrote.
+    """The network with weights written by ``convert``.
 
     Raises:
-        ModelUnavailable: the file is not one that ``convert`` wrote for this model.
+        ModelUnavailable: the file was not written by ``convert`` for this model.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -206,19 +206,19 @@ def load(card: ModelCard, path: Path) -> Network:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, OSError) as error:
-        raise ModelUnavailable(f"{path}: cannot be read ({error}); remove it to have it made again.") from error
+        raise ModelUnavailable(f"{path}: cannot be read ({error}); remove it, and it will be made again.") from error
     architecture = metadata.get("architecture", "")
     if (
         metadata.get("format") != FORMAT
         or metadata.get("model") != card.name
         or architecture not in (architectures.ARCHITECTURES)
     ):
-        raise ModelUnavailable(f"{path}: is not a converted file of {card.name}; remove it to have it made again.")
+        raise ModelUnavailable(f"{path}: is not a converted file of {card.name}; remove it, and it will be made again.")
     network = architectures.build(architecture, spec_of(card).outputs)
     try:
         check_same(shapes(network), {name: tuple(value.shape) for name, value in state.items()})
     except ModelUnavailable as error:
-        raise ModelUnavailable(f"{path}: {error} Remove it to have it made again.") from error
+        raise ModelUnavailable(f"{path}: {error} Remove it, and it will be made again.") from error
     network.body.load_state_dict(state, strict=False)
     return network
 

@@ -1,9 +1,9 @@
-"""A file told by another one: what both hold is stored once.
+"""Delta encoding of one file against another: content that both share is stored once.
 
-The graph that lies beside a trained file holds the same weights once more. In the package it is kept as what the
-trained file does not hold already (``scripts/ship_weights.py``), and put together when it is read:
+The ONNX graph of a trained file repeats its weights. The package therefore stores only what the trained file lacks
+(``scripts/ship_weights.py``), and the graph is restored when it is read. The format:
 
-    8 bytes: length of what follows, little-endian
+    8 bytes: length of the JSON, little-endian
     JSON: a list of parts, each [begin, length] of bytes of the other file, or the number of bytes that follow from here
     those bytes
 """
@@ -15,11 +15,11 @@ import struct
 from collections.abc import Iterable
 
 _LEAST = 256
-"""Bytes from which a part is worth being looked for in the other file."""
+"""Smallest part, in bytes, that is searched for in the other file."""
 
 
 def encode(whole: bytes, other: bytes, places: Iterable[tuple[int, int]]) -> bytes:
-    """``whole`` as what is in it beside parts of ``other``; ``restored`` gives it back.
+    """Encode ``whole`` as references to parts of ``other`` and the remaining bytes; ``decode`` restores it.
 
     Args:
         places: (begin, end) of the parts of ``other`` that may be in ``whole``.
@@ -31,7 +31,7 @@ def encode(whole: bytes, other: bytes, places: Iterable[tuple[int, int]]) -> byt
     parts: list[int | tuple[int, int]] = []
     literal, position = [], 0
     for place, begin, length in sorted(found):
-        if place < position:  # two tensors of the same numbers, or one within another
+        if place < position:  # overlaps the part before: equal tensors, or one inside another
             continue
         if place > position:
             parts.append(place - position)
@@ -44,15 +44,15 @@ def encode(whole: bytes, other: bytes, places: Iterable[tuple[int, int]]) -> byt
 
 
 def decode(content: bytes, other: bytes) -> bytes:
-    """What ``told`` was given.
+    """Restore a file from what ``encode`` returned.
 
     Raises:
         ValueError: ``content`` is not such a file, or not for ``other``.
     """
     if len(content) < 8:
-        raise ValueError("it is cut short")
+        raise ValueError("it is truncated")
     position = 8 + struct.unpack("<Q", content[:8])[0]
-    most = len(content) + len(other)  # each part of the other file is told once
+    most = len(content) + len(other)  # each part of the other file is referred to once
     try:
         parts = json.loads(content[8:position])
         pieces = []
@@ -63,11 +63,11 @@ def decode(content: bytes, other: bytes) -> bytes:
                 raise ValueError("a part reaches past an end")
             most -= length
             if most < 0:
-                raise ValueError("it tells more than there is")
+                raise ValueError("its parts are longer than both files")
             pieces.append(piece)
             position += 0 if isinstance(part, list) else length
     except (TypeError, RecursionError) as error:
-        raise ValueError(f"its parts are no list of places ({error})") from error
+        raise ValueError(f"its list of parts is invalid ({error})") from error
     if position != len(content):
-        raise ValueError("there is more in it than it tells")
+        raise ValueError("it has bytes that no part accounts for")
     return b"".join(pieces)

@@ -1,8 +1,8 @@
 """ONNX graphs with two outputs, scores and embeddings: made from published graphs, or exported from our modules.
 
-A published graph ends in a Gemm and gives only its result. What goes into that Gemm is the embedding, so it is
-declared an output as well. And ONNX Runtime's own kernel for PReLU is slow, so that layer is put to it in other words.
-Both edit the serialised graph directly, so that annotating needs ONNX Runtime only and not the ``onnx`` package.
+A published graph ends in a Gemm and has one output, the scores. The input of that Gemm is the embedding, so it is
+declared as a second output. ONNX Runtime's kernel for PReLU is slow, so PReLU is replaced by equivalent operators.
+Both steps edit the serialised graph directly, so that annotating does not need the ``onnx`` package.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .architectures import Network
 
 OPSET = 17
-"""Has every operator that these networks need, and every ONNX Runtime since 1.11 (2022) reads it."""
+"""It has every operator that these networks need, and every ONNX Runtime since 1.11 (2022) supports it."""
 
 # Field numbers in onnx.proto: ModelProto.graph; GraphProto.node, initializer, input, output; NodeProto.input, output,
 # op_type, attribute; AttributeProto.name, i, t, type; TensorProto.dims, data_type, name, raw_data; ValueInfoProto.name,
@@ -31,7 +31,7 @@ _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR, _ATTRIBUTE_TYPE = 1, 3, 5, 2
 _DIMS, _DATA_TYPE, _TENSOR_NAME, _RAW_DATA = 1, 2, 8, 9
 _NAME, _TYPE, _TENSOR_TYPE, _SHAPE, _DIM, _DIM_PARAM = 1, 2, 1, 2, 1, 2
 _LENGTH = 2
-"""Wire type: a length, and then so many bytes."""
+"""Wire type: a length, then that number of bytes."""
 _FLOAT, _INT64 = 1, 7
 """Values of TensorProto.DataType."""
 _INT = 2
@@ -48,12 +48,12 @@ _EXTERNAL = 13
 def session(model: bytes, threads: int = 0, sizes: Mapping[str, int] | None = None) -> Any:
     """A graph ready to run in ONNX Runtime, on the CPU.
 
-    With one thread it computes in the thread that calls it, without holding the interpreter, so one session serves as
-    many callers as there are cores, and holds its weights once.
+    With one thread it computes in the calling thread and releases the GIL, so one session, with one copy of the
+    weights, can serve as many callers as there are cores.
 
     Args:
-        threads: of its own; 0 leaves their number to ONNX Runtime.
-        sizes: of dimensions that the graph leaves open, by their names.
+        threads: size of its thread pool; 0 leaves it to ONNX Runtime.
+        sizes: values of the graph's symbolic dimensions, by name.
 
     Raises:
         ModelUnavailable: ONNX Runtime cannot use it.
@@ -67,12 +67,12 @@ def session(model: bytes, threads: int = 0, sizes: Mapping[str, int] | None = No
         options.add_free_dimension_override_by_name(name, size)
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common parent but this one
+    except Exception as error:  # onnxruntime's exceptions have no other common base class
         raise ModelUnavailable(f"ONNX Runtime cannot use it ({str(error)[:200]}).") from error
 
 
 def with_embeddings(model: bytes) -> tuple[bytes, tuple[str, str]]:
-    """Declare the input of a classifier's last Gemm an output of the graph.
+    """Declare the input of a classifier's last Gemm as an output of the graph.
 
     Args:
         model: a serialised ONNX model with one output, made by a Gemm.
@@ -81,37 +81,37 @@ def with_embeddings(model: bytes) -> tuple[bytes, tuple[str, str]]:
         the model with a second output, and the names of both: scores, embeddings.
 
     Raises:
-        ModelUnavailable: it is no ONNX model, or does not end in a Gemm.
+        ModelUnavailable: it is not an ONNX model, or does not end in a Gemm.
     """
     try:
         graph = b"".join(_values(model, _GRAPH))
         outputs = [_text(value, _NAME) for value in _values(graph, _OUTPUT)]
         last = [node for node in _values(graph, _NODE) if _text(node, _NODE_OUTPUT) in outputs]
         if len(outputs) != 1 or len(last) != 1 or _text(last[0], _NODE_KIND) != "Gemm":
-            raise ModelUnavailable("it does not end in one linear layer (Gemm), so its embeddings are not known.")
+            raise ModelUnavailable("it does not end in a linear layer (Gemm), so its embeddings are unknown.")
         embeddings = _text(last[0], _NODE_INPUT)
     except (ValueError, IndexError, StopIteration) as error:
         raise ModelUnavailable("it is not an ONNX model, or only a part of one.") from error
-    # Protocol buffers are merged when they follow one another: a second, nearly empty model with one more output
-    # in its graph adds that output to the first.
+    # Concatenated protocol buffers are merged: appending a model that contains only one more output adds that output
+    # to the first.
     addition = _field(_GRAPH, _field(_OUTPUT, _field(_NAME, embeddings.encode())))
     return model + addition, (outputs[0], embeddings)
 
 
 def check_alone(model: bytes) -> None:
-    """Raise ModelUnavailable for a graph that keeps numbers in other files: ONNX Runtime would read any that it names.
+    """Raise ModelUnavailable for a graph with external data: ONNX Runtime would read any file that it names.
 
     Args:
-        model: a serialised ONNX model; what is none is left to ONNX Runtime.
+        model: a serialised ONNX model; anything else is left to ONNX Runtime.
     """
     try:
         if any(any(_values(tensor, _EXTERNAL)) for graph in _values(model, _GRAPH) for tensor in _tensors(graph)):
-            raise ModelUnavailable("it keeps numbers in other files; save it as one file.")
-        # Functions of a model hold nodes as graphs do, under another number.
+            raise ModelUnavailable("it stores weights in other files; save it as one file.")
+        # Functions of a model contain nodes as graphs do, under another field number.
         for function in _values(model, _FUNCTION):
             for node in _values(function, _FUNCTION_NODE):
                 if any(any(_values(tensor, _EXTERNAL)) for tensor in _of_node(node)):
-                    raise ModelUnavailable("it keeps numbers in other files; save it as one file.")
+                    raise ModelUnavailable("it stores weights in other files; save it as one file.")
     except (ValueError, IndexError, RecursionError) as error:
         raise ModelUnavailable("it is not an ONNX model, or only a part of one.") from error
 
@@ -140,15 +140,15 @@ def _of_node(node: bytes) -> Iterator[bytes]:
 
 
 def free_dimension(model: bytes) -> str | None:
-    """What a model calls the number of pictures, the first dimension of its input; None where it is a number.
+    """The name of the batch dimension, the first of a model's input; None if it is fixed.
 
     Raises:
-        ModelUnavailable: it is no ONNX model.
+        ModelUnavailable: it is not an ONNX model.
     """
     try:
         graph = b"".join(_values(model, _GRAPH))
         initialised = {_text(tensor, _TENSOR_NAME) for tensor in _values(graph, _INITIALIZER)}
-        # Old exporters list the weights among the inputs as well.
+        # Old exporters also list the weights as inputs.
         given = next(value for value in _values(graph, _INPUT) if _text(value, _NAME) not in initialised)
         for number in (_TYPE, _TENSOR_TYPE, _SHAPE, _DIM):
             given = next(_values(given, number))
@@ -158,25 +158,25 @@ def free_dimension(model: bytes) -> str | None:
 
 
 def with_fast_prelu(model: bytes) -> bytes:
-    """Say PReLU in words that ONNX Runtime computes three to five times as fast, with the same result bit for bit.
+    """Replace PReLU by operators that ONNX Runtime computes three to five times as fast, with identical results.
 
-    Its PRelu kernel takes a branch for each value, and in a trained network nobody can guess which; besides it knows
-    only the plain layout of a map, into which and back every map must be brought for it. The same function is
+    Its PRelu kernel branches on each value, which branch prediction cannot follow, and it supports only the plain
+    layout, so every feature map must be converted to it and back. The same function is
 
         PReLU(x) = Relu(x) - slope * Relu(-x),
 
-    where one of the two terms is always zero, so that nothing is rounded that was not before. With the products as
-    depth-wise 1 x 1 convolutions all of it stays in the blocked layout of the convolutions around it, and ONNX
-    Runtime fuses them with what follows them. A PRelu whose slopes are not one constant per channel is left as it is.
+    where one of the two terms is always zero, so no additional rounding occurs. With the products as depth-wise 1 x 1
+    convolutions, everything stays in the blocked layout of the surrounding convolutions, and ONNX Runtime fuses them
+    with the next operators. A PRelu whose slopes are not one constant per channel is left unchanged.
 
     Args:
         model: a serialised ONNX model.
 
     Returns:
-        the model with other nodes and the same inputs, outputs and weights.
+        the model with the nodes replaced, and the same inputs, outputs and weights.
 
     Raises:
-        ModelUnavailable: it is no ONNX model.
+        ModelUnavailable: it is not an ONNX model.
     """
     try:
         graph = b"".join(_values(model, _GRAPH))
@@ -199,7 +199,7 @@ def with_fast_prelu(model: bytes) -> bytes:
 
 
 def _prelu_channels(node: bytes, shapes: dict[str, tuple[int, ...]]) -> int | None:
-    """How many channels a PRelu with one constant slope for each has; None for any other node."""
+    """The number of channels of a PRelu with one constant slope per channel; None for any other node."""
     if _text(node, _NODE_KIND) != "PRelu":
         return None
     _, slope = (name.decode() for name in _values(node, _NODE_INPUT))
@@ -208,9 +208,9 @@ def _prelu_channels(node: bytes, shapes: dict[str, tuple[int, ...]]) -> int | No
 
 
 def _constant_shapes(graph: bytes) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the weights of a graph, also of those that an Unsqueeze adds dimensions to.
+    """Name -> shape of the weights of a graph, including those that an Unsqueeze adds dimensions to.
 
-    An exporter that may not multiply constants out leaves the slopes of a PReLU as a vector and such a node.
+    Without constant folding, an exporter writes the slopes of a PReLU as a vector and such a node.
     """
     shapes = {_text(tensor, _TENSOR_NAME): tuple(_integers(tensor, _DIMS)) for tensor in _values(graph, _INITIALIZER)}
     for node in _values(graph, _NODE):
@@ -227,13 +227,13 @@ def _constant_shapes(graph: bytes) -> dict[str, tuple[int, ...]]:
 
 
 def _prelu(node: bytes, channels: int) -> tuple[list[bytes], list[bytes]]:
-    """The nodes and constants that stand for a PRelu."""
+    """The nodes and constants that replace a PRelu."""
     x, slope = (name.decode() for name in _values(node, _NODE_INPUT))
     y = _text(node, _NODE_OUTPUT)
     minus, shape = f"{y}/minus", f"{y}/shape"
     group = _field(_ATTRIBUTE_NAME, b"group") + _integer(_ATTRIBUTE_INT, channels) + _integer(_ATTRIBUTE_TYPE, _INT)
     kernels = (channels, 1, 1, 1)
-    # ONNX Runtime computes what follows from constants alone once, when it reads the graph.
+    # ONNX Runtime folds constant expressions once, when it loads the graph.
     return [
         _node("Reshape", [slope, shape], f"{y}/slopes"),
         _node("Neg", [f"{y}/slopes"], f"{y}/minus_slopes"),
@@ -266,7 +266,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """All fields of a message: number, the whole field, and the content of those that have a length."""
+    """All fields of a message: field number, the whole field, and the content of length-delimited ones."""
     position = 0
     while position < len(data):
         start = position
@@ -288,12 +288,12 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _values(data: bytes, wanted: int) -> Iterator[bytes]:
-    """The contents of all fields of one number that have a length."""
+    """The contents of all length-delimited fields with one field number."""
     return (content for number, whole, content in _fields(data) if number == wanted and whole[0] & 7 == _LENGTH)
 
 
 def _integers(data: bytes, wanted: int) -> Iterator[int]:
-    """The integers of a repeated field, each by itself or packed behind a length."""
+    """The integers of a repeated field, packed or not."""
     for number, whole, content in _fields(data):
         if number != wanted:
             continue
@@ -305,12 +305,12 @@ def _integers(data: bytes, wanted: int) -> Iterator[int]:
 
 
 def _text(data: bytes, wanted: int) -> str:
-    """The first field of that number, as text."""
+    """The first field with that number, as text."""
     return next(_values(data, wanted)).decode()
 
 
 def _number(value: int) -> bytes:
-    """A variable-length integer, serialised; not below zero."""
+    """A non-negative variable-length integer, serialised."""
     content = b""
     while value > 0x7F:
         content += bytes([value & 0x7F | 0x80])
@@ -319,17 +319,17 @@ def _number(value: int) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """One field with a length, serialised."""
+    """One length-delimited field, serialised."""
     return _number(number << 3 | _LENGTH) + _number(len(content)) + content
 
 
 def _integer(number: int, value: int) -> bytes:
-    """One field with an integer, serialised."""
+    """One integer field, serialised."""
     return _number(number << 3) + _number(value)
 
 
 def _node(kind: str, inputs: list[str], output: str, attribute: bytes = b"") -> bytes:
-    """A NodeProto of one output, serialised."""
+    """A NodeProto with one output, serialised."""
     content = b"".join(_field(_NODE_INPUT, name.encode()) for name in inputs)
     content += _field(_NODE_OUTPUT, output.encode()) + _field(_NODE_KIND, kind.encode())
     return content + (_field(_ATTRIBUTE, attribute) if attribute else b"")
@@ -338,7 +338,7 @@ def _node(kind: str, inputs: list[str], output: str, attribute: bytes = b"") -> 
 def _tensor(name: str, values: np.ndarray, kind: int) -> bytes:
     """A TensorProto, serialised."""
     content = b"".join(_integer(_DIMS, size) for size in values.shape) + _integer(_DATA_TYPE, kind)
-    # Numbers lie in it from their lowest byte on, whatever the machine.
+    # The format is little-endian on every machine.
     raw = values.astype(values.dtype.newbyteorder("<")).tobytes()
     return content + _field(_TENSOR_NAME, name.encode()) + _field(_RAW_DATA, raw)
 
@@ -349,10 +349,10 @@ def _tensor(name: str, values: np.ndarray, kind: int) -> bytes:
 def export(network: Network, size: int, target: Path, fold: bool = True) -> None:
     """Write a network as an ONNX graph: "input" (n, 3, size, size) -> "scores", "embeddings".
 
-    Its layers are those of ``lean``.
+    Its layers are those of ``reparameterise``.
 
     Args:
-        fold: multiply normalisations into the kernels before them.
+        fold: fold batch normalisations into the preceding convolutions.
 
     Raises:
         ModelUnavailable: torch cannot export it.
@@ -362,8 +362,8 @@ def export(network: Network, size: int, target: Path, fold: bool = True) -> None
     from .reparameterise import reparameterise
 
     with warnings.catch_warnings():
-        # The exporter that traces is the older one. It is used because it needs no further packages and is the
-        # faster; its warnings are that a newer one exists, and that shapes are fixed, which they are meant to be.
+        # The tracing exporter is the older one. It is used because it needs no further packages and is
+        # faster; it warns that a newer one exists, and that shapes are fixed, as intended here.
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(

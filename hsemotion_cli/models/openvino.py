@@ -1,4 +1,4 @@
-"""OpenVINO as what runs a graph: for CPUs on which it is the faster, and for bfloat16 on those that have it."""
+"""OpenVINO engine: faster than ONNX Runtime on some CPUs, and able to compute in bfloat16."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ Floats = NDArray[np.float32]
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 PRECISIONS = tuple(_HINTS)
-"""Those that it computes in here."""
+"""Precisions that this engine supports."""
 
 
 class OpenVinoEngine:
-    """A graph in OpenVINO, on the CPU; one of them may serve many threads.
+    """A graph in OpenVINO, on the CPU; several threads may call it at once.
 
-    It computes in float32 unless bfloat16 is asked for: left alone, it takes bfloat16 wherever the CPU has it, and
-    results would depend on the machine. A face gets the same bits whatever comes with it.
+    It computes in float32 unless bfloat16 is requested: OpenVINO's default is bfloat16 on CPUs that have it, so results
+    would depend on the machine. The scores of a face do not depend on the other faces, bit for bit.
 
     Args:
         model: a serialised ONNX model.
         outputs: names of the scores and of the embeddings.
         size: width and height of the input in pixels.
-        threads: that compute one face; as many faces at once as have room on the CPU, for as many callers. None is
-            all of them for one face.
+        threads: per face; as many faces are computed at once as the cores allow. None uses all cores for one face.
 
     Raises:
         ModelUnavailable: OpenVINO is not installed, or cannot use the model.
@@ -48,7 +47,7 @@ class OpenVinoEngine:
         streams = max(1, cores // threads) if threads else 1
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            # One call keeps one stream busy, so that N threads that call it at once use N, as in ONNX Runtime.
+            # Each call uses one stream, so N calling threads use N streams, as in ONNX Runtime.
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams * threads if threads else cores,
         }
@@ -57,7 +56,7 @@ class OpenVinoEngine:
             graph.reshape([self.batch, 3, size, size])
             self._compiled = core.compile_model(graph, "CPU", options)
             self._outputs = [self._compiled.output(name) for name in outputs]
-        except RuntimeError as error:  # its exceptions have no other parent
+        except RuntimeError as error:  # OpenVINO's exceptions have no other base class
             reason = " ".join(str(error).split())
             raise ModelUnavailable(f"OpenVINO cannot use it ({reason[-200:]}); use --backend onnx.") from error
         self._own = threading.local()
@@ -68,19 +67,19 @@ class OpenVinoEngine:
         request, rows = self._own.request, []
         for k in range(len(images)):
             request.infer([np.ascontiguousarray(images[k : k + 1])])
-            # What it returns lies in its own memory and is overwritten by the next face.
+            # The returned arrays are views of OpenVINO's memory, overwritten by the next face.
             rows.append([request.get_tensor(output).data.astype(np.float32) for output in self._outputs])
         scores, embeddings = zip(*rows, strict=True)
         return np.concatenate(scores), np.concatenate(embeddings)
 
 
 def import_openvino() -> ModuleType:
-    """OpenVINO without the package by which it reports usage over the network.
+    """Import OpenVINO without its package for usage reports.
 
     Raises:
         ModelUnavailable: it is not installed.
     """
-    # Its reporter, openvino_telemetry, cannot be imported: see runtime.privacy.
+    # openvino_telemetry, which sends the reports, is blocked: see runtime.privacy.
     try:
         import openvino
     except ImportError as error:
@@ -91,15 +90,15 @@ def import_openvino() -> ModuleType:
 
 
 def check(precision: str) -> None:
-    """Make sure that OpenVINO is here and computes in a precision.
+    """Check that OpenVINO is installed and supports a precision.
 
     Raises:
-        UsageError: it never does.
-        ModelUnavailable: it is not installed, or not on this CPU.
+        UsageError: the precision is not supported.
+        ModelUnavailable: OpenVINO is not installed, or this CPU does not support the precision.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: the openvino backend computes in {' or '.join(PRECISIONS)}.")
     core = import_openvino().Core()
-    # Where the CPU has none it would be emulated, or float32 be taken without a word.
+    # On other CPUs it would be emulated, or silently replaced by float32.
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ModelUnavailable("--precision bf16: this CPU has no bfloat16 (AVX512_BF16 or AMX); leave it out.")

@@ -1,7 +1,7 @@
-"""The models: every fact about a model is a field of its card, and none is guessed from its name.
+"""The model registry: every fact about a model is a field of its card; none is derived from its name.
 
-Some are part of the program, by their cards at least; others are trained files (``networks.trained``), which carry
-their cards themselves: those that ``models add`` keeps in the cache, and those that are named by their file.
+The cards of some models are part of the program. Others are trained files (``model_file``), which contain their
+cards: those that ``models add`` stored in the cache, and those that a command names by path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MODELS: dict[str, ModelCard] = {
             tasks=("expression", "valence_arousal", "action_units"),
             crop=None,
             licence="Apache-2.0",
-            training_data="FER+ training part (labels MIT); MediaPipe Face Landmarker (Apache-2.0) gives its input; "
+            training_data="FER+ training part (labels MIT); MediaPipe Face Landmarker (Apache-2.0) computes its input; "
             "action units calibrated on emotion prototypes (Du et al. 2014), not validated against FACS coders",
             citation="docs/models/mp-blendshapes.md",
             file="mp_blendshapes.safetensors",
@@ -48,10 +48,10 @@ SOUND = ModelCard(
     training_data="facebook/wav2vec2-base-960h: LibriSpeech, 960 hours of read English; besides, what the head says",
     citation="Baevski, Zhou, Mohamed and Auli 2020, arXiv:2006.11477",
 )
-"""What hears: the second model beside one that sees, with a head of the user's. No name for ``--model``."""
+"""The audio model: blended with a model for faces, with the user's audio head. It cannot be given to ``--model``."""
 
 SHIPPED: tuple[str, ...] = ("mt-mobilefacenet.safetensors",)
-"""Trained files among the package's assets."""
+"""Trained files in the package's assets."""
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -61,26 +61,26 @@ _added: dict[str, ModelCard] = {}
 
 
 def add(path: Path) -> ModelCard:
-    """Make a trained file known under its own name, for as long as this process lives.
+    """Register a trained file under its own name, in this process.
 
-    Of two files of one name the last that was added counts, also before one of that name in the cache.
+    The last file registered under a name counts, before one of that name in the cache.
 
     Raises:
-        ModelUnavailable: it is no trained file.
-        UsageError: a model of the program has its name.
+        ModelUnavailable: it is not a trained file.
+        UsageError: a model of the program has the same name.
     """
     found, _ = model_file.read_card(path)
     ours = MODELS.get(found.name)
     if ours and ours.path and ours.path.samefile(path):
         return ours
     if ours or found.name == SOUND.name:
-        raise UsageError(f"{path}: its name, {found.name}, is that of a model of the program; train it under another.")
+        raise UsageError(f"{path}: its name, {found.name}, belongs to a model of the program; train it under another.")
     _added[found.name] = found
     return found
 
 
 def forget(name: str) -> None:
-    """Take back what ``add`` did; harmless where it did nothing."""
+    """Undo ``add``; no effect on a name that was not added."""
     _added.pop(name, None)
 
 
@@ -88,7 +88,7 @@ def card(name: str) -> ModelCard:
     """The card of a model.
 
     Raises:
-        UsageError: there is no such model; the message lists those that there are.
+        UsageError: there is no such model; the message lists all models.
         ModelUnavailable: its file in the cache is damaged.
     """
     if found := MODELS.get(name) or _added.get(name):
@@ -101,12 +101,12 @@ def card(name: str) -> ModelCard:
 
 
 def known() -> dict[str, ModelCard]:
-    """Name -> card of all models: the program's, those in the cache that can be read, those that were added."""
+    """Name -> card of all models: the program's, readable ones in the cache, and those that were added."""
     cards = dict(MODELS)
     for path in kept():
         try:
             cards.setdefault(path.stem, kept_card(path))
-        except ModelUnavailable:  # ``models list`` and ``models verify`` say so; the others are as good as before
+        except ModelUnavailable:  # ``models list`` and ``models verify`` report it; the others remain usable
             continue
     return cards | _added
 
@@ -117,14 +117,14 @@ def kept() -> list[Path]:
 
 
 def kept_card(path: Path) -> ModelCard:
-    """The card of a trained file in the cache, where its name is that of the file.
+    """The card of a trained file in the cache, whose name must be that of the file.
 
     Raises:
-        ModelUnavailable: it is damaged, or holds another network.
+        ModelUnavailable: it is damaged, or contains another network.
     """
     found, _ = model_file.read_card(path)
     if found.name != path.stem:
         raise ModelUnavailable(
-            f"{path}: it holds {found.name}; remove it, and add it again with 'hsemotion models add'."
+            f"{path}: it contains {found.name}; remove it, and add it again with 'hsemotion models add'."
         )
     return found

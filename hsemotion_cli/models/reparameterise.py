@@ -1,7 +1,7 @@
-"""A network in other layers that compute the same and that runtimes for graphs like better.
+"""Structural re-parameterisation: equivalent layers that inference runtimes compute faster.
 
-Only for exporting: in training, batch normalisation of two profiles apart is not that of both together, and a kernel
-that is padded with zeros would learn something else there.
+Only for export: in training, normalising two profiles separately is not the same as normalising them together, and
+the zeros that pad a kernel would be trained as well.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
 
 def reparameterise(network: Network) -> Network:
-    """A copy of a network for export, ready to infer; only DDAMFN's layers differ.
+    """A copy of a network for export, in evaluation mode; only DDAMFN's layers differ.
 
-    Its maps are small and its layers many, so that much of its time went into what is no arithmetic: taking maps
-    apart and joining them, and bringing them from the blocked layout of the convolutions into the plain one and back
-    for nodes that know only that.
+    DDAMFN has many layers with small feature maps, so much of the time goes into splitting and concatenating them, and
+    into converting between the blocked layout of the convolutions and the plain one that other nodes need.
     """
     copied = copy.deepcopy(network).eval()
     for parent in list(copied.modules()):
@@ -39,10 +38,10 @@ def reparameterise(network: Network) -> Network:
 
 
 def _joined(mixed: MixedDepthwise) -> nn.Conv2d:
-    """Kernels of several sizes as one convolution of the largest, the smaller ones with zeros around them.
+    """Kernels of several sizes as one convolution of the largest size; smaller kernels are padded with zeros.
 
-    It multiplies up to twice as often, and needs neither to split the channels nor to join them. Parts of 170
-    channels, which fill no whole vectors, are no longer there either.
+    It needs up to twice as many multiplications, but no splitting and concatenation of channels, and no groups of 170
+    channels, which do not fill whole vectors.
     """
     convolutions = [layer for layer in mixed.mixed_depthwise_conv if isinstance(layer, nn.Conv2d)]
     size, channels = max(layer.kernel_size[0] for layer in convolutions), sum(mixed.split)
@@ -55,9 +54,9 @@ def _joined(mixed: MixedDepthwise) -> nn.Conv2d:
 
 
 class _Gates(nn.Module):
-    """What both attentions do with their profiles; row and column profiles each by itself, so nothing is joined.
+    """The part that both coordinate attentions share; row and column profiles are processed separately.
 
-    Both go through the same 1 x 1 convolution and normalisation, which look at one place at a time.
+    Both use the same 1 x 1 convolution and normalisation, which act on each position alone.
     """
 
     def __init__(self, attention: CoordinateAttention | DirectionAttention) -> None:
@@ -72,7 +71,7 @@ class _Gates(nn.Module):
 
 
 class _Coordinate(nn.Module):
-    """``CoordinateAttention``: pooling instead of means, which knows the blocked layout, and one product of maps."""
+    """``CoordinateAttention``, with pooling, which supports the blocked layout, and one product of feature maps."""
 
     def __init__(self, attention: CoordinateAttention) -> None:
         super().__init__()

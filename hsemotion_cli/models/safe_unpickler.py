@@ -1,13 +1,13 @@
-"""A reader of pickles that can run nothing: bytes in, plain data, tensor references and inert placeholders out.
+"""Reads pickles without executing them: bytes -> plain data, tensor references and inert placeholders.
 
-A pickle is a little program, and ``pickle.load`` runs it, imports and calls included. Here its instructions
-are interpreted without any means to import or to call: a class or function is only ever its name (``Named``),
-"calling" one makes a record of the call (``Inert``), and the handful of names that describe tensors make
-``TensorRef``. The standard library's tokenizer (``pickletools.genops``) finds the instructions; ``pickle``
-itself is not used, because its C implementation allocates what a file merely declares.
+A pickle is a program, and ``pickle.load`` executes it, including imports and calls. Here its instructions are
+interpreted by a machine that can neither import nor call: a class or function is represented by its name (``Named``),
+a call by a record of it (``Inert``), and the few calls that build tensors by ``TensorRef``. The standard
+library's tokenizer (``pickletools.genops``) splits the instructions; ``pickle`` itself is not used, because its C
+implementation allocates whatever size a file declares.
 
-Names that only an attack would ask for are refused at once. That is for the sake of a clear message: they
-could do no more here than any other name.
+Names that only an attack would use are rejected at once, for a clear message: they are as harmless here as any other
+name.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 from ..errors import ModelUnavailable
 
 MAX_INSTRUCTIONS = 500_000
-"""EmotiEffNet-B2 as a whole module takes 66 thousand; half a million take two seconds and 0.1 GB."""
+"""EmotiEffNet-B2 as a pickled module needs 66,000; half a million take two seconds and 0.1 GB."""
 
 MAX_MARKS = 256
-"""Collections begun inside one another; whole modules reach about twenty."""
+"""Nesting depth of collections; pickled modules reach about twenty."""
 
 MAX_DIMENSIONS = 8
 
@@ -35,7 +35,7 @@ _MODULES = """
     shelve dill cloudpickle joblib
 """
 HOSTILE_MODULES = frozenset(_MODULES.split())
-"""Top-level modules of which a checkpoint needs nothing."""
+"""Top-level modules that no checkpoint needs."""
 
 _BUILTINS = """
     eval exec execfile compile getattr setattr delattr hasattr __import__ open file input breakpoint globals locals
@@ -52,7 +52,7 @@ HOSTILE_NAMES = frozenset(_NAMES.split())
 
 
 class UnsafeCheckpoint(ModelUnavailable):
-    """A file that asks for something that no network needs, or declares more than it holds."""
+    """A file that requests something that no network needs, or declares more data than it contains."""
 
 
 class DamagedCheckpoint(ModelUnavailable):
@@ -61,20 +61,20 @@ class DamagedCheckpoint(ModelUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A class or function, of which nothing but the name is ever used."""
+    """A class or function, represented by its name only."""
 
     name: str
 
 
 @dataclass(slots=True, eq=False)
 class Inert:
-    """Stands for an object of a class that this reader does not construct.
+    """A placeholder for an object that is not constructed.
 
     Attributes:
         name: of the class or function, as "module.name".
-        args: what it was to be called with.
-        state: what was to become its attributes.
-        items: what was to be set in it by key.
+        args: arguments of the call.
+        state: its attributes.
+        items: its items by key.
     """
 
     name: str
@@ -85,12 +85,12 @@ class Inert:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A stretch of numbers elsewhere in the file.
+    """A block of numbers elsewhere in the file.
 
     Attributes:
-        key: names the stretch.
-        kind: torch's name of the storage class, such as "FloatStorage".
-        count: numbers in it, as declared; the container checks it against what is there.
+        key: identifies the block.
+        kind: name of torch's storage class, such as "FloatStorage".
+        count: numbers in it, as declared; checked against the file by ``checkpoints``.
     """
 
     key: str
@@ -100,7 +100,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class TensorRef:
-    """A tensor: where its numbers begin in its storage and how they lie (in numbers, not bytes)."""
+    """A tensor: its storage, offset, shape and strides (in numbers, not bytes)."""
 
     storage: Storage
     offset: int
@@ -113,13 +113,13 @@ def _natural(value: Any) -> bool:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> TensorRef:
-    """torch._utils._rebuild_tensor(_v2); every number of it must lie inside its storage, and none twice over."""
+    """torch._utils._rebuild_tensor(_v2); all of its numbers must be inside its storage, none of them repeated."""
     if not (isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(stride, tuple)):
         raise DamagedCheckpoint("a tensor is described without a storage or a shape.")
     sound = len(shape) == len(stride) <= MAX_DIMENSIONS and all(map(_natural, (offset, *shape, *stride)))
     if not sound:
         raise UnsafeCheckpoint("a tensor has an impossible shape.")
-    # A stride of 0 repeats numbers: a few bytes may so declare a tensor of any size.
+    # A stride of 0 repeats numbers, so a few bytes could declare a tensor of any size.
     extent = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) + 1
     if math.prod(shape) > storage.count or (math.prod(shape) and extent > storage.count):
         raise UnsafeCheckpoint(f"a tensor of shape {shape[:4]} is declared in a storage of {storage.count} numbers.")
@@ -131,7 +131,7 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 def _ordered(pairs: Any = (), *_: Any) -> dict[Any, Any]:
-    """collections.OrderedDict, also as old Pythons write it, with a list of pairs as its argument."""
+    """collections.OrderedDict, also as written by old Python versions, with a list of pairs as its argument."""
     made: dict[Any, Any] = {}
     for pair in pairs:
         key, value = pair
@@ -151,14 +151,14 @@ BUILDERS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered,
     "torch.Size": _size,
 }
-"""The allow list: what a call of these names makes. Every other call makes an ``Inert``."""
+"""The allow list: name -> function that builds the result of a call. Every other call gives an ``Inert``."""
 
 
 def named(module: str, name: str) -> Named:
     """The placeholder of a class or function.
 
     Raises:
-        UnsafeCheckpoint: only an attack would ask for it.
+        UnsafeCheckpoint: only an attack would use this name.
     """
     full = f"{module}.{name}"
     top = module.partition(".")[0]
@@ -166,7 +166,7 @@ def named(module: str, name: str) -> Named:
         top in HOSTILE_MODULES
         or full in HOSTILE_NAMES
         or (top in ("builtins", "__builtin__") and name.partition(".")[0] in HOSTILE_BUILTINS)
-        # A dotted name reaches through one module into another: "torch" "os.system".
+        # A dotted name can reach another module through the first: "torch" "os.system".
         or any(part in HOSTILE_MODULES or (part[:2] == "__" and len(part) > 4) for part in name.split("."))
     )
     if hostile:
@@ -175,10 +175,10 @@ def named(module: str, name: str) -> Named:
 
 
 def _external(identity: Any) -> Storage | Named:
-    """What a persistent id of torch.save stands for.
+    """The object that a persistent id of torch.save refers to.
 
-    ("storage", class, key, device, count[, view]) is a storage; ("module", class, file, source), which only the
-    format before torch 1.6 has, is a class with the text of its source.
+    ("storage", class, key, device, count[, view]) is a storage; ("module", class, file, source), only in
+    the format before torch 1.6, is a class with its source code.
     """
     if (
         isinstance(identity, tuple)
@@ -191,9 +191,9 @@ def _external(identity: Any) -> Storage | Named:
         raise DamagedCheckpoint("it refers to something outside itself that is not a storage.")
     kind, key, count = identity[1], identity[2], identity[4]
     if not (isinstance(kind, Named) and isinstance(key, str | int) and _natural(count)):
-        raise DamagedCheckpoint("it describes a storage wrongly.")
+        raise DamagedCheckpoint("its description of a storage is invalid.")
     if len(identity) == 6 and identity[5] is not None:
-        raise DamagedCheckpoint("it holds views of storages, a form that torch gave up before 0.4.")
+        raise DamagedCheckpoint("it contains views of storages, a format abandoned before torch 0.4.")
     return Storage(str(key), kind.name.rpartition(".")[2], count)
 
 
@@ -202,7 +202,7 @@ def _plain(key: Any) -> bool:
 
 
 def _set(target: Any, key: Any, value: Any) -> None:
-    # Hashing is recursive in tuples: a key of a million nested ones would exhaust the stack.
+    # Hashing a tuple is recursive: a key of a million nested tuples would exhaust the stack.
     if not (_plain(key) or (isinstance(key, tuple) and len(key) <= 16 and all(map(_plain, key)))):
         raise UnsafeCheckpoint("a dictionary has a nested or changeable key.")
     if isinstance(target, Inert):
@@ -210,11 +210,11 @@ def _set(target: Any, key: Any, value: Any) -> None:
     elif isinstance(target, dict):
         target[key] = value
     else:
-        raise DamagedCheckpoint("it sets an item of something that has none.")
+        raise DamagedCheckpoint("it sets an item of an object without items.")
 
 
 class _Mark:
-    """Where a collection begins on the stack."""
+    """Marks the start of a collection on the stack."""
 
 
 # Instructions whose argument is the value itself.
@@ -235,7 +235,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 
 
 class Machine:
-    """The stack machine that a pickle is written for, without imports and calls."""
+    """The stack machine that executes pickles, without imports and calls."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -247,14 +247,14 @@ class Machine:
         }
 
     def run(self, stream: Any) -> Any:
-        """Interpret one pickle, up to and including its STOP; the next one may follow it in the stream.
+        """Interpret one pickle, up to and including its STOP; another one may follow in the stream.
 
         Args:
-            stream: bytes, or anything with ``read``, ``readline`` and ``tell`` that reads no more than there is.
+            stream: bytes, or an object with ``read``, ``readline`` and ``tell`` that returns no more bytes than it has.
 
         Raises:
-            UnsafeCheckpoint: a hostile name, an instruction that no checkpoint needs, too many instructions.
-            DamagedCheckpoint: it breaks off or makes no sense.
+            UnsafeCheckpoint: a dangerous name, an instruction that no checkpoint needs, or too many instructions.
+            DamagedCheckpoint: it is truncated or invalid.
         """
         self.stack, self.memo, self.marks = [], {}, 0
         try:
@@ -263,10 +263,10 @@ class Machine:
                 self.step(instruction.name, argument)
             return self.pop()
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise DamagedCheckpoint(f"its pickle makes no sense ({error}).") from error
+            raise DamagedCheckpoint(f"its pickle is invalid ({error}).") from error
 
     def spend(self, instructions: int) -> None:
-        """Count work against the limit, which holds for all pickles of a file together."""
+        """Count instructions against the limit, which applies to all pickles of a file together."""
         self.spent += instructions
         if self.spent > MAX_INSTRUCTIONS:
             raise UnsafeCheckpoint(f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions.")
@@ -286,31 +286,31 @@ class Machine:
         """The top of the stack, which must be a value."""
         value = self.stack.pop()
         if value is _Mark:
-            raise DamagedCheckpoint("its pickle closes a collection that it did not begin.")
+            raise DamagedCheckpoint("its pickle ends a collection that was not started.")
         return value
 
     def top(self) -> Any:
-        """The top of the stack, left there."""
+        """The top of the stack, without removing it."""
         value = self.pop()
         self.stack.append(value)
         return value
 
     def since_mark(self) -> list[Any]:
-        """Everything above the last mark, taken off together with the mark."""
+        """Remove and return everything above the last mark, and remove the mark."""
         for position in range(len(self.stack) - 1, -1, -1):
             if self.stack[position] is _Mark:
                 values = self.stack[position + 1 :]
                 del self.stack[position:]
                 self.marks -= 1
                 return values
-        raise DamagedCheckpoint("its pickle closes a collection that it did not begin.")
+        raise DamagedCheckpoint("its pickle ends a collection that was not started.")
 
     def call(self, function: Any, arguments: Any) -> None:
-        """What a call becomes: the value of a builder on the allow list, or an inert record of it."""
+        """The result of a call: a value built by the allow list, or an inert record."""
         if not isinstance(arguments, tuple):
             raise DamagedCheckpoint("its pickle calls something without a tuple of arguments.")
         if isinstance(function, Named) and function.name in BUILDERS:
-            # A builder copies its arguments; calling it again and again on one long list must cost what it takes.
+            # A builder copies its arguments; repeated calls with one long list must count by its length.
             self.spend(sum(len(part) for part in arguments if isinstance(part, list | tuple | dict)))
             self.stack.append(BUILDERS[function.name](*arguments))
         else:
@@ -393,7 +393,7 @@ class Machine:
     def _do_stack_global(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
         if not (isinstance(module, str) and isinstance(name, str)):
-            raise DamagedCheckpoint("its pickle names a class by something that is not text.")
+            raise DamagedCheckpoint("its pickle has a class name that is not text.")
         self.stack.append(named(module, name))
 
     def _do_inst(self, argument: str) -> None:
@@ -419,8 +419,8 @@ class Machine:
         state, target = self.pop(), self.top()
         if isinstance(target, Inert):
             target.state = state
-        elif not isinstance(target, dict | TensorRef):  # attributes of an OrderedDict or tensor: nothing needs them
-            raise DamagedCheckpoint("its pickle gives a state to something that has none.")
+        elif not isinstance(target, dict | TensorRef):  # attributes of an OrderedDict or tensor are ignored
+            raise DamagedCheckpoint("its pickle sets the state of an object without one.")
 
     def _do_binpersid(self, _: Any) -> None:
         self.stack.append(_external(self.pop()))

@@ -1,7 +1,7 @@
-"""wav2vec 2.0, through transformers: sound in, its last hidden states out, each with its time.
+"""wav2vec 2.0 through transformers: audio -> last hidden states with their times.
 
-A state covers 25 ms, and there are 50 of them a second (facebook/wav2vec2-base-960h). Baevski, Zhou, Mohamed and Auli
-2020, arXiv:2006.11477; that its states serve for emotions: HSEmotion, ABAW-6 (arXiv:2403.11590).
+A state covers 25 ms, and there are 50 states per second (facebook/wav2vec2-base-960h). Baevski, Zhou, Mohamed and Auli
+2020, arXiv:2006.11477; its use for emotions: HSEmotion, ABAW-6 (arXiv:2403.11590).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from .engines import resolve_device
 from .weights import checksums, offline_wanted
 
 NAME = "facebook/wav2vec2-base-960h"
-"""The checkpoint of HSEmotion's systems, by its name on the Hugging Face hub."""
+"""The checkpoint that HSEmotion uses, by its name on the Hugging Face hub."""
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
-"""What a folder of weights must hold; a pickled ``pytorch_model.bin`` is never read."""
+"""Files of a weights folder; a pickled ``pytorch_model.bin`` is never read."""
 
 BLOCK = 60.0
-"""Seconds that the network looks at together, context and all; memory grows with them (1.3 GB, of the base size)."""
+"""Seconds that the network processes at once, including context; memory grows with it (1.3 GB for the base size)."""
 
 CONTEXT = 5.0
-"""Seconds on each side of a block that are looked at and thrown away, so that its borders do not show."""
+"""Seconds on each side of a block that are processed and discarded, to avoid border effects."""
 
 _UNTRAINED = {"masked_spec_embed"}
-"""Used in training only, so a checkpoint may lack it."""
+"""Used only in training, so a checkpoint may lack it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class States:
     """Consecutive hidden states.
 
     Attributes:
-        time: (n,) seconds of the middle of what each covers, on the container's clock.
+        time: (n,) seconds of the centre of each state, on the container's clock.
         embeddings: (n, d) float32.
     """
 
@@ -52,24 +52,24 @@ class States:
 
 
 class Wav2Vec2:
-    """The network, ready.
+    """A wav2vec 2.0 network, loaded for inference.
 
     Args:
-        where: a folder as ``save_pretrained`` writes it, or a name on the hub; None is ``NAME``, and only where the
-            Hugging Face cache has it: what is not asked for by its name is never fetched.
-        offline: never touch the network; so does ``HSEMOTION_OFFLINE``.
+        where: a folder as ``save_pretrained`` writes it, or a name on the hub; None is ``NAME``, but only if it is in
+            the Hugging Face cache: only an explicit name is downloaded.
+        offline: never access the internet, as with ``HSEMOTION_OFFLINE``.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: CPU threads; None leaves it to torch.
         block, context: seconds, as ``BLOCK`` and ``CONTEXT``.
 
     Attributes:
-        size: numbers of a hidden state.
-        stride: samples from one state to the next.
+        size: length of a hidden state.
+        stride: samples between consecutive states.
         span: samples that one state covers.
-        provenance: name and SHA-256 of the weights, device, and all that its states depend on.
+        provenance: name and SHA-256 of the weights, device, and everything else that its states depend on.
 
     Raises:
-        ModelUnavailable: transformers or the weights cannot be had, or they are not what they should be.
+        ModelUnavailable: transformers or the weights are missing, or the weights are invalid.
         UsageError: there is no such device.
     """
 
@@ -114,19 +114,18 @@ class Wav2Vec2:
         return f"Wav2Vec2({self.provenance['file']} on {self.device})"
 
     def count(self, samples: int) -> int:
-        """How many states so many samples give."""
+        """The number of states for a number of samples."""
         return max((samples - self.span) // self.stride + 1, 0)
 
     def states(self, sound: AudioFile, survey: Survey) -> Iterator[States]:
         """All hidden states of a recording, block by block.
 
-        Only its attention is cut into blocks. What the network scales sound by is taken from the whole recording, so
-        that a whisper in one block does not become as loud as a shout in another: mean and variance of the samples
-        where the checkpoint asks for that (``survey``), and those behind the first convolution where it scales there
-        as well. So the sound is read three times.
+        Only attention is limited to blocks. Normalisation uses the whole recording, so that a whisper in one block does
+        not become as loud as a shout in another: mean and variance of the samples if the checkpoint requires it
+        (``survey``), and after the first convolution if it normalises there as well. So the audio is read three times.
 
         Raises:
-            InputError: it is shorter than one state covers, or another than when it was surveyed.
+            InputError: it is shorter than one state, or has changed since ``survey``.
         """
         count = self.count(survey.samples)
         if not count:
@@ -142,12 +141,12 @@ class Wav2Vec2:
         for first, last, before, samples in self._blocks(sound, count):
             wanted = self._infer(scaled(samples), moments)[before : before + last - first]
             if len(wanted) != last - first or not np.isfinite(wanted).all():
-                raise ModelUnavailable(f"{self.provenance['file']}: it gives states that are none, or too few.")
+                raise ModelUnavailable(f"{self.provenance['file']}: it gives invalid or too few states.")
             middles = np.arange(first, last) * self.stride + self.span / 2
             yield States(survey.clock.times(middles), wanted)
 
     def _moments(self, chunks: Iterable[Samples]) -> tuple[Any, Any]:
-        """Mean and variance of each channel behind the first convolution, over a whole recording."""
+        """Mean and variance of each channel after the first convolution, over a whole recording."""
         import torch
 
         first = self.network.feature_extractor.conv_layers[0].conv
@@ -168,9 +167,9 @@ class Wav2Vec2:
         return mean, (squares / count - mean * mean).clamp(min=0)
 
     def _blocks(self, sound: AudioFile, count: int) -> Iterator[tuple[int, int, int, Samples]]:
-        """(first state, behind the last, states of context before them, samples of all of these) of each block."""
+        """(first state, end, states of context before, samples including context) of each block."""
         chunks = sound.chunks()
-        kept, at = np.empty(0, np.float32), 0  # samples, and the number of the first of them
+        kept, at = np.empty(0, np.float32), 0  # samples, and the index of the first one
         for first in range(0, count, self.hop):
             last = min(first + self.hop, count)
             begin, end = max(first - self.context, 0), min(last + self.context, count)
@@ -199,7 +198,7 @@ class Wav2Vec2:
 
 
 def find(where: str | None, offline: bool = False) -> Path:
-    """The folder of weights that is meant; see ``Wav2Vec2``.
+    """The folder of weights; see ``Wav2Vec2``.
 
     Raises:
         ModelUnavailable: there is none, or it lacks one of ``FILES``.
@@ -220,7 +219,7 @@ def find(where: str | None, offline: bool = False) -> Path:
 
 
 def _cached(name: str, fetch: bool) -> Path:
-    """The folder of a name in the Hugging Face cache, filled if need be."""
+    """The folder of a name in the Hugging Face cache, after a download if needed."""
     _keep_quiet()
     try:
         from huggingface_hub import snapshot_download
@@ -231,25 +230,25 @@ def _cached(name: str, fetch: bool) -> Path:
         folder = Path(snapshot_download(name, local_files_only=True, **wanted))
         if not fetch or all((folder / file).is_file() for file in FILES):
             return folder
-    except Exception as error:  # its errors have no common parent but this one
+    except Exception as error:  # its errors have no other common base class
         if not fetch:
             raise ModelUnavailable(
-                f"{name} is not in the Hugging Face cache: fetch it with --weights {name} (annotate: "
-                f"--audio-weights) and without --offline, or give a folder that holds {', '.join(FILES)}."
+                f"{name} is not in the Hugging Face cache: download it with --weights {name} (annotate: "
+                f"--audio-weights) and without --offline, or give a folder that contains {', '.join(FILES)}."
             ) from error
     try:
         return Path(snapshot_download(name, **wanted))
     except Exception as error:
-        raise ModelUnavailable(f"{name} cannot be fetched ({_first_line(error)}).") from error
+        raise ModelUnavailable(f"{name} cannot be downloaded ({_first_line(error)}).") from error
 
 
 def _load(folder: Path) -> tuple[Any, Any, bool]:
-    """The network, what is written of its shape, and whether it wants sound of mean 0 and variance 1."""
+    """The network, its configuration, and whether its input must have mean 0 and variance 1."""
     config, wanted = (_described(folder / name) for name in FILES[:2])
     if config.get("model_type") != "wav2vec2" or config.get("add_adapter"):
-        raise ModelUnavailable(f"{folder}: it holds {config.get('model_type')!r} and no plain wav2vec2.")
+        raise ModelUnavailable(f"{folder}: it contains {config.get('model_type')!r}, not wav2vec2.")
     if wanted.get("sampling_rate", RATE) != RATE:
-        raise ModelUnavailable(f"{folder}: it wants {wanted['sampling_rate']} samples per second, and gets {RATE}.")
+        raise ModelUnavailable(f"{folder}: it needs {wanted['sampling_rate']} samples per second, not {RATE}.")
     _keep_quiet()
     try:
         from .architectures import mend_torchvision
@@ -262,26 +261,26 @@ def _load(folder: Path) -> tuple[Any, Any, bool]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        network, told = Wav2Vec2Model.from_pretrained(
+        network, report = Wav2Vec2Model.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
-            attn_implementation="sdpa",  # the others keep every pair of states in memory
+            attn_implementation="sdpa",  # the other implementations keep every pair of states in memory
         )
     except Exception as error:  # a damaged file may raise anything
         raise ModelUnavailable(f"{folder}: cannot be used ({_first_line(error)}).") from error
-    # What a file lacks would be left as chance made it, without a word.
-    missing = {key for key in told["missing_keys"] if key.rpartition(".")[2] not in _UNTRAINED}
-    if missing or told["mismatched_keys"]:
-        raise ModelUnavailable(f"{folder}: its weights are not those of its config.json ({_few(missing)}).")
+    # Weights that a file lacks would silently keep random values.
+    missing = {key for key in report["missing_keys"] if key.rpartition(".")[2] not in _UNTRAINED}
+    if missing or report["mismatched_keys"]:
+        raise ModelUnavailable(f"{folder}: its weights do not match its config.json ({_few(missing)}).")
     return network.float().eval(), network.config, bool(wanted.get("do_normalize", True))
 
 
 def _with_known_moments(network: Any) -> Any:
-    """Let the norm behind the first convolution, if it has one over time, use moments that it is told; returns it.
+    """Make the norm over time after the first convolution, if there is one, use given moments; returns it.
 
-    It is a norm of each channel for itself, so with known moments it is what a batch norm is when nothing is trained.
+    It normalises each channel separately, so with given moments it is a batch norm in evaluation mode.
     """
     import torch
 
@@ -311,12 +310,12 @@ def _described(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{path}: cannot be read ({error}).") from error
     if not isinstance(content, dict):
-        raise ModelUnavailable(f"{path}: is no table of keys and values.")
+        raise ModelUnavailable(f"{path}: is not a table of keys and values.")
     return content
 
 
 def _geometry(kernels: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]:
-    """Samples from one state to the next, and samples that a state covers, of convolutions one upon the other."""
+    """Samples between consecutive states, and samples that a state covers, for a sequence of convolutions."""
     stride, span = 1, 1
     for kernel, step in zip(kernels, strides, strict=True):
         span += (kernel - 1) * stride
@@ -325,9 +324,9 @@ def _geometry(kernels: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, 
 
 
 def _keep_quiet() -> None:
-    """No progress bars; set before the library is imported, because it reads the variable then."""
+    """Disable progress bars; set before the import, when the library reads the variable."""
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
 def _needs_transformers(error: ImportError) -> ModelUnavailable:
-    return ModelUnavailable(f"sound needs transformers ({error}): pip install 'hsemotion-cli[audio]'.")
+    return ModelUnavailable(f"audio needs transformers ({error}): pip install 'hsemotion-cli[audio]'.")

@@ -1,8 +1,8 @@
-"""Where weights live and how they arrive: a ``WeightFile`` in, a verified local file out.
+"""The cache of weights: ``WeightFile`` -> verified local file, downloaded if needed.
 
-The cache is ``HSEMOTION_HOME``, or the platform's cache directory. A file arrives under a temporary name, is
-verified, and takes its place in one step; it is whole or it is not there. Its checksum is that of the authors'
-repository (a git blob id) at first, and the SHA-256 noted beside it from then on.
+The cache is ``HSEMOTION_HOME``, or the platform's cache directory. A file is downloaded under a temporary
+name, verified, and renamed. It is verified first by the checksum of the authors' repository (a git blob id), later by
+the SHA-256 that is stored with it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ BACKOFF = 0.5
 """Seconds before the second attempt; doubled before each further one."""
 
 TIMEOUT = 30.0
-"""Seconds without a byte after which an attempt counts as failed."""
+"""Seconds without data after which an attempt fails."""
 
 CHUNK = 1 << 16
 LARGEST = 1 << 30
-"""Bytes; a server that sends more is not sending one of our files."""
+"""Bytes; a larger response is not one of our files."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and, where the server tells, the bytes that there will be."""
+"""Called with the bytes downloaded and the total, or None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Cached:
 
     Attributes:
         model: its model.
-        file: what was published.
+        file: the published file.
         path: where it is, or would be.
-        size: in bytes, or None if it is not there.
-        sha256: as noted when it was verified, or None.
+        size: in bytes, or None if it is missing.
+        sha256: as stored when it was verified, or None.
     """
 
     model: str
@@ -65,28 +65,28 @@ class Cached:
 
 
 def offline_wanted() -> bool:
-    """Whether ``HSEMOTION_OFFLINE`` is set to anything but nothing, 0, false or no."""
+    """Whether ``HSEMOTION_OFFLINE`` is set, to anything but an empty text, 0, false or no."""
     return os.environ.get("HSEMOTION_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
 
 def place(file: WeightFile) -> Path:
-    """Where a published file is kept."""
+    """The path of a published file in the cache."""
     return home() / "weights" / file.name
 
 
 def derived(name: str) -> Path:
-    """Where a file that was made from weights (converted, exported) is kept."""
+    """The path in the cache of a file made from weights (converted, exported)."""
     return home() / "converted" / name
 
 
 def ensure(file: WeightFile, offline: bool = False, progress: Progress | None = None) -> Path:
-    """The local, verified copy of a published file, fetched if need be.
+    """The verified local copy of a published file, downloaded if needed.
 
     Args:
-        offline: never touch the network; so does ``HSEMOTION_OFFLINE``.
+        offline: never access the internet, as with ``HSEMOTION_OFFLINE``.
 
     Raises:
-        ModelUnavailable: it is not there and may not or cannot be fetched, or is not what it should be.
+        ModelUnavailable: it is missing and may not or cannot be downloaded, or has the wrong checksum.
         OutputError: it cannot be written.
     """
     path = place(file)
@@ -95,13 +95,13 @@ def ensure(file: WeightFile, offline: bool = False, progress: Progress | None = 
         return path
     if offline or offline_wanted():
         raise ModelUnavailable(
-            f"{file.name} is not in the cache and the network is not to be used: fetch it from {file.url} "
+            f"{file.name} is not in the cache and downloads are off: download it from {file.url} "
             f"elsewhere and put it at {path}."
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _lock(path):
-            if not path.exists():  # another process may have fetched it while this one waited
+            if not path.exists():  # another process may have downloaded it while this one waited
                 _fetch(file, path, progress)
     except OSError as error:
         raise OutputError(_unwritable(path, error)) from error
@@ -109,7 +109,7 @@ def ensure(file: WeightFile, offline: bool = False, progress: Progress | None = 
 
 
 def verify(file: WeightFile, path: Path | None = None) -> str:
-    """Check a local copy against the noted SHA-256, else against what is published; note the SHA-256.
+    """Check a local copy against the stored SHA-256, else the published checksum; then store the SHA-256.
 
     Returns:
         its SHA-256, hexadecimal.
@@ -121,11 +121,11 @@ def verify(file: WeightFile, path: Path | None = None) -> str:
     try:
         sha256, blob = checksums(path)
     except FileNotFoundError:
-        raise ModelUnavailable(f"{path} is not there: fetch it with 'hsemotion models download'.") from None
+        raise ModelUnavailable(f"{path} is missing: download it with 'hsemotion models download'.") from None
     except OSError as error:
         raise ModelUnavailable(f"{path} cannot be read ({error.strerror or error}).") from error
     _compare(file, path, sha256, blob, _noted(path))
-    with contextlib.suppress(OSError):  # a cache that may only be read serves as well without the note
+    with contextlib.suppress(OSError):  # a read-only cache works without the stored checksum
         _note(file, path, sha256, blob)
     return sha256
 
@@ -146,7 +146,7 @@ def checksums(path: Path) -> tuple[str, str]:
 
 
 def cached() -> list[Cached]:
-    """Every published file of every model, with its state in the cache; nothing is read but names and notes."""
+    """Every published file of every model, with its state in the cache; files are not read."""
     rows = []
     for card in MODELS.values():
         for file in published(card):
@@ -157,15 +157,15 @@ def cached() -> list[Cached]:
 
 
 def published(card: ModelCard) -> tuple[WeightFile, ...]:
-    """The published files of a model; none for one whose weights come with the package or from the user."""
+    """The published files of a model; empty if its weights are in the package or come from the user."""
     return card.network.files if card.network else ()
 
 
 def stamp(path: Path, **facts: Any) -> None:
-    """Note the SHA-256 of a file that was made here, with whatever else is worth keeping about it.
+    """Store the SHA-256 of a file that was made here, with other facts about it.
 
     Raises:
-        OSError: the note cannot be written.
+        OSError: it cannot be written.
     """
     content = {"sha256": checksums(path)[0], **facts}
     partial = Path(f"{path}.json.part")
@@ -174,7 +174,7 @@ def stamp(path: Path, **facts: Any) -> None:
 
 
 def intact(path: Path) -> bool:
-    """Whether a file that was made here is there, with the SHA-256 that ``stamp`` noted."""
+    """Whether a file that was made here exists, with the SHA-256 that ``stamp`` stored."""
     try:
         return path.is_file() and checksums(path)[0] == _noted(path)
     except OSError:
@@ -182,17 +182,17 @@ def intact(path: Path) -> bool:
 
 
 def remove(card: ModelCard) -> list[Path]:
-    """Remove everything of a model from the cache, also what was made from it.
+    """Remove all files of a model from the cache, including those made from them.
 
     Returns:
-        the files that were there and no longer are.
+        the removed files.
 
     Raises:
         OutputError: one of them cannot be removed.
     """
     paths = [place(file) for file in published(card)]
     paths += [Path(f"{path}{suffix}") for path in list(paths) for suffix in (".json", ".part", ".lock")]
-    # A model's name may begin another's: what was made from it has a checksum between two full stops.
+    # One model's name may be a prefix of another's: files made from it have a checksum between two dots.
     paths += sorted(derived("").glob(f"{card.name}.*"))
     gone = []
     for path in paths:
@@ -206,11 +206,11 @@ def remove(card: ModelCard) -> list[Path]:
     return gone
 
 
-# --- fetching -------------------------------------------------------------------------------------------------
+# --- downloading ----------------------------------------------------------------------------------------------
 
 
 def _fetch(file: WeightFile, path: Path, progress: Progress | None) -> None:
-    """Fetch, verify, put in place. A part that is left over is continued, and thrown away if it does not fit."""
+    """Download, verify and rename. A partial download is continued, or discarded if it does not match."""
     part = Path(f"{path}.part")
     resumed = part.exists() and part.stat().st_size > 0
     for fresh in (False, True):
@@ -221,7 +221,7 @@ def _fetch(file: WeightFile, path: Path, progress: Progress | None) -> None:
         try:
             _compare(file, part, sha256, blob, None)
         except ModelUnavailable:
-            if resumed and not fresh:  # the part may have been of another version of the file
+            if resumed and not fresh:  # the partial download may belong to another version of the file
                 continue
             part.unlink()
             raise
@@ -233,14 +233,14 @@ def _fetch(file: WeightFile, path: Path, progress: Progress | None) -> None:
 
 
 def _download(file: WeightFile, part: Path, progress: Progress | None) -> None:
-    """Fetch into ``part``, continuing what is there, with several attempts.
+    """Download into ``part``, continuing a partial download, with several attempts.
 
     Raises:
-        ModelUnavailable: the server has no such file, or no attempt got to the end.
-        OSError: the part cannot be written.
+        ModelUnavailable: the server has no such file, or no attempt succeeded.
+        OSError: it cannot be written.
     """
     if urlsplit(file.url).scheme not in ("https", "http"):
-        raise ModelUnavailable(f"{file.name}: {file.url} is not an address on the web.")
+        raise ModelUnavailable(f"{file.name}: {file.url} is not a web address.")
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(BACKOFF * 2 ** (attempt - 1))
@@ -250,19 +250,19 @@ def _download(file: WeightFile, part: Path, progress: Progress | None) -> None:
         except urllib.error.HTTPError as error:
             problem: Exception = error
             error.close()
-            if error.code == 416:  # nothing after what is there already: begin again
+            if error.code == 416:  # nothing left to send: start over
                 part.unlink(missing_ok=True)
             elif error.code < 500 and error.code not in (408, 425, 429):
                 advice = "the file has moved" if error.code in (404, 410) else "the server refuses it"
                 raise ModelUnavailable(
-                    f"{file.name} cannot be fetched: {advice} (HTTP {error.code} from {file.url}); "
+                    f"{file.name} cannot be downloaded: {advice} (HTTP {error.code} from {file.url}); "
                     f"put a copy at {place(file)} if you have one."
                 ) from error
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
             problem = error
     reason = getattr(problem, "reason", None) or problem
     raise ModelUnavailable(
-        f"{file.name} cannot be fetched: {urlsplit(file.url).hostname} does not answer as it should after {ATTEMPTS} "
+        f"{file.name} cannot be downloaded: {urlsplit(file.url).hostname} failed after {ATTEMPTS} "
         f"attempts ({reason}); try again, or put a copy from {file.url} at {place(file)}."
     ) from problem
 
@@ -275,7 +275,7 @@ def _attempt(file: WeightFile, part: Path, progress: Progress | None) -> None:
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         begin = str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
         if not (answer.status == 206 and begin):
-            have = 0  # the server sends all of it, whatever was asked
+            have = 0  # the server ignores the range and sends the whole file
         length = whole_number(answer.headers.get("Content-Length") or "")
         total = None if length is None else have + length
         with open(part, "ab" if have else "wb") as stream:
@@ -287,7 +287,7 @@ def _copy(answer: Any, stream: IO[bytes], have: int, total: int | None, progress
         stream.write(chunk)
         have += len(chunk)
         if have > LARGEST:
-            raise ModelUnavailable(f"{answer.url} sends more than {LARGEST:,} bytes, which no file of ours has.")
+            raise ModelUnavailable(f"{answer.url} sends more than {LARGEST:,} bytes, more than any of our files.")
         if progress:
             progress(have, total)
     if total is not None and have < total:
@@ -296,9 +296,9 @@ def _copy(answer: Any, stream: IO[bytes], have: int, total: int | None, progress
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Only one process fetches a file at a time; the others wait for it. The lock file is gone afterwards.
+    """One process at a time downloads a file; the others wait. The lock file is removed afterwards.
 
-    On a file system without locks two fetch it, and ``os.replace`` still keeps it whole.
+    On a file system without locks two may download it; ``os.replace`` still keeps it complete.
     """
     place = Path(f"{path}.lock")
     with file_lock.hold(place):
@@ -319,22 +319,22 @@ def _unwritable(path: Path, error: OSError) -> str:
 
 
 def _compare(file: WeightFile, path: Path, sha256: str, blob: str, noted: str | None) -> None:
-    """Compare with the best that is known: the published SHA-256, the noted one, the published git blob id."""
+    """Compare with the first known checksum: the published SHA-256, the stored one, the published git blob id."""
     for kind, expected, got in (("SHA-256", file.sha256 or noted, sha256), ("git blob id", file.git_blob, blob)):
         if expected is not None and expected != got:
             raise ModelUnavailable(
-                f"{path} is damaged or not the file that it should be: its {kind} is {got}, expected {expected}; "
-                f"remove it and fetch it again from {file.url}."
+                f"{path} is damaged or another file: its {kind} is {got}, expected {expected}; "
+                f"remove it and download it again from {file.url}."
             )
 
 
 def _noted(path: Path) -> str | None:
-    """The SHA-256 that was noted beside a file when it was first verified."""
+    """The SHA-256 that was stored with a file when it was first verified."""
     try:
         with open(f"{path}.json", encoding="utf-8") as stream:
             noted = json.load(stream).get("sha256")
     except (OSError, ValueError, AttributeError):
-        return None  # no note, or not one of ours: the published checksum decides
+        return None  # missing or unreadable: the published checksum decides
     return noted if isinstance(noted, str) else None
 
 
