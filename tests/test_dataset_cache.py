@@ -17,7 +17,14 @@ from known import noting
 from hsemotion_cli.errors import InputError
 from hsemotion_cli.training import dataset, dataset_readers
 from hsemotion_cli.training.augment import Augmentation
-from hsemotion_cli.training.config import DatasetSource, LossConfig, OptimiserConfig, StageConfig, TrainingConfig
+from hsemotion_cli.training.config import (
+    DatasetSource,
+    LossConfig,
+    OptimiserConfig,
+    RefitConfig,
+    StageConfig,
+    TrainingConfig,
+)
 from hsemotion_cli.training.dataset import Dataset
 from hsemotion_cli.training.dataset_cache import cache_key, load_or_build
 
@@ -87,6 +94,8 @@ CHANGED: dict[str, dict[str, Any]] = {
         "loss": LossConfig(expression=0.0),
         "optimiser": OptimiserConfig("sgd"),
         "augmentation": Augmentation(flip=0.1),
+        "refit": RefitConfig(1.0),
+        "chosen_on": ("elsewhere",),
         "start": Path("start.safetensors"),
         "start_share": 0.5,
         "normalisation": "imagenet",

@@ -17,6 +17,7 @@ from hsemotion_cli.training.config import (
     DatasetSource,
     LossConfig,
     OptimiserConfig,
+    RefitConfig,
     StageConfig,
     TrainingConfig,
     check,
@@ -54,6 +55,7 @@ precision = "bf16"
 seed = 4294967295
 split = 7
 checkpoint = 0.5
+chosen_on = ["rafdb", "expw"]
 paper_name = "Größe"
 licence = "CC-BY"
 citation = "none"
@@ -99,6 +101,10 @@ kind = "sgd"
 weight_decay = 0
 sam = 0.05
 clip = 0
+
+[refit]
+weight_decay = 0.001
+class_power = 0.5
 
 [augmentation]
 flip = 1
@@ -172,13 +178,15 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         seed=4294967295,
         split=7,
         checkpoint=0.5,
+        refit=RefitConfig(0.001, 0.5),
+        chosen_on=("rafdb", "expw"),
         paper_name="Größe",
         licence="CC-BY",
         citation="none",
     )  # fmt: skip
     assert found.tasks == ("valence_arousal", "action_units")
     assert found.outputs == 14
-    for kind in (TrainingConfig, LossConfig, OptimiserConfig, Augmentation):
+    for kind in (TrainingConfig, LossConfig, OptimiserConfig, Augmentation, RefitConfig):
         for field in fields(kind):
             assert re.search(rf"^{field.name} = |^\[+{field.name.rstrip('s')}", LARGEST, re.MULTILINE), field.name
 
@@ -246,6 +254,7 @@ REFUSED = [
     (with_line("checkpoint = -1"), "checkpoint = -1", "above 0"),
     (with_line("checkpoint = inf"), "checkpoint = inf", "above 0"),
     (with_line("dropout = 1"), "dropout = 1", "less than 1"),
+    (with_line('chosen_on = ["web", "faces"]'), "chosen_on: 'faces' is also a source", "trained on"),
     (with_line("evened = 1.1"), "evened = 1.1", "from 0 to 1"),
     (with_line("average = -0.1"), "average = -0.1", "0 or more"),
     (with_line("average = nan"), "average = nan", "0 or more"),

@@ -199,10 +199,20 @@ def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     assert np.isnan(found.valence_arousal).all() and np.isnan(found.action_units).all()
 
 
+@pytest.mark.usefixtures("unseen")
+def test_a_table_may_hold_paths_from_its_folder(tmp_path: Path) -> None:
+    source = folder(tmp_path, "path,label\nother/1.png,anger\n")
+    for name, value in (("other", 99), ("images", 10)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(labelled.png(np.full((4, 4), value, np.uint8)))
+    found = dataset_readers.gather(planned(source))
+    assert found.image(0)[0, 0] == 99
+
+
 HEAD = "image,label,split\n0.png,fear,train\n"
 WRONG = [
-    ("", "no column 'image'", "none"),
-    ("picture,label\n0.png,fear\n", "no column 'image'", "picture, label"),
+    ("", "no column 'image' or 'path'", "none"),
+    ("picture,label\n0.png,fear\n", "no column 'image' or 'path'", "picture, label"),
     ("image,label\n", "no labelled image", ""),
     (HEAD + "1.png,joy,train\n", "line 3: 'joy' is not one of", "neutral"),
     (HEAD + "1.png,fear,test\n", "line 3: split 'test' is not one of", "validation"),

@@ -20,6 +20,7 @@ from .augment import LUMA
 from .config import TrainingConfig
 from .dataset import Dataset
 from .figures import columns
+from .last_layer import last_linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def build_in(network: Network, config: TrainingConfig, calibration: Calibration)
     """Fold a calibration, and luminance if configured, into the weights of a network with a linear last layer."""
     with torch.no_grad():
         if "expression" in config.tasks:
-            last = [module for module in network.head.modules() if isinstance(module, nn.Linear)][-1]
+            last = last_linear(network)
             count = len(config.classes)
             last.weight[:count] /= calibration.temperature
             last.bias[:count] /= calibration.temperature

@@ -124,6 +124,20 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RefitConfig:
+    """Fitting the last layer for expressions again at the end, on the final embeddings of the training images.
+
+    Attributes:
+        weight_decay: factor of the squared weights in its loss; 0 keeps the last layer as it was trained.
+        class_power: an image counts in proportion to its class's share to the power ``-class_power``; 1 gives all
+            classes equal weight.
+    """
+
+    weight_decay: float = 0.0
+    class_power: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """A training run.
 
@@ -132,7 +146,7 @@ class TrainingConfig:
         architecture: key of ``architectures.ARCHITECTURES``, or ``timm:NAME``.
         size: width and height of the input, in pixels.
         classes: expressions, in the order of the outputs.
-        sources, stages, loss, optimiser, augmentation: see there.
+        sources, stages, loss, optimiser, augmentation, refit: see there.
         start: initial weights; by default random.
         start_share: the final weights are a mean of the trained and the initial ones with this share of the latter,
             which undoes some overfitting (Wortsman et al. 2022, arXiv:2109.01903). 0 keeps the trained weights; the log
@@ -151,6 +165,8 @@ class TrainingConfig:
         split: seed of the split into training, calibration and validation. Plans that continue each other must share
             it, or one would be evaluated on images that another was trained on.
         checkpoint: minutes between checkpoints.
+        chosen_on: names of data sets by which anything in the plan was chosen, for the model card. None of them may be
+            a source.
         paper_name, licence, citation: for the model card.
     """
 
@@ -163,6 +179,7 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    refit: RefitConfig = field(default_factory=RefitConfig)
     start: Path | None = None
     start_share: float = 0.0
     normalisation: str = "half"
@@ -175,6 +192,7 @@ class TrainingConfig:
     seed: int = 0
     split: int = 1
     checkpoint: float = 5.0
+    chosen_on: tuple[str, ...] = ()
     paper_name: str = ""
     licence: str = "not stated"
     citation: str = ""
@@ -267,6 +285,9 @@ def check(config: TrainingConfig) -> None:
     names = [source.name for source in config.sources]
     if len(set(names)) != len(names):
         raise UsageError(f"two sources are called {max(names, key=names.count)!r}: give each its own name.")
+    for source in config.sources:
+        for name in {source.name, source.path.name, source.path.stem} & set(config.chosen_on):
+            raise UsageError(f"chosen_on: {name!r} is also a source; what was trained on cannot be chosen by.")
     for stage in config.stages:
         for name in stage.sources:
             if name not in names:
@@ -280,6 +301,7 @@ def _check_numbers(config: TrainingConfig) -> None:
     positive: dict[str, float] = {"size": config.size, "checkpoint": config.checkpoint}
     weights = {f"loss.{key}": getattr(config.loss, key) for key in (*TASKS, "attention", "class_power")}
     weights |= {f"optimiser.{key}": getattr(config.optimiser, key) for key in ("weight_decay", "sam", "clip")}
+    weights |= {f"refit.{key}": value for key, value in asdict(config.refit).items()}
     for k, source in enumerate(config.sources):
         shares |= {f"sources[{k}].held_out": source.held_out, f"sources[{k}].calibration": source.calibration}
         weights[f"sources[{k}].weight"] = source.weight

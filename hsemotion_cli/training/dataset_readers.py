@@ -178,9 +178,10 @@ def _ferplus(source: DatasetSource, config: TrainingConfig) -> Labels:
 
 
 def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
-    """A folder with ``labels.csv``: column image, and any of label, valence, arousal, AU01 ..., subject, split.
+    """A folder with ``labels.csv``: image or path, and any of label, valence, arousal, AU01 ..., subject, split.
 
-    Images are beside the table or in ``images/``. Without a column split, whole people (or images) are held out.
+    The column image holds file names, beside the table or in ``images/``; path holds paths from the table's folder.
+    Without a column split, whole people (or images) are held out.
     """
     table = source.path / "labels.csv"
     try:
@@ -197,17 +198,19 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
         raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{table}: not a CSV table ({error}).") from error
-    if "image" not in names:
-        raise InputError(f"{table}: no column 'image'; its columns are {', '.join(names) or 'none'}.")
+    column = "image" if "image" in names else "path"
+    if column not in names:
+        raise InputError(f"{table}: no column 'image' or 'path'; its columns are {', '.join(names) or 'none'}.")
     for line, row in zip(lines, rows, strict=True):
         if None in row:
             raise InputError(f"{table}, line {line}: more fields than the header.")
     for task in (VALENCE_AROUSAL, ACTION_UNITS):
         if 0 < len(lacking := [name for name in task if name not in names]) < len(task):
             raise InputError(f"{table}: no column {lacking[0]!r}; give all of {', '.join(task)}, or none.")
-    folder = source.path / "images" if (source.path / "images").is_dir() else source.path
+    inside = column == "image" and (source.path / "images").is_dir()
+    folder = source.path / "images" if inside else source.path
     images = [
-        _read_image(_image_path(folder, row["image"], table, n), table, n) for n, row in zip(lines, rows, strict=True)
+        _read_image(_image_path(folder, row[column], table, n), table, n) for n, row in zip(lines, rows, strict=True)
     ]
     shares = np.full((len(rows), len(config.classes)), np.nan, np.float32)
     for k, row in enumerate(rows):
@@ -220,7 +223,7 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
     if "split" in names:
         part = np.array([_part_name(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
     else:
-        part = _hold_out(np.where(subject == "", [row["image"] for row in rows], subject), source, config.split)
+        part = _hold_out(np.where(subject == "", [row[column] for row in rows], subject), source, config.split)
     return Labels(
         images=images,
         expression=shares,

@@ -24,7 +24,7 @@ from ..reporting.markdown import signed
 from ..runtime.atomic_files import replace_when_done
 from ..tasks import ACTION_UNITS
 from . import plots
-from .calibrate import Calibration, build_in, fit
+from .calibrate import Calibration, build_in, class_shares, fit
 from .checkpoint import BEST, CHECKPOINT, LOG
 from .config import NORMALISATIONS, TrainingConfig
 from .dataset import PARTS, Dataset
@@ -81,6 +81,10 @@ def export(trainer: Trainer, folder: Path, warn: Callable[[str], None]) -> dict[
         },
         "au_thresholds": thresholds,
     }
+    if "expression" in config.tasks:
+        drawn = {name for stage in config.stages for name in config.drawn_from(stage)}
+        shares = class_shares(dataset, dataset.rows("train", drawn))
+        facts["class_shares"] = dict(zip(config.classes, map(float, shares), strict=True))
     weights = folder / f"{config.name}.safetensors"
     facts["onnx_sha256"] = _graph(network, spec_of(card), weights, warn)
     model_file.write(weights, network, card, facts)

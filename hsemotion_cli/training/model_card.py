@@ -216,6 +216,8 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
         # As people write plans: one [[source]] and one [[stage]] after the other.
         written = {{"sources": "source", "stages": "stage"}.get(key, key): value for key, value in plan.items()}
         lines += [*([""] if lines else []), *_block("toml", toml_writer.lines(written))]
+    if choices := _choices(_part(facts, "plan")):
+        lines += ["", *choices]
     for caption, file in _part(facts, "pictures").items():
         lines += ["", f"![{text(caption)}](<{re.sub('[<>]', '', flat(file))}>)"]
     return ["## Training", "", *lines] if lines else []
@@ -295,6 +297,25 @@ def _calibration(facts: Mapping[str, Any]) -> list[str]:
         lines += ["An action unit counts as present from this probability on:", ""]
         lines += [*_table(("action unit", "threshold"), thresholds.items()), ""]
     return ["## Calibration", "", *lines] if lines else []
+
+
+def _choices(plan: Mapping[str, Any]) -> list[str]:
+    """Sentences about what the plan does after the last step, and about what it was chosen by."""
+    lines = []
+    if (refit := _part(plan, "refit")).get("weight_decay"):
+        lines += [
+            "After the last step, the last layer's rows for expressions were fitted again on the final embeddings of "
+            "the training images, each counted in proportion to its class's share to the power of "
+            f"-{_value(refit.get('class_power'))}.",
+            "",
+        ]
+    if names := plan.get("chosen_on"):
+        lines += [
+            f"Settings were chosen by looking at results on {text(', '.join(map(str, names)))}, so figures on these "
+            "sets are optimistic. No image of them was trained on.",
+            "",
+        ]
+    return lines
 
 
 def _reproduction(facts: Mapping[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ from .checkpoint import BEST, CHECKPOINT, LOG, read_checkpoint, save, write_log
 from .config import NORMALISATIONS, TrainingConfig
 from .dataset import Dataset
 from .figures import EvaluationFigures, figures
+from .last_layer import fit_last_layer, last_linear
 from .optimisation import (
     MovingAverage,
     frozen_statistics,
@@ -100,6 +101,7 @@ class Trainer:
         self.log: list[dict[str, Any]] = []
         self.epoch_losses: dict[str, float] = {}
         self.best = -math.inf
+        self.refitted = False
         state = read_checkpoint(folder / CHECKPOINT, config, dataset)
         self.start: dict[str, Tensor] = {}
         self.origin: dict[str, Any] | None = None
@@ -165,7 +167,25 @@ class Trainer:
             self.average.state[name].lerp_(value.to(self.device), self.config.start_share)
         self.start = {}
         self.network.load_state_dict(self.average.state)
+        if self.config.refit.weight_decay and "expression" in self.config.tasks and not self.refitted:
+            self._fit_last_layer()
         return self.network.to(device="cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+
+    def _fit_last_layer(self) -> None:
+        """Fit the rows of the last layer that belong to expressions on the training images that have labels."""
+        drawn = {name for stage in self.config.stages for name in self.config.drawn_from(stage)}
+        rows = self.dataset.rows("train", drawn)
+        rows = rows[~np.isnan(self.dataset.expression[rows]).any(axis=1)]
+        weight = {source.name: source.weight for source in self.config.sources}
+        weights = np.array([weight[name] for name in self.dataset.source[rows]])
+        embeddings = infer(self.network, self.augmenter, self.dataset, rows, self.device, embeddings=True)
+        kernel, bias = fit_last_layer(embeddings, self.dataset.expression[rows], weights, self.config.refit)
+        last = last_linear(self.network)
+        with torch.no_grad():
+            last.weight[: len(bias)] = kernel.to(last.weight)
+            last.bias[: len(bias)] = bias.to(last.bias)
+        self.average.state = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.refitted = True
 
     # --- one step ---------------------------------------------------------------------------------------------
 
@@ -342,15 +362,17 @@ def infer(
     rows: NDArray[np.int64],
     device: str = "cpu",
     batch: int = 64,
+    *,
+    embeddings: bool = False,
 ) -> NDArray[np.float32]:
-    """(len(rows), outputs) raw outputs for crops without augmentation."""
+    """(len(rows), outputs) raw outputs, or (len(rows), d) embeddings, for crops without augmentation."""
     network.eval()
-    found = np.empty((len(rows), network.outputs), np.float32)
+    found = np.empty((len(rows), network.embedding_size if embeddings else network.outputs), np.float32)
     with torch.inference_mode():
         for start in range(0, len(rows), batch):
             images = torch.from_numpy(augmenter.batch(dataset, rows[start : start + batch])).to(device)
             images = images.contiguous(memory_format=torch.channels_last)
-            found[start : start + batch] = network(images)[0].float().cpu().numpy()
+            found[start : start + batch] = network(images)[int(embeddings)].float().cpu().numpy()
     return found
 
 
