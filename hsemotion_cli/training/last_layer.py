@@ -48,10 +48,10 @@ def fit_last_layer(
     def closure() -> Tensor:
         optimiser.zero_grad()
         loss = -(y * torch.log_softmax(layer(x), dim=1)).sum() + refit.weight_decay * layer.weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     with torch.no_grad():
         scaled = layer.weight / torch.from_numpy(deviation)
         return scaled, layer.bias - scaled @ torch.from_numpy(mean)
