@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import tracemalloc
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import pandas as pd
 import pytest
 import tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hsemotion_cli import load
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError
 from hsemotion_cli.formats import sidecar
-from hsemotion_cli.formats.table_reader import read_blocks
+from hsemotion_cli.formats.table_reader import check_cells, read_blocks
 from hsemotion_cli.imports.catalogue import recognise
 from hsemotion_cli.imports.job import compact
 from hsemotion_cli.imports.rows import TableRows
@@ -74,7 +77,7 @@ def test_openface_2_becomes_a_table(tmp_path: Path) -> None:
     box = [table[name].iloc[0] for name in "xywh"]
     assert box == pytest.approx([277.28, 166.29, 103.29, 94.65])
     assert table["det_score"].iloc[0] == 0.8833
-    assert "AUxx_r was left out: intensities from 0 to 5" in output
+    assert "AU26_r, AU45_r, intensities from 0 to 5, which are no probabilities." in output
     assert "1 of 3 rows have no face: success is 0." in output
 
 
@@ -85,9 +88,9 @@ def test_the_sidecar_names_what_has_no_place(tmp_path: Path) -> None:
     assert meta["imported"]["format"] == "OpenFace 2" and meta["recipe"] is None
     unheld = meta["imported"]["columns_without_a_place"]
     assert {"X_0", "Z_67", "p_scale", "pose_Tx", "AU28_c", "eye_lmk_x_55"} <= set(unheld)
-    assert set(unheld) | set(meta["imported"]["columns_read"]) | {"AUxx_r"} >= {
-        name for name in OPENFACE_2 if not name.endswith("_r")
-    }
+    refused = meta["imported"]["columns_refused"]
+    parts = [unheld, meta["imported"]["columns_read"], list(refused)]
+    assert sorted(name for part in parts for name in part) == sorted(OPENFACE_2)  # each column is in one of the three
     import hashlib
 
     assert meta["source"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
@@ -166,7 +169,7 @@ def test_pyfeat_has_probabilities_and_needs_a_frame_rate(tmp_path: Path) -> None
     table = load(tmp_path / "out" / "fex.csv").frame
     assert table["time"].tolist() == [0.0, 1.0, 2.0] and table["face_detected"].tolist() == [1, 0, 1]
     assert table["AU12_p"].iloc[0] == 0.75 and table["expression"].iloc[0] == "happiness"
-    assert "Pitch was left out: its unit differs between versions of py-feat." in output and "AU43" in output
+    assert "left out: Pitch, its unit differs between versions of py-feat." in output and "AU43" in output
 
 
 def test_libreface_has_presence_and_a_name(tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_facereader_failures_are_frames_without_a_face(tmp_path: Path, encoding:
     assert table["arousal"].isna().all()
     for reason in ("FIND_FAILED", "FIT_FAILED"):
         assert f"1 of 4 rows have no face: {reason}." in output
-    assert "Arousal was left out: its scale is 0 to 1." in output
+    assert "left out: Arousal, its scale is 0 to 1." in output
     assert "do not sum to 1" in output and "varies from 0.0400 to 60.0400 seconds" in output
 
 
@@ -429,6 +432,32 @@ def test_imported_tables_are_read_by_the_other_commands(tmp_path: Path) -> None:
     assert result.exit_code == 4 and "p.raw.npz" in result.output.replace("\n", "")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_before_the_header_may_hold_any_character(tmp_path: Path, end: str) -> None:
+    before = f"Study:\tA\u2028B\x0bC\x85D{end}{end}"
+    (tmp_path / "log.txt").write_bytes(f"{before}Video Time\tEmotion{end}00:00:01.0\tHappy{end}".encode())
+    run(tmp_path / "log.txt", "-o", tmp_path / "out", "-q")
+    assert load(tmp_path / "out" / "log.csv").frame["expression"].tolist() == ["happiness"]
+
+
+@given(st.sampled_from([OPENFACE_1[:6], FACEREADER, FEX]), st.lists(st.binary(max_size=40), max_size=6), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_whatever_stands_in_a_file_is_a_table_or_one_sentence(
+    header: list[str], rows: list[bytes], quoted: bool
+) -> None:
+    content = "\t".join(header).encode() + b"\n" + b"\n".join(rows if not quoted else [b'"' + row for row in rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.csv"
+        path.write_bytes(content)
+        found, text = recognise(path)
+        try:
+            for block in TableRows(text, found, found.reading(text.header, text.preamble), 25.0).blocks():
+                check_cells(block)
+        except InputError as error:
+            assert "x.csv: line " in str(error)
+
+
 def test_runs_of_names_are_shortened() -> None:
     assert compact(["a", "x_0", "x_1", "x_2", "b1", "b2"]) == "a, x_0 ... x_2, b1, b2"
+    assert compact(["AU05_c", "AU09_c", "AU14_c"]) == "AU05_c, AU09_c, AU14_c"  # those between them are not meant
     assert compact(map(str.upper, "abc"), most=2) == "A, B and 1 more"

@@ -7,7 +7,6 @@ import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,9 @@ def describe(text: Text, source: Source, reading: Reading, counts: Counts, fps: 
 
 def _notes(source: Source, reading: Reading, counts: Counts, unheld: Sequence[str], uneven: bool) -> list[str]:
     notes = [f"imported from {source.title}.", *reading.notes]
-    notes += [f"{name} was left out: {why}." for name, why in reading.refused.items()]
+    for why in dict.fromkeys(reading.refused.values()):
+        names = [name for name, reason in reading.refused.items() if reason == why]
+        notes.append(f"left out: {compact(names)}, {why}.")
     if unheld:
         have = "1 column has" if len(unheld) == 1 else f"{len(unheld)} columns have"
         notes.append(f"{have} no place in a table: {compact(unheld)}.")
@@ -147,14 +148,26 @@ def _notes(source: Source, reading: Reading, counts: Counts, unheld: Sequence[st
     return notes
 
 
-def compact(names: Iterable[str], most: int = 30) -> str:
+def compact(names: Iterable[str], most: int = 60) -> str:
     """Names, with runs like X_0, X_1, ..., X_67 as "X_0 ... X_67"; the first ``most``."""
+    parts: list[list[str]] = []
+    for name in names:
+        if parts and _follows(parts[-1][-1], name):
+            parts[-1].append(name)
+        else:
+            parts.append([name])
+    shown = [
+        each for run in parts for each in ([f"{run[0]} ... {run[-1]}"] if len(run) > 2 else run)
+    ]  # fmt: skip
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
-    def stem(name: str) -> str:
-        return re.sub(r"[0-9]+", "0", name)
 
-    parts = []
-    for _, run in groupby(names, key=stem):
-        found = list(run)
-        parts += [f"{found[0]} ... {found[-1]}"] if len(found) > 2 else found
-    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
+def _follows(before: str, name: str) -> bool:
+    """Whether two names differ in one number only, which is 1 higher."""
+    one, two = (re.split(r"([0-9]+)", each) for each in (before, name))
+    differ = [(a, b) for a, b in zip(one, two, strict=False) if a != b]
+    return (
+        len(one) == len(two)
+        and len(differ) == 1
+        and all(a.isdecimal() and b.isdecimal() and int(b) == int(a) + 1 for a, b in differ)
+    )

@@ -20,9 +20,8 @@ _NAMES = {
 def _reading(header: Sequence[str], preamble: Sequence[str]) -> Reading:
     fields = pick(header, _NAMES)
     held = {each.column for each in fields.values()}
-    refused = {}
-    if "AU12_i" not in held and any(name.endswith("_intensity") for name in header):
-        refused["au_N_intensity"] = "intensities, which are no probabilities"
+    why = "intensities, which are no probabilities"
+    refused = {name: why for name in header if name.endswith("_intensity") and "AU12_i" not in held}
     refused |= {name: "its sign is not documented" for name in ("pitch", "yaw", "roll") if name in header}
     return Reading(fields, refused=refused)
 

@@ -43,9 +43,9 @@ def _frame(cell: str) -> int | None:
 def _reading(header: Sequence[str], preamble: Sequence[str]) -> Reading:
     fields = pick(header, _NAMES)
     boxed = {f"{axis}_{k}" for axis in "xy" for k in range(_LANDMARKS)} <= set(header)
-    refused = {}
-    if "AU12_i" not in _held(fields) and any(name.endswith("_r") for name in header):
-        refused["AUxx_r"] = "intensities from 0 to 5, which are no probabilities"
+    why = "intensities from 0 to 5, which are no probabilities"
+    held = _held(fields)
+    refused = {name: why for name in header if name.startswith("AU") and name.endswith("_r") and "AU12_i" not in held}
     return Reading(fields, refused=refused, finish=_add_box if boxed else lambda values: None)
 
 

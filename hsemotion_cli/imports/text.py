@@ -22,6 +22,7 @@ _PREAMBLE = 200  # lines that may stand before it
 _LONGEST = 1 << 20  # characters of a cell; csv gives up at 131072
 _BINARY = {b"PK\x03\x04": "an Excel workbook or another archive", b"PAR1": "a Parquet file", b"\x89HDF": "an HDF5 file"}
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")
+_LINE_END = re.compile(r"\r\n|\r|\n")  # as files are read below; str.splitlines knows more, such as U+2028
 _NOTHING = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "unknown"))
 
 Row = tuple[int, list[str]]
@@ -84,7 +85,7 @@ def find_header(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Text 
         InputError: the file cannot be read, or is no text.
     """
     encoding, text = _head(path)
-    lines = text.splitlines()
+    lines = _LINE_END.split(text)
     for number, line in enumerate(itertools.islice(lines, _PREAMBLE), 1):
         for separator in SEPARATORS:
             if separator not in line:

@@ -173,7 +173,7 @@ def _film(
     path = find_video(table, meta, options.video)
     if path is None:
         known = meta.get("source", {}).get("kind") != "imported"
-        name = (known and meta.get("source", {}).get("name")) or "of this table"
+        name = (known and meta.get("source", {}).get("name")) or table.stem
         return _Film(None, f"The video {name} was not found; give it with --video.", remarks=[
             f"{table}: its video {name} was not found, so the page has none; give it with --video."
         ])  # fmt: skip
