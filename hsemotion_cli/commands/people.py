@@ -13,7 +13,7 @@ from .options import Only, OutputOptions
 def run(
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="TABLES|VIDEOS", help="Tables of annotate, folders of tables, or videos."),
+        typer.Argument(metavar="TABLES|VIDEOS", help="Tables of annotate, videos, or folders of either."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.csv", help="people.csv to write.", show_default=False)

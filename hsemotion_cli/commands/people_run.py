@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int | None], None]
 def tracks_of(
     sources: Sequence[Path], videos: Path | None, names: Sequence[PersonName], progress: Progress
 ) -> dict[str, Recorded]:
-    """Recording -> its tracks, of tables, of folders of tables, and of videos.
+    """Recording -> its tracks, of tables, of videos, and of folders of either.
 
     Args:
         videos: folder in which the videos of tables lie, or None to look beside the tables.
@@ -39,7 +39,7 @@ def tracks_of(
     Raises:
         InputError: a source cannot be read, the video of a table is not there, or two have one name.
     """
-    tables = [path for path in sources if path.is_dir() or path.suffix.lower() in SUFFIXES]
+    tables = [path for path in sources if (_holds_tables(path) if path.is_dir() else path.suffix.lower() in SUFFIXES)]
     found: dict[str, Recorded] = {}
     for table in find_tables(tables) if tables else []:
         meta = sidecar.read(table.with_suffix(".json"))
@@ -55,6 +55,14 @@ def tracks_of(
         source = open_source(job.path)
         found[job.name] = from_video(source, partial(progress, job.name))
     return {name: replace(one, names=names_for(names, name)) for name, one in found.items()}
+
+
+def _holds_tables(folder: Path) -> bool:
+    """Whether a folder is one of tables; else it is one of videos."""
+    try:
+        return bool(find_tables([folder]))
+    except InputError:
+        return any(folder.glob("*.raw.npz"))  # tables without sidecars: the message says so
 
 
 def linked(recordings: Mapping[str, Recorded], gallery: Path | None) -> dict[str, People]:
