@@ -10,7 +10,9 @@ from hsemotion_cli.errors import InputError
 from hsemotion_cli.formats.events import Event, check_recordings, for_recording, read_events
 
 EAF = """<?xml version="1.0" encoding="UTF-8"?>
-<ANNOTATION_DOCUMENT AUTHOR="" DATE="2026-01-01T00:00:00+00:00" FORMAT="3.0" VERSION="3.0">
+<ANNOTATION_DOCUMENT AUTHOR="" DATE="2026-01-01T00:00:00+00:00" FORMAT="3.0" VERSION="3.0"
+    xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+    xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd">
   <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">
     <MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/lab%20videos/talk.mp4" MIME_TYPE="video/mp4"/>
   </HEADER>
@@ -30,6 +32,9 @@ EAF = """<?xml version="1.0" encoding="UTF-8"?>
     <ANNOTATION><REF_ANNOTATION ANNOTATION_ID="a3" ANNOTATION_REF="a1">
       <ANNOTATION_VALUE>wide</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>
   </TIER>
+  <LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="default" TIME_ALIGNABLE="true" GRAPHIC_REFERENCES="false"/>
+  <LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="note" TIME_ALIGNABLE="false" GRAPHIC_REFERENCES="false"
+    CONSTRAINTS="Symbolic_Association"/>
 </ANNOTATION_DOCUMENT>
 """
 
@@ -130,3 +135,13 @@ def test_a_missing_file_and_an_unknown_recording_are_named(tmp_path: Path) -> No
     events = read_events(written(tmp_path / "e.csv", "recording,onset,offset,label\ntlak,1,2,a\n"))
     with pytest.raises(InputError, match=r"e\.csv, row 2: no table of the recording 'tlak'"):
         check_recordings(events, ["talk"])
+
+
+def test_what_another_reader_of_elan_finds_is_found(tmp_path: Path) -> None:
+    elan = pytest.importorskip("pympi.Elan", reason="needs pympi-ling, of the extra [dev]")
+    path = written(tmp_path / "coding.eaf", EAF.replace('"ts2"/>', '"ts2" TIME_VALUE="1500"/>').replace(
+        '"ts3"/>', '"ts3" TIME_VALUE="2500"/>'))  # fmt: skip
+    theirs = elan.Eaf(str(path)).get_annotation_data_for_tier("smiles")
+    ours = [e for e in read_events(path) if e.tier == "smiles"]
+    assert [(round(1000 * e.onset), round(1000 * e.offset)) for e in ours] == [(a, b) for a, b, *_ in theirs]
+    assert [e.label if e.label != "smiles" else "" for e in ours] == [label or "" for _, _, label, *_ in theirs]

@@ -340,3 +340,14 @@ def test_people_join_face_ids(tmp_path: Path) -> None:
     with (tmp_path / "out" / "segments.csv").open(newline="") as file:
         found = [(r["person"], float(r["onset"]), float(r["offset"])) for r in csv.DictReader(file)]
     assert found == [("2", 0.0, 4.0), ("Ann", 0.0, 8.0)]
+
+
+def test_the_column_person_of_a_table_joins_face_ids(tmp_path: Path) -> None:
+    half = np.arange(200) < 100
+    people = {
+        face: {"p_fear": np.where(own, 0.9, np.nan), "person": np.where(own, "Ann", np.array(np.nan, object))}
+        for face, own in ((0, half), (1, ~half))
+    }  # fmt: skip
+    path = curves.table(tmp_path / "talk.csv", people, 200)
+    got = found(path, replace(RAW, kinds=("expression",)))
+    assert [(s.person, s.onset, s.offset) for s in got] == [("Ann", 0.0, 8.0)]

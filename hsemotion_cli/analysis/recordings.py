@@ -142,7 +142,7 @@ def read_recording(path: Path, columns: Collection[str], people: Sequence[Person
     """
     parts: dict[str, list[NDArray]] = {}
     names: list[str | None] = []
-    for block in read_blocks(path):
+    for block in read_blocks(path, {"frame", "time", "file", "person", *_FACE, *columns}):
         if "file" in block:
             raise InputError(f"{path}: a table of photos, which have no time; give tables of videos.")
         _add(parts, block, columns)

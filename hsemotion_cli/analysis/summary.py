@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats.events import Event
-from ..formats.schema import NAMES
+from ..formats.schema import ANGLES, LIKELIHOODS
 from ..tasks import VALENCE_AROUSAL
 from . import statistics
 from .baseline import Baseline
@@ -20,12 +20,10 @@ from .rules import Rules, labels_of
 from .segments import Segment, curve_segments
 from .windows import Window, kept, windows_of
 
-LATER = (
-    "head_pitch", "head_yaw", "head_roll", "gaze_pitch", "gaze_yaw", "mouth_open", "speaking", "uncertainty",
-)  # fmt: skip
-"""Measures that tables of some versions have."""
+LATER = (*ANGLES, *LIKELIHOODS)
+"""Measures that tables of earlier versions lack."""
 
-MEASURES = (*VALENCE_AROUSAL, *P_EXPRESSION, *P_UNIT, *(name for name in LATER if name in NAMES))
+MEASURES = (*VALENCE_AROUSAL, *P_EXPRESSION, *P_UNIT, *LATER)
 """Columns that are summarised unless others are asked for."""
 
 KINDS = ("expression", "quadrant", "action_unit", "smile", "blink")

@@ -11,7 +11,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,11 @@ Block = dict[str, list[Any]]
 """Column name -> values of some consecutive rows: int, float, str, or None for an empty cell."""
 
 
-def read_blocks(path: Path) -> Iterator[Block]:
+def read_blocks(path: Path, only: Collection[str] | None = None) -> Iterator[Block]:
     """Read a table back, block by block, in any of the three formats; the file's suffix says in which.
+
+    Args:
+        only: columns that are wanted, which is faster than all of them; the others are left out, and not checked.
 
     Raises:
         InputError: missing, not such a table, or a cell that does not fit its column.
@@ -51,7 +54,7 @@ def read_blocks(path: Path) -> Iterator[Block]:
     if not path.is_file():
         raise InputError(f"{path}: no such table.")
     try:
-        for block in _READERS[suffix](path):
+        for block in _READERS[suffix](path, only):
             check_cells(block)
             yield block
     except (
@@ -108,7 +111,7 @@ def to_frame(blocks: Iterable[Block]) -> pandas.DataFrame:
     return whole.astype({column.name: kinds[column.type] for column in _ALL if column.name in whole})
 
 
-def _read_csv(path: Path) -> Iterator[Block]:
+def _read_csv(path: Path, only: Collection[str] | None) -> Iterator[Block]:
     with path.open(newline="", encoding=_encoding(path)) as file:
         separator = _separator(file.readline())
         file.seek(0)
@@ -123,10 +126,10 @@ def _read_csv(path: Path) -> Iterator[Block]:
                 raise ValueError(f"line {reader.line_num} has {len(row)} cells, not {len(header)}")
             rows.append(row)
             if len(rows) == _BLOCK:
-                yield _typed(header, rows)
+                yield _typed(header, rows, only)
                 rows = []
         if rows:
-            yield _typed(header, rows)
+            yield _typed(header, rows, only)
 
 
 def _encoding(path: Path) -> str:
@@ -145,7 +148,7 @@ def _separator(header: str) -> str:
     return max(_SEPARATORS, key=known)
 
 
-def _read_jsonl(path: Path) -> Iterator[Block]:
+def _read_jsonl(path: Path, only: Collection[str] | None) -> Iterator[Block]:
     with path.open(encoding="utf-8-sig") as file:
         rows: list[dict[str, Any]] = []
         for line in file:
@@ -155,25 +158,25 @@ def _read_jsonl(path: Path) -> Iterator[Block]:
             _check_header(list(row))
             rows.append(row)
             if len(rows) == _BLOCK:
-                yield _by_column(rows)
+                yield _by_column(rows, only)
                 rows = []
         if rows:
-            yield _by_column(rows)
+            yield _by_column(rows, only)
 
 
-def _read_parquet(path: Path) -> Iterator[Block]:
+def _read_parquet(path: Path, only: Collection[str] | None) -> Iterator[Block]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         _check_header(file.schema_arrow.names)
-        names = names_with(_OPTIONAL & set(file.schema_arrow.names))
+        names = _wanted(names_with(_OPTIONAL & set(file.schema_arrow.names)), only)
         there = [name for name in names if name in file.schema_arrow.names]
         for batch in file.iter_batches(_BLOCK, columns=there):
             columns = batch.to_pydict()
             yield {name: columns.get(name) or [None] * len(batch) for name in names}
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Block]]] = {
+_READERS: dict[str, Callable[[Path, Collection[str] | None], Iterator[Block]]] = {
     "csv": _read_csv,
     "parquet": _read_parquet,
     "jsonl": _read_jsonl,
@@ -220,17 +223,30 @@ def _whole(name: str, value: float) -> int | None:
     return int(value)
 
 
-def _by_column(rows: list[dict[str, Any]]) -> Block:
-    names = names_with(_OPTIONAL & rows[0].keys())
+def _wanted(names: Iterable[str], only: Collection[str] | None) -> list[str]:
+    return [name for name in names if only is None or name in only]
+
+
+def _by_column(rows: list[dict[str, Any]], only: Collection[str] | None) -> Block:
+    names = _wanted(names_with(_OPTIONAL & rows[0].keys()), only)
     younger = _OPTIONAL.union(ADDED)
     return {name: [row.get(name) if name in younger else row[name] for row in rows] for name in names}
 
 
-def _typed(header: list[str], rows: list[list[str]]) -> Block:
+def _typed(header: list[str], rows: list[list[str]], only: Collection[str] | None) -> Block:
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     nothing = ("",) * len(rows)  # for a column that is younger than the table
-    names = names_with(_OPTIONAL & columns.keys())
-    return {name: [_cell(name, text) for text in columns.get(name, nothing)] for name in names}
+    names = _wanted(names_with(_OPTIONAL & columns.keys()), only)
+    return {name: _cells(name, columns.get(name, nothing)) for name in names}
+
+
+def _cells(name: str, texts: Sequence[str]) -> list[Any]:
+    if name in _DECIMALS:
+        try:
+            return list(map(float, texts))  # most columns are full, and this is several times as fast
+        except ValueError:
+            pass  # some cell is empty, or has a decimal comma
+    return [_cell(name, text) for text in texts]
 
 
 def _cell(name: str, text: str) -> Any:
