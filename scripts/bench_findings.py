@@ -22,7 +22,7 @@ import numpy as np
 
 from hsemotion_cli.formats.schema import COLUMNS
 from hsemotion_cli.formats.table import write_csv
-from hsemotion_cli.formats.table_reader import to_frame
+from hsemotion_cli.formats.table_reader import Block, to_frame
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS
 
@@ -45,7 +45,7 @@ def write_table(path: Path, seed: int) -> None:
         p = np.exp(2 * smooth_noise(random, frames, len(BASIC_EXPRESSIONS)))
         p /= p.sum(axis=1, keepdims=True)
         va, units = smooth_noise(random, frames, 2) / 3, smooth_noise(random, frames, len(ACTION_UNITS))
-        block = {column.name: [None] * frames for column in COLUMNS}
+        block: Block = {column.name: [None] * frames for column in COLUMNS}
         block |= {"frame": list(range(frames)), "time": (np.arange(frames) / RATE).tolist()}
         block |= {"face_id": [person] * frames, "face_detected": [1] * frames, "interpolated": [0] * frames}
         block |= {f"p_{name}": p[:, k].tolist() for k, name in enumerate(BASIC_EXPRESSIONS)}
