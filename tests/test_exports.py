@@ -194,6 +194,19 @@ def test_people_have_the_names_that_the_user_gives(talk: Path, tmp_path: Path) -
     assert voices == {"<v Ann", "<v Ben B."}
 
 
+def test_the_column_person_joins_the_ids_of_a_person(tmp_path: Path) -> None:
+    rows = [tables.face(k, k / 25, int(k >= 25), person="person 1", person_score=0.8) for k in range(50)]
+    source = tables.write_table(tmp_path / "t.csv", rows)
+    export(source, "--to", "xdf,pyfeat,bids,elan,openface", "-o", tmp_path / "out", "-q")
+    (stream,) = signals(tmp_path / "out" / "t.xdf")
+    assert stream["info"]["name"] == ["t person 1"] and len(stream["time_stamps"]) == 50
+    assert set(pd.read_csv(tmp_path / "out" / "t.fex.csv")["Identity"]) == {"person 1"}
+    assert pd.read_csv(tmp_path / "out" / "t.openface.csv")["face_id"].tolist() == [0] * 25 + [1] * 25
+    (path,) = (tmp_path / "out" / "bids" / "sub-t" / "beh").glob("*.gz")
+    assert "recording-person1_" in path.name
+    assert 'PARTICIPANT="person 1"' in (tmp_path / "out" / "t.eaf").read_text()
+
+
 # --- a constant rate ------------------------------------------------------------------------------------------
 
 
