@@ -1,4 +1,4 @@
-"""What came of one annotated source, in memory: a data frame, what is known of it, and how to save or change it."""
+"""The annotation of one source, in memory: a data frame, its metadata, and methods to save or change it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Annotation:
         self.name = name
         self.meta = meta
         self._affect, self._frame, self._raw, self._origin = affect, frame, raw, origin
-        self._unedited: bytes | None = None  # fingerprint of the frame before anybody outside could change it
+        self._unedited: bytes | None = None  # fingerprint of the frame before a caller could change it
 
     @property
     def frame(self) -> pandas.DataFrame:
@@ -107,7 +107,7 @@ class Annotation:
 
     @property
     def people(self) -> int:
-        """Number of face ids; for photos, between which nobody is followed, the number of faces."""
+        """Number of face ids; for photos, in which faces are not tracked, the number of faces."""
         ids = self.frame["face_id"].dropna()
         return len(ids) if "file" in self.frame else int(ids.nunique())
 

@@ -337,7 +337,7 @@ def _rows(session: Session, source: Source, progress: Progress | None) -> Rows:
 
 
 def _one_source(source: str | Path, crops: bool) -> tuple[Path, str]:
-    """The one source that a path stands for, and the stem of its results, as for the command line."""
+    """The source at a path, and the stem of its results, as for the command line."""
     path = Path(source)
     found = discover([path], crops=crops)
     if len(found.jobs) > 1:

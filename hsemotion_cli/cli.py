@@ -1,4 +1,4 @@
-"""The command line, assembled: each command stands in a file of its own under ``commands/``, with its options."""
+"""Assembles the command line: each command has its own file under ``commands/``, with its options."""
 
 from typing import Annotated
 

@@ -1,6 +1,6 @@
 """One frame on its way through the program: Frame -> Sighting -> Reading.
 
-One item per analysed frame at every stage, also where nobody is seen, so that count and order are kept.
+Every stage has one item per analysed frame, even without a face, so that count and order are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where an image lies in the displayed image: at ``left``, ``top``, each of its pixels ``scale`` pixels wide.
+    """The position of an image in the displayed image: at ``left``, ``top``, with pixels ``scale`` pixels wide.
 
     An image is a part of the displayed image where only a region is analysed, and has another scale where a source
     changes its size.
@@ -37,21 +37,21 @@ class View:
 
 
 WHOLE = View()
-"""Of an image that is the displayed image."""
+"""The view of an image that is the displayed image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One decoded picture.
+    """One decoded image.
 
     Attributes:
-        index: ordinal among the decoded frames, from 0 (or the number in the file name of a picture).
+        index: ordinal among the decoded frames, from 0 (or the number in the file name of an image).
         time: presentation time in seconds, as the container gives it.
-        image: the picture as it is displayed (rotation and pixel aspect applied), or the part that is analysed.
+        image: as it is displayed (rotation and pixel aspect applied), or the part that is analysed.
         cut: whether a new scene begins with this frame.
-        segment: number of the part of the source that it belongs to; another begins where the source's clock jumps.
-        duration: seconds that the source shows this frame, or None if it does not say.
-        view: where ``image`` lies in the displayed image.
+        segment: number of the part of the source; a new part begins where the source's clock jumps.
+        duration: seconds that the source shows this frame, or None if unknown.
+        view: the position of ``image`` in the displayed image.
     """
 
     index: int
@@ -72,11 +72,11 @@ class Face:
     """One face in one frame.
 
     Attributes:
-        box: x, y, width, height in pixels of the displayed picture; may reach over its edge.
+        box: x, y, width, height in pixels of the displayed image; may extend past its edge.
         score: detector's confidence in [0, 1]; nan where no detector ran (``--crops``).
-        points: (5, 2) pixels of the displayed picture, by which crops are aligned: the eye that is left in the picture,
+        points: (5, 2) pixels of the displayed image, by which crops are aligned: the eye that is left in the image,
             the other eye, the tip of the nose, the mouth's corners likewise; or None.
-        landmarks: (478, 2) pixels of the displayed picture in MediaPipe's order, or None.
+        landmarks: (478, 2) pixels of the displayed image in MediaPipe's order, or None.
         blendshapes: (52,) in [0, 1] in the order of ``tasks.BLENDSHAPES``, or None.
         measures: (len(tasks.MEASURES),), or None without landmarks; nan for what cannot be seen.
         crops: crop recipe -> the face cut out by it, uint8 RGB.
@@ -107,14 +107,14 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What one model says of n faces; a task that the model lacks is None.
+    """The predictions of one model for n faces; a task that the model lacks is None.
 
-    A row of nan stands for a face of which the model could say nothing, a column of nan for a class that it lacks.
+    A row of nan is a face that the model could not score, a column of nan a class that it lacks.
 
     Attributes:
         tasks: task name (a key of ``tasks.TASKS``) -> (n, columns of the task) float32: expression and
             action-unit probabilities in [0, 1], valence and arousal in [-1, 1].
-        embeddings: (n, d) float32 features that the scores were made from, or None.
+        embeddings: (n, d) float32 features that the scores were computed from, or None.
         outputs: (n, k) float32 last layer of a network as it is, before any soft-max, or None.
     """
 
@@ -138,7 +138,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """One frame with what every model says of its faces (model name -> Scores, rows as ``faces``)."""
+    """One frame with the predictions of every model for its faces (model name -> Scores, rows as ``faces``)."""
 
     index: int
     time: float

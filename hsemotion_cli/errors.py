@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 
 class HsemotionError(Exception):
-    """The parent of every error that is told to the user as one sentence."""
+    """The base class of every error that is shown to the user as one sentence."""
 
     exit_code = 1
 

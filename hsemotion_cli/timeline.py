@@ -1,7 +1,7 @@
-"""One video, column by column: what stands between looking at pictures and writing results.
+"""One video, column by column: the interface between analysing frames and writing results.
 
-Nothing behind it opens the video (but the overlay, which reads it again), nothing before it knows a file format.
-It is kept as small columns, some 150 bytes for each face in each frame, so hours of video fit in memory.
+No later stage opens the video (except the overlay, which reads it again), no earlier stage knows a file format.
+It is stored as columns, about 150 bytes per face and frame, so hours of video fit in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .tasks import MEASURES, TASKS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
-    """Who the face ids of a video are, T of them, in order.
+    """The people that the T face ids of a video belong to, in order.
 
     Attributes:
         face_id: (T,) int64, increasing.
@@ -79,7 +79,7 @@ class Timeline:
         scores: model -> task -> (N, columns of the task) float32, as the model gave them.
         measures: names of ``tasks.MEASURES`` -> (N,) float32, nan where nothing was measured; those that a file from
             before they existed does not hold are missing.
-        segment: (F,) int64 number of the part of the source; another begins where its clock jumps. None stands for 0
+        segment: (F,) int64 number of the part of the source; a new part begins where its clock jumps. None means 0
             throughout.
         extra: optional columns of the table (``formats.schema.OPTIONAL``) -> (F,) text or whole numbers; "" for an
             empty cell of text.
@@ -122,7 +122,7 @@ class Timeline:
             if values.shape != (rows,):
                 raise ValueError(f"{rows} rows but {name} has the shape {values.shape}")
         if rows and (self.row.min() < 0 or self.row.max() >= len(self.index)):
-            raise ValueError("a face lies in a frame that is not there")
+            raise ValueError("a face belongs to a frame that does not exist")
         order = self.row * (self.face_id.max(initial=0) + 1) + self.face_id
         if np.any(np.diff(order) <= 0):
             raise ValueError("rows are not sorted by frame and id, or an id occurs twice in a frame")

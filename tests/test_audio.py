@@ -221,8 +221,8 @@ def test_what_has_no_sound_is_refused_in_one_sentence(nobody: Path, tmp_path: Pa
         tmp_path / "absent.wav": "no such file",
         tmp_path / "empty.wav": "empty",
         tmp_path / "text.mp3": "sound",
-        tmp_path / "picture.jpg": "pictures have no sound",
-        tmp_path: "pictures have no sound",
+        tmp_path / "picture.jpg": "images have no sound",
+        tmp_path: "images have no sound",
         tmp_path / "none.wav": "",
     }
     for path, reason in reasons.items():

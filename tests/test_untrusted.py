@@ -86,7 +86,7 @@ def test_a_picture_that_declares_too_much_is_refused_before_it_is_decoded(
     path = tmp_path / f"1.{suffix}"
     path.write_bytes(data)
     for source in (path, tmp_path):
-        with pytest.raises(InputError, match=rf"1\.{suffix}: its pictures are declared as \d+ x \d+ pixels"):
+        with pytest.raises(InputError, match=rf"1\.{suffix}: its images are declared as \d+ x \d+ pixels"):
             ImageSequence(source, 30)
     assert dataset.decode_image(np.frombuffer(data, np.uint8)) is None
 
@@ -113,7 +113,7 @@ def y4m(folder: Path, header: str, frames: int = 1, size: tuple[int, int] = (64,
 
 @pytest.mark.parametrize("header", ["W12000 H12000 F25:1", "W40000 H100 F25:1", "W64 H48 F25:1 A100000:1"])
 def test_a_video_that_declares_too_much_is_refused(tmp_path: Path, header: str) -> None:
-    with pytest.raises(InputError, match=r"clip\.y4m: its pictures are declared as \d+ x \d+ pixels"):
+    with pytest.raises(InputError, match=r"clip\.y4m: its images are declared as \d+ x \d+ pixels"):
         open_source(y4m(tmp_path, header))
 
 

@@ -33,7 +33,7 @@ class ArraySource:
     Args:
         images: uint8 arrays, RGB (height, width, 3) or grey (height, width).
         fps: images per second, from which times are computed as number / fps; None for a single image.
-        name: stands for the path in messages and in the sidecar.
+        name: replaces the path in messages and in the sidecar.
         options: how they are turned, and which part of them is analysed.
 
     Raises:

@@ -1,7 +1,7 @@
 """path -> its sound: the first audio stream of a recording, mono at 16 kHz, piece by piece, through PyAV.
 
 Decoding goes forward only and nothing is kept, so an hour of sound needs no more memory than a minute. Samples are
-never made up: where a stream begins late, or has a gap, ``Clock`` knows when the next sample was heard.
+never invented: if a stream begins late or has a gap, ``Clock`` has the time of the next sample.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SUFFIXES = frozenset([".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", "
 """Of files that hold nothing but sound."""
 
 REACH = 0.05
-"""Seconds by which something may lie beside the middle of a piece of sound and still be heard in it."""
+"""Largest distance in seconds from the centre of a piece of sound to something that is audible in it."""
 
 _JUMP = 0.02
 """Seconds by which a time stamp must differ from what the samples before it add up to, to count as a gap."""
@@ -40,7 +40,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(slots=True)
 class Clock:
-    """When each sample was heard: from each of ``marks`` on, samples follow one another without a gap.
+    """The time of each sample: from each of ``marks`` on, samples follow without a gap.
 
     Attributes:
         marks: (number of a sample, its time in seconds on the container's clock, which is that of the frames).
@@ -57,12 +57,12 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one pass over all of the sound tells.
+    """Statistics of one pass over all of the sound.
 
     Attributes:
         samples: how many there are, at ``RATE``.
         mean, variance: of them; the variance over n.
-        clock: when each was heard.
+        clock: the time of each sample.
         failures: packets that could not be decoded.
         ended_early: a sentence if the file is damaged before its end, else "".
     """
@@ -80,7 +80,7 @@ class AudioFile:
 
     Attributes:
         codec, rate, channels: of the stream as it is stored.
-        start: seconds on the container's clock at which it is first heard; above or below 0 if it begins later or
+        start: seconds on the container's clock of its first sample; above or below 0 if it begins later or
             earlier than the clock.
 
     Raises:
@@ -93,7 +93,7 @@ class AudioFile:
         if not path.exists():
             raise InputError(f"{path}: no such file.")
         if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-            raise InputError(f"{path}: pictures have no sound; give the video that they are from.")
+            raise InputError(f"{path}: images have no sound; give the video that they are from.")
         with self._opened() as container:
             stream = self._stream(container)
             first = next(self._decoded(container, stream), None)

@@ -159,7 +159,7 @@ def _range(frame: Any, is_full: bool) -> str:
 
 
 def _wide(matrix: str, transfer: str, primaries: str) -> str:
-    """The primaries, if they are to be converted, else "bt709"."""
+    """The primaries to convert from, or "bt709" for none."""
     if primaries == "unknown" and (transfer in HDR or matrix == "bt2020nc"):
         return "bt2020"
     return primaries if primaries in tone_mapping.WIDE else "bt709"

@@ -1,4 +1,4 @@
-"""A media file as ffmpeg opens it: which streams it has, and what it says of them."""
+"""Opens a media file with ffmpeg: its streams and their declared properties."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .source import MAX_PIXELS
 from .timestamps import restarts
 
 # Only local files, whatever a reference inside a file may ask for, since faces stay on this machine; only containers
-# that hold their pictures and sound themselves, so that no play list names another file; and no picture that is larger
+# that contain their images and sound, so that no playlist can name another file; and no image that is larger
 # than what is worked on, whose size a decoder would believe.
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,mxf,h264,hevc,m4v,ivf,obu,nut,rm,dv,gif,apng,mjpeg,yuv4mpegpipe,"
@@ -65,7 +65,7 @@ def packets(container: Any, streams: Any, damaged: Callable[[str], None]) -> Ite
     """The packets of some streams, to the end of the file or to where its container is damaged.
 
     Args:
-        damaged: is told the latter, as a part of a sentence: nothing behind that point can be found.
+        damaged: called with a clause about damage after which nothing can be found.
     """
     try:
         yield from container.demux(streams)
@@ -117,7 +117,7 @@ def video_stream(container: Any, path: Path, wanted: str | None = None) -> Video
         stream = _wanted(streams, path, wanted)
     if stream.codec_context is None:
         raise InputError(f"{path}: there is no decoder for its video stream; convert it to H.264 first.")
-    # Slice threads keep one packet in, one picture out, so that a failure is counted where it happens;
+    # Slice threads give one frame per packet, so that a failure is counted where it happens;
     # measured, frame threads are no faster on two cores.
     stream.thread_type = "SLICE"
     stream.codec_context.options = _MOST
@@ -168,7 +168,7 @@ def declared_end(container: Any, stream: Any, first: float) -> float | None:
 def stored_frames(container: Any, stream: Any) -> int | None:
     """Declared number of frames, or None.
 
-    AVI counts ticks of its clock: where nothing new is to be shown, an empty frame is stored. Its index has the others.
+    AVI counts ticks of its clock: if nothing changes, an empty frame is stored. Its index has only the others.
     """
     if container.format.name == "avi":
         return len(stream.index_entries) or None

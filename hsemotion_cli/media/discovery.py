@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """What is to be annotated.
+    """One source to annotate.
 
     Attributes:
         jobs: in the order of the arguments, and in the natural order of names within a folder.
@@ -79,9 +79,9 @@ class FolderContents:
 
 
 def discover(paths: Iterable[Path], *, crops: bool = False, sound: bool = False) -> Jobs:
-    """Expand folders and give every source a name of its own.
+    """Expand folders, and give every source a unique name.
 
-    A folder of numbered images is one source. Any other folder stands for the videos in it and for its photos, which
+    A folder of numbered images is one source. Any other folder is replaced by its videos and its photos, which
     are one source together; with ``crops`` for its photos and for the folders of images in it (as in Aff-Wild2's
     ``cropped_aligned``), with ``sound`` for the recordings in it, with images or without. A path that does not exist
     stays: it fails on its own, not the others.
@@ -101,7 +101,7 @@ def discover(paths: Iterable[Path], *, crops: bool = False, sound: bool = False)
             sources += _expand(path, crops, found)
     unique = list(dict.fromkeys(sources))
     stems = Counter(_stem(path) for path in unique)
-    # clip.mp4 beside clip.mov: the suffix tells their results apart.
+    # clip.mp4 and clip.mov: the suffix distinguishes their results.
     found.jobs.extend(Job(path, _stem(path) if stems[_stem(path)] == 1 else path.name) for path in unique)
     for name, count in Counter(job.name for job in found.jobs).items():
         if count > 1:
@@ -123,7 +123,7 @@ def look_into(files: Sequence[Path], suffixes: frozenset[str] | None = None) -> 
     A name that is usual for videos is believed; of every other file the first bytes are read.
 
     Args:
-        files: what lies in the folder, but for folders.
+        files: in the folder, without subfolders.
         suffixes: count only files that are called so (lower case, with the dot); None counts all media.
     """
     found = FolderContents()

@@ -22,7 +22,7 @@ _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # HEIF boxes that lead to th
 
 
 def declared_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) in stored pixels that an image declares; None if it is none, or breaks off before.
+    """(width, height) in stored pixels that an image declares; None if it is not an image, or is truncated before.
 
     JPEG, PNG, BMP, WebP, TIFF (the first page), GIF, PNM, JPEG 2000, HEIC and AVIF. Of the last two, which may hold
     several images, the size is the largest of each side, so that what fits is safe to decode.
@@ -62,7 +62,7 @@ def _two(kind: str, data: bytes, where: int) -> tuple[int, int]:
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
-    """Segments are skipped until the one that begins the frame; so is anything between two segments."""
+    """Segments, and any data between them, are skipped up to the start of the frame."""
     at = 2
     while True:
         at = data.index(b"\xff", at)

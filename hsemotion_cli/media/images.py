@@ -35,7 +35,7 @@ class ImageSequence:
 
     Args:
         path: the folder, or one image (frame 0).
-        options: how to decode them; a number stands for ``DecodeOptions(image_fps=number)``.
+        options: how to decode them; a number means ``DecodeOptions(image_fps=number)``.
 
     Raises:
         InputError: no image there can be decoded, or one is too large.
@@ -156,7 +156,7 @@ def decode_image(path: Path, content: bytes, rotate: str = "auto", remarks: Coun
     Args:
         path: for messages.
         rotate: "auto" turns and mirrors it as the file asks; degrees counter-clockwise replace what the file asks for.
-        remarks: counts what a user should know of the image, see ``sentences``.
+        remarks: counts what a user should know about the images, see ``sentences``.
     """
     image = _decoded(path, content, rotate == "auto", remarks)
     if image is not None and remarks is not None and is_animation(content):
@@ -190,7 +190,7 @@ def _decoded(path: Path, content: bytes, upright: bool, remarks: Counter[str] | 
     if name == "JPEG" and is_cut_short(content):
         return None
     try:
-        # OpenCV turns and mirrors an image by its EXIF orientation unless it is told not to.
+        # OpenCV rotates and mirrors an image by its EXIF orientation by default.
         flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # some decoders of OpenCV raise where others give nothing

@@ -70,7 +70,7 @@ def _bits(body: bytes, width: int, height: int, *, packed: bool) -> NDArray[np.u
 
 
 def _ascii(body: bytes, count: int) -> NDArray[np.int64] | None:
-    """So many whole numbers, written as text."""
+    """A number of whole numbers, stored as text."""
     words = re.sub(rb"#[^\n]*\n?", b" ", body).split(maxsplit=count)[:count]
     if len(words) < count or not all(re.fullmatch(rb"[0-9]{1,5}", word) for word in words):
         return None

@@ -1,4 +1,4 @@
-"""How a source was decoded, in sentences for the terminal and the sidecar: whatever was chosen, assumed or mended."""
+"""Notes about the decoding of a source for the terminal and the sidecar: what was chosen, assumed or repaired."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .source import DecodeReport, SourceInfo
 
 
 def decode_notes(info: SourceInfo, report: DecodeReport) -> list[str]:
-    """What a user must know of the decoding before trusting a table; nothing for an ordinary file.
+    """What a user must know about the decoding before trusting a table; empty for an ordinary file.
 
     Args:
         report: once the source has been read.

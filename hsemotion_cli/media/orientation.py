@@ -45,7 +45,7 @@ UPRIGHT = Orientation()
 
 
 def orientation_of(frame: Any, rotate: str) -> Orientation:
-    """How a decoded frame is to be turned.
+    """How to rotate and mirror a decoded frame.
 
     Args:
         frame: as PyAV gives it, with its display matrix, if there is one, as side data.

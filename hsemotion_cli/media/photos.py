@@ -1,4 +1,4 @@
-"""A folder of ordinary photos -> Frames: each photo is a scene of its own, without a time and without neighbours."""
+"""A folder of ordinary photos -> Frames: each photo is a separate scene without a time."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class PhotoFolder:
             yield number, image
 
     def _canvas(self, image: Image, path: Path) -> Canvas:
-        """Each photo has a coordinate system of its own."""
+        """Each photo has its own coordinate system."""
         return Canvas(image.shape[1], image.shape[0], self.options.region, path)
 
 

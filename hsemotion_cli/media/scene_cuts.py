@@ -1,4 +1,4 @@
-"""Pictures -> cuts: with which frames does a new scene begin?
+"""Frames -> scene cuts: the frames with which a new scene begins.
 
 Every decoded frame is looked at, analysed or not, so that the answer does not depend on which ones are.
 """
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# A cut changes most of the picture at once: the mean absolute difference of small thumbnails (0 to 255) jumps far
+# A cut changes most of the image at once: the mean absolute difference of small thumbnails (0 to 255) jumps far
 # above what the frames before it did. Both must hold, so that neither a camera shake nor a slow fade counts.
 _LEAST_CHANGE = 24.0
 _TIMES_RECENT = 4.0
@@ -19,7 +19,7 @@ _RECENT = 12
 
 
 class CutDetector:
-    """Looks at one frame after another."""
+    """Detects scene cuts in consecutive frames."""
 
     def __init__(self) -> None:
         self._before: NDArray[np.float32] | None = None

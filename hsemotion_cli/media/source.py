@@ -1,4 +1,4 @@
-"""What every source of frames has: what is asked of it, what it says of itself, what happened while it was read."""
+"""Common types of all sources of frames: decoding options, declared properties, and a report of the decoding."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from .colour import Colour
 from .cropping import Crop
 
 MAX_SIDE = 32_766
-"""Pixels of the longer side of a picture; OpenCV's warps take no more."""
+"""Largest longer side of an image in pixels; OpenCV's warps do not support more."""
 
 MAX_PIXELS = 1 << 27
-"""Of a picture, 400 MB as RGB: enough for video of 15360 x 8640. A file of a few bytes can declare any number."""
+"""Largest number of pixels of an image, 400 MB as RGB, enough for 15360 x 8640. A tiny file can declare any size."""
 
 
 def fits(width: int, height: int) -> bool:
-    """Whether a picture of so many pixels can be worked on."""
+    """Whether an image of this size in pixels can be processed."""
     return width > 0 and height > 0 and max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Raise InputError for a picture that is too large to be worked on, or has no pixels.
+    """Raise InputError for an image that is too large to process, or has no pixels.
 
     Args:
-        path: to be named.
-        width, height: in pixels, as they are declared or displayed.
+        path: for the message.
+        width, height: in pixels, declared or displayed.
     """
     if not fits(width, height):
         raise InputError(
-            f"{path}: its pictures are declared as {width} x {height} pixels; from 1 to {MAX_SIDE:,} on a side and "
-            f"{MAX_PIXELS / 1e6:.0f} million in all can be worked on, so scale it down first, if it is no fake."
+            f"{path}: its images are declared as {width} x {height} pixels; the limits are 1 to {MAX_SIDE:,} on a "
+            f"side and {MAX_PIXELS / 1e6:.0f} million in all, so scale it down first, if the declaration is true."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Which decoded frames are analysed; all of them unless said otherwise.
+    """Which decoded frames are analysed; by default all of them.
 
     Attributes:
         start: first time in seconds on the container's clock (inclusive), or None.
@@ -160,7 +160,7 @@ class DecodeReport:
 
     Attributes:
         decoded: frames decoded, analysed or not.
-        failures: packets or pictures that could not be decoded.
+        failures: packets or images that could not be decoded.
         failed_at: times in seconds (or file numbers) of the first of them, at most 20.
         corrupt: decoded frames that the decoder itself marks as damaged.
         ended_early: a sentence if the source ended before the end that it declares, else "".
@@ -216,13 +216,13 @@ class DecodeReport:
             self.jumped_at.append(round(where, 6))
 
     def cut(self, where: float, there: bool) -> bool:
-        """Take note of a new scene that begins at this time in seconds; returns ``there``, whether one does."""
+        """Record a new scene at this time in seconds if ``there``; returns ``there``."""
         if there:
             self.cuts.append(round(where, 6))
         return there
 
     def size(self, index: int, time: float, size: tuple[int, int]) -> None:
-        """Take note of the width and height of a frame, if they are new."""
+        """Record the width and height of a frame, if they differ from the frame before."""
         if size == self._size:
             return
         self.size_changes += self._size is not None
@@ -243,30 +243,30 @@ class ImageSize:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What a source says of itself before it is read.
+    """The properties that a source declares, known before it is decoded.
 
     Attributes:
         kind: "video" (also an animated image), "pictures" (numbered images), "picture" or "photos".
-        width, height: pixels of the displayed picture (rotation and pixel aspect applied), which all boxes are in; 0
+        width, height: of the displayed image (rotation and pixel aspect applied) in pixels, the units of all boxes; 0
             for photos of several sizes.
         fps: average frames per second, or None.
-        frames: declared number of frames, or None; those that are stored empty, as AVI does to keep time, do not count.
+        frames: declared number of frames, or None; empty frames, which AVI stores to keep time, do not count.
         duration: declared seconds, or None.
         start: time stamp of the first frame in seconds, or None.
-        rotation: degrees counter-clockwise by which the stored picture is turned for display.
+        rotation: degrees counter-clockwise by which the stored image is rotated for display.
         pixel_aspect: width of a stored pixel over its height.
-        codec: name, or the suffix for pictures.
+        codec: name, or the suffix for images.
         audio: codec of the first audio stream, or None.
         clock: where time stamps come from: "container", "file numbers / RATE", "page numbers / RATE", "codec's frame
             rate RATE", "assumed frame rate RATE", "--video-fps RATE" or, for photos, "none".
         stream: number of the video stream among those of the file, or None.
-        video_streams: how many there are, cover art not counted.
+        video_streams: their number, without cover art.
         language: of the stream, as the file has it, or None.
         created: date and time of the recording, ISO 8601 in UTC, or None. ``time`` 0 is that moment.
-        mirrored: whether left and right of the stored picture are exchanged before it is turned.
+        mirrored: whether the stored image is mirrored left to right before the rotation.
         rotation_rest: degrees by which the file asks for a further rotation, clockwise; only quarter turns are made.
-        crop: pixels at the sides of the stored picture that its container crops away, or None.
-        colour: how its colour is stored and was read; None for pictures.
+        crop: pixels at the sides of the stored image that its container crops away, or None.
+        colour: how its colour is stored and was read; None for images.
     """
 
     kind: str

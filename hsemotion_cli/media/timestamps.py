@@ -1,6 +1,6 @@
 """Stamps of packets and frames -> seconds that never fall, on one clock for image and sound.
 
-A container's clock may start anew in the middle of a file: camcorders split a recording into MPEG-TS parts, and people
+A container's clock may restart in the middle of a file: camcorders split a recording into MPEG-TS parts, and people
 join the parts byte by byte. ``ContinuousClock`` lets the time go on there, for all streams alike; ``FrameClock`` gives
 each decoded frame its time, also where the container stores none.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 _TS_DISCONT, _NO_TIMESTAMPS = 0x0200, 0x0080  # AVFMT_TS_DISCONT, AVFMT_NOTIMESTAMPS of libavformat/avformat.h
 
-# In formats whose clock may start anew. Backwards: more than packets are ever out of order. Forwards: ffmpeg's
+# In formats whose clock may restart. Backwards: more than packets are ever out of order. Forwards: ffmpeg's
 # -dts_delta_threshold; a recording with an image now and then has steps as long, hence the second limit.
 _BACKWARDS = 0.5  # seconds
 _FORWARDS = 10.0  # seconds
@@ -31,7 +31,7 @@ _MOST_WAITING = 4000  # packets of sound that wait for the image; some 80 s
 
 
 def restarts(container: Any) -> bool:
-    """Whether the clock of a format may start anew within a file (MPEG-TS, MPEG-PS)."""
+    """Whether the clock of a format may restart within a file (MPEG-TS, MPEG-PS)."""
     return bool(int(container.format.flags) & _TS_DISCONT)
 
 
@@ -153,7 +153,7 @@ class ContinuousClock:
 
     Args:
         leader: the stream that leads.
-        may_restart: whether the format's clock may start anew, see ``restarts``.
+        may_restart: whether the format's clock may restart, see ``restarts``.
     """
 
     def __init__(self, leader: Any, may_restart: bool) -> None:

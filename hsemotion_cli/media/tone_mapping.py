@@ -110,12 +110,12 @@ class ToSdr:
 
 @functools.cache
 def converter(transfer: str, primaries: str) -> ToSdr:
-    """The one converter of a kind; its tables take half a megabyte."""
+    """The converter of a kind, made once; its tables take half a megabyte."""
     return ToSdr(transfer, primaries)
 
 
 def _index(light: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Where a linear value in [0, 1] stands in a table; what lies beyond is cut off."""
+    """The table index of a linear value in [0, 1]; values outside are clipped."""
     return np.asarray(np.clip(light, 0, 1) * (_STEPS - 1) + 0.5, np.intp)
 
 

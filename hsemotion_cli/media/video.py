@@ -1,7 +1,7 @@
 """path -> Frames: video files, through PyAV.
 
 Decoding goes forward only, from the first packet, one frame at a time. Nothing is ever sought, so an ordinal
-and a time stamp always belong to the picture that they stand beside.
+and a time stamp always belong to the same image.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class VideoFile:
         options: how to decode it.
 
     Raises:
-        InputError: the file is missing, empty, no video, or has no picture that can be decoded.
+        InputError: the file is missing, empty, not a video, or has no frame that can be decoded.
         UsageError: ``region`` of the options reaches beyond its displayed image.
     """
 
@@ -183,7 +183,7 @@ class VideoFile:
         return decode_notes(self.info, self.report)
 
     def container(self) -> Any:
-        """The file opened once more; whoever copies one of its streams needs that stream before its first packet."""
+        """Open the file again: copying one of its streams needs that stream before its first packet."""
         return open_container(self.path)
 
     def _rate(self, container: Any, stream: Any) -> tuple[str, float | None]:
@@ -266,7 +266,7 @@ class VideoFile:
         missing = declared - end
         # Half a second and two percent are more than any rounding of durations that muxers do.
         if missing > max(0.5, 0.02 * (self.info.duration or 0.0)):
-            return f"it declares {declared:.1f} s but its pictures end at {end:.1f} s"
+            return f"it declares {declared:.1f} s but its images end at {end:.1f} s"
         return ""
 
     def _unread_part(self, format_name: str) -> str:

@@ -35,7 +35,7 @@ def _moment(created: datetime, time: float) -> str:
 
 
 def wall_clock_note(info: SourceInfo) -> str:
-    """What to say of ``--clock``: where the times of day come from, or why there are none."""
+    """The note about ``--clock``: where the times of day come from, or why there are none."""
     if info.created:
         return f"wall_time counts from the creation time that the file declares, {info.created} (--clock)."
     if info.kind != "video":
