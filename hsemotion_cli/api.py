@@ -25,7 +25,7 @@ from .media.discovery import discover, parse_time
 from .media.photos import is_photo
 from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
-from .models.predict import Running
+from .models.predict import InferenceOptions
 from .pipeline import Annotator, Progress, Settings
 from .postprocess.model_choice import choose
 from .runtime.stage_timer import StageClock
@@ -177,7 +177,7 @@ def settings_of(
         threshold=det_threshold,
         fov=fov,
         batch_size=batch_size,
-        running=Running(backend, device, precision, threads, offline, chosen.files, heads=chosen.heads),
+        running=InferenceOptions(backend, device, precision, threads, offline, chosen.files, heads=chosen.heads),
         audio_head=chosen.audio_head,
         audio_weights=audio_weights,
         identify=identify,

@@ -110,7 +110,7 @@ class Settings:
     threshold: float = 0.55
     fov: float = DEFAULT_FOV
     batch_size: int | None = None
-    running: predict.Running = field(default_factory=predict.Running)
+    running: predict.InferenceOptions = field(default_factory=predict.InferenceOptions)
     audio_head: Head | None = None
     audio_weights: str | None = None
     identify: bool = False

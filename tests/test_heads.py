@@ -32,7 +32,7 @@ from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, Annotati
 from hsemotion_cli.formats import features, raw_scores
 from hsemotion_cli.models import heads, registry
 from hsemotion_cli.models.heads import Base, Head, Part
-from hsemotion_cli.models.predict import HeadedModel, Running, load_all
+from hsemotion_cli.models.predict import HeadedModel, InferenceOptions, load_all
 from hsemotion_cli.reporting.markdown import signed
 from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS
 from hsemotion_cli.training import features as matching
@@ -1203,8 +1203,8 @@ def test_two_heads_belong_each_to_its_own_model() -> None:
     card = registry.card("mp-blendshapes")
     one = random_head("unitask", base=Base(card.name, card.sha256, None, 52, 10))
     one = replace(one, base=Base(card.name, card.sha256, None, 52, 0), parts={"expression": one.parts["expression"]})
-    models = load_all([card], Running(heads=(one,)))
+    models = load_all([card], InferenceOptions(heads=(one,)))
     assert isinstance(models[card.name], HeadedModel)
     with pytest.raises(UsageError, match="give --model enet_b0_8_va_mtl"):
-        load_all([card], Running(heads=(one, random_head("mtl"))))
+        load_all([card], InferenceOptions(heads=(one, random_head("mtl"))))
     assert set(EMOTIONAL_MIMICRY) == {"admiration", "amusement", "determination", "empathic_pain", "excitement", "joy"}

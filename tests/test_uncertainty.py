@@ -158,7 +158,7 @@ def test_the_error_falls_when_uncertain_rows_are_dropped() -> None:
         rows = np.flatnonzero(split == "val")[::18]
         images, votes = data["images"][rows], data["votes"][rows].astype(float)
     cards = [registry.card(name) for name in RECIPE.models]
-    models = predict.load_all(cards, predict.Running(threads=1))
+    models = predict.load_all(cards, predict.InferenceOptions(threads=1))
     truth: list[str] = []
     scores: dict[str, dict[str, list[NDArray]]] = {name: {task: [] for task in TASKS} for name in models}
     measures: list[NDArray] = []

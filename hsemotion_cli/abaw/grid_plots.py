@@ -70,7 +70,7 @@ def draw(tuned: TuningResult, path: Path, title: str) -> None:
     widths = [0.7 * len(block.columns) + 1.8 for block in blocks] + ([4.2] if weights else [])
     tallest = max(len(block.rows) for block in blocks)
     size = max(sum(widths), 6.5), len(tuned.tasks) * max(0.34 * tallest + 1.2, 3.0) + 0.6
-    with plotting.picture(path, size, DPI, margin=0.1) as figure:
+    with plotting.png_figure(path, size, DPI, margin=0.1) as figure:
         figure.suptitle(title, fontsize=13, parse_math=False)
         grid_of_axes = figure.subplots(len(tuned.tasks), len(widths), squeeze=False, width_ratios=widths)
         for line, (task, outcome) in zip(grid_of_axes, tuned.tasks.items(), strict=True):

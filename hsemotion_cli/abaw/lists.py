@@ -198,7 +198,7 @@ def per_video_header(line: str) -> Track | None:
     return None
 
 
-def is_picture(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Whether this names an image of a video."""
     return _PICTURE.fullmatch(name) is not None
 
@@ -215,7 +215,7 @@ def _below_header(path: Path, lines: Sequence[str], filled: Sequence[int], track
         raise InputError(f"{path}: these are annotations of one video; expected a list of {_expected(track)}.")
     name = line.partition(",")[0]
     below = lines[filled[1]].partition(",")[0] if len(filled) > 1 else ""
-    if track.name == "emi" or "/" in name or not is_picture(below):
+    if track.name == "emi" or "/" in name or not is_image_name(below):
         return 0, []
     return 1, [f"its header is {quoted(line)}, that of the track is {quoted(track.header)}"]
 
@@ -226,7 +226,7 @@ def _fields(line: str) -> list[str]:
 
 def _names_videos(rows: Sequence[str]) -> bool:
     """Whether these are names of whole videos: no row has a folder or anything after a comma."""
-    return is_picture(rows[0].partition(",")[0]) is False and not any(
+    return is_image_name(rows[0].partition(",")[0]) is False and not any(
         "/" in row or "\\" in row or row.rstrip(", \t").count(",") for row in rows
     )
 

@@ -92,7 +92,7 @@ def _bars(rows: Mapping[str, Score], half: Mapping[str, float], label: str, titl
     """A bar for each score with its interval, and a mark for the score at the threshold 0.5."""
     values = [score.value for score in rows.values()]
     positions = list(range(len(rows)))
-    with plotting.picture(path, plots.inches(BARS_SIZE), plots.DPI) as figure:
+    with plotting.png_figure(path, plots.inches(BARS_SIZE), plots.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         axes = figure.subplots()
         axes.bar(positions, values, 0.7, color=_COLOUR)
@@ -124,7 +124,7 @@ def _densities(found: RegressionScores, title: str, path: Path) -> None:
 
     assert found.density is not None
     top = max(int(found.density.max()), 2)
-    with plotting.picture(path, plots.inches(NUMBERS_SIZE), plots.DPI) as figure:
+    with plotting.png_figure(path, plots.inches(NUMBERS_SIZE), plots.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         panels = figure.subplots(1, len(found.columns))
         for axes, counts, (name, score) in zip(panels, found.density, found.columns.items(), strict=True):

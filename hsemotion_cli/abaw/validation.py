@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..evaluation.ground_truth import clip_key
 from ..runtime.whole_numbers import whole_number
 from .challenges import UNIT_NAMES, Track
-from .lists import FrameList, TextLines, header_of, is_picture, parse, per_video_header, quoted, read_lines
+from .lists import FrameList, TextLines, header_of, is_image_name, parse, per_video_header, quoted, read_lines
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _ODD_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -134,7 +134,7 @@ def _header(line: str, track: Track) -> tuple[Problem | None, int]:
         return Problem(1, "the header is that of a per-video file; expected one file for all videos"), -1
     expected = f"expected exactly {track.header}"
     name, comma, _ = line.partition(",")
-    if is_picture(name) or (track.name == "emi" and comma and whole_number(name) is not None):
+    if is_image_name(name) or (track.name == "emi" and comma and whole_number(name) is not None):
         return Problem(1, f"no header; {expected}"), 0
     return Problem(1, f"the header is {quoted(line)}; {expected}"), 1
 

@@ -12,7 +12,7 @@ from ..media.canvas import parse_region
 from ..media.discovery import parse_time
 from ..media.source import DecodeOptions, Sampling
 from ..models import heads
-from ..models.predict import Running
+from ..models.predict import InferenceOptions
 from ..pipeline import Settings
 from ..postprocess.model_choice import choose, chosen_models
 from ..runtime.terminal import say
@@ -88,9 +88,9 @@ def decode_options(input: InputOptions) -> DecodeOptions:
 
 def how_to_run(
     running: RunningOptions, files: Mapping[str, Path], given_heads: Sequence[heads.Head] = (), quiet: bool = True
-) -> Running:
+) -> InferenceOptions:
     """The library's record of how networks run; downloads are reported unless ``quiet``."""
-    return Running(
+    return InferenceOptions(
         running.backend, running.device, running.precision, running.threads, running.offline, files,
         fetching(quiet), tuple(given_heads),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 The same networks with the same weights as in MediaPipe's tasks (``scripts/convert_landmarker.py`` makes the graphs from
 its bundle) and the same steps around them, told from its sources at github.com/google-ai-edge/mediapipe, folder
 mediapipe/tasks/cc/vision, files face_detector/face_detector_graph.cc, face_landmarker/face_landmarks_detector_graph.cc
-and face_landmarker/face_blendshapes_graph.cc. ``tests/test_mesh.py`` compares both. What is gained is time: a task
+and face_landmarker/face_blendshapes_graph.cc. ``tests/test_mediapipe_onnx.py`` compares both. What is gained is time: a task
 copies the picture, hands it from thread to thread, and makes hundreds of Python objects of each face, all while other
 stages wait for the interpreter.
 """

@@ -21,7 +21,7 @@ _LONGEST_WAIT = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class InferenceOptions:
     """How networks are run; other models refuse options that do not apply to them.
 
     Attributes:
@@ -68,7 +68,7 @@ class FaceModel(Protocol):
     def __call__(self, faces: Sequence[Face]) -> Scores: ...
 
 
-def load_all(cards: Iterable[ModelCard], running: Running) -> dict[str, FaceModel]:
+def load_all(cards: Iterable[ModelCard], running: InferenceOptions) -> dict[str, FaceModel]:
     """Model name -> the loaded model, for all models of a recipe, each with its head if there is one.
 
     Raises:
@@ -84,7 +84,7 @@ def load_all(cards: Iterable[ModelCard], running: Running) -> dict[str, FaceMode
     return models | {name: HeadedModel(models[name], head) for name, head in heads.items()}
 
 
-def load(card: ModelCard, running: Running) -> FaceModel:
+def load(card: ModelCard, running: InferenceOptions) -> FaceModel:
     """Load the model of a card.
 
     Raises:

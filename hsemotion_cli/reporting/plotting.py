@@ -34,7 +34,7 @@ def check_plot_path(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def picture(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.12) -> Iterator[Figure]:
+def png_figure(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.12) -> Iterator[Figure]:
     """A figure to draw on; what is on it when the block ends becomes the file.
 
     Args:

@@ -66,7 +66,7 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     names = list(dict.fromkeys(key for row in log for key in row))
     columns = {name: [_number(row.get(name)) for row in log] for name in names}
     parts = [part for part in _PARTS if any(name.startswith(f"{part}_") for name in names)]
-    with plotting.picture(path, inches(CURVES_SIZE), DPI) as figure:
+    with plotting.png_figure(path, inches(CURVES_SIZE), DPI) as figure:
         figure.suptitle(textwrap.fill(title, 70), fontsize=14, parse_math=False)
         losses, metrics, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.1))
         for name in names:
@@ -111,7 +111,7 @@ def confusion(figures: Mapping[str, Any], classes: Sequence[str], path: Path, ti
     below = ", ".join(f"{text} {value:.3f}" for text, value in known if math.isfinite(value))
     totals = [sum(row) for row in counts]
     shares = [[n / total if total else math.nan for n in row] for row, total in zip(counts, totals, strict=True)]
-    with plotting.picture(path, inches(CONFUSION_SIZE), DPI) as figure:
+    with plotting.png_figure(path, inches(CONFUSION_SIZE), DPI) as figure:
         figure.suptitle(textwrap.fill(title, 64), fontsize=14, parse_math=False)
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")

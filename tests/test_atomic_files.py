@@ -1,4 +1,4 @@
-"""Files appear whole, and those that belong together appear together, or not at all."""
+"""Files are written completely or not at all, and files that belong together are written together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX graphs as they are put to ONNX Runtime: other nodes, the same bits; and what an export consists of."""
+"""ONNX graphs prepared for ONNX Runtime: replaced nodes, identical results; and the content of an export."""
 
 from __future__ import annotations
 

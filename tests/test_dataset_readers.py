@@ -1,4 +1,4 @@
-"""Data sets on disk -> samples: what their files say, who is held out, where faces are, and what is refused."""
+"""Data sets on disk -> samples: labels, held-out subjects, face positions, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network is shown of a labelled picture: what annotating shows it, and variations within their bounds."""
+"""Augmentation: without it the training input is the inference input; with it, variations stay within their bounds."""
 
 from __future__ import annotations
 

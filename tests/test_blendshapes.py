@@ -1,4 +1,4 @@
-"""The embedded model: what it says of faces, that batches never show, and that a wrong weights file is refused."""
+"""The built-in model: its predictions, independence of batches, and refusal of a wrong weights file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MediaPipe's face networks in ONNX Runtime give what MediaPipe's own tasks give."""
+"""MediaPipe's face networks in ONNX Runtime give the results of MediaPipe's own tasks."""
 
 from __future__ import annotations
 

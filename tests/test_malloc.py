@@ -1,4 +1,4 @@
-"""What is freed serves again, and is not fetched from the system page by page each time."""
+"""Freed memory is reused, instead of being returned to the system and requested again page by page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tallies against scikit-learn, scipy and exact fractions; sums of them against the rows that they stand for."""
+"""Sufficient statistics against scikit-learn, scipy and exact fractions, and sums of them against the rows they cover."""
 
 from __future__ import annotations
 

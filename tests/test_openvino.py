@@ -1,4 +1,4 @@
-"""OpenVINO as a backend: the same scores as ONNX Runtime, on request only, and without a word to anybody."""
+"""The OpenVINO backend: the scores of ONNX Runtime, only on request, and without usage reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same person keeps the same id; nobody shares one; a cut ends them all."""
+"""Tracking: a person keeps one id, no two share one, and a cut ends all tracks."""
 
 from __future__ import annotations
 

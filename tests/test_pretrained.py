@@ -1,4 +1,4 @@
-"""Weights to start from: a graph of TensorFlow.js read node by node in here, files of other networks, broken files."""
+"""Pretrained weights: a TensorFlow.js graph against a second reader, files of other networks, damaged files."""
 
 from __future__ import annotations
 

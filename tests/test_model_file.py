@@ -1,4 +1,4 @@
-"""Trained networks as files that say what they are: written, read, refused, kept, and used like any other model."""
+"""Trained networks as self-describing files: written, read, refused, cached, and used like any other model."""
 
 from __future__ import annotations
 

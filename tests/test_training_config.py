@@ -1,4 +1,4 @@
-"""Training plans: what is read, what is refused and how it is told, and when two plans are the same run."""
+"""Training configs: reading, refusals and their messages, and when two configs describe the same run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed samples: what goes in comes out, and what is no such file is one clear error."""
+"""Packed samples: round trips, and one clear error for any other file."""
 
 from __future__ import annotations
 
