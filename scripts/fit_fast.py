@@ -1,9 +1,9 @@
-"""Fits what ``--detector fast`` makes of BlazeFace's marks, and says how near it comes to the landmarks.
+"""Fit the map from BlazeFace's keypoints used by ``--detector fast``, and report its error against the landmarks.
 
     python scripts/fit_fast.py --data ../shared/data/muxspace/images --check ../shared/data/videos
 
-Both detectors look at every picture of the folder, and the map from the one's marks to the other's points and box is
-the one with the smallest squared error, relative to the size of each face. On the videos it is only measured. Writes
+Both detectors run on every image of the folder. The map from BlazeFace's keypoints to the points and box of the other
+detector minimises the squared error relative to face size. Videos are only used to measure it. Writes
 hsemotion_cli/assets/fast.json.
 """
 
@@ -31,14 +31,14 @@ PLANE = np.array([1, 1j])
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of pictures to fit to")
+    parser.add_argument("--data", type=Path, required=True, help="folder of images to fit to")
     parser.add_argument("--check", type=Path, help="folder of videos to measure on")
     options = parser.parse_args()
     with FaceDetector() as finder:
-        pictures = sorted(p for p in options.data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        pairs = [pair for path in pictures for pair in both(finder, framed(read(path)))]
+        images = sorted(p for p in options.data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        pairs = [pair for path in images for pair in both(finder, framed(read(path)))]
         found = fit(pairs)
-        print(f"fitted to {len(pairs)} faces in {len(pictures)} pictures: {error(found, pairs)}")
+        print(f"fitted to {len(pairs)} faces in {len(images)} images: {error(found, pairs)}")
         for path in sorted(options.check.rglob("*")) if options.check else ():
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 seen = [p for f in open_source(path).frames() if f.index % 5 == 0 for p in both(finder, f.image)]
@@ -59,7 +59,7 @@ def read(path: Path) -> Image:
 
 
 def framed(image: Image) -> Image:
-    """A picture that is hardly more than a face, with black around it, as the detectors want it."""
+    """An image cropped to a face, with a black margin, as the detectors need it."""
     margin = max(image.shape) // 3
     return np.asarray(cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE), np.uint8)
 

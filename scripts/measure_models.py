@@ -1,17 +1,17 @@
-"""Chooses the default's blend, and measures the embedded models and their blends.
+"""Choose the blend of the default models, and measure the built-in models and their blends.
 
     python scripts/measure_models.py --samples runs/mt-mobilefacenet/samples-*.npz --mead ../shared/data/videos/mead
 
-Every network of the package, and every trained file that is named, is run on the same packed faces as it was
-measured on in training; ``mp-blendshapes`` reads the blendshapes that were found in the same pictures. Blend weights,
-and which network the default has beside ``mp-blendshapes``, are chosen on the calibration parts; the validation parts
-only measure. A picture without a face is the network's alone; ``mp-blendshapes`` by itself counts it as wrong. Writes
-docs/models/embedded.json, the part between the marks in docs/models/embedded.md, and the default's recipe.
+Every network of the package, and every trained file given, is run on the packed faces that it was evaluated on in
+training; ``mp-blendshapes`` is run on the blendshapes of the same images. Blend weights, and the network that the
+default blends with ``mp-blendshapes``, are chosen on the calibration parts; the validation parts only measure. For an
+image without a face the blend is the network's prediction alone; ``mp-blendshapes`` by itself counts as wrong. Writes
+docs/models/embedded.json, the part between the markers in docs/models/embedded.md, and the default's recipe.
 
-``--across`` names networks that were trained on some of the sources only (``make across``). They are checked on the
-others; and the default's weight of expressions is the one that is best there, for what people annotate is no picture of
-a source that anything was trained on. There, and on the calibration parts, it is also tried how far the networks should
-even out the classes (``evened`` in a plan).
+``--across`` names networks that were trained on some of the sources only (``make across``). They are evaluated on the
+other sources, and the default's blend weight for expressions is the best one there, because users annotate images from
+sources that no model was trained on. There, and on the calibration parts, the exponent of the class-prior correction
+(``evened`` in a training config) is varied as well.
 """
 
 from __future__ import annotations
@@ -89,14 +89,14 @@ def main() -> None:
             weights["expression"] = float(np.mean(elsewhere))
         both = {task: weighted_mean(seen[one][task], seen[other][task], weights[task]) for task in weights}
         report["figures"][pair] = measure(both, samples)
-        if one in registry.MODELS and other == GEOMETRY:  # the default has what comes with the package, and no more
+        if one in registry.MODELS and other == GEOMETRY:  # the default uses models of the package only
             right[pair] = measure(both, samples, "calibration")
     if options.mead:
         report["mead"] = clips(options.mead, report["weights"])
     best = max(right, key=lambda pair: sum(row["accuracy"] * row["pictures"] for row in right[pair].values()))
     report["default"] = {
         "models": best.split(","),
-        # Nobody coded the action units of these pictures, and the networks learned theirs from mp-blendshapes.
+        # There is no ground truth for action units here, and the networks learned theirs from mp-blendshapes.
         "blend": {**report["weights"][best], "action_units": 0.0},
         "thresholds": dict(registry.card(GEOMETRY).au_thresholds),
     }
@@ -110,13 +110,13 @@ def main() -> None:
 
 
 def geometry(samples: Dataset) -> Tasks:
-    """What ``mp-blendshapes`` says of every picture."""
+    """The predictions of ``mp-blendshapes`` for every image."""
     scores = GeometryModel(registry.card(GEOMETRY)).read(samples.blendshapes).tasks
     return {task: values.astype(np.float64) for task, values in scores.items() if task != "action_units"}
 
 
 def network(card: registry.ModelCard, samples: Dataset, rows: NDArray[np.int64]) -> Tasks:
-    """What a trained network says of some of the pictures; nan for the others."""
+    """The predictions of a trained network for some of the images; nan for the others."""
     spec = card.network
     assert spec is not None and card.path is not None
     viewer = Augmenter(spec.size, spec.mean, spec.std, luminance=False)
@@ -155,7 +155,7 @@ def across(path: Path, geometry_said: Tasks, samples: Dataset) -> dict[str, Any]
 def evened(
     card: registry.ModelCard, said: NDArray[np.float64], samples: Dataset, there: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """Source -> accuracy and mean recall on some of its pictures, for each of ``EVENED`` instead of the plan's."""
+    """Source -> accuracy and mean recall on some of its images, for each exponent of ``EVENED``."""
     assert card.path is not None
     plan = model_file.read_card(card.path)[1]["plan"]
     rare = -np.log(class_shares(samples, samples.rows("train", drawn_from(plan))))
@@ -195,14 +195,14 @@ def choose(first: Tasks, second: Tasks, samples: Dataset) -> dict[str, float]:
 
 
 def labelled(samples: Dataset, there: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Numbers of the pictures among those whose expression is known and clear."""
+    """Indices of the images whose expression is known and clear."""
     return np.flatnonzero(there & samples.clear & ~np.isnan(samples.expression).any(axis=1))
 
 
 def expression_weight(
     first: NDArray[np.float64], second: NDArray[np.float64], samples: Dataset, rows: NDArray[np.int64]
 ) -> float:
-    """The weight of the first of two models by which expressions of some pictures are named best."""
+    """The blend weight of the first of two models that predicts expressions best."""
     truth = samples.expression[rows].argmax(axis=1)
     return choose_weight(first[rows], second[rows], truth, "expression")
 
@@ -216,7 +216,7 @@ def measure(said: Tasks, samples: Dataset, part: str = "validation") -> dict[str
         truth = samples.expression[rows].argmax(axis=1)
         scores = said["expression"][rows][:, :8]
         label = np.where(np.isnan(scores).any(axis=1), -1, np.nan_to_num(scores, nan=-1).argmax(axis=1))
-        # Without an answer a picture is wrong: it counts for the class after the last one, which nobody has.
+        # Without a prediction an image counts as wrong: it gets the class after the last one, which no image has.
         label = np.where(label < 0, 8, label)
         each = metrics.per_class(truth, label, 9)
         present = np.unique(truth)
@@ -303,7 +303,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         heads = [f"{name} ({row['pictures']:,})" for name, row in sets.items()]
         lines += [
             "",
-            "Classes evened out by each power, on pictures that are new to the network: accuracy, mean recall; and the "
+            "Class-prior correction with each exponent, on images that are new to the network: accuracy, mean recall; and the "
             "mean of all of them:",
             "",
             "| evened | " + " | ".join(heads) + " | mean |",

@@ -1,9 +1,9 @@
-"""Put a trained network among the files that come with the package: weights, graph, card with its pictures.
+"""Add a trained network to the package: weights, graph, and its model card with images.
 
     python scripts/ship_weights.py runs/mt-mobilefacenet/mt-mobilefacenet.safetensors
 
-The graph is stored without the weights that the trained file holds; card and pictures go to docs/models/. A name that
-is new also belongs into SHIPPED of hsemotion_cli/models/registry.py.
+The graph is stored delta-encoded against the weights; the card and its images go to docs/models/. Add a new name to
+SHIPPED in hsemotion_cli/models/registry.py as well.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def main() -> None:
     file: Path = parser.parse_args().file
     model_file.verify(file)
     target = ASSETS / file.name
-    told = graph_file.encode_graph(file)
+    encoded = graph_file.encode_graph(file)
     target.write_bytes(file.read_bytes())
-    model_file.delta_graph_path(target).write_bytes(told)
+    model_file.delta_graph_path(target).write_bytes(encoded)
     page = file.with_suffix(".md").read_text(encoding="utf-8")
-    for picture in sorted(file.parent.glob("*.png")):
-        page = page.replace(f"](<{picture.name}>)", f"](<{file.stem}-{picture.name}>)")
-        (CARDS / f"{file.stem}-{picture.name}").write_bytes(picture.read_bytes())
+    for image in sorted(file.parent.glob("*.png")):
+        page = page.replace(f"](<{image.name}>)", f"](<{file.stem}-{image.name}>)")
+        (CARDS / f"{file.stem}-{image.name}").write_bytes(image.read_bytes())
     (CARDS / f"{file.stem}.md").write_text(page, encoding="utf-8")
     sizes = {path.name: path.stat().st_size for path in (target, model_file.delta_graph_path(target))}
     print(", ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))

@@ -1,4 +1,4 @@
-"""Sufficient statistics against scikit-learn, scipy and exact fractions, and sums of them against the rows they cover."""
+"""Sufficient statistics against scikit-learn, scipy and exact fractions, and sums of them against all rows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What makes annotating faster: stages side by side, the fast detector, and looking at fewer frames.
+"""Faster annotation: concurrent stages, the fast detector, and running detector or networks on fewer frames.
 
-The first must change nothing, and of the others it must be known what they change.
+Concurrency must not change results; the effect of the other options must stay within known bounds.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""MediaPipe's three face networks in ONNX Runtime: what is a face, its 478 landmarks, its 52 blendshapes.
+"""MediaPipe's three face networks in ONNX Runtime: face detection, 478 landmarks, 52 blendshapes.
 
-The same networks with the same weights as in MediaPipe's tasks (``scripts/convert_landmarker.py`` makes the graphs from
-its bundle) and the same steps around them, told from its sources at github.com/google-ai-edge/mediapipe, folder
+The networks and weights are those of MediaPipe's tasks (``scripts/convert_landmarker.py`` makes the graphs from its
+bundle). The steps around them follow its sources at github.com/google-ai-edge/mediapipe, folder
 mediapipe/tasks/cc/vision, files face_detector/face_detector_graph.cc, face_landmarker/face_landmarks_detector_graph.cc
-and face_landmarker/face_blendshapes_graph.cc. ``tests/test_mediapipe_onnx.py`` compares both. What is gained is time: a task
-copies the picture, hands it from thread to thread, and makes hundreds of Python objects of each face, all while other
-stages wait for the interpreter.
+and face_landmarker/face_blendshapes_graph.cc. ``tests/test_mediapipe_onnx.py`` compares both. This is faster: a task
+copies the image, passes it between threads, and creates hundreds of Python objects per face while holding the GIL.
 """
 
 from __future__ import annotations
