@@ -303,8 +303,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         heads = [f"{name} ({row['pictures']:,})" for name, row in sets.items()]
         lines += [
             "",
-            "Class-prior correction with each exponent, on images that are new to the network: accuracy, mean recall; and the "
-            "mean of all of them:",
+            "Class-prior correction with each exponent, on images that are new to the network: accuracy, mean recall; "
+            "and the mean of all of them:",
             "",
             "| evened | " + " | ".join(heads) + " | mean |",
             "|---" * (len(sets) + 2) + "|",
