@@ -71,7 +71,7 @@ def about(
     if detector := meta.get("detector"):
         rows.append(("Detector", f"{detector.get('kind')}: {few(detector.get('networks', {}))}"))
     if recipe := meta.get("recipe"):
-        rows += [("Recipe", text) for text in _recipe(recipe)]
+        rows += _recipe(recipe)
     if tool:
         name, version = tool.pop("name", "hsemotion"), tool.pop("version", "")
         rows.append(("Versions", f"{name} {version}; " + ", ".join(f"{k} {v}" for k, v in tool.items())))
@@ -89,11 +89,14 @@ def _model(model: Mapping[str, Any]) -> str:
     return "; ".join([*parts, f"{model.get('file')}, SHA-256 {model.get('sha256')}"])
 
 
-def _recipe(recipe: Mapping[str, Any]) -> list[str]:
-    texts = []
+def _recipe(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
     for name in ("blend", "smoothing", "thresholds"):
         values = recipe.get(name)
         if isinstance(values, Mapping) and values:
-            texts.append(f"{name}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
-    texts.append(f"max. gap {recipe.get('max_gap')} s, interpolation up to {recipe.get('interpolate')} s")
-    return texts
+            rows.append((name.capitalize(), ", ".join(f"{key} {value}" for key, value in values.items())))
+    gap, interpolate = recipe.get("max_gap"), recipe.get("interpolate")
+    return [
+        *rows,
+        ("Gaps", f"nothing is smoothed across more than {gap} s; filled by interpolation up to {interpolate} s"),
+    ]

@@ -75,10 +75,18 @@ function hatch(pixels, column, top = 0, bottom = pixels.height) {
 function blend(pixels, column, top, bottom, colour, opacity = 1) {
   const from = Math.max(Math.floor(top), 0);
   const to = Math.min(Math.ceil(bottom), pixels.height);
+  const { width, words, bytes } = pixels;
+  const word = opacity === 1 ? packed(colour) : 0;
   for (let y = from; y < to; y++) {
+    if (word && top <= y && y + 1 <= bottom) {
+      words[y * width + column] = word;
+      continue;
+    }
     const share = opacity * (Math.min(bottom, y + 1) - Math.max(top, y));
-    const at = 4 * (y * pixels.width + column);
-    for (let k = 0; k < 3; k++) pixels.bytes[at + k] += (colour[k] - pixels.bytes[at + k]) * share;
+    const at = 4 * (y * width + column);
+    bytes[at] += (colour[0] - bytes[at]) * share;
+    bytes[at + 1] += (colour[1] - bytes[at + 1]) * share;
+    bytes[at + 2] += (colour[2] - bytes[at + 2]) * share;
   }
 }
 

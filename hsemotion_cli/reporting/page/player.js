@@ -81,7 +81,8 @@ function showPlaying() {
 function onFrame(now, { mediaTime }) {
   if (aimed === null) {
     showTime(mediaTime + source.shift);
-    if (!video.paused) follow();
+    if (video.paused) drawStill();
+    else follow();
   }
   video.requestVideoFrameCallback(onFrame);
 }
@@ -112,6 +113,7 @@ async function prepareVideo() {
     noVideo(`The video ${facts.video_name} is not where the page expects it, or this browser cannot play it.`),
   );
   for (const name of ["play", "pause", "ended"]) video.addEventListener(name, showPlaying);
+  video.addEventListener("pause", drawStill);
   video.addEventListener("seeked", () => {
     if (aimed === null) return;
     const time = aimed;
@@ -186,4 +188,11 @@ function drawBoxes() {
     context.fillStyle = 0.3 * red + 0.59 * green + 0.11 * blue > 115 ? "#000" : "#fff";
     context.fillText(text, beside + 4 * ratio, above + 2.5 * ratio);
   }
+}
+
+/** A copy of the frame at which the video rests, since browsers print nothing where a video is. */
+function drawStill() {
+  const still = $("still");
+  [still.width, still.height] = [video.videoWidth || 1, video.videoHeight || 1];
+  if (canPlay()) still.getContext("2d").drawImage(video, 0, 0);
 }

@@ -37,7 +37,7 @@ function affectLines(name, track) {
   const thin = track.series.has(`${name}_raw`) ? `${name}_raw` : name;
   return [
     { name: `${name}_least`, band: `${name}_most`, colour: ink.faint, opacity: 0.32 },
-    { name: thin, colour: ink.faint, thick: 1, opacity: 0.9 },
+    { name: thin, colour: ink.faint, thick: 1, opacity: 1 },
     { name: thick, colour: ink.strong, thick: 2.2, opacity: 1, mean: true },
   ];
 }
@@ -370,6 +370,6 @@ function prepareStrips() {
   new ResizeObserver(() => {
     drawOverview();
     redraw();
-    fitBoxes();
+    if (!printing) fitBoxes(); // what is cleared while a page is printed comes out white
   }).observe($("strips"));
 }
