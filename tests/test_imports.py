@@ -1,4 +1,4 @@
-"""Other programs' files become tables, whatever their encoding, separators and gaps; what has no place is named."""
+"""Other programs' files become tables, whatever their encoding, separators and gaps; what is left out is named."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_sidecar_names_what_has_no_place(tmp_path: Path) -> None:
     run(source, "-o", tmp_path / "out", "-q")
     meta = json.loads((tmp_path / "out" / "p01.json").read_text())
     assert meta["imported"]["format"] == "OpenFace 2" and meta["recipe"] is None
-    unheld = meta["imported"]["columns_without_a_place"]
+    unheld = meta["imported"]["columns_without_counterpart"]
     assert {"X_0", "Z_67", "p_scale", "pose_Tx", "AU28_c", "eye_lmk_x_55"} <= set(unheld)
     refused = meta["imported"]["columns_refused"]
     parts = [unheld, meta["imported"]["columns_read"], list(refused)]
@@ -277,7 +277,7 @@ def test_a_map_reads_semicolons_decimal_commas_and_a_wrong_suffix(tmp_path: Path
     assert table["face_id"].fillna(-1).tolist() == [1, 2, -1] and table["frame"].tolist() == [0, 0, 1]
     assert table["p_happiness"].tolist()[:2] == [0.125, 0.875] and table["valence"].tolist()[:2] == [-0.5, 0.5]
     assert table["expression"].tolist()[:2] == ["neutral", "happiness"]
-    assert "1 column has no place in a table: Größe." in output
+    assert "1 column has no counterpart in a table: Größe." in output
     assert "1 of 3 rows have no face: Status is LOST." in output
 
 
@@ -361,7 +361,7 @@ def test_one_bad_file_of_many_does_not_stop_the_others(tmp_path: Path) -> None:
     )
 
 
-def test_a_table_of_ours_is_told_apart(tmp_path: Path) -> None:
+def test_a_table_of_ours_is_recognised(tmp_path: Path) -> None:
     source = tables.write_table(tmp_path / "talk.csv", [tables.face(0, 0.0)])
     assert "is a table of hsemotion already" in run(source, "-o", tmp_path / "out", code=4)
 

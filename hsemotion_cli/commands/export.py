@@ -46,7 +46,7 @@ def run(
     ] = None,
     people: People = None,
 ) -> int:
-    """Write tables in the formats of other programs, and say what each has no place for.
+    """Write tables in the formats of other programs, and say what each cannot hold.
 
     Formats of intervals and events hold segments; the rules for those are as for hsemotion segments.
     """

@@ -87,7 +87,7 @@ def paths(recordings: Sequence[Recording]) -> list[Path]:
 
 
 def write(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None = None) -> list[str]:
-    """Write the dataset; returns what has no place in it, in sentences.
+    """Write the dataset; returns what the format cannot hold, in sentences.
 
     Args:
         opened: opens a file to be written, see ``runtime.atomic_files``.

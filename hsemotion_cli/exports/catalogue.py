@@ -22,8 +22,7 @@ class Format:
         title: for people.
         intervals: whether it holds intervals; the recordings then need them.
         paths: its files for some recordings, relative to the output folder.
-        write: (recordings, folder, opener, rate) -> sentences about what has no place in it, by recording name; "" for
-            all of them.
+        write: (recordings, folder, opener, samples per second) -> sentences about what the format cannot hold.
         together: whether all recordings make one result.
         suffix: of a format with one file for each table.
     """

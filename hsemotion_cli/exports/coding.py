@@ -24,10 +24,10 @@ BORIS = (
 
 
 def write_boris(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one recording as BORIS's aggregated events; returns what has no place in it, in sentences."""
+    """Write one recording as BORIS's aggregated events; returns what the format cannot hold, in sentences."""
     need_times(recording, "BORIS")
     write_rows(file, BORIS, _boris(recording))
-    return ["holds segments only; without a place there: their scores and peaks."]
+    return ["holds segments only, without their scores and peaks."]
 
 
 def _boris(recording: Recording) -> Iterator[Sequence[Cell]]:
@@ -45,7 +45,7 @@ def _boris(recording: Recording) -> Iterator[Sequence[Cell]]:
 
 
 def write_datavyu(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one recording with four columns for each tier, side by side; returns what has no place in it.
+    """Write one recording with four columns for each tier, side by side; returns what the format cannot hold.
 
     Datavyu has no CSV of its own; its scripts read ordinal, onset, offset (milliseconds) and code of each column.
     """
@@ -59,4 +59,4 @@ def write_datavyu(recording: Recording, file: IO[bytes]) -> list[str]:
         columns.append([(k, *times[k - 1], one.label) for k, one in enumerate(tier.intervals, 1)])
     rows: Iterator[tuple[tuple[Cell, ...], ...]] = zip_longest(*columns, fillvalue=(None, None, None, None))
     write_rows(file, header, ([cell for part in row for cell in part] for row in rows))
-    return ["holds segments only; without a place there: their scores and peaks."]
+    return ["holds segments only, without their scores and peaks."]

@@ -18,11 +18,11 @@ from .recording import Recording, need_times
 _RECORD = 61_440  # bytes of a data record, the most that EDF recommends
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _UNKNOWN = "01.01.85"  # EDF's first date
-_LOST = ["holds segments only; without a place there: their scores and peaks."]
+_LOST = ["holds segments only, without their scores and peaks."]
 
 
 def write_mne(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one recording as MNE's annotations (text); returns what has no place in it, in sentences."""
+    """Write one recording as MNE's annotations (text); returns what the format cannot hold, in sentences."""
     need_times(recording, "MNE")
     began = recording.clock.began
     lines = ["# MNE-Annotations"]
@@ -36,7 +36,7 @@ def write_mne(recording: Recording, file: IO[bytes]) -> list[str]:
 
 
 def write_edf(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one recording as EDF+ without signals; returns what has no place in it, in sentences.
+    """Write one recording as EDF+ without signals; returns what the format cannot hold, in sentences.
 
     Raises:
         InputError: a table of photos, or a date before 1985 or after 2084, which EDF cannot hold.

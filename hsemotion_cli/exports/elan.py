@@ -21,7 +21,7 @@ _EPOCH = "1970-01-01T00:00:00+00:00"  # the same table gives the same bytes
 
 
 def write(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one recording; returns what has no place in it, in sentences."""
+    """Write one recording; returns what the format cannot hold, in sentences."""
     need_times(recording, "ELAN")
     found = tiers(recording.intervals)
     slots: list[int] = []
@@ -44,7 +44,7 @@ def write(recording: Recording, file: IO[bytes]) -> list[str]:
         "</ANNOTATION_DOCUMENT>",
     ]
     file.write(_xml("\n".join(lines) + "\n"))
-    return ["holds segments only; without a place there: their scores and peaks."]
+    return ["holds segments only, without their scores and peaks."]
 
 
 def _header(recording: Recording, annotations: int) -> Iterator[str]:

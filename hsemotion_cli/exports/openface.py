@@ -2,7 +2,7 @@
 
 Columns and their order are those of OpenFace's page "Output Format". Frames count from 1. ``AUxx_c`` is presence, in
 both tables. ``AUxx_r`` is an intensity from 0 to 5; a probability is not one, so these columns are absent unless the
-table has intensities. Columns of which the table knows nothing are absent as well, never filled with zeros.
+table has intensities. Columns that the table has no values for are absent as well, never filled with zeros.
 
 Angles are radians in the camera's frame (x right, y down, z forward), with rotations by the right-hand rule: pitch is
 positive downwards, yaw is positive towards the subject's right, roll towards the subject's left shoulder, and
@@ -34,7 +34,7 @@ _IDENTITY = ("frame", "time", "face_id", "face_detected", "det_score")
 
 
 def write(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one table; returns what has no place in it, in sentences."""
+    """Write one table; returns what the format cannot hold, in sentences."""
     fields = _fields(recording)
     write_rows(file, list(fields), _rows(recording, fields))
     return [*lost(recording, {*_IDENTITY, *_held(recording)}), *_absent(fields)]

@@ -21,7 +21,7 @@ _EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "ne
 
 
 def write(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one table; returns what has no place in it, in sentences."""
+    """Write one table; returns what the format cannot hold, in sentences."""
     fields = _fields(recording)
     write_rows(file, list(fields), _rows(recording, fields))
     held = {"frame", "time", "face_id", "face_detected", "person", *_BOX.values(), *_POSE.values(), *_GAZE.values()}

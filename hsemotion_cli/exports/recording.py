@@ -155,12 +155,12 @@ def _person(face_id: int, name: str | None, names: Mapping[int, str]) -> str:
 
 
 def lost(recording: Recording, held: Collection[str]) -> list[str]:
-    """A sentence about the columns of a table that hold something and have no place in a format; [] if all have one."""
+    """A sentence about the columns of a table that hold something and that a format cannot hold; [] if all have one."""
     missing = [name for name in recording.columns if name in recording.filled and name not in held]
-    return [f"without a place there: {', '.join(missing)}."] if missing else []
+    return [f"not in this format: {', '.join(missing)}."] if missing else []
 
 
 def need_times(recording: Recording, title: str) -> None:
-    """Raise InputError for a table of photos, for formats of which time is the point."""
+    """Raise InputError for a table of photos, for formats that need times."""
     if recording.photos:
         raise InputError(f"{recording.path}: photos have no time, which {title} needs; export it to openface or xlsx.")

@@ -11,11 +11,11 @@ from typing import IO
 from .intervals import Interval, in_order, milliseconds
 from .recording import Recording, need_times
 
-_LOST = ["holds segments only; without a place there: their scores and peaks."]
+_LOST = ["holds segments only, without their scores and peaks."]
 
 
 def write_webvtt(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one recording as WebVTT; returns what has no place in it, in sentences."""
+    """Write one recording as WebVTT; returns what the format cannot hold, in sentences."""
     need_times(recording, "WebVTT")
     note = _escaped(f"hsemotion, {recording.source or recording.name}")
     lines = [f"WEBVTT\n\nNOTE {note}\n"]
@@ -27,7 +27,7 @@ def write_webvtt(recording: Recording, file: IO[bytes]) -> list[str]:
 
 
 def write_srt(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one recording as SubRip; returns what has no place in it, in sentences."""
+    """Write one recording as SubRip; returns what the format cannot hold, in sentences."""
     need_times(recording, "SubRip")
     lines = [
         f"{number}\n{_time(start, ',')} --> {_time(end, ',')}\n{_line(one.words)}\n"

@@ -13,7 +13,7 @@ from .recording import Recording, need_times
 
 
 def write(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one recording; returns what has no place in it, in sentences."""
+    """Write one recording; returns what the format cannot hold, in sentences."""
     need_times(recording, "Praat")
     media = recording.clock.media
     last = [media(float(recording.times[-1])), *(media(one.offset) for one in recording.intervals)]
@@ -31,7 +31,7 @@ def write(recording: Recording, file: IO[bytes]) -> list[str]:
             lines += [f"        intervals [{k}]:", f"            xmin = {onset}", f"            xmax = {offset}"]
             lines += [f"            text = {_quoted(label)}"]
     file.write(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
-    return ["holds segments only; without a place there: their scores and peaks."]
+    return ["holds segments only, without their scores and peaks."]
 
 
 def _parts(recording: Recording, tier: Tier, end: float) -> list[tuple[float, float, str]]:

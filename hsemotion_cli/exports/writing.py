@@ -1,4 +1,4 @@
-"""Recordings -> files of other formats, and ``export.json`` beside them: what was written, what has no place there.
+"""Recordings -> files of other formats, and ``export.json`` beside them: what was written, what the format cannot hold.
 
 A file is replaced without being asked to only if it is still as an export wrote it, by its SHA-256 in ``export.json``:
 an annotation that somebody went on to edit in ELAN is not lost.
@@ -32,7 +32,7 @@ class Exported:
 
     Attributes:
         files: paths that were written.
-        lost: format -> sentences about what has no place in it.
+        lost: format -> sentences about what the format cannot hold.
         failures: recording or format -> why nothing was written.
     """
 

@@ -23,7 +23,7 @@ _BLOCK = 512  # samples in a chunk
 
 
 def write(recording: Recording, file: IO[bytes]) -> list[str]:
-    """Write one table; returns what has no place in it, in sentences.
+    """Write one table; returns what the format cannot hold, in sentences.
 
     Raises:
         InputError: a table of photos.

@@ -35,7 +35,7 @@ _HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 
 
 def write(recordings: Sequence[Recording], file: IO[bytes]) -> list[str]:
-    """Write one workbook; returns what has no place in it, in sentences.
+    """Write one workbook; returns what the format cannot hold, in sentences.
 
     Raises:
         InputError: more tables or rows than a workbook holds.

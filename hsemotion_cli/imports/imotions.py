@@ -1,4 +1,4 @@
-"""iMotions' CSV export with AFFDEX: one row for each sample of any sensor, of which those of the face are read.
+"""iMotions' CSV export with AFFDEX: one row for each sample of any sensor; only those of the face are read.
 
 Values from 0 to 100 become 0 to 1, and valence -1 to 1. The scores of the expressions go into the columns of
 probabilities; they do not sum to 1.

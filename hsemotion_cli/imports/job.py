@@ -103,7 +103,7 @@ def describe(text: Text, source: Source, reading: Reading, counts: Counts, fps: 
             "header_line": text.line,
             "preamble": list(text.preamble),
             "columns_read": [text.header[k] for k in reading.fields],
-            "columns_without_a_place": unheld,
+            "columns_without_counterpart": unheld,
             "columns_refused": dict(reading.refused),
             "columns_empty": empty,
             "rows_read": counts.lines,
@@ -136,7 +136,7 @@ def _notes(source: Source, reading: Reading, counts: Counts, unheld: Sequence[st
         notes.append(f"left out: {compact(names)}, {why}.")
     if unheld:
         have = "1 column has" if len(unheld) == 1 else f"{len(unheld)} columns have"
-        notes.append(f"{have} no place in a table: {compact(unheld)}.")
+        notes.append(f"{have} no counterpart in a table: {compact(unheld)}.")
     for reason, count in counts.absent.items():
         notes.append(f"{count} of {counts.lines} rows have no face: {reason}.")
     for reason, count in counts.skipped.items():

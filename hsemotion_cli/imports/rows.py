@@ -32,7 +32,7 @@ class Counts:
         faces: ids.
         absent: why rows have no face -> how many.
         skipped: why rows are no frames -> how many.
-        repeated: rows that repeat a face of the same frame, of which the first is kept.
+        repeated: rows that repeat a face of the same frame; the first is kept.
         first, last: times in seconds, nan for none.
         shortest, longest: distance of two frames in seconds.
         expressions: whether any row has one.
