@@ -58,7 +58,10 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     unknown = [name for name in names if name not in WRITERS]
     if unknown or not names:
-        raise UsageError(f"--format {text}: choose from {', '.join(WRITERS)}, separated by commas.")
+        raise UsageError(
+            f"--format {text}: choose from {', '.join(WRITERS)}, separated by commas; hsemotion export writes other "
+            "programs' formats."
+        )
     return names
 
 
