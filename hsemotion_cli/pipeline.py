@@ -352,8 +352,8 @@ class Annotator:
     def _seen(self, frames: Iterator[Frame], source: Source, run: Run) -> Iterator[Sighting]:
         """The faces of each frame."""
         settings = self.settings
-        size = (source.info.width, source.info.height)
-        optics = Optics(settings.fov, size if all(size) else None, settings.crops)
+        size = None if isinstance(source, PhotoFolder) else (source.info.width, source.info.height)
+        optics = Optics(settings.fov, size, settings.crops)
         room = max(1, min(8, _PICTURES // max(source.info.width * source.info.height * 3, 1)))
         if self._spare_detector is None:
             workers = [

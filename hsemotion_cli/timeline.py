@@ -1,7 +1,7 @@
 """One video, column by column: the interface between analysing frames and writing results.
 
 No later stage opens the video (except the overlay, which reads it again), no earlier stage knows a file format.
-It is stored as columns, about 150 bytes per face and frame, so hours of video fit in memory.
+It is stored as columns, about 200 bytes per face and frame, so hours of video fit in memory.
 """
 
 from __future__ import annotations

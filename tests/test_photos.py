@@ -275,7 +275,7 @@ def test_when_a_heic_photo_was_taken(tmp_path: Path) -> None:
 
 def test_the_schema_describes_the_optional_columns() -> None:
     content = json.loads(run("schema", "--json").stdout)
-    assert content["schema_version"] == 2
+    assert content["schema_version"] == schema.SCHEMA_VERSION
     assert [column["name"] for column in content["optional_columns"]] == [column.name for column in schema.OPTIONAL]
     assert [column["name"] for column in content["columns"]] == list(schema.NAMES)
     assert "file (photos)" in run("schema").stdout

@@ -20,7 +20,8 @@ class Optics:
 
     Attributes:
         fov: degrees that the longer side of the displayed image shows.
-        canvas: width and height of the displayed image in pixels; None for those of each frame.
+        canvas: width and height of the displayed image in pixels; None for those of each frame, of which a region then
+            counts as a whole.
         crops: the images are faces, cut out of other images.
 
     Raises:
@@ -39,8 +40,11 @@ class Optics:
         height, width = frame.image.shape[:2]
         if self.crops:
             return Camera.of_crop(width, height)
-        width, height = self.canvas or (width, height)
-        return Camera.of(width, height, self.fov)
+        if self.canvas is not None:
+            return Camera.of(*self.canvas, fov=self.fov)
+        view = frame.view
+        camera = Camera.of(width * view.scale, height * view.scale, self.fov)
+        return replace(camera, centre=view.to_canvas(width / 2, height / 2))
 
 
 _SIDE = 64
