@@ -155,6 +155,8 @@ def test_events_match_within_the_tolerance(study: dict[str, np.ndarray], tmp_pat
     found = match(first, second, 0.5)
     assert found.onset_errors == pytest.approx((0.3, 0.2))
     assert found.offset_errors == pytest.approx((0.4, 1.9))
+    chain = match([(1.0, 2.0), (1.3, 2.3)], [(1.0, 2.0), (0.7, 1.7)], 0.3)
+    assert chain.onset_errors == pytest.approx((-0.3, -0.3)), "two matches count more than one without an error"
     assert match(first, second, 0.25).onset_errors == pytest.approx((0.2,))
     events = compare(tmp_path)
     f1 = float(events["ann", "bob", "smile", "event_f1"]["value"])

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import tomllib
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from hsemotion_cli.analysis import cross_validation
+from hsemotion_cli.analysis.calibration import Choice, Coded, Sample, fit
 from hsemotion_cli.analysis.cross_validation import _p
 from hsemotion_cli.analysis.rules import read_rules
 from hsemotion_cli.cli import app
@@ -131,6 +134,21 @@ def test_people_stay_together_where_they_have_names(tmp_path: Path) -> None:
     assert code == 0, output
     printed = json.loads(output[output.index("{") :])
     assert (printed["by"], printed["gain"][0]["groups"]) == ("person", 3)
+
+
+def test_nobody_is_scored_by_what_was_fitted_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real fit runs; what it is given is noted."""
+    seen: list[set[str]] = []
+
+    def noted(samples: Sequence[Sample], coded: Coded, *parts: Collection[str]) -> Choice:
+        seen.append({sample.group for sample in samples})
+        return fit(samples, coded, *parts)
+
+    monkeypatch.setattr(cross_validation, "fit", noted)
+    tables, coding = study(tmp_path, 1)
+    assert run("calibrate", tables, "--coding", coding, "-o", tmp_path / "r.toml", "-q")[0] == 0
+    everyone = {f"r{k}" for k in range(GROUPS)}
+    assert sorted(map(sorted, (everyone - own for own in seen))) == [[name] for name in sorted(everyone)]
 
 
 def test_p_is_the_share_of_exchanges_that_gain_as_much() -> None:

@@ -66,6 +66,16 @@ def by_loop(value: np.ndarray, rule: Rule, step: float = STEP) -> list[tuple[flo
     return [s for s in kept if missing(s) <= rule.max_missing + 1e-9]
 
 
+def test_hysteresis_does_not_reach_across_a_long_loss() -> None:
+    """Evidence between the two thresholds continues what was on, but not after more than the merge gap without any."""
+    time, length, nan = np.arange(8) * STEP, np.full(8, STEP), np.nan
+    value = np.array([0.9, 0.45, nan, nan, 0.45, 0.3, 0.45, 0.9])
+    after = hysteresis(time, length, value, Rule(0.5, 0.4, merge_gap=0.08))
+    assert after.tolist() == [True, True, False, False, True, False, False, True]
+    after = hysteresis(time, length, value, Rule(0.5, 0.4, merge_gap=0.04))
+    assert after.tolist() == [True, True, False, False, False, False, False, True]
+
+
 evidence_curves = st.lists(
     st.one_of(st.just(float("nan")), st.sampled_from([0.0, 0.3, 0.45, 0.5, 0.8, 1.0])), min_size=1, max_size=80
 )

@@ -242,6 +242,8 @@ def _typed(header: list[str], rows: list[list[str]], only: Collection[str] | Non
 
 def _cells(name: str, texts: Sequence[str]) -> list[Any]:
     if name in _DECIMALS:
+        if not any(texts):
+            return [None] * len(texts)
         try:
             return list(map(float, texts))  # most columns are full, and this is several times as fast
         except ValueError:
