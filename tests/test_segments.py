@@ -68,7 +68,7 @@ def by_loop(value: np.ndarray, rule: Rule, step: float = STEP) -> list[tuple[flo
 
 def test_hysteresis_does_not_reach_across_a_long_loss() -> None:
     """Evidence between the two thresholds continues what was on, but not after more than the merge gap without any."""
-    time, length, nan = np.arange(8) * STEP, np.full(8, STEP), np.nan
+    time, length, nan = np.arange(8, dtype=np.float64) * STEP, np.full(8, STEP), np.nan
     value = np.array([0.9, 0.45, nan, nan, 0.45, 0.3, 0.45, 0.9])
     after = hysteresis(time, length, value, Rule(0.5, 0.4, merge_gap=0.08))
     assert after.tolist() == [True, True, False, False, True, False, False, True]
