@@ -361,3 +361,12 @@ def test_the_column_person_of_a_table_joins_face_ids(tmp_path: Path) -> None:
     path = curves.table(tmp_path / "talk.csv", people, 200)
     got = found(path, replace(RAW, kinds=("expression",)))
     assert [(s.person, s.onset, s.offset) for s in got] == [("Ann", 0.0, 8.0)]
+
+
+def test_a_name_that_is_a_formula_is_made_harmless(tmp_path: Path) -> None:
+    path = curves.table(tmp_path / "=talk.csv", {0: {"p_fear": np.full(100, 0.9)}}, 100)
+    names = tmp_path / "people.csv"
+    names.write_text("recording,face_id,person\n,0,=1+1\n")
+    assert run("segments", path, "--people", names, "--kinds", "expression", "-o", tmp_path / "out")[0] == 0
+    with (tmp_path / "out" / "segments.csv").open(newline="") as file:
+        assert [(r["recording"], r["person"]) for r in csv.DictReader(file)] == [("'=talk", "'=1+1")]

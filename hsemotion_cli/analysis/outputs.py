@@ -18,6 +18,8 @@ from ..runtime.file_marks import TOOL
 DECIMALS = 6
 """Digits after the point of results."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes text that begins so
+
 
 def description(command: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     """The sidecar of one analysis.
@@ -52,7 +54,8 @@ def write_header(names: Sequence[str], file: IO[bytes]) -> None:
 
 
 def write_rows(rows: Iterable[Sequence[Any]], file: IO[bytes]) -> None:
-    """Lines of a CSV file: numbers with at most six decimals; None and nan as empty cells."""
+    """Lines of a CSV file: numbers with six decimals; None and nan as empty cells; names that a
+    spreadsheet would take for a formula with an apostrophe before them."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
     file.write(text.getvalue().encode("utf-8", "backslashreplace"))
@@ -61,6 +64,8 @@ def write_rows(rows: Iterable[Sequence[Any]], file: IO[bytes]) -> None:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{round(value, DECIMALS) + 0.0:.{DECIMALS}f}" if math.isfinite(value) else ""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
     return "" if value is None else value
 
 
