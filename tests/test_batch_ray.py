@@ -297,7 +297,7 @@ def test_a_machine_says_what_keeps_it_from_taking_part(tmp_path: Path) -> None:
         (("--engine", "ray", "--address", "ray://head:10001"), "give HOST:PORT"),
         (("--engine", "ray", "--address", "head"), "give HOST:PORT"),
         (("--engine", "ray", "--address", "127.0.0.1:9"), "no cluster answers there"),
-        (("--engine", "ray", "--gpus-per-worker", "-1"), "takes a number from 0 on"),
+        (("--engine", "ray", "--gpus-per-worker", "-1"), "takes a number from 0, such"),
     ],
 )
 def test_options_that_cannot_work(smile: Path, tmp_path: Path, options: tuple[str, ...], says: str) -> None:

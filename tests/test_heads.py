@@ -1148,7 +1148,7 @@ def test_weights_that_nobody_knows_are_a_warning(pictures: tuple[Path, list[str]
         app, [str(a) for a in ("annotate", crops, "-o", tmp_path, *loud, "--head", tmp_path / "old.safetensors")]
     )
     assert result.exit_code == 0
-    assert "nobody knows with which weights of mbf_va_mtl it was trained" in result.stderr
+    assert "the weights of mbf_va_mtl that it was trained on are unknown" in result.stderr
 
 
 def test_the_recipe_of_a_headed_table_asks_for_its_head(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ..evaluation.resampling import interval
 from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments
 
 HALF = 0.5
-"""Threshold at which the papers compare action units, besides tuned ones."""
+"""Threshold at which the papers compare action units, in addition to tuned ones."""
 
 BINS = 48
 """Bins of a density, along each side."""

@@ -45,7 +45,7 @@ class Block:
     Attributes:
         title: of the table.
         rows, columns: labels of rows and columns.
-        down, across: what rows and columns stand for.
+        down, across: the parameters of rows and columns.
         members: (rows, columns) index of each filter among those of the grid.
     """
 
@@ -81,10 +81,10 @@ class Grid:
         seconds: str | None = None,
         weights: str | None = None,
     ) -> Grid:
-        """Parse command-line values: comma-separated numbers, or "none"; None stands for the papers' grid.
+        """Parse command-line values: comma-separated numbers, or "none"; None means the papers' grid.
 
         Args:
-            seconds: None stands for none; "usual" is ``SECONDS``.
+            seconds: None means none; "usual" is ``SECONDS``.
 
         Raises:
             UsageError: a value that is not a number in range.

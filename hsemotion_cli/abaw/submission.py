@@ -54,7 +54,7 @@ class SubmissionSettings:
     """How scores become submitted values.
 
     Attributes:
-        recipe: instead of the one that each table was made with.
+        recipe: replaces the one that each table was made with.
         mean: of ``compound.MEANS``.
         other: of ``predictions.OTHERS``.
         override: for expressions.
@@ -270,7 +270,7 @@ def _with_override(
     if not models:
         raise UsageError(
             f"--override-model {override.model}: {source.path} was annotated with no other model; "
-            "annotate with two models, and give the one here whose confident labels shall be used."
+            "annotate with two models, and give the model here whose confident labels are used."
         )
     _check_probabilities(source, (override.model,), "expression")
     first, second = (

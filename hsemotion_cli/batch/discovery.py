@@ -75,7 +75,7 @@ class _Found:
 
 
 def parse_suffixes(text: str | None) -> frozenset[str] | None:
-    """Read ``--extensions mp4,mov``; None stands for every video and image, whatever it is called.
+    """Read ``--extensions mp4,mov``; None means every video and image with any extension.
 
     Raises:
         UsageError: nothing in it, or no suffix.
@@ -201,8 +201,8 @@ def _add(path: str, short: tuple[str, ...], search: Search, found: _Found) -> No
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or str(error)
-        found.faults.append((path, InputError(f"{path}: cannot be used ({told}).")))
+        reason = getattr(error, "strerror", None) or str(error)
+        found.faults.append((path, InputError(f"{path}: cannot be used ({reason}).")))
         return
     full = safe(path) or ("_",)
     if not stat.S_ISREG(mode):

@@ -1,6 +1,6 @@
 """What does the work, seen from outside: tasks in, outcomes out.
 
-``local_engine`` has the one that uses this machine, ``ray_engine`` the one that uses many.
+``local_engine`` uses this machine, ``ray_engine`` a cluster.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Each process holds the lock of a file of its own, ``.hsemotion-batch.lock`` or ``.hsemotion-batch.2of8.lock``, for as
 long as it lives. Before it takes its own it tries those of all others which might work on the same inputs. Both happen
-behind a gate, so that two processes that start at once see each other. Who holds a lock stands in a file beside it:
-Windows lets nobody read a locked file.
+behind a gate, so that two processes that start at once see each other. The holder of a lock is written to a second
+file, because Windows does not allow a locked file to be read.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Downloading:
     """Weights are being downloaded.
 
     Attributes:
-        have, total: bytes; the total is None where the server does not tell.
+        have, total: bytes; the total is None if the server does not send it.
     """
 
     have: int
@@ -167,7 +167,7 @@ class Hello:
     Attributes:
         node: Ray's name of the machine.
         host: the machine's host name.
-        machine: the host name as it stands in the names of temporary files.
+        machine: the host name as used in the names of temporary files.
         process: number of the worker process, or 0 if none was started.
     """
 
@@ -291,7 +291,7 @@ class Outcome:
 
     @property
     def decoding(self) -> str:
-        """How the source was decoded, in sentences, where something was chosen, assumed or mended; else ""."""
+        """Notes about the decoding, if something was chosen, assumed or repaired; else ""."""
         return str(self.facts.get("decoding") or "")
 
     @property

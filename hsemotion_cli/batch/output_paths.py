@@ -41,7 +41,7 @@ _FULL, _LAST = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class SourceIdentity:
-    """A source whose place is to be chosen.
+    """A source whose output path is to be chosen.
 
     Attributes:
         path: as it was written or found.

@@ -108,7 +108,7 @@ def reports_usage() -> bool:
 
 
 class RayActor:
-    """One worker of a cluster; a Ray actor of which one method gives messages while another may stop it.
+    """One worker of a cluster: a Ray actor with a method that yields messages and one that stops it.
 
     Messages travel encoded, as they do from a worker process: the machines may have different versions of the package.
     """

@@ -45,9 +45,9 @@ class SourceStamp:
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             return cls(status.st_size, status.st_mtime_ns)
-        pictures = [picture.stat() for picture in images_in(Path(path))]
-        latest = max(status.st_mtime_ns, *(p.st_mtime_ns for p in pictures))
-        return cls(sum(p.st_size for p in pictures), latest)
+        images = [image.stat() for image in images_in(Path(path))]
+        latest = max(status.st_mtime_ns, *(p.st_mtime_ns for p in images))
+        return cls(sum(p.st_size for p in images), latest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class PooledWorker(ABC):
 
 
 class WorkerPool(ABC):
-    """An engine with workers, each of which loads its models once; see ``Engine``.
+    """An engine with workers that load their models once; see ``Engine``.
 
     Args:
         out: the output folder, where temporary files of killed workers are removed.

@@ -1,6 +1,6 @@
 """One worker process of this machine, seen from its parent process.
 
-It is started afresh and not forked, in a session of its own, so that Ctrl-C reaches only the parent. A decoder that
+It is spawned, not forked, in its own session, so that Ctrl-C reaches only the parent. A decoder that
 hangs cannot be interrupted and one that crashes takes its process along: both cost one worker, which is replaced, and
 one attempt at one video.
 """

@@ -1,4 +1,4 @@
-"""One benchmark run of one variant in a process of its own: its results, time and memory."""
+"""One benchmark run of one variant in its own process: its results, time and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Benchmark rounds: variants are measured alternately (A B C, A B C, ...), each run in a process of its own."""
+"""Benchmark rounds: variants are measured alternately (A B C, A B C, ...), each run in its own process."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def _check(inputs: list[str] | None, collection: CollectionOptions, worker: Work
     if worker.engine == "local" and (worker.address is not None or worker.gpus is not None):
         raise UsageError("--address and --gpus-per-worker are for --engine ray.")
     if worker.gpus is not None and not 0 <= worker.gpus < float("inf"):
-        raise UsageError("--gpus-per-worker takes a number from 0 on, as 0.25 for four workers to a GPU.")
+        raise UsageError("--gpus-per-worker takes a number from 0, such as 0.25 for four workers to a GPU.")
 
 
 def _engine(

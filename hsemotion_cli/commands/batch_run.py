@@ -164,7 +164,7 @@ def _report(out: Path, options: BatchOptions) -> list[HsemotionError]:
 
 
 def _annotate(engine: Engine, plan: BatchPlan, records: _Records, options: BatchOptions) -> None:
-    """Have the engine do what is to be done, and note every outcome."""
+    """Run the engine on all tasks, and record every outcome."""
     for outcome in plan.skipped:
         if outcome.low_coverage:
             say(outcome.low_coverage)

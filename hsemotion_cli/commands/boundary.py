@@ -1,4 +1,4 @@
-"""The one place where an error becomes a sentence and an exit code."""
+"""The only place where an error becomes a message and an exit code."""
 
 import functools
 import os

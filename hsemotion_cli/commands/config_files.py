@@ -36,7 +36,7 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not TOML ({error}); mend it, or delete it to start again.") from error
+        raise UsageError(f"{path}: not TOML ({error}); repair it, or delete it to start again.") from error
 
 
 def values(content: Mapping[str, Any], table: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, Any]]:

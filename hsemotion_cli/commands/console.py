@@ -1,7 +1,7 @@
 """The only way to print: tables and results on stdout, progress and messages on stderr, and a log of the latter.
 
 No text is markup here, wherever it comes from: ``[torch]`` stays as it is, and a file's name can neither colour nor
-clear a terminal. What is to be bold or green is a ``Text`` with a style.
+clear a terminal. Bold or coloured text is a ``Text`` with a style.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the value of an option comes from: command line, environment, project file, user file, or built in.
+"""The source of an option's value: command line, environment, project file, user file, or built in.
 
 A value in a file stands at the top for an option that several commands share (``min-face = 40``), or in the table of a
 command for that command alone (``[batch]``, ``[train.heads]``), which counts before the top of the same file. In the

@@ -134,7 +134,7 @@ class Group(TyperGroup):
 
 
 def load(name: str, where: str) -> Any:
-    """The command that stands in a file, as Typer's."""
+    """The Typer command defined in a file."""
     run = catalogue.function(where)
     kind = type("Command", (Command,), {"run": staticmethod(run) if not where.startswith("config:") else None})
     alone = typer.Typer(add_completion=False)

@@ -137,7 +137,7 @@ def path(name: str | None, *, as_json: bool) -> None:
 
     Raises:
         ModelUnavailable: none of a model's files is there; the message names the folder for them.
-        UsageError: there is no such model, or it never has files of its own.
+        UsageError: there is no such model, or it has no files in the cache.
     """
     if name is None:
         places = [weights.home()]

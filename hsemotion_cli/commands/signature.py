@@ -16,7 +16,7 @@ from .options import Only, OwnDefaults, Reworded
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What a file of defaults must know of an option.
+    """The facts about an option that files of defaults need.
 
     Attributes:
         name: long name without the hyphens before it.
@@ -72,7 +72,7 @@ def _fact(parameter: inspect.Parameter, shared: bool) -> Option | None:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A parameter of a command that stands for several options."""
+    """A parameter of a command that groups several options."""
 
     kind: type
     fields: dict[str, Field[Any]]

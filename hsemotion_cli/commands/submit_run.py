@@ -56,7 +56,7 @@ def annotated(
 
 
 def _is_source(path: Path) -> bool:
-    """Whether a path is to be annotated: a video, or a folder without raw scores in it."""
+    """Whether a path must be annotated first: a video, or a folder without raw scores in it."""
     if path.is_dir():
         return not any(path.glob(f"*{RAW}"))
     return path.suffix.lower() in VIDEO_SUFFIXES
@@ -133,15 +133,17 @@ def mimicry(rows: FrameList, tables: Sequence[Path], out: Path, head: Path | Non
         raise UsageError("--audio-head, --audio and --audio-weight go together: a head, and features of sound for it.")
     weights = emi.parse_weights(sound.weights)
     faces = emi.predict_clips(emi.clip_head(head, "--head"), find_files(tables), rows.names)
-    heard = None
+    from_sound = None
     if sound.head is not None:
-        heard = emi.predict_clips(emi.clip_head(sound.head, "--audio-head"), find_files(sound.features), rows.names)
-    fused = emi.fuse(rows, faces, heard, weights)
+        from_sound = emi.predict_clips(
+            emi.clip_head(sound.head, "--audio-head"), find_files(sound.features), rows.names
+        )
+    fused = emi.fuse(rows, faces, from_sound, weights)
     prepare_folder(out.parent)
     submission.write(rows, fused.values, out)
     summary = _summary(rows, out, len(rows.names))
     summary |= {"faces_and_sound": fused.both, "faces_alone": list(fused.faces), "sound_alone": list(fused.sound)}
-    if heard is not None:
+    if from_sound is not None:
         summary["audio_weights"] = weights
     return summary
 

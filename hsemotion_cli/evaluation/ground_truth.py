@@ -321,7 +321,7 @@ def _relative(track: str, part: str) -> list[str]:
 
 
 def _only(places: Sequence[Path], names: Sequence[str]) -> Path | None:
-    """The one path with one of these names in one of the places, if any."""
+    """The only path with one of these names in one of the places, if any."""
     # os.path.exists treats folders without permission as missing; Path.exists would raise.
     found = [place / name for place in places for name in names if os.path.exists(place / name)]
     if len(found) > 1:

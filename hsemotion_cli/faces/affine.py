@@ -1,4 +1,4 @@
-"""A square of a picture, seen through an affine map."""
+"""Warp a square out of an image with an affine map."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from ..domain import Image
 
 _WORTH = 9
-"""Pixels of the picture for each one of the square, up to which a fourth channel for all of them pays."""
+"""Source pixels per pixel of the square up to which adding a fourth channel saves time."""
 
 
 def warp_square(image: Image, matrix: NDArray[np.float64], size: int, border: int) -> Image:
-    """What lies in a picture where a map puts the pixels of a square; values between pixels are interpolated.
+    """Sample an image at the positions of a square's pixels, with linear interpolation.
 
     Args:
         image: uint8, (height, width, 3) or (height, width).
-        matrix: 2 x 3, from the square's pixel centres to the picture's.
+        matrix: 2 x 3, from the square's pixel centres to the image's.
         size: width and height of the square.
-        border: what lies outside the picture, as one of OpenCV's border kinds.
+        border: OpenCV's border type for pixels outside the image.
 
     Returns:
         uint8, (size, size, 3) or (size, size).
@@ -30,7 +30,7 @@ def warp_square(image: Image, matrix: NDArray[np.float64], size: int, border: in
     height, width = image.shape[:2]
     (left, right), (top, bottom) = (_reach(row, size) for row in matrix.tolist())
     inside = left >= 0 and top >= 0 and right <= width and bottom <= height
-    # A border that mirrors the picture shows what lies elsewhere in it.
+    # A mirrored border shows other parts of the image, so all of it is needed.
     alone = inside or border in (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE)
     left, right, top, bottom = max(left, 0), min(right, width), max(top, 0), min(bottom, height)
     small = left < right and top < bottom and (right - left) * (bottom - top) <= _WORTH * size * size
@@ -46,9 +46,9 @@ def warp_square(image: Image, matrix: NDArray[np.float64], size: int, border: in
 
 
 def _reach(row: list[float], size: int) -> tuple[int, int]:
-    """Where what a square shows begins and ends along one side of a picture, with one pixel to spare.
+    """Start and end of the square's extent along one side of an image, with a margin of one pixel.
 
-    So all that is beyond that part of the picture is beyond the picture as well, and shows its border.
+    Anything outside that part of the image is outside the image, where the border applies.
     """
     across, down, first = row
     low, high = first + size * (min(across, 0) + min(down, 0)), first + size * (max(across, 0) + max(down, 0))

@@ -1,7 +1,7 @@
-"""Faces of frames that were not searched, from those of the frames around them.
+"""Interpolates faces in frames without detection from the frames around them.
 
-Both ends of a gap are known, since nothing here is live. A face that is there at both ends lies between them where a
-straight line says; where somebody came or went, the frames of the gap are searched after all.
+Processing is offline, so both ends of a gap are known. A face that is present at both ends is interpolated linearly; if
+a face appears or disappears, the detector runs on the frames of the gap.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from .measures import USUAL_OPTICS, Optics, measured
 from .tracking import pairs
 
 LONGEST = 15
-"""Frames of a gap at most: all of them are kept until its end is known."""
+"""Longest gap in frames: all of them are kept until its end is known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScheduledFrame:
-    """A frame, and whether its faces are to be searched for."""
+    """A frame, and whether the detector runs on it."""
 
     frame: Frame
     searched: bool
 
 
 def check(every: int) -> None:
-    """Raise UsageError unless so many frames may lie between two searches."""
+    """Raise UsageError unless ``every`` is a valid number of frames between detections."""
     if not 1 <= every <= LONGEST:
         raise UsageError(f"--detect-every {every}: give a number of frames from 1 to {LONGEST}.")
 
 
 def schedule(frames: Iterable[Frame], every: int) -> Iterator[ScheduledFrame]:
-    """Choose which frames are searched: each ``every``-th, the last one, and those on both sides of a cut."""
+    """Choose the frames for detection: each ``every``-th, the last one, and those on both sides of a cut."""
     waiting: Frame | None = None
     position = 0  # since the last search
     for frame in frames:
@@ -52,11 +52,11 @@ def schedule(frames: Iterable[Frame], every: int) -> Iterator[ScheduledFrame]:
 def interpolate(
     found: Iterable[Sighting | Frame], finder: FaceDetector, recipes: Sequence[str], optics: Optics = USUAL_OPTICS
 ) -> Iterator[Sighting]:
-    """Put sightings in the place of frames that were not searched.
+    """Replace frames without detection by interpolated sightings.
 
     Args:
         found: in order; the first and the last are sightings.
-        finder: for gaps in which somebody comes or goes.
+        finder: for gaps in which a face appears or disappears.
         recipes: of the crops.
         optics: of the camera, for the head poses.
     """
@@ -96,14 +96,14 @@ def _cropped(face: Face, frame: Frame, recipes: Sequence[str]) -> Face:
 
 
 def _share(before: Sighting, frame: Frame, after: Sighting) -> float:
-    """How far along a frame lies, in [0, 1], by time; by number where time stands still, as in broken files."""
+    """Relative position of a frame in a gap, in [0, 1], by time; by number if time does not advance (broken files)."""
     if before.time <= frame.time <= after.time and before.time < after.time:
         return (frame.time - before.time) / (after.time - before.time)
     return (frame.index - before.index) / (after.index - before.index)
 
 
 def _mean(one: Face, other: Face, share: float) -> Face:
-    """What lies between two faces of a person; ``share`` of the way to the second."""
+    """The interpolation between two faces of a person, at ``share`` of the way to the second."""
 
     def between(a: object, b: object) -> np.ndarray | None:
         if a is None or b is None:

@@ -1,9 +1,9 @@
-"""BlazeFace's six marks -> the five points and the box of a face that has no landmarks.
+"""BlazeFace's six keypoints -> the five points and the box of a face without landmarks.
 
-BlazeFace marks the eyes, the nose, the mouth and the ears. A linear map makes of these marks the five points and the
-box that the landmarks would give, so that networks see nearly the same crops. The map of the points has complex
-weights that add up to one, the plane being the complex numbers, so a face that is turned, moved or larger gives points
-turned, moved or larger alike. ``scripts/fit_fast.py`` makes it.
+BlazeFace predicts keypoints for the eyes, the nose, the mouth and the ears. A linear map computes from them the five
+points and the box that landmarks would give, so that networks get nearly the same crops. With points as complex
+numbers, the map of the points has complex weights that sum to one, which makes it equivariant to rotation, translation
+and scale. ``scripts/fit_fast.py`` fits it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ FILE = "fast.json"
 
 
 class KeypointMap:
-    """BlazeFace's marks -> five points and box.
+    """BlazeFace's keypoints -> five points and box.
 
     Args:
-        points: (5, 6) complex; each row adds up to one.
+        points: (5, 6) complex; each row sums to one.
         box: (4, 13) left, top, right and bottom from x and y of the six marks and 1, in the frame of ``frame``.
     """
 
@@ -33,7 +33,7 @@ class KeypointMap:
 
     @classmethod
     def read(cls) -> KeypointMap:
-        """The one that is part of the package; raises ModelUnavailable."""
+        """The map in the package; raises ModelUnavailable."""
         try:
             content = json.loads(files("hsemotion_cli").joinpath("assets", FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -53,9 +53,9 @@ class KeypointMap:
 
 
 def frame(marks: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """Where (6, 2) marks lie and how far they reach: their mean, and the root of their mean squared distance from it.
+    """Centre and extent of (6, 2) keypoints: their mean, and their root mean square distance from it.
 
-    Both turn, move and grow with the face, whichever way it looks.
+    Both are equivariant to rotation, translation and scale of the face.
     """
     centre = marks.mean(axis=0, dtype=np.float64)
     return centre, max(float(np.sqrt(((marks - centre) ** 2).sum(axis=1).mean())), 1e-6)

@@ -28,7 +28,7 @@ from . import affine
 Floats = NDArray[np.float32]
 
 Box = tuple[float, float, float, float]
-"""x, y, width, height in pixels; may reach over the picture's edge."""
+"""x, y, width, height in pixels; may extend past the image's edge."""
 
 BLAZEFACE, FULL_RANGE = "blazeface.onnx", "blazeface_full.onnx"
 LANDMARKS, SHAPES = "landmarks.onnx", "blendshapes.onnx"
@@ -39,22 +39,22 @@ NETWORKS: dict[str, str] = {
     LANDMARKS: "48616c21f88bddfdca1baab1807910454cbb54c1f0ab18762cdc1f7f4915d17f",
     SHAPES: "b2efb61f965e798668228cd24fd735a77e868ea3051ad101c98f85af624b9f92",
 }
-"""File among the assets -> its SHA-256."""
+"""Asset -> its SHA-256."""
 
 _DETECTOR_SIZE = {BLAZEFACE: 128, FULL_RANGE: 192}
 _LANDMARK_SIZE = 256
 
 _SAME_FACE = 0.3
-"""Overlap from which two boxes are of one face: the tasks' min_suppression_threshold."""
+"""Overlap above which two boxes belong to one face: the tasks' min_suppression_threshold."""
 
 _AVERAGED = 0.5
-"""Score from which boxes of one face are averaged, whatever the threshold: the tasks' min_detection_confidence."""
+"""Lowest score of boxes that are averaged for one face, whatever the threshold: the tasks' min_detection_confidence."""
 
 _PRESENCE = 0.5
-"""Probability from which the landmarks are those of a face: the tasks' min_face_presence_confidence."""
+"""Lowest probability at which landmarks count as a face: the tasks' min_face_presence_confidence."""
 
 _REGION = 1.5
-"""Sides of what the landmark network is shown, in sides of the box that BlazeFace draws."""
+"""Side of the landmark network's input region, relative to BlazeFace's box."""
 
 _SEEN_BY_BLENDSHAPES = (
     "0 1 4-8 10 13 14 17 21 33 37 39 40 46 52-55 58 61 63 65-67 70 78 80-82 84 87 88 91 93 95 103 105 107 109 127 132 "
@@ -62,19 +62,19 @@ _SEEN_BY_BLENDSHAPES = (
     "276 282-285 288 291 293 295-297 300 308 310-312 314 317 318 321 323 324 332 334 336 338 356 361 362 365 373-375 "
     "377-382 384-390 397 398 400 402 405 409 415 454 466 468-477"
 )
-"""The 146 landmarks that blendshapes are read from: kLandmarksSubsetIdxs of face_blendshapes_graph.cc."""
+"""The 146 landmarks that blendshapes are computed from: kLandmarksSubsetIdxs of face_blendshapes_graph.cc."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """What BlazeFace takes for a face.
+    """A face candidate of BlazeFace.
 
     Attributes:
         box: of the face without forehead and ears, about a square.
         score: in [0, 1].
-        marks: (6, 2) pixels: the eye that is left in the picture, the other eye, tip of the nose, middle of the mouth,
-            the ear that is left in the picture, the other ear.
-        share: its width, as a share of the longer side of what was looked at: the larger, the more exact it is.
+        marks: (6, 2) pixels: the left eye in the image, the other eye, tip of the nose, middle of the mouth, the left
+            ear in the image, the other ear.
+        share: its width relative to the longer side of the network's input region: larger ones are more accurate.
     """
 
     box: Box
@@ -83,13 +83,13 @@ class Candidate:
     share: float = 0.0
 
     def moved(self, left: float, top: float) -> Candidate:
-        """The same in a picture of which the one that was looked at is the part that begins at (left, top)."""
+        """The same in the coordinates of an image whose part at (left, top) was searched."""
         x, y, width, height = self.box
         marks = self.marks + np.array((left, top), np.float32)
         return replace(self, box=(x + left, y + top, width, height), marks=marks)
 
     def in_whole_pixels(self) -> Candidate:
-        """The same with the rest of its box cut off, as MediaPipe's detector gives boxes."""
+        """The same with the box truncated to whole pixels, as in MediaPipe's detector."""
         x, y, width, height = (float(int(side)) for side in self.box)
         return replace(self, box=(x, y, width, height))
 
@@ -112,9 +112,9 @@ def detect(image: Image, threshold: float, margin: int = 0, network: str = BLAZE
 
     Args:
         image: uint8 RGB.
-        threshold: score from which a face counts, in (0, 1).
-        margin: pixels of surroundings to each side, the picture's edge repeated; without, it is black around a picture
-            that is no square, as MediaPipe has it.
+        threshold: lowest score of a face, in (0, 1).
+        margin: pixels added on each side by repeating the image's edge; without it, images that are not square are
+            padded with black, as in MediaPipe.
         network: ``BLAZEFACE`` (short range) or ``FULL_RANGE``.
     """
     height, width = image.shape[:2]
@@ -126,7 +126,7 @@ def detect(image: Image, threshold: float, margin: int = 0, network: str = BLAZE
     shown /= np.float32(127.5)
     shown -= np.float32(1)
     raw, logits = _run(network, shown)
-    # As a probability only where it is one: far below the threshold exp() would overflow.
+    # Converted to probabilities only above the threshold: far below it exp() would overflow.
     likely = np.flatnonzero(logits[0, :, 0] >= math.log(threshold / (1 - threshold)))
     scores = 1 / (1 + np.exp(-logits[0, likely, 0].astype(np.float64)))
     drawn = raw[0, likely].astype(np.float64).reshape(-1, 8, 2) / pixels
@@ -146,17 +146,17 @@ def landmarks(image: Image, face: Candidate) -> Floats | None:
     """The landmarks of a detected face.
 
     Args:
-        image: uint8 RGB; what is beyond its edge is seen as its edge repeated.
+        image: uint8 RGB; its edge is repeated outside.
 
     Returns:
-        (478, 2) pixels, of which the last ten are the irises; None where the network sees no face.
+        (478, 2) pixels, the last ten are the irises; None if the network detects no face.
     """
     points, presence = landmarks_and_presence(image, face)
     return points if presence >= math.log(_PRESENCE / (1 - _PRESENCE)) else None
 
 
 def landmarks_and_presence(image: Image, face: Candidate) -> tuple[Floats, float]:
-    """(478, 2) landmarks in pixels at a candidate, and the logit of the probability that a face is there."""
+    """(478, 2) landmarks in pixels of a candidate, and the logit of the probability that it is a face."""
     points, presence = mesh_and_presence(image, face)
     return points[:, :2].copy(), presence
 
@@ -184,7 +184,7 @@ def blendshapes(points: Floats) -> Floats:
 
 
 def load(names: Iterable[str]) -> None:
-    """Load networks, so that no later call does.
+    """Load networks in advance.
 
     Raises:
         ModelUnavailable: one is missing from the installation or cannot be used.
@@ -196,9 +196,9 @@ def load(names: Iterable[str]) -> None:
 def _seen(
     image: Image, centre: tuple[float, float], size: tuple[float, float], turn: float, pixels: int, border: int
 ) -> Floats:
-    """(1, 3, pixels, pixels) from 0 to 255: a rectangle of a picture, turned by so many radians about its centre.
+    """(1, 3, pixels, pixels) from 0 to 255: a rectangle of an image, rotated about its centre by an angle in radians.
 
-    Corner goes to corner and values between pixels are interpolated, as MediaPipe does it; nothing is averaged.
+    Corners map to corners, with linear interpolation and no averaging, as in MediaPipe.
     """
     (width, height), cos, sin = size, math.cos(turn), math.sin(turn)
     left = centre[0] - (cos * width - sin * height) / 2
@@ -215,7 +215,8 @@ def _seen(
 
 
 def _without_repeats(scores: NDArray[np.float64], points: NDArray[np.float64]) -> list[tuple[float, NDArray]]:
-    """One of each group of boxes that overlap: the mean of the group by score, with the best of its scores.
+    """Weighted non-maximum suppression: one box per group of overlapping boxes, their mean weighted by score, with
+    the highest score.
 
     Args:
         scores: (n,).
@@ -250,7 +251,7 @@ def _anchors(network: str) -> NDArray[np.float64]:
 
 @functools.cache
 def _blendshape_points() -> NDArray[np.int64]:
-    """(146,) numbers of landmarks."""
+    """(146,) indices of landmarks."""
     numbers: list[int] = []
     for part in _SEEN_BY_BLENDSHAPES.split():
         first, _, last = part.partition("-")
@@ -264,7 +265,7 @@ def _run(name: str, given: Floats) -> list[Floats]:
 
 @functools.cache
 def _session(name: str) -> Any:
-    """One for all threads: each that calls it computes by itself."""
+    """One session for all threads: each caller computes in its own thread."""
     resource = files("hsemotion_cli").joinpath("assets", name)
     if not resource.is_file():
         raise ModelUnavailable(f"{name} is missing from the installation; reinstall hsemotion.")

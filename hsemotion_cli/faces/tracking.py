@@ -15,7 +15,7 @@ from ..runtime.whole_numbers import whole_number
 from .detector import Box, overlap
 
 _FORGET = 1.0
-"""Seconds after which a face that is not seen any more is given up; at least three frame distances."""
+"""Seconds after which the track of a lost face ends; at least three frame distances."""
 
 _LEAST_OVERLAP = 0.2
 _LARGEST_STEP = 0.8  # distance of centres over mean size, for faces too quick to overlap
@@ -24,7 +24,7 @@ _LARGEST_GROWTH = 1.6  # of size, for the same
 
 @dataclass(slots=True)
 class _Track:
-    """A person being followed: where the face was last, how it moves (pixels per second), when it was seen."""
+    """A track: last position of the face, its velocity (pixels per second), and when it was last seen."""
 
     id: int
     box: Box
@@ -32,7 +32,7 @@ class _Track:
     time: float
 
     def expected(self, time: float) -> Box:
-        # Motion is trusted for a quarter of a second: a face that vanished does not fly on.
+        # Motion is extrapolated for a quarter of a second at most.
         ahead = min(time - self.time, 0.25)
         x, y, w, h = self.box
         return x + self.velocity[0] * ahead, y + self.velocity[1] * ahead, w, h
@@ -43,7 +43,7 @@ def follow(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
 
     Faces are matched to tracks by the assignment that maximises the total overlap with where each track is
     expected (Kuhn-Munkres), so two faces never share an id in a frame. A cut ends all tracks. Ids count from 0
-    in order of first sight, in one frame from left to right, and are never used again.
+    in order of first appearance, in one frame from left to right, and are never reused.
     """
     tracks: list[_Track] = []
     next_id = 0
@@ -105,19 +105,19 @@ def parse_faces(text: str) -> int | None:
 
 
 def pairs(ones: Sequence[Box], others: Sequence[Box]) -> list[tuple[int, int]]:
-    """Which box of one frame continues which of an earlier one, by the assignment with the largest total overlap.
+    """Match boxes of one frame to boxes of an earlier one, by the assignment with the largest total overlap.
 
     Returns:
-        (number in ``ones``, number in ``others``), each at most once; none that lie too far apart.
+        (number in ``ones``, number in ``others``), each at most once; boxes too far apart are not matched.
     """
     if not ones or not others:
         return []
     values: NDArray[np.float64] = np.array([[affinity(one, other) for other in others] for one in ones])
     near = values > 0
     if (near.sum(axis=0) <= 1).all() and (near.sum(axis=1) <= 1).all():
-        rows, columns = np.nonzero(near)  # nobody has a choice, as in most pictures
+        rows, columns = np.nonzero(near)  # no box has two candidates, as in most frames
     else:
-        # Not before it is needed: it takes longer to load than some clips to annotate.
+        # Imported only if needed: loading it takes longer than annotating some clips.
         from scipy.optimize import linear_sum_assignment
 
         rows, columns = linear_sum_assignment(values, maximize=True)
@@ -125,7 +125,7 @@ def pairs(ones: Sequence[Box], others: Sequence[Box]) -> list[tuple[int, int]]:
 
 
 def affinity(expected: Box, box: Box) -> float:
-    """How well a face continues a track, in [0, 1]: the overlap, or a little for a quick move at the same size."""
+    """How well a face continues a track, in [0, 1]: the overlap, or a low value for a fast move at the same size."""
     shared = overlap(expected, box)
     if shared >= _LEAST_OVERLAP:
         return shared
@@ -142,6 +142,6 @@ def _move(track: _Track, box: Box, time: float) -> None:
     elapsed = time - track.time
     if elapsed > 0:
         moved = [(box[k] + box[k + 2] / 2 - track.box[k] - track.box[k + 2] / 2) / elapsed for k in (0, 1)]
-        # Half old, half new: one jittery box must not throw the expectation off.
+        # Average of old and new velocity: one jittery box must not spoil the prediction.
         track.velocity = tuple((old + new) / 2 for old, new in zip(track.velocity, moved, strict=True))  # type: ignore[assignment]
     track.box, track.time = box, time

@@ -1,6 +1,6 @@
 """Timeline <-> NAME.raw.npz: what the models said, before blending, smoothing and thresholds, without loss.
 
-From it a table can be made anew with other settings, in seconds, without the video.
+From it a table can be rebuilt with other settings, in seconds, without the video.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def read(path: Path) -> Timeline:
 def check_declared(file: IO[bytes]) -> None:
     """Raise ValueError for an npz file that declares far more than it holds, before any memory is taken for it.
 
-    Scores and pictures shrink to a third at best, and columns that count upwards to a tenth; what packs a hundred
+    Scores and images shrink to a third at best, and columns that count upwards to a tenth; what packs a hundred
     times and unpacks to much is a bomb. An array may be no larger than what its record unpacks to.
     """
     with zipfile.ZipFile(file) as archive:

@@ -1,4 +1,4 @@
-"""NAME.json, beside each table: what was read, by what, how, and what came of it."""
+"""NAME.json, the sidecar of each table: source, versions, models, settings, and a summary of the results."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ def source_hash(source: Source) -> str:
         if not source.path.is_dir():
             return file_hash(source.path)
         whole = hashlib.sha256()
-        for picture in images_in(source.path):
-            whole.update(os.fsencode(picture.name) + f" {file_hash(picture)}\n".encode())
+        for image in images_in(source.path):
+            whole.update(os.fsencode(image.name) + f" {file_hash(image)}\n".encode())
         return whole.hexdigest()
     except OSError as error:
         raise InputError(f"{source.path}: cannot be read to its end ({error.strerror}).") from error

@@ -79,7 +79,7 @@ class BlockRows:
 
 
 Rows = Affect | BlockRows
-"""What a table is written from, besides a data frame."""
+"""The data that a table is written from, other than a data frame."""
 
 
 def names_of(rows: Rows | pandas.DataFrame) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ _INTEGERS = frozenset(column.name for column in _ALL if column.type == "integer"
 _NOTHING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"))
 """How programs write an empty cell, in lower case."""
 
-_FILE = "file"  # the one column whose text is not ours: a photo may be called NA
+_FILE = "file"  # the only column with the user's text: a photo may be called NA
 _SEPARATORS = (",", ";", "\t")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:[.,]0*)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")

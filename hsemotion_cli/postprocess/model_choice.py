@@ -23,7 +23,7 @@ class ModelChoice:
     Attributes:
         recipe: the recipe that they begin with, before smoothing, blending and thresholds are changed.
         files: model -> weight file of the user's.
-        heads: heads of the user's, each on a model of its own.
+        heads: the user's heads, each for a different model.
         audio_head: the head on sound, or None.
         warnings: sentences about what may not be as the user expects.
     """
@@ -113,7 +113,7 @@ def head_warnings(given_heads: Sequence[Head], recipe: Mapping[str, Any]) -> tup
         recipe: content of the recipe file, which may be the sidecar of a table; {} for none.
     """
     sentences = [
-        f"--head {head.name}: nobody knows with which weights of {head.base.model} it was trained."
+        f"--head {head.name}: the weights of {head.base.model} that it was trained on are unknown."
         for head in given_heads
         if head.base.sha256 is None
     ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_plot_path(path: Path) -> None:
-    """Make sure, before hours of work, that a picture can be drawn.
+    """Check, before hours of work, that a plot can be drawn.
 
     Raises:
         ModelUnavailable: matplotlib is missing.
@@ -63,7 +63,7 @@ def png_figure(path: Path, size: tuple[float, float], dpi: int, margin: float = 
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib so that its list of fonts lies in our cache folder, and it makes no folder elsewhere.
+    """Import matplotlib with its font cache in our cache folder, so that it creates no folder elsewhere.
 
     It asks for its folders once, when it is imported and when it looks for fonts. A program that wants its own
     ``matplotlibrc`` imports it earlier, or sets ``MPLCONFIGDIR``; then nothing is changed.

@@ -24,7 +24,7 @@ class Busy(Exception):
 
 @contextlib.contextmanager
 def hold(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock that a file stands for; the file is made if there is none, and what is in it does not matter.
+    """Hold a lock on a file; the file is created if needed, and its content is ignored.
 
     Args:
         wait: until another holder is gone; otherwise fail at once.

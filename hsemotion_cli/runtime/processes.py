@@ -16,8 +16,8 @@ from pathlib import Path
 def lives(process: int, then: float) -> bool:
     """Whether a process that lived at a time (seconds since 1970) still does; its number may be another's by now.
 
-    One that is dead but not yet reaped counts as dead: in a container whose first process reaps nobody it stays so.
-    Where the system does not tell, it lives.
+    A zombie counts as dead: in a container whose first process does not reap its children, it stays a zombie.
+    If the system does not report it, the process counts as alive.
     """
     started = _started_linux(process) if sys.platform.startswith("linux") else _started(process)
     return started is not None and started <= then + 1

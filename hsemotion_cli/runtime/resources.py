@@ -22,7 +22,7 @@ def cores() -> int:
 
 
 def free_memory() -> float | None:
-    """GB available without swapping; None where the system does not tell."""
+    """GB available without swapping; None if unknown."""
     found = []
     try:
         match = re.search(r"^MemAvailable:\s+([0-9]+) kB", Path("/proc/meminfo").read_text(), re.M)

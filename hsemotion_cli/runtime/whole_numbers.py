@@ -15,5 +15,5 @@ _WHOLE = re.compile(DIGITS)
 
 
 def whole_number(text: str) -> int | None:
-    """The number that ASCII digits stand for, at most 18 of them; None for any other text."""
+    """The value of at most 18 ASCII digits; None for any other text."""
     return int(text) if _WHOLE.fullmatch(text) else None

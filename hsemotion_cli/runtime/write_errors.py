@@ -1,4 +1,4 @@
-"""Why a file cannot be written, and what helps: each kind of operating-system error has advice of its own."""
+"""Why a file cannot be written, and what helps: advice for each kind of operating-system error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ADVICE = {
     "EBUSY": "another program uses it: close that program and run it again",
     "ETXTBSY": "another program uses it: close that program and run it again",
     "EIO": f"the disk or network drive reports a fault: check it or {ELSEWHERE}",
-    "ESTALE": "the network drive was mounted anew: run it again",
+    "ESTALE": "the network drive was remounted: run it again",
     "ENODEV": f"the drive is gone: connect it again or {ELSEWHERE}",
     "ENXIO": f"the drive is gone: connect it again or {ELSEWHERE}",
     "ENOTCONN": f"the network drive is not connected: connect it again or {ELSEWHERE}",
@@ -55,7 +55,7 @@ def advice(error: OSError) -> str:
 
 
 def reason(error: OSError) -> str:
-    """The system's own words, or what the error says of itself where it has none."""
+    """The system's message, or the text of the error if there is none."""
     return error.strerror or str(error) or type(error).__name__
 
 

@@ -134,7 +134,7 @@ def clip_labels(tensors: Tensors, clips: Clips, tau: float = TAU) -> dict[str, s
 
 
 def clips_right(labels: dict[str, str]) -> int:
-    """How many clip labels are the expression that the clip's name stands for."""
+    """The number of clip labels that match the expression in the clip's name."""
     return sum(label[:3] == name[:3] for name, label in labels.items())
 
 

@@ -81,7 +81,7 @@ class ClipFeatures:
 
 
 def find_files(paths: Iterable[Path]) -> dict[str, Path]:
-    """Video -> its file of features, sorted by name; a folder stands for the files in it.
+    """Video -> its file of features, sorted by name; a folder means the files in it.
 
     Raises:
         InputError: a missing path, a folder without such files, another kind of file, or two files of one video.

@@ -57,7 +57,7 @@ class HeadConfig:
         activation: of the output; of a hidden layer it is relu.
         batch: rows per step.
         epochs: passes over all rows.
-        hidden: units of the one hidden layer; 0 for none.
+        hidden: units of the hidden layer; 0 for none.
         l2: factor of the sum of squared weights (not biases) that is added to the loss, as in Keras.
         rate: learning rate of Adam.
     """
