@@ -41,35 +41,55 @@ def link(
         (n,) number of each track's person; people are numbered in the order of their first tracks.
     """
     group = _named(names or [""] * len(means))
-    owner = np.array(names or [""] * len(means), dtype=str)
-    while True:
-        people, group = np.unique(group, return_inverse=True)
-        merged = _merged(_Groups(means, weights, apart, owner, group, len(people)), threshold)
-        if (merged == np.arange(len(people))).all():
-            return _in_order(group)
-        group = merged[group]
+    total = means * np.asarray(weights, np.float64)[:, None]
+    groups = _Groups(total, np.asarray(weights, np.float64), np.array(names or [""] * len(means)), apart).merged(group)
+    _, group = np.unique(group, return_inverse=True)
+    while len(groups.weight):
+        merged = _merged(groups, threshold)
+        if (merged == np.arange(len(merged))).all():
+            break
+        groups = groups.merged(merged)
+        group = np.unique(merged, return_inverse=True)[1][group]
+    return _in_order(group)
 
 
 class _Groups:
-    """Groups of tracks at one stage: weighted means (k, d), names, and pairs that must stay apart."""
+    """Groups of tracks at one stage.
+
+    Args:
+        total: (k, d) sums of weighted embeddings.
+        weight: (k,) sums of weights.
+        name: (k,) "" where it is not known.
+        apart: (m, 2) pairs that stay apart.
+    """
 
     def __init__(
-        self, means: NDArray[np.float32], weights: NDArray[np.floating], apart: NDArray[np.int64],
-        owner: NDArray[np.str_], group: NDArray[np.int64], count: int,
-    ) -> None:  # fmt: skip
-        total = np.zeros((count, means.shape[1]), np.float64)
-        np.add.at(total, group, means * np.asarray(weights, np.float64)[:, None])
-        self.mean = (total / np.bincount(group, weights, count)[:, None]).astype(np.float32)
-        self.name = np.zeros(count, owner.dtype)
-        known = owner != ""
-        self.name[group[known]] = owner[known]
-        pairs = group[apart.reshape(-1, 2)]
-        self.apart = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
+        self, total: NDArray[np.float64], weight: NDArray[np.float64], name: NDArray[np.str_], apart: NDArray[np.int64]
+    ) -> None:
+        self.total, self.weight, self.name = total, weight, name
+        both = np.concatenate([apart, apart[:, ::-1]])
+        self.apart = both[np.lexsort((both[:, 1], both[:, 0]))]
+        self.mean = (total / weight[:, None]).astype(np.float32)
+
+    def merged(self, into: NDArray[np.int64]) -> _Groups:
+        """The groups of the next stage: ``into`` (k,) has the same number for those that become one."""
+        order = np.argsort(into, kind="stable")
+        first = np.flatnonzero(np.diff(into[order], prepend=-1))
+        if not len(first):
+            return self
+        number = np.empty(len(into), np.int64)
+        number[order] = np.cumsum(np.diff(into[order], prepend=-1) != 0) - 1
+        name = np.zeros(len(first), self.name.dtype)
+        known = self.name != ""
+        name[number[known]] = self.name[known]
+        pairs = np.unique(number[self.apart[self.apart[:, 0] < self.apart[:, 1]]], axis=0)
+        total = np.add.reduceat(self.total[order], first, axis=0)
+        return _Groups(total, np.add.reduceat(self.weight[order], first), name, pairs)
 
 
 def _merged(groups: _Groups, threshold: float) -> NDArray[np.int64]:
     """(k,) for each group the smallest number of those that it becomes one with."""
-    count = len(groups.mean)
+    count, named = len(groups.mean), np.flatnonzero(groups.name != "")
     best = np.full(count, -1, np.int64)
     for start in range(0, count, _ROWS):
         rows = slice(start, min(start + _ROWS, count))
@@ -77,8 +97,8 @@ def _merged(groups: _Groups, threshold: float) -> NDArray[np.int64]:
         similar[np.arange(rows.stop - start), np.arange(start, rows.stop)] = -np.inf
         first, last = np.searchsorted(groups.apart[:, 0], (start, rows.stop))
         similar[groups.apart[first:last, 0] - start, groups.apart[first:last, 1]] = -np.inf
-        named = groups.name != ""
-        similar[named[rows][:, None] & named[None, :]] = -np.inf  # one group for each name
+        for k in named[(named >= start) & (named < rows.stop)]:
+            similar[k - start, named] = -np.inf  # one group for each name
         nearest = similar.argmax(axis=1)
         enough = similar[np.arange(len(nearest)), nearest] >= threshold
         best[rows] = np.where(enough, nearest, -1)
