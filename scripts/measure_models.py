@@ -1,16 +1,15 @@
-"""Choose the blend of the default models, and measure the built-in models and their blends.
+"""Measure the built-in models and their blends.
 
     python scripts/measure_models.py --samples runs/mt-mobilefacenet/samples-*.npz --mead ../shared/data/videos/mead
 
 Every network of the package, and every trained file given, is run on the packed faces that it was evaluated on in
-training; ``mp-blendshapes`` is run on the blendshapes of the same images. Blend weights, and the network that the
-default blends with ``mp-blendshapes``, are chosen on the calibration parts; the validation parts only measure. For an
+training; ``mp-blendshapes`` is run on the blendshapes of the same images. Blend weights are chosen on the calibration
+parts, those of the default by ``choose_recipe.py``; the validation parts only measure. For an
 image without a face the blend is the network's prediction alone; ``mp-blendshapes`` by itself counts as wrong. Writes
-docs/models/embedded.json, the part between the markers in docs/models/embedded.md, and the default's recipe.
+docs/models/embedded.json and the part between the markers in docs/models/embedded.md.
 
 ``--across`` names networks that were trained on some of the sources only (``make across``). They are evaluated on the
-other sources, and the default's blend weight for expressions is the best one there, because users annotate images from
-sources that no model was trained on. There, and on the calibration parts, the exponent of the class-prior correction
+other sources, where the best blend weight is found as well. There, and on the calibration parts, the exponent of the class-prior correction
 (``evened`` in a training config) is varied as well.
 """
 
@@ -81,7 +80,6 @@ def main() -> None:
     elsewhere = [
         row["weight"] for one in report["across"].values() for row in one["checked_on"].values() if "weight" in row
     ]
-    right = {}
     for one, other in itertools.combinations([*(card.name for card in cards), GEOMETRY], 2):
         pair = f"{one},{other}"
         weights = report["weights"][pair] = choose(seen[one], seen[other], samples)
@@ -89,21 +87,12 @@ def main() -> None:
             weights["expression"] = float(np.mean(elsewhere))
         both = {task: weighted_mean(seen[one][task], seen[other][task], weights[task]) for task in weights}
         report["figures"][pair] = measure(both, samples)
-        if one in registry.MODELS and other == GEOMETRY:  # the default uses models of the package only
-            right[pair] = measure(both, samples, "calibration")
     if options.mead:
         report["mead"] = clips(options.mead, report["weights"])
-    best = max(right, key=lambda pair: sum(row["accuracy"] * row["pictures"] for row in right[pair].values()))
-    report["default"] = {
-        "models": best.split(","),
-        # There is no ground truth for action units here, and the networks learned theirs from mp-blendshapes.
-        "blend": {**report["weights"][best], "action_units": 0.0},
-        "thresholds": dict(registry.card(GEOMETRY).au_thresholds),
-    }
+    report["default"] = json.loads(RECIPE.read_text())  # chosen by choose_recipe.py
     text = as_markdown(report)
     print(text)
     if not options.no_card:
-        RECIPE.write_text(json.dumps(report["default"], indent=1) + "\n")
         FIGURES.write_text(json.dumps(report, indent=1) + "\n")
         before, rest = CARD.read_text().split(BEGIN)
         CARD.write_text(before + BEGIN + text + END + rest.split(END)[1])
