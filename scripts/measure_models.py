@@ -9,8 +9,8 @@ image without a face the blend is the network's prediction alone; ``mp-blendshap
 docs/models/embedded.json and the part between the markers in docs/models/embedded.md.
 
 ``--across`` names networks that were trained on some of the sources only (``make across``). They are evaluated on the
-other sources, where the best blend weight is found as well. There, and on the calibration parts, the exponent of the class-prior correction
-(``evened`` in a training config) is varied as well.
+other sources, where the best blend weight for expressions is found as well. There, and on the calibration parts, the
+exponent of the class-prior correction (``evened`` in a training config) is varied.
 """
 
 from __future__ import annotations
