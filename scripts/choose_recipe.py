@@ -69,7 +69,8 @@ def main() -> None:
     if options.ferplus:
         known = dataset.read(options.ferplus)
         known = known.subset(np.flatnonzero((known.source == "ferplus") & (known.part == "calibration") & known.clear))
-        trials.append((known, *(scores["expression"] for scores in scored(usual.models[0], known))))
+        one, other = scored(usual.models[0], known)
+        trials.append((known, one["expression"], other["expression"]))
     means = {k / 20: float(np.mean([value for trial in trials for value in score(*trial, k / 20)])) for k in range(21)}
     print("expressions, mean of accuracy and macro F1 by the weight of the network:", means)
     expression = smallest(means, TOLERANCE["expression"])
