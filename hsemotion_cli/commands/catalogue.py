@@ -36,6 +36,7 @@ COMMANDS = {
     "import": "import_tables:run",
     "report": "report:run",
     "people": "people:run",
+    "plot": "plot:run",
     "sync": "sync:run",
     "agree": "agree:run",
     "calibrate": "calibrate:run",

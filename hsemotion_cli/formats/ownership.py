@@ -148,6 +148,17 @@ def _png_texts(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         yield kind, data
 
 
+def _is_pdf(path: Path) -> bool:
+    content = path.read_bytes() if path.stat().st_size <= _MOST_JSON else b""
+    return content.startswith(b"%PDF-") and f"/Creator ({TOOL})".encode() in content
+
+
+def _is_svg(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(4096)
+    return b"<svg" in start and f"<dc:title>{TOOL}</dc:title>".encode() in start
+
+
 def _is_page(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - 200, 0))
@@ -187,6 +198,8 @@ _BY_SUFFIX: dict[str, Recogniser] = {
     ".npz": _is_archive,
     ".mp4": _is_overlay,
     ".png": _is_image,
+    ".pdf": _is_pdf,
+    ".svg": _is_svg,
     ".md": _is_page,
     ".html": _is_page,
     ".htm": _is_page,

@@ -1,4 +1,5 @@
-"""A figure of matplotlib that becomes a PNG file: whole or not at all, without a display, the same everywhere."""
+"""A figure of matplotlib that becomes a PNG, PDF or SVG file: whole or not at all, without a display, the same
+everywhere."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelUnavailable
 from ..runtime.atomic_files import atomic_file
@@ -29,7 +30,7 @@ def check_plot_path(path: Path) -> None:
         _import_matplotlib()
     except ImportError as error:
         raise ModelUnavailable(
-            f"{path}: drawing needs matplotlib ({error}): pip install 'hsemotion-cli[train]'."
+            f"{path}: drawing needs matplotlib ({error}): pip install 'hsemotion-cli[plot]'."
         ) from error
 
 
@@ -60,6 +61,47 @@ def png_figure(path: Path, size: tuple[float, float], dpi: int, margin: float = 
         figure.savefig(drawn, format="png", metadata={"Software": TOOL})
     with atomic_file(path) as file:
         file.write(drawn.getvalue())
+
+
+@contextlib.contextmanager
+def save_figure(path: Path, size: tuple[float, float], settings: Mapping[str, Any], dpi: int = 300) -> Iterator[Figure]:
+    """A figure for print to draw on; what is on it when the block ends becomes the file. It carries no date.
+
+    Args:
+        path: its suffix is ``.pdf``, ``.svg`` or ``.png``.
+        size: width and height in inches.
+        settings: of matplotlib, over its own defaults.
+        dpi: pixels per inch of PNG files, and of images in the others.
+
+    Raises:
+        ModelUnavailable: matplotlib is missing.
+        OutputError: the file cannot be written.
+    """
+    check_plot_path(path)
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kind = path.suffix.lower().lstrip(".")
+    drawn = io.BytesIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        for name, value in settings.items():
+            matplotlib.rcParams[name] = value  # type: ignore[index]
+        figure = Figure(size, dpi=dpi)
+        FigureCanvasAgg(figure)
+        yield figure
+        figure.savefig(drawn, format=kind, metadata=_METADATA[kind])
+    with atomic_file(path) as file:
+        file.write(drawn.getvalue())
+
+
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": TOOL},
+    "pdf": {"Creator": TOOL, "CreationDate": None},
+    "svg": {"Creator": TOOL, "Date": None},
+}
+"""Kind of file -> what it carries: the mark by which a later run knows it as ours."""
 
 
 def _import_matplotlib() -> None:
