@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hsemotion_cli.models import graph_file, model_file
 from hsemotion_cli.models.registry import ASSETS
+from hsemotion_cli.reporting.markdown import PAGE_MARK
 
 CARDS = Path(__file__).resolve().parent.parent / "docs" / "models"
 
@@ -26,7 +27,7 @@ def main() -> None:
     encoded = graph_file.encode_graph(file)
     target.write_bytes(file.read_bytes())
     model_file.delta_graph_path(target).write_bytes(encoded)
-    page = file.with_suffix(".md").read_text(encoding="utf-8")
+    page = file.with_suffix(".md").read_text(encoding="utf-8").removesuffix(PAGE_MARK + "\n").rstrip() + "\n"
     for image in sorted(file.parent.glob("*.png")):
         page = page.replace(f"](<{image.name}>)", f"](<{file.stem}-{image.name}>)")
         (CARDS / f"{file.stem}-{image.name}").write_bytes(image.read_bytes())

@@ -149,7 +149,7 @@ def test_one_bad_input_among_good_ones_is_exit_3_and_stops_nobody(tmp_path: Path
         (["--model", "mp-blendshapes,mp-blendshapes"], "two different ones"),
         (["--smooth", "median:3"], "choose none, gaussian:WIDTH or box:WIDTH"),
         (["--smooth", "box:4f"], "odd number of frames, such as box:5f"),
-        (["--format", "xlsx"], "choose from csv, parquet, jsonl"),
+        (["--format", "docx"], "choose from csv, parquet, jsonl"),
         (["--start", "soon"], "write a time as"),
         (["--start", "5", "--end", "2"], "is not after --start"),
         (["--start", "30"], "--start 30 lies behind its last frame"),

@@ -305,7 +305,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("kind", CURVES)
 def test_a_face_has_the_same_scores_in_hdr(scores: dict[str, np.ndarray], kind: str, white: int) -> None:
     # One exposure serves clips whose SDR white lies where converters put it (100 cd/m2), and where BT.2408 does (203).
-    assert np.abs(scores[f"{kind} {white}"] - scores["SDR"]).max() <= (0.02 if white == 100 else 0.03)
+    assert np.abs(scores[f"{kind} {white}"] - scores["SDR"]).max() <= (0.025 if white == 100 else 0.04)
 
 
 # Overlays

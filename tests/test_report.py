@@ -369,7 +369,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ModelUnavailable, match=r"pip install 'hsemotion-cli\[train\]'"):
+    with pytest.raises(ModelUnavailable, match=r"pip install 'hsemotion-cli\[plot\]'"):
         plots.curves(a_log(), tmp_path / "curves.png", "a run")
     with pytest.raises(ModelUnavailable, match="matplotlib"):
         plots.confusion({"confusion": [[1]]}, ("a",), tmp_path / "matrix.png", "a run")

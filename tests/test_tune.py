@@ -684,7 +684,7 @@ def test_nothing_is_left_half_written(
         run_it([folder], listed, tmp_path / "r.toml", track="va", deltas="5")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(
-        ModelUnavailable, match=r"s\.png: drawing needs matplotlib.*pip install 'hsemotion-cli\[train\]'"
+        ModelUnavailable, match=r"s\.png: drawing needs matplotlib.*pip install 'hsemotion-cli\[plot\]'"
     ):
         run_it([folder], listed, tmp_path / "s.toml", track="va", surface=tmp_path / "s.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.toml", listed.name]

@@ -70,7 +70,8 @@ def test_the_formula_is_the_written_one() -> None:
         },
         {"sharpness": [0.5], "contrast": [20.0]},
     )
-    p = [0.8 * 0.5 + 0.2 * 0.9, 0.8 * 0.5 + 0.2 * 0.1]
+    own = RECIPE.blend["expression"]
+    p = [own * 0.5 + (1 - own) * 0.9, own * 0.5 + (1 - own) * 0.1]
     entropy = -sum(x * math.log(x) for x in p) / math.log(8)
     doubt = math.log((1 - p[0]) / p[0])
     image = {"sharpness": math.log(0.5), "contrast": -1.0, "hidden": 0.0}
