@@ -561,7 +561,7 @@ def test_weights_that_do_not_fit_are_refused(weights: Path, tmp_path: Path) -> N
         "other": (edit("config.json", model_type="hubert"), "hubert"),
         "adapter": (edit("config.json", add_adapter=True), "plain"),
         "rate": (edit("preprocessor_config.json", sampling_rate=8000), "8000"),
-        "table": (lambda folder: (folder / "config.json").write_text("[]"), "no table"),
+        "table": (lambda folder: (folder / "config.json").write_text("[]"), "not a table"),
         "text": (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
         "shape": (edit("config.json", hidden_size=48), "cannot be used|not those"),
         "lost": (drop, "feed_forward"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -116,6 +117,19 @@ def test_videos_are_annotated_on_the_way(samples: Path, tmp_path: Path) -> None:
     assert [row.split("/")[1].split(",", 1)[1] for row in left] != [row.split("/")[1].split(",", 1)[1] for row in right]
     assert left[-1].split(",", 1)[1] == left[-2].split(",", 1)[1]
     assert not (tmp_path / "b.txt.tables").exists()
+
+
+def test_submit_decodes_videos_with_the_input_options(samples: Path, tmp_path: Path) -> None:
+    listed, out = tmp_path / "list.txt", tmp_path / "a.txt"
+    listed.write_text("image_location,valence,arousal\ntwo_faces/00001.jpg\n")
+    options = ["--rotate", "0", "--region", "0,0,320,180", "--deinterlace", "off"]
+    video = samples / "two_faces.mp4"
+    done = CliRunner().invoke(
+        app, ["submit", str(video), "--track", "va", "--list", str(listed), "-o", str(out), *options]
+    )
+    assert done.exit_code == 0, done.output
+    decoding = json.loads((tmp_path / "a.txt.tables" / "two_faces.json").read_text())["decoding"]
+    assert (decoding["rotate"], decoding["region"], decoding["deinterlace"]) == ("0", [0, 0, 320, 180], "off")
 
 
 def test_a_folder_with_nothing_to_submit(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.whole_numbers import whole_number
 from ..errors import InputError, UsageError
 from ..formats.events import Event, for_recording, read_events
 from ..tasks import EXPRESSIONS
@@ -122,7 +123,7 @@ def _label(event: Event, mapping: Mapping[str, str]) -> str:
     if event.label in mapping:
         return mapping[event.label]
     plain = event.label.strip().lower()
-    if plain.startswith("au") and plain[2:].strip().isdecimal():
+    if plain.startswith("au") and whole_number(plain[2:].strip()) is not None:
         plain = f"AU{int(plain[2:]):02d}"
     if plain not in LABELS:
         raise InputError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..runtime.whole_numbers import whole_number
 from .. import __version__
 from ..errors import InputError
 from ..formats import sidecar
@@ -169,5 +170,5 @@ def _follows(before: str, name: str) -> bool:
     return (
         len(one) == len(two)
         and len(differ) == 1
-        and all(a.isdecimal() and b.isdecimal() and int(b) == int(a) + 1 for a, b in differ)
+        and all((first := whole_number(a)) is not None and whole_number(b) == first + 1 for a, b in differ)
     )

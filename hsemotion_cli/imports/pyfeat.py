@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..runtime.whole_numbers import whole_number
 from .source import EXPRESSION_WORDS, Field, Reading, Source, Values, pick, unit_fields
 from .text import missing, number, whole
 
@@ -47,7 +48,8 @@ def _reading(header: Sequence[str], preamble: Sequence[str]) -> Reading:
         name = values.get("_identity")
         if name is not None:
             digits = name.removeprefix("face ").removeprefix("Person_")
-            values["face_id"] = int(digits) if digits.isdigit() else identities.setdefault(name, len(identities))
+            number = whole_number(digits)
+            values["face_id"] = identities.setdefault(name, len(identities)) if number is None else number
 
     return Reading(pick(header, _NAMES), refused=refused, finish=finish)
 

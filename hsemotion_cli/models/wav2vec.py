@@ -246,7 +246,7 @@ def _load(folder: Path) -> tuple[Any, Any, bool]:
     """The network, its configuration, and whether its input must have mean 0 and variance 1."""
     config, wanted = (_described(folder / name) for name in FILES[:2])
     if config.get("model_type") != "wav2vec2" or config.get("add_adapter"):
-        raise ModelUnavailable(f"{folder}: it contains {config.get('model_type')!r}, not wav2vec2.")
+        raise ModelUnavailable(f"{folder}: it contains {config.get('model_type')!r}, not a plain wav2vec2 network.")
     if wanted.get("sampling_rate", RATE) != RATE:
         raise ModelUnavailable(f"{folder}: it needs {wanted['sampling_rate']} samples per second, not {RATE}.")
     _keep_quiet()

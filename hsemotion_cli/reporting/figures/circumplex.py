@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import UsageError
 from .binning import columns_of
+from ...runtime.whole_numbers import whole_number
 from .material import Material, on_frames, require
 from .style import INK, QUIET, bare, note, page
 
@@ -54,7 +55,7 @@ def draw(material: Material, path: Path, width: float) -> None:
             )
             drawn = _path(axes, middle, valence, arousal) or drawn
             if len(tracks) > 1:
-                axes.set_title(f"face {track.person}" if track.person.isdecimal() else track.person[:30])
+                axes.set_title(f"face {track.person}" if whole_number(track.person) is not None else track.person[:30])
         for axes in grid[len(tracks) :]:
             axes.set_visible(False)
         if drawn is not None:

@@ -12,6 +12,7 @@ from ...analysis.recordings import P_EXPRESSION, P_UNIT, Track
 from ...errors import UsageError
 from ...formats.event_rows import Event
 from ...tasks import ACTION_UNITS
+from ...runtime.whole_numbers import whole_number
 from ..palette import EXPRESSION_COLOURS
 from .binning import Columns, columns_of
 from .material import UNIT_PRESENT, Material, known_expressions, on_frames, require
@@ -112,7 +113,7 @@ def _draw_strip(axes: Axes, material: Material, strip: str, track: Track | None,
 
 
 def _called(person: str) -> str:
-    return f"face {person}" if person.isdecimal() else person[:24]
+    return f"face {person}" if whole_number(person) is not None else person[:24]
 
 
 def _ribbon(axes: Axes, track: Track, columns: Columns, frames: int) -> None:
