@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
 
+AU06, AU12 = 0.43, 0.26  # the default's thresholds, from which segments begin
 EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt", "other")
 
 
@@ -108,7 +109,7 @@ def test_segments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = []
     for k, name in enumerate(names):
         wanted += described(time, p[:, k], switched(p[:, k], 0.5, 0.4) & (p.argmax(axis=1) == k), "expression", name)
-    smile, raised = switched(lips, 0.13, 0.8 * 0.13), switched(cheeks, 0.31, 0.8 * 0.31)
+    smile, raised = switched(lips, AU12, 0.8 * AU12), switched(cheeks, AU06, 0.8 * AU06)
     wanted += described(time, lips, smile, "smile", "smile")
     wanted += described(time, np.minimum(lips, cheeks), smile & raised, "smile", "duchenne")
     written = [row for row in rows(folder / "findings" / "segments.csv") if row["recording"] == "langer_pexels"]
@@ -176,7 +177,7 @@ def test_agree(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     time = column(table, "time")
     events = {
         "ann": [(0.2, 5.5), (9.0, 19.6)], "bob": [(0.5, 5.9), (10.0, 19.6)],
-        "model": intervals(time, switched(smoothed(time, column(table, "AU12_p")), 0.13, 0.8 * 0.13)),
+        "model": intervals(time, switched(smoothed(time, column(table, "AU12_p")), AU12, 0.8 * AU12)),
     }  # fmt: skip
     state = {name: np.array([any(a <= t < b for a, b in own) for t in time]) for name, own in events.items()}
     written = {(r["first"], r["second"], r["label"], r["statistic"]): float(r["value"] or "nan")

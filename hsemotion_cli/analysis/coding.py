@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.whole_numbers import whole_number
 from ..errors import InputError, UsageError
 from ..formats.events import Event, for_recording, read_events
+from ..runtime.whole_numbers import whole_number
 from ..tasks import EXPRESSIONS
 from .recordings import Recording, Track
 from .rules import KINDS, labels_of

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runtime.whole_numbers import whole_number
 from .. import __version__
 from ..errors import InputError
 from ..formats import sidecar
 from ..formats.schema import NAMES, SCHEMA_VERSION
 from ..formats.table import WRITERS, BlockRows
 from ..runtime.atomic_files import write_together
+from ..runtime.whole_numbers import whole_number
 from .rows import Counts, TableRows
 from .source import Reading, Source
 from .text import Text

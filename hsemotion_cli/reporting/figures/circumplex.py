@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import UsageError
-from .binning import columns_of
 from ...runtime.whole_numbers import whole_number
+from .binning import columns_of
 from .material import Material, on_frames, require
 from .style import INK, QUIET, bare, note, page
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ...errors import InputError
 from ...evaluation.metrics import ccc
-from ...tasks import EXPRESSIONS
 from ...runtime.whole_numbers import whole_number
+from ...tasks import EXPRESSIONS
 from .material import Material, labels
 from .style import INK, QUIET, bare, note, page
 

@@ -11,8 +11,8 @@ import numpy as np
 from ...analysis.recordings import P_EXPRESSION, P_UNIT, Track
 from ...errors import UsageError
 from ...formats.event_rows import Event
-from ...tasks import ACTION_UNITS
 from ...runtime.whole_numbers import whole_number
+from ...tasks import ACTION_UNITS
 from ..palette import EXPRESSION_COLOURS
 from .binning import Columns, columns_of
 from .material import UNIT_PRESENT, Material, known_expressions, on_frames, require
