@@ -15,6 +15,7 @@ from ..formats.people import PersonName
 from ..postprocess.recipe import Recipe
 from ..runtime.atomic_files import atomic_file
 from ..runtime.file_marks import TOOL
+from ..runtime.whole_numbers import whole_number
 from ..tasks import VALENCE_AROUSAL
 from . import evidence
 from .calibration import Choice, Coded, Sample, fit
@@ -70,8 +71,8 @@ def calibrate(
     parts = [(r, coding) for r in recordings for coding in codings_of(r, events)]
     if not parts:
         raise InputError("no coding is of any of the tables; nothing can be fitted.")
-    named = {coding.person for _, coding in parts if not coding.person.isdecimal()}
-    by = "person" if len(named) > 1 and all(not c.person.isdecimal() for _, c in parts) else "recording"
+    named = {coding.person for _, coding in parts if not whole_number(coding.person) is not None}
+    by = "person" if len(named) > 1 and all(not whole_number(c.person) is not None for _, c in parts) else "recording"
     samples = [
         Sample(c.person if by == "person" else r.name, r, track_of(r, c.person), c) for r, c in parts
     ]  # fmt: skip

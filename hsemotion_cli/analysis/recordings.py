@@ -15,6 +15,7 @@ from ..formats import sidecar
 from ..formats.people import PersonName, names_for
 from ..formats.table_reader import Block, read_blocks
 from ..postprocess.recipe import Recipe
+from ..runtime.whole_numbers import whole_number
 from ..tasks import ACTION_UNITS, EXPRESSIONS
 
 Floats = NDArray[np.float64]
@@ -204,7 +205,7 @@ def _tracks(
 
 
 def _natural(name: str) -> tuple[int, int, str]:
-    return (0, int(name), "") if name.isdecimal() else (1, 0, name)
+    return (0, int(name), "") if whole_number(name) is not None else (1, 0, name)
 
 
 def _recipe(path: Path, notes: list[str]) -> Recipe | None:
