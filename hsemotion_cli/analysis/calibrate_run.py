@@ -71,8 +71,8 @@ def calibrate(
     parts = [(r, coding) for r in recordings for coding in codings_of(r, events)]
     if not parts:
         raise InputError("no coding is of any of the tables; nothing can be fitted.")
-    named = {coding.person for _, coding in parts if not whole_number(coding.person) is not None}
-    by = "person" if len(named) > 1 and all(not whole_number(c.person) is not None for _, c in parts) else "recording"
+    named = {coding.person for _, coding in parts if whole_number(coding.person) is None}
+    by = "person" if len(named) > 1 and all(whole_number(c.person) is None for _, c in parts) else "recording"
     samples = [
         Sample(c.person if by == "person" else r.name, r, track_of(r, c.person), c) for r, c in parts
     ]  # fmt: skip
