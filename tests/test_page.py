@@ -57,6 +57,18 @@ def settled(page: Opened, wanted: str = "!document.querySelector('video').seekin
     page.page.wait_for_function(f"() => {wanted}", timeout=10_000)
 
 
+def resting(page: Opened) -> int:
+    """The frame number in words, once the video has come to rest and the words do not change any more."""
+    settled(page)
+    found = -2
+    for _ in range(40):
+        before, found = found, page.frame()
+        if before == found:
+            break
+        page.page.wait_for_timeout(100)
+    return found
+
+
 def shown_number(page: Opened) -> tuple[int, int]:
     """The number in the picture and the number in words, once both have come to rest."""
     settled(page)
@@ -140,16 +152,16 @@ def test_a_video_that_does_not_begin_at_zero(chromium: Any, tmp_path: Path, star
 
 def test_keys_step_by_frames_seconds_and_events(talk: Opened) -> None:
     talk.seek(0.001)
-    assert talk.frame() == 0
+    assert resting(talk) == 0
     for key, frame in [("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)]:
         talk.page.keyboard.press(key)
-        assert talk.frame() == frame
+        assert resting(talk) == frame
     talk.page.keyboard.press("Shift+ArrowRight")
-    assert talk.frame() == int(np.searchsorted(TIMES, TIMES[1] + 1, side="right")) - 1
+    assert resting(talk) == int(np.searchsorted(TIMES, TIMES[1] + 1, side="right")) - 1
     talk.page.select_option("#event-kind", "gaps")
     talk.page.keyboard.press("1")
     talk.page.keyboard.press("]")
-    assert talk.frame() == GAP[0]
+    assert resting(talk) == GAP[0]
     assert "no face found" in talk.text("#values tbody tr")
     talk.page.keyboard.press("0")
 
