@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..postprocess.recipe import Recipe, Smoothing
+from ..runtime.comma_list import comma_list
 from ..tasks import ACTION_UNITS, EXPRESSIONS
 
 KINDS = ("expression", "quadrant", "action_unit", "smile", "blink", "gaze_away", "no_face")
@@ -191,7 +192,7 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown kind, or none.
     """
-    names = KINDS if text == "all" else tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    names = KINDS if text == "all" else comma_list(text)
     if not names or set(names) - set(KINDS):
         raise UsageError(f"--kinds {text}: choose from {', '.join(KINDS)}, separated by commas, or all.")
     return names

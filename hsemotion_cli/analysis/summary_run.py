@@ -13,6 +13,7 @@ from ..errors import HsemotionError, InputError, UsageError
 from ..formats.events import Event, check_recordings
 from ..formats.people import PersonName
 from ..runtime.atomic_files import write_together
+from ..runtime.comma_list import comma_list
 from . import evidence
 from .outputs import description, write_description, write_header, write_rows
 from .recordings import read_recording
@@ -61,7 +62,7 @@ def parse_by(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: another key, or none.
     """
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    names = comma_list(text)
     if not names or set(names) - set(KEYS):
         raise UsageError(f"--by {text}: choose from {', '.join(KEYS)}, separated by commas.")
     return names

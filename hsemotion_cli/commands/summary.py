@@ -124,11 +124,12 @@ def _settings(wanted: WindowOptions, events: Sequence[Event]) -> SummarySettings
     from ..analysis.summary import KINDS, MEASURES, SummarySettings
     from ..errors import UsageError
     from ..formats.schema import COLUMNS
+    from ..runtime.comma_list import comma_list
 
     rules = replace(read_rules(wanted.recipe) if wanted.recipe else Rules(), kinds=KINDS)
     measures = MEASURES
     if wanted.measures is not None:
-        measures = tuple(dict.fromkeys(part.strip() for part in wanted.measures.split(",") if part.strip()))
+        measures = comma_list(wanted.measures)
         numbers = {column.name for column in COLUMNS if column.type != "text"} - {"frame", "time", "face_id"}
         if unknown := [name for name in measures if name not in numbers]:
             raise UsageError(f"--measures {wanted.measures}: {unknown[0]!r} is not a column of numbers of a table.")

@@ -67,9 +67,10 @@ def run(
     from ..formats.ownership import check_outputs
     from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
+    from ..runtime.comma_list import comma_list
     from .console import counting, print_json, print_line, say
 
-    measures = tuple(dict.fromkeys(part.strip() for part in wanted.measure.split(",") if part.strip()))
+    measures = comma_list(wanted.measure)
     settings = SyncSettings(
         measures, wanted.rate, wanted.window, wanted.step, wanted.max_lag, wanted.surrogates, wanted.min_coverage,
         wanted.min_movement, wanted.seed,

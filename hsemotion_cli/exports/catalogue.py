@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import UsageError
+from ..runtime.comma_list import comma_list
 from . import bids, coding, eeg, elan, openface, pyfeat, subtitles, textgrid, xdf, xlsx
 from .recording import Recording
 
@@ -92,7 +93,7 @@ def parse_targets(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown format, or none.
     """
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    names = comma_list(text)
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
         raise UsageError(f"--to {text}: choose from {', '.join(FORMATS)}, separated by commas.")

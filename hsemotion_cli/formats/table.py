@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..postprocess.compound import compounds
 from ..postprocess.refine import Affect
+from ..runtime.comma_list import comma_list
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL
 from ..timeline import People
 from .data_frame import frame_blocks, frame_names
@@ -55,7 +56,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown format, or none.
     """
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    names = comma_list(text)
     unknown = [name for name in names if name not in WRITERS]
     if unknown or not names:
         raise UsageError(

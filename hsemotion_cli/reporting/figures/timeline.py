@@ -11,6 +11,7 @@ import numpy as np
 from ...analysis.recordings import P_EXPRESSION, P_UNIT, Track
 from ...errors import UsageError
 from ...formats.event_rows import Event
+from ...runtime.comma_list import comma_list
 from ...runtime.whole_numbers import whole_number
 from ...tasks import ACTION_UNITS
 from ..palette import EXPRESSION_COLOURS
@@ -35,7 +36,7 @@ def parse_strips(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: one is unknown, or none is named.
     """
-    found = tuple(dict.fromkeys(part.strip().lower().replace("-", "_") for part in text.split(",") if part.strip()))
+    found = comma_list(text.lower().replace("-", "_"))
     if unknown := [name for name in found if name not in STRIPS]:
         raise UsageError(f"--strips {text}: {unknown[0]!r} is not a strip; choose from {', '.join(STRIPS)}.")
     if not found:
