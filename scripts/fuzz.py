@@ -65,7 +65,7 @@ from hsemotion_cli.commands import smooth
 from hsemotion_cli.commands.signature import call
 from hsemotion_cli.errors import HsemotionError
 from hsemotion_cli.evaluation.ground_truth import read_compound, read_intensities, read_mtl, read_track
-from hsemotion_cli.formats import features, sidecar, table
+from hsemotion_cli.formats import features, npz, sidecar, table
 from hsemotion_cli.media.audio import AudioFile
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import VideoFile, open_source
@@ -73,7 +73,7 @@ from hsemotion_cli.models import checkpoints, engines, graph_file, heads, model_
 from hsemotion_cli.overlay.video import render
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
-from hsemotion_cli.training import config, dataset
+from hsemotion_cli.training import config
 
 MEMORY = 3 << 30
 """Bytes that a case may ask for beyond what the process has before it begins."""
@@ -675,7 +675,7 @@ def weights(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
         "zip.pt": checkpoints.read,
         "stream.pt": checkpoints.read,
         "clip.features.parquet": features.read,
-        "packed.npz": lambda path: dataset.arrays(path, ("images", "votes"), "FER+"),
+        "packed.npz": lambda path: npz.arrays(path, ("images", "votes"), "FER+"),
     }
     name = chance.choice([name for name in readers if name in corpus.weights])
     path = folder / name

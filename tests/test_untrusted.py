@@ -22,7 +22,7 @@ from hsemotion_cli.abaw import lists
 from hsemotion_cli.abaw.challenges import TRACKS
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import InputError, ModelUnavailable
-from hsemotion_cli.formats import raw_scores, schema, sidecar
+from hsemotion_cli.formats import npz, raw_scores, schema, sidecar
 from hsemotion_cli.media.image_size import declared_size
 from hsemotion_cli.media.images import ImageSequence, read_image
 from hsemotion_cli.media.source import MAX_PIXELS, fits
@@ -148,7 +148,7 @@ def test_raw_scores_that_declare_too_much_are_refused(tmp_path: Path, bomb: str)
     with pytest.raises(InputError, match=r"would unpack to|declares more than it holds"):
         raw_scores.read(path)
     with pytest.raises(InputError, match=r"would unpack to|declares more than it holds"):
-        dataset.arrays(path, ["index"], "FER+")
+        npz.arrays(path, ["index"], "FER+")
 
 
 def test_a_sidecar_nested_without_end_is_refused(tmp_path: Path) -> None:

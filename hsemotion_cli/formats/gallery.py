@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError, UsageError, shortened
 from ..faces.identify import Known
 from ..runtime.atomic_files import atomic_file, prepare_folder
-from .raw_scores import DAMAGE, check_declared
+from .npz import DAMAGE, arrays
 
 FILE = "gallery.npz"
 
@@ -32,12 +32,10 @@ def read_gallery(folder: Path) -> Known:
     path = folder / FILE
     if not path.is_file():
         raise InputError(f"{folder}: no gallery here; make one with hsemotion people --enrol.")
+    data = arrays(path, ("names", "mean", "weight"), "a gallery")
+    mean, weight = data["mean"], data["weight"]
     try:
-        with path.open("rb") as file:
-            check_declared(file)
-            with np.load(file, allow_pickle=False) as data:
-                names = data["names"].astype(np.uint8).tobytes().decode().split("\0")
-                mean, weight = data["mean"], data["weight"]
+        names = data["names"].astype(np.uint8).tobytes().decode().split("\0")
     except DAMAGE as error:
         raise InputError(f"{path}: not a gallery, or damaged ({shortened(str(error), 300)}).") from error
     right = (

@@ -18,7 +18,8 @@ from ..errors import HsemotionError, UsageError
 from ..media.mp4_boxes import encoding_tool
 from ..runtime.atomic_files import check_names
 from ..runtime.file_marks import PAGE_MARK, TOOL
-from .raw_scores import ARRAYS, DAMAGE, EXTRA, MEASURED, OPTIONAL_ARRAYS, PEOPLE
+from .npz import DAMAGE
+from .raw_scores import ARRAYS, EXTRA, MEASURED, OPTIONAL_ARRAYS, PEOPLE
 from .schema import ADDED, NAMES, OPTIONAL
 
 _MOST_JSON = 1 << 24  # bytes
@@ -30,7 +31,7 @@ _BOOK_KEYS = ({"path", "output", "state", "settings"}, {"path", "output", "stage
 _BOOK_START = b'{"path": "'
 
 Recogniser = Callable[[Path], bool]
-"""Whether a file is ours; raising one of ``raw_scores.DAMAGE`` means that it is not."""
+"""Whether a file is ours; raising one of ``npz.DAMAGE`` means that it is not."""
 
 
 def check_outputs(paths: Iterable[Path], overwrite: bool = False, *recognisers: Recogniser) -> None:

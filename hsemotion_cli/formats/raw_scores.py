@@ -5,9 +5,6 @@ From it a table can be rebuilt with other settings, in seconds, without the vide
 
 from __future__ import annotations
 
-import math
-import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,13 +14,8 @@ from numpy.typing import NDArray
 from ..errors import InputError, shortened
 from ..tasks import BASIC_EXPRESSIONS, EXPRESSIONS, MEASURES
 from ..timeline import People, Timeline
+from .npz import DAMAGE, check_declared
 from .schema import OPTIONAL
-
-DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError, MemoryError, OverflowError,
-    RuntimeError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What numpy and zipfile raise for files that are something else, cut short, or changed."""
 
 ARRAYS = ("index", "time", "row", "face_id", "det_score", "box")
 OPTIONAL_ARRAYS = ("segment",)
@@ -37,7 +29,6 @@ MEASURED = "measures/"
 PEOPLE = "people/"
 """Likewise, of who the face ids are: names and similarities, but no embeddings."""
 _OPTIONAL = {column.name: column.type for column in OPTIONAL}
-_MUCH, _PACKED = 1 << 26, 100  # bytes, and times
 
 
 def write(timeline: Timeline, file: IO[bytes]) -> None:
@@ -95,26 +86,6 @@ def read(path: Path) -> Timeline:
                 return Timeline(**columns, scores=scores, extra=extra, measures=measures, who=who)
     except DAMAGE as error:
         raise InputError(f"{path}: not an archive of raw scores, or damaged ({shortened(str(error), 300)}).") from error
-
-
-def check_declared(file: IO[bytes]) -> None:
-    """Raise ValueError for an npz file that declares far more than it holds, before any memory is taken for it.
-
-    Scores and images shrink to a third at best, and columns that count upwards to a tenth; what packs a hundred
-    times and unpacks to much is a bomb. An array may be no larger than what its record unpacks to.
-    """
-    with zipfile.ZipFile(file) as archive:
-        whole = sum(record.file_size for record in archive.infolist())
-        if whole > _MUCH and whole > _PACKED * file.seek(0, 2):
-            raise ValueError(f"it would unpack to {whole:,} bytes")
-        for record in archive.infolist():
-            with archive.open(record) as opened:
-                version = np.lib.format.read_magic(opened)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, kind = read(opened)
-            if math.prod(shape) * kind.itemsize > record.file_size:
-                raise ValueError(f"{record.filename[:60]!r} declares more than it holds")
-    file.seek(0)
 
 
 def _numbers(name: str, values: Any) -> NDArray:

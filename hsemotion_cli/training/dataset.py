@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain import Image
-from ..errors import InputError, shortened
-from ..formats.raw_scores import DAMAGE, check_declared
+from ..errors import InputError
+from ..formats.npz import arrays
 from ..media.image_size import declared_size
 from ..media.source import fits
 from ..runtime.atomic_files import atomic_file
@@ -180,30 +180,6 @@ def read(path: Path) -> Dataset:
     if fault := _fault(dataset):
         raise InputError(f"{path}: not a file of packed samples ({fault}).")
     return dataset
-
-
-def arrays(path: Path, names: Iterable[str], what: str) -> dict[str, NDArray]:
-    """Read some arrays of an ``.npz`` file.
-
-    Args:
-        what: a description of the expected file, for the message.
-
-    Raises:
-        InputError: it is missing, lacks an array, or is damaged.
-    """
-    try:
-        # Opened here, because numpy does not close a damaged file.
-        with path.open("rb") as file:
-            check_declared(file)
-            with np.load(file, allow_pickle=False) as data:
-                found = {name: data[name] for name in names}
-            if wrong := [name for name, values in found.items() if not isinstance(values, np.ndarray)]:
-                raise ValueError(f"{wrong[0]} is not an array")
-            return found
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file.") from error
-    except DAMAGE as error:
-        raise InputError(f"{path}: not {what}, or damaged ({shortened(str(error), 300)}).") from error
 
 
 def _fault(dataset: Dataset) -> str | None:

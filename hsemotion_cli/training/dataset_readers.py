@@ -24,11 +24,12 @@ from ..errors import InputError
 from ..evaluation import ground_truth
 from ..faces.crops import FIVE_POINTS
 from ..faces.detector import FaceDetector
+from ..formats.npz import arrays
 from ..models.blendshapes import GeometryModel
 from ..models.registry import card
 from ..tasks import ACTION_UNITS, BLENDSHAPES, VALENCE_AROUSAL
 from .config import DatasetSource, TrainingConfig
-from .dataset import Dataset, arrays, decode_image, join, pack, read
+from .dataset import Dataset, decode_image, join, pack, read
 
 Progress = Callable[[str, int, int], None]
 """Called with a source's name, the images searched so far, and all its images."""
