@@ -14,14 +14,12 @@ from ..errors import InputError
 from ..formats import sidecar
 from ..formats.people import PersonName, names_for
 from ..formats.table_reader import Block, read_blocks
+from ..formats.table_source import SUFFIXES, is_described
 from ..postprocess.recipe import Recipe
 from ..runtime.whole_numbers import whole_number
 from ..tasks import ACTION_UNITS, EXPRESSIONS
 
 Floats = NDArray[np.float64]
-
-SUFFIXES = (".csv", ".parquet", ".jsonl")
-"""Of tables, the preferred one first where a folder has several of the same recording."""
 
 P_EXPRESSION = tuple(f"p_{name}" for name in EXPRESSIONS)
 P_UNIT = tuple(f"{name}_p" for name in ACTION_UNITS)
@@ -116,19 +114,11 @@ def _tables_in(folder: Path) -> list[Path]:
     best: dict[str, Path] = {}
     for suffix in reversed(SUFFIXES):
         for table in sorted(folder.glob(f"*{suffix}")):
-            if table.with_suffix(".json").is_file() and _is_table(table):
+            if is_described(table):
                 best[table.stem] = table
     if not best:
         raise InputError(f"{folder}: no tables with their sidecars in this folder; annotate writes both.")
     return [best[name] for name in sorted(best)]
-
-
-def _is_table(path: Path) -> bool:
-    """Whether a sidecar of annotate describes this file."""
-    try:
-        return path.name in sidecar.read(path.with_suffix(".json")).get("outputs", {}).values()
-    except InputError:
-        return False
 
 
 def read_recording(path: Path, columns: Collection[str], people: Sequence[PersonName] = ()) -> Recording:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis.recordings import SUFFIXES, find_tables
+from ..analysis.recordings import find_tables
 from ..analysis.track_images import from_table, from_video
 from ..errors import InputError, UsageError
 from ..faces.identify import Known, Recorded, identify
 from ..formats import sidecar
 from ..formats.gallery import enrolled, read_gallery, write_gallery
 from ..formats.people import PersonName, names_for
+from ..formats.table_source import SUFFIXES, decoding_of, find_video
 from ..media.discovery import discover
 from ..media.video import open_source
-from ..reporting.report_page import decoding_of, find_video
 from ..runtime.atomic_files import atomic_file, prepare_folder
 from ..timeline import People
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..formats import sidecar
 from ..formats.clock import Clock, parse_clock
 from ..formats.schema import COLUMNS, OPTIONAL, Column
 from ..formats.table_reader import Block, read_blocks
+from ..formats.table_source import read_sidecar, source_name
 from .intervals import Interval
 
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ class Recording:
     @property
     def source(self) -> str:
         """Name of the video, or "" if it is not known."""
-        return _video(self.meta)
+        return source_name(self.meta)
 
     def person(self, row: Row) -> str:
         """Who a face is."""
@@ -96,9 +96,8 @@ def open_recording(
         InputError: there is no such table, or its sidecar is damaged.
         UsageError: the clock makes no sense.
     """
-    beside = path.with_suffix(".json")
-    meta = sidecar.read(beside) if beside.exists() else {}
-    name = _video(meta)
+    meta = read_sidecar(path)
+    name = source_name(meta)
     video = media / name if media is not None and name else None
     scan = _Scan(names or {})
     for block in read_blocks(path):
@@ -110,12 +109,6 @@ def open_recording(
         path, path.stem, meta, parse_clock(clock, meta), scan.columns, frozenset(scan.filled), times, people,
         names or {}, video,
     )  # fmt: skip
-
-
-def _video(meta: Mapping[str, Any]) -> str:
-    """Name of the video by a sidecar; that of an imported table names the file of the other program."""
-    source = meta.get("source") or {}
-    return "" if source.get("kind") == "imported" else str(source.get("name") or "")
 
 
 class _Scan:

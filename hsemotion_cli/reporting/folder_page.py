@@ -12,9 +12,8 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..formats import sidecar
 from ..formats.ownership import is_ours
+from ..formats.table_source import SUFFIXES, is_described
 from ..runtime.atomic_files import atomic_file
 from ..tasks import EXPRESSIONS
 from . import page_html
@@ -25,14 +24,12 @@ from .report_page import PageReport
 _BINS = 48
 """Parts of a recording that a sparkline shows."""
 
-_FORMATS = (".csv", ".parquet", ".jsonl")
-
 
 def find_tables(folder: Path) -> list[Path]:
     """The tables below a folder, one of each recording, sorted by path: those that sidecars name, and those that have
     the columns of a table."""
     found: dict[Path, Path] = {}
-    for suffix in _FORMATS:
+    for suffix in SUFFIXES:
         for path in sorted(folder.rglob(f"*{suffix}")):
             stem = path.with_suffix("")
             if stem not in found and _is_table(path):
@@ -41,12 +38,8 @@ def find_tables(folder: Path) -> list[Path]:
 
 
 def _is_table(path: Path) -> bool:
-    beside = path.with_name(f"{path.stem}.json")
-    if beside.is_file():
-        try:
-            return path.name in sidecar.read(beside).get("outputs", {}).values()
-        except InputError:
-            return False
+    if path.with_name(f"{path.stem}.json").is_file():
+        return is_described(path)
     return path.suffix == ".csv" and path.stat().st_size > 0 and is_ours(path)
 
 

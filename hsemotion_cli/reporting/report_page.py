@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import InputError
 from ..formats import raw_scores, sidecar
 from ..formats.people import PersonName, names_for
 from ..formats.schema import ACTION_UNIT_NAMES as UNIT_NAMES
+from ..formats.table_source import decoding_of, find_video, read_sidecar, source_name
 from ..media.source import DecodeOptions
 from ..media.video import open_source
 from ..runtime.atomic_files import atomic_file
@@ -125,12 +125,6 @@ def write_page(
     return report
 
 
-def read_sidecar(table: Path) -> dict[str, Any]:
-    """The sidecar beside a table, {} if there is none."""
-    beside = table.with_name(f"{table.stem}.json")
-    return sidecar.read(beside) if beside.exists() else {}
-
-
 def _derived(table: Path, recording: Recording, meta: Mapping[str, Any]) -> Derived:
     raw = table.with_name(f"{table.stem}.raw.npz")
     known = meta.get("recipe") is not None  # an imported table has none
@@ -138,42 +132,12 @@ def _derived(table: Path, recording: Recording, meta: Mapping[str, Any]) -> Deri
     return derive(recording, raw_scores.read(raw) if raw.exists() else None, recipe)
 
 
-def decoding_of(meta: Mapping[str, Any]) -> DecodeOptions:
-    """How the source of a table was decoded, from its sidecar."""
-    known = {k: v for k, v in meta.get("decoding", {}).items() if k in DecodeOptions.__dataclass_fields__}
-    known["region"] = None  # boxes are in pixels of the whole image
-    clock = str(meta.get("source", {}).get("clock", ""))
-    if clock.startswith("file numbers / "):
-        known["image_fps"] = float(clock.removeprefix("file numbers / "))
-    return DecodeOptions(**known)
-
-
-def find_video(table: Path, meta: Mapping[str, Any], video: Path | None) -> Path | None:
-    """The video of a table: the one that is named, or one of its source's name in the folder that is named, beside the
-    table, or one folder up.
-
-    Raises:
-        InputError: a video is named that does not exist.
-    """
-    if video is not None and not video.exists():
-        raise InputError(f"{video}: no such video.")
-    source = meta.get("source", {})
-    name = "" if source.get("kind") == "imported" else str(source.get("name") or "")  # that is another program's table
-    if video is not None and (not video.is_dir() or not name or video.name == name):
-        return video
-    folders = [video] if video is not None else [table.parent, table.parent.parent]
-    if not name or Path(name).name != name:
-        return None
-    return next((folder / name for folder in folders if (folder / name).exists()), None)
-
-
 def _film(
     table: Path, out: Path, recording: Recording, meta: Mapping[str, Any], options: PageOptions, progress: Progress
 ) -> _Film:
     path = find_video(table, meta, options.video)
     if path is None:
-        known = meta.get("source", {}).get("kind") != "imported"
-        name = (known and meta.get("source", {}).get("name")) or table.stem
+        name = source_name(meta) or table.stem
         return _Film(None, f"The video {name} was not found; give it with --video.", remarks=[
             f"{table}: its video {name} was not found, so the page has none; give it with --video."
         ])  # fmt: skip
