@@ -271,10 +271,10 @@ def test_marks_survive_a_round_trip_and_excluded_spans_do_not_count(
 ) -> None:
     with opened(chromium, folder / "talk.html") as page:
         page.seek(0.25)
-        settled(page)
+        resting(page)
         page.page.keyboard.press("m")
         page.seek(0.75)
-        settled(page)
+        resting(page)
         onset, offset = page.page.evaluate("() => 0"), page.text("#now").split(" ")[0]
         page.page.keyboard.press("m")
         page.page.select_option("#mark-kind", "exclude")
