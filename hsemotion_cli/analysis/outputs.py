@@ -13,12 +13,11 @@ from typing import IO, Any
 
 from .. import __version__
 from ..formats import sidecar
+from ..formats.spreadsheet import quoted
 from ..runtime.file_marks import TOOL
 
 DECIMALS = 6
 """Digits after the point of results."""
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes text that begins so
 
 
 def description(command: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,8 +63,8 @@ def write_rows(rows: Iterable[Sequence[Any]], file: IO[bytes]) -> None:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{round(value, DECIMALS) + 0.0:.{DECIMALS}f}" if math.isfinite(value) else ""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
+    if isinstance(value, str):
+        return quoted(value)
     return "" if value is None else value
 
 

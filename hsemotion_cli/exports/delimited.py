@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import IO
 
-Cell = str | int | float | None
+from ..formats.spreadsheet import quoted
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes text that begins so
+Cell = str | int | float | None
 
 
 def write_rows(
@@ -28,6 +28,6 @@ def _cell(value: str | int | float, separator: str) -> str:
     """A cell of RFC 4180; text of others gets an apostrophe before what a spreadsheet would take for a formula."""
     if not isinstance(value, str):
         return str(value)
-    text = f"'{value}" if value.startswith(_FORMULA) else value
-    quoted = any(sign in text for sign in (separator, '"', "\r", "\n"))
-    return '"' + text.replace('"', '""') + '"' if quoted else text
+    text = quoted(value)
+    special = any(sign in text for sign in (separator, '"', "\r", "\n"))
+    return '"' + text.replace('"', '""') + '"' if special else text

@@ -11,11 +11,11 @@ positive downwards, yaw is positive towards the subject's right, roll towards th
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import IO
 
 from .delimited import Cell, write_rows
+from .fields import radians_of, rounded, rows_of, value_of
 from .recording import Recording, Row, lost
 
 UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
@@ -36,7 +36,7 @@ _IDENTITY = ("frame", "time", "face_id", "face_detected", "det_score")
 def write(recording: Recording, file: IO[bytes]) -> list[str]:
     """Write one table; returns what the format cannot hold, in sentences."""
     fields = _fields(recording)
-    write_rows(file, list(fields), _rows(recording, fields))
+    write_rows(file, list(fields), rows_of(recording, fields))
     return [*lost(recording, {*_IDENTITY, *_held(recording)}), *_absent(fields)]
 
 
@@ -45,41 +45,23 @@ def _fields(recording: Recording) -> dict[str, Callable[[Row], Cell]]:
     fields: dict[str, Callable[[Row], Cell]] = {
         "frame": lambda row: row["frame"] + 1,
         "face_id": lambda row: row["face_id"] or 0,
-        "timestamp": lambda row: _rounded(recording.clock.seconds(row["time"])),
+        "timestamp": lambda row: rounded(recording.clock.seconds(row["time"])),
         "confidence": _confidence,
         "success": lambda row: int(row["face_id"] is not None),
     }
-    fields |= {name: _angle(ours, sign) for name, (ours, sign) in _ANGLES.items() if ours in recording.filled}
+    fields |= {name: radians_of(ours, sign) for name, (ours, sign) in _ANGLES.items() if ours in recording.filled}
     for suffix, ours in (("r", "i"), ("c", "c")):
         for unit in UNITS:
             if f"AU{unit:02d}_{ours}" in recording.filled:
-                fields[f"AU{unit:02d}_{suffix}"] = _value(f"AU{unit:02d}_{ours}")
+                fields[f"AU{unit:02d}_{suffix}"] = value_of(f"AU{unit:02d}_{ours}")
     if "blink" in recording.filled:
-        fields["AU45_c"] = _value("blink")
+        fields["AU45_c"] = value_of("blink")
     return fields
-
-
-def _rows(recording: Recording, fields: dict[str, Callable[[Row], Cell]]) -> Iterator[list[Cell]]:
-    for row in recording.rows():
-        yield [field(row) for field in fields.values()]
-
-
-def _value(name: str) -> Callable[[Row], Cell]:
-    return lambda row: row[name]
-
-
-def _angle(name: str, sign: float) -> Callable[[Row], Cell]:
-    """Degrees of the table as radians."""
-    return lambda row: None if row[name] is None else _rounded(sign * math.radians(row[name]))
 
 
 def _confidence(row: Row) -> Cell:
     """The detector's; 0 without a face, and empty where a face was not detected but interpolated or given as a crop."""
     return 0 if row["face_id"] is None else row["det_score"]
-
-
-def _rounded(value: float) -> float:
-    return round(value, 6) + 0.0
 
 
 def _held(recording: Recording) -> set[str]:

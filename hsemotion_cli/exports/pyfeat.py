@@ -6,12 +6,12 @@ times stand in a column ``timestamp`` at the end, which Fex keeps. Frames withou
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import IO
 
 from ..tasks import ACTION_UNITS
 from .delimited import Cell, write_rows
+from .fields import radians_of, rounded, rows_of, value_of
 from .recording import Recording, Row, lost
 
 _BOX = {"FaceRectX": "x", "FaceRectY": "y", "FaceRectWidth": "w", "FaceRectHeight": "h", "FaceScore": "det_score"}
@@ -23,7 +23,7 @@ _EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "ne
 def write(recording: Recording, file: IO[bytes]) -> list[str]:
     """Write one table; returns what the format cannot hold, in sentences."""
     fields = _fields(recording)
-    write_rows(file, list(fields), _rows(recording, fields))
+    write_rows(file, list(fields), rows_of(recording, fields))
     held = {"frame", "time", "face_id", "face_detected", "person", *_BOX.values(), *_POSE.values(), *_GAZE.values()}
     held |= {f"{unit}_p" for unit in ACTION_UNITS} | {f"p_{name}" for name in _EMOTIONS} | {"valence", "arousal"}
     sentences = lost(recording, held)
@@ -34,32 +34,19 @@ def write(recording: Recording, file: IO[bytes]) -> list[str]:
 
 def _fields(recording: Recording) -> dict[str, Callable[[Row], Cell]]:
     """py-feat's columns that this table can fill, in the order of its detector."""
-    fields: dict[str, Callable[[Row], Cell]] = {name: _value(ours) for name, ours in _BOX.items()}
-    fields |= {name: _radians(ours) for name, ours in _POSE.items() if ours in recording.filled}
-    fields |= {unit: _value(f"{unit}_p") for unit in ACTION_UNITS if f"{unit}_p" in recording.filled}
-    fields |= {name: _value(f"p_{name}") for name in _EMOTIONS if f"p_{name}" in recording.filled}
-    fields |= {name: _value(name) for name in ("valence", "arousal") if name in recording.filled}
-    fields |= {name: _radians(ours) for name, ours in _GAZE.items() if ours in recording.filled}
+    fields: dict[str, Callable[[Row], Cell]] = {name: value_of(ours) for name, ours in _BOX.items()}
+    fields |= {name: radians_of(ours) for name, ours in _POSE.items() if ours in recording.filled}
+    fields |= {unit: value_of(f"{unit}_p") for unit in ACTION_UNITS if f"{unit}_p" in recording.filled}
+    fields |= {name: value_of(f"p_{name}") for name in _EMOTIONS if f"p_{name}" in recording.filled}
+    fields |= {name: value_of(name) for name in ("valence", "arousal") if name in recording.filled}
+    fields |= {name: radians_of(ours) for name, ours in _GAZE.items() if ours in recording.filled}
     clock, source = recording.clock, recording.source or recording.name
     fields["input"] = lambda row: source
-    fields["frame"] = _value("frame")
+    fields["frame"] = value_of("frame")
     fields["approx_time"] = lambda row: _minutes(clock.media(row["time"]))
     fields["Identity"] = lambda row: None if row["face_id"] is None else recording.person(row)
-    fields["timestamp"] = lambda row: round(clock.seconds(row["time"]), 6) + 0.0
+    fields["timestamp"] = lambda row: rounded(clock.seconds(row["time"]))
     return fields
-
-
-def _rows(recording: Recording, fields: dict[str, Callable[[Row], Cell]]) -> Iterator[list[Cell]]:
-    for row in recording.rows():
-        yield [field(row) for field in fields.values()]
-
-
-def _value(name: str) -> Callable[[Row], Cell]:
-    return lambda row: row[name]
-
-
-def _radians(name: str) -> Callable[[Row], Cell]:
-    return lambda row: None if row[name] is None else round(math.radians(row[name]), 6) + 0.0
 
 
 def _minutes(seconds: float) -> str:

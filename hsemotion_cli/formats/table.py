@@ -22,6 +22,7 @@ from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL
 from ..timeline import People
 from .data_frame import frame_blocks, frame_names
 from .schema import ANGLES, COLUMNS, LIKELIHOODS, OPTIONAL, PEOPLE, names_with
+from .spreadsheet import FORMULA
 from .table_reader import Block, load, read_blocks, read_frames, to_frame
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ _ALL = (*COLUMNS, *OPTIONAL)
 _DECIMALS = {column.name: column.decimals for column in _ALL if column.type == "number"}
 _TEXT = frozenset(column.name for column in _ALL if column.type == "text")
 _FOREIGN_TEXT = frozenset(column.name for column in OPTIONAL if column.type == "text")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes what begins so
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -170,7 +170,7 @@ def _person_columns(people: People, face_id: NDArray[np.int64]) -> Block:
 
 def _harmless(text: str) -> str | None:
     """Text of others as a cell that no spreadsheet computes; None for none. ``./name`` is the same file as ``name``."""
-    return f"./{text}" if text.startswith(_FORMULA) else text or None
+    return f"./{text}" if text.startswith(FORMULA) else text or None
 
 
 def _pick(values: NDArray, row: NDArray[np.intp], fill: Any = np.nan) -> NDArray:
