@@ -15,14 +15,13 @@ from ..formats.people import PersonName
 from ..postprocess.recipe import Recipe
 from ..runtime.atomic_files import atomic_file
 from ..runtime.file_marks import TOOL
-from ..runtime.whole_numbers import whole_number
 from ..tasks import VALENCE_AROUSAL
 from . import evidence
 from .calibration import Choice, Coded, Sample, fit
 from .coding import codings_of, track_of
 from .cross_validation import Gain, cross_validate
 from .neutral import neutral_offsets
-from .recordings import P_EXPRESSION, P_UNIT, Recording, read_recording
+from .recordings import P_EXPRESSION, P_UNIT, Recording, is_face_id, read_recording
 from .rules import DEFAULTS, SMOOTHING
 
 FEW = 5
@@ -71,8 +70,8 @@ def calibrate(
     parts = [(r, coding) for r in recordings for coding in codings_of(r, events)]
     if not parts:
         raise InputError("no coding is of any of the tables; nothing can be fitted.")
-    named = {coding.person for _, coding in parts if whole_number(coding.person) is None}
-    by = "person" if len(named) > 1 and all(whole_number(c.person) is None for _, c in parts) else "recording"
+    named = {coding.person for _, coding in parts if not is_face_id(coding.person)}
+    by = "person" if len(named) > 1 and all(not is_face_id(c.person) for _, c in parts) else "recording"
     samples = [
         Sample(c.person if by == "person" else r.name, r, track_of(r, c.person), c) for r, c in parts
     ]  # fmt: skip

@@ -194,8 +194,18 @@ def _tracks(
         yield Track(person, frame.astype(np.int64), rows.astype(np.int64) + 1, detected, values)
 
 
-def _natural(name: str) -> tuple[int, int, str]:
-    return (0, int(name), "") if whole_number(name) is not None else (1, 0, name)
+def _natural(person: str) -> tuple[int, int, str]:
+    return (0, int(person), "") if is_face_id(person) else (1, 0, person)
+
+
+def is_face_id(person: str) -> bool:
+    """Whether a person of a table has no name, so that the text is a face id."""
+    return whole_number(person) is not None
+
+
+def called(person: str, longest: int | None = None) -> str:
+    """A person of a table in words: "face 3", or the name, cut to ``longest`` characters."""
+    return f"face {person}" if is_face_id(person) else person[:longest]
 
 
 def _recipe(path: Path, notes: list[str]) -> Recipe | None:

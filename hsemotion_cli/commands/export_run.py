@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..analysis.evidence import columns
-from ..analysis.recordings import find_tables, read_recording
+from ..analysis.recordings import called, find_tables, read_recording
 from ..analysis.rules import Rules
 from ..analysis.segments import Segment, segments
 from ..errors import HsemotionError, InputError, UsageError, exit_code_of
@@ -20,7 +20,6 @@ from ..exports.writing import Exported, check, check_paths, export
 from ..formats.clock import notes_of
 from ..formats.people import PersonName, names_for, read_people
 from ..runtime.terminal import print_line, say
-from ..runtime.whole_numbers import whole_number
 from .console import counting, print_json
 from .defaults import CHOSEN
 from .options import OutputOptions
@@ -136,7 +135,7 @@ def with_intervals(recording: Recording, rules: Rules, names: Sequence[PersonNam
 
 
 def _interval(one: Segment) -> Interval:
-    person = f"face {one.person}" if whole_number(one.person) is not None else one.person or "nobody"
+    person = called(one.person) or "nobody"
     score = None if one.kind == "no_face" else round(one.maximum, 6)
     peak = None if one.kind == "no_face" else one.peak
     return Interval(one.onset, one.offset, person, one.kind, one.label, peak, score)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...analysis.recordings import called
 from ...errors import UsageError
-from ...runtime.whole_numbers import whole_number
 from .binning import columns_of
 from .material import Material, on_frames, require
 from .style import INK, QUIET, bare, note, page
@@ -55,7 +55,7 @@ def draw(material: Material, path: Path, width: float) -> None:
             )
             drawn = _path(axes, middle, valence, arousal) or drawn
             if len(tracks) > 1:
-                axes.set_title(f"face {track.person}" if whole_number(track.person) is not None else track.person[:30])
+                axes.set_title(called(track.person, 30))
         for axes in grid[len(tracks) :]:
             axes.set_visible(False)
         if drawn is not None:

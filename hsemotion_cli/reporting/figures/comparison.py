@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...analysis.recordings import called
 from ...errors import InputError
 from ...evaluation.metrics import ccc
-from ...runtime.whole_numbers import whole_number
 from ...tasks import EXPRESSIONS
 from .material import Material, labels
 from .style import INK, QUIET, bare, note, page
@@ -163,7 +163,7 @@ def _broken(time: np.ndarray, values: np.ndarray, step: float) -> tuple[np.ndarr
 def _whose(pair: Pair, found: list[Pair]) -> str:
     if len(found) == 1:
         return ""
-    return f"\nface {pair.person}" if whole_number(pair.person) is not None else f"\n{pair.person[:20]}"
+    return f"\n{called(pair.person, 20)}"
 
 
 def _names(first: Material, second: Material) -> tuple[str, str]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...analysis.recordings import P_EXPRESSION, Recording, Track
+from ...analysis.recordings import P_EXPRESSION, Recording, Track, is_face_id
 from ...errors import InputError, UsageError
-from ...runtime.whole_numbers import whole_number
 from ...tasks import EXPRESSIONS
 from ..palette import EXPRESSION_COLOURS
 from .material import Material, known_expressions, labels, require
@@ -84,7 +83,7 @@ def _groups(material: Material, track: Track, by: str) -> list[tuple[str, np.nda
     if by == "recording":
         return [(material.recording.name, everything)]
     if by == "person":
-        if whole_number(track.person) is not None:  # an id means nothing in another recording
+        if is_face_id(track.person):  # an id means nothing in another recording
             return [(f"{material.recording.name}, face {track.person}", everything)]
         return [(track.person, everything)]
     time = material.recording.time[track.frame]

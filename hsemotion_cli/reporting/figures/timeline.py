@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...analysis.recordings import P_EXPRESSION, P_UNIT, Track
+from ...analysis.recordings import P_EXPRESSION, P_UNIT, Track, called
 from ...errors import UsageError
 from ...formats.event_rows import Event
 from ...runtime.comma_list import comma_list
-from ...runtime.whole_numbers import whole_number
 from ...tasks import ACTION_UNITS
 from ..palette import EXPRESSION_COLOURS
 from .binning import Columns, columns_of
@@ -110,11 +109,7 @@ def _draw_strip(axes: Axes, material: Material, strip: str, track: Track | None,
         return
     (_ribbon if strip == "expression" else _heat)(axes, track, columns, len(material.recording.time))
     name = "probability" if strip == "expression" else "action units"
-    axes.set_ylabel(f"{name}\n{_called(track.person)}" if several else name)
-
-
-def _called(person: str) -> str:
-    return f"face {person}" if whole_number(person) is not None else person[:24]
+    axes.set_ylabel(f"{name}\n{called(track.person, 24)}" if several else name)
 
 
 def _ribbon(axes: Axes, track: Track, columns: Columns, frames: int) -> None:
@@ -144,7 +139,7 @@ def _curves(axes: Axes, material: Material, column: str, columns: Columns) -> No
             continue
         style, _ = LINES[index % len(LINES)]
         axes.plot(
-            middle, values, color=person_colour(index), linestyle=style, linewidth=1.0, label=_called(track.person),
+            middle, values, color=person_colour(index), linestyle=style, linewidth=1.0, label=called(track.person, 24),
             gid=f"{column}-{track.person}",
         )  # fmt: skip
         alone = ~np.isnan(values) & np.isnan(np.append(np.nan, values[:-1])) & np.isnan(np.append(values[1:], np.nan))
@@ -193,7 +188,7 @@ def _coverage(axes: Axes, material: Material, columns: Columns) -> None:
                 )  # fmt: skip
     axes.set_ylim(len(tracks), 0)
     several = len(tracks) > 1
-    axes.set_yticks(np.arange(len(tracks)) + 0.5, [_called(t.person) if several else "seen" for t in tracks])
+    axes.set_yticks(np.arange(len(tracks)) + 0.5, [called(t.person, 24) if several else "seen" for t in tracks])
     axes.tick_params(axis="y", length=0)
     if several:
         axes.set_ylabel("seen")
@@ -224,7 +219,9 @@ def _legend(figure: Figure, material: Material, strips: Sequence[str]) -> None:
         for track in tracks:
             k = material.colours[track.person]
             fields.append(
-                Line2D([], [], color=person_colour(k), linestyle=LINES[k % len(LINES)][0], label=_called(track.person))
+                Line2D(
+                    [], [], color=person_colour(k), linestyle=LINES[k % len(LINES)][0], label=called(track.person, 24)
+                )
             )
     if "action_units" in strips:
         fields.append(Patch(facecolor=_UNIT_HEAT[0], edgecolor=INK, linewidth=0.4, label="AU probability 0"))
