@@ -56,38 +56,7 @@ def run(
 
     hsemotion people --gallery team --forget Ann
     """
-    from ..errors import UsageError
-    from ..formats import gallery as galleries
-    from ..formats.ownership import check_outputs
-    from ..formats.people import read_people
-    from .console import print_line, progress
-    from .people_run import enrol as enrol_people
-    from .people_run import linked, tracks_of, write_people
+    from .people_run import Request
+    from .people_run import run as run_people
 
-    if forget:
-        if gallery is None or sources or enrol or out is not None:
-            raise UsageError("--forget deletes people from a gallery: give it with --gallery and nothing else.")
-        for name in galleries.forget(gallery, forget):
-            print_line(f"{gallery}: forgot {'everyone' if name == 'all' else name}.")
-        return
-    if not sources or (out is None and not enrol):
-        raise UsageError("people: give tables or videos, and -o people.csv or --enrol; or --forget.")
-    if enrol and (gallery is None or people is None):
-        raise UsageError("--enrol: give --gallery FOLDER to enrol in, and --people FILE with the names.")
-    if gallery is not None and not enrol:
-        galleries.read_gallery(gallery)  # before the first frame
-    if out is not None:
-        check_outputs([out], output.overwrite)
-    names = read_people(people) if people else []
-    with progress("people", output.quiet) as report:
-        recordings = tracks_of(sources, videos, names, lambda name, done, total: report(name, done, 0, total))
-    if enrol and gallery is not None:
-        for name in enrol_people(recordings, gallery):
-            print_line(f"{gallery}: enrolled {name}.")
-    if out is not None:
-        found = linked(recordings, gallery)
-        write_people(out, found)
-        persons = {str(person) for who in found.values() for person in who.person} - {""}
-        ids = sum(len(who.face_id) for who in found.values())
-        if not output.quiet:
-            print_line(f"{out}: {len(persons)} people in {ids} face ids of {len(found)} recordings.")
+    run_people(Request(tuple(sources or ()), out, people, videos, gallery, enrol, tuple(forget or ()), output))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,20 +16,82 @@ from ..analysis.track_images import from_table, from_video
 from ..errors import InputError, UsageError
 from ..faces.identify import Known, Recorded, identify
 from ..formats import sidecar
-from ..formats.gallery import enrolled, read_gallery, write_gallery
-from ..formats.people import PersonName, names_for
+from ..formats.gallery import enrolled, forget, read_gallery, write_gallery
+from ..formats.ownership import check_outputs
+from ..formats.people import PersonName, names_for, read_people
 from ..formats.table_source import SUFFIXES, decoding_of, find_video
 from ..media.discovery import discover
 from ..media.video import open_source
 from ..runtime.atomic_files import atomic_file, prepare_folder
 from ..timeline import People
+from .console import print_line, progress
+from .options import OutputOptions
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the name of a recording, frames done and, if known, frames in all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of ``hsemotion people``."""
+
+    sources: tuple[Path, ...]
+    out: Path | None
+    people: Path | None
+    videos: Path | None
+    gallery: Path | None
+    enrol: bool
+    forget: tuple[str, ...]
+    output: OutputOptions
+
+
+def run(request: Request) -> None:
+    """Link, enrol or forget people, and say what was done.
+
+    Raises:
+        UsageError: options that do not fit together.
+        InputError, OutputError: a file that cannot be read or written.
+    """
+    _check(request)
+    out, gallery, output = request.out, request.gallery, request.output
+    if request.forget and gallery is not None:
+        for name in forget(gallery, request.forget):
+            print_line(f"{gallery}: forgot {'everyone' if name == 'all' else name}.")
+        return
+    if gallery is not None and not request.enrol:
+        read_gallery(gallery)  # before the first frame
+    if out is not None:
+        check_outputs([out], output.overwrite)
+    names = read_people(request.people)
+    with progress("people", output.quiet) as report:
+        recordings = tracks_of(
+            request.sources, request.videos, names, lambda name, done, total: report(name, done, 0, total)
+        )
+    if request.enrol and gallery is not None:
+        for name in enrol(recordings, gallery):
+            print_line(f"{gallery}: enrolled {name}.")
+    if out is not None:
+        found = linked(recordings, gallery)
+        write_people(out, found)
+        if not output.quiet:
+            persons = {str(person) for who in found.values() for person in who.person} - {""}
+            ids = sum(len(who.face_id) for who in found.values())
+            print_line(f"{out}: {len(persons)} people in {ids} face ids of {len(found)} recordings.")
+
+
+def _check(request: Request) -> None:
+    if request.forget:
+        if request.gallery is None or request.sources or request.enrol or request.out is not None:
+            raise UsageError("--forget deletes people from a gallery: give it with --gallery and nothing else.")
+        return
+    if not request.sources or (request.out is None and not request.enrol):
+        raise UsageError("people: give tables or videos, and -o people.csv or --enrol; or --forget.")
+    if request.enrol and (request.gallery is None or request.people is None):
+        raise UsageError("--enrol: give --gallery FOLDER to enrol in, and --people FILE with the names.")
+
+
 def tracks_of(
-    sources: Sequence[Path], videos: Path | None, names: Sequence[PersonName], progress: Progress
+    sources: Sequence[Path], videos: Path | None, names: Sequence[PersonName], report: Progress
 ) -> dict[str, Recorded]:
     """Recording -> its tracks, of tables, of videos, and of folders of either.
 
@@ -48,12 +110,12 @@ def tracks_of(
             name = meta.get("source", {}).get("name") or "of this table"
             raise InputError(f"{table}: its video {name} was not found; give its folder with --videos.")
         source = open_source(video, decoding_of(meta))
-        found[table.stem] = from_table(table, source, partial(progress, table.stem))
+        found[table.stem] = from_table(table, source, partial(report, table.stem))
     for job in discover([path for path in sources if path not in tables]).jobs if len(tables) < len(sources) else []:
         if job.name in found:
             raise InputError(f"{job.path}: a table of {job.name} is given as well; give only one of them.")
         source = open_source(job.path)
-        found[job.name] = from_video(source, partial(progress, job.name))
+        found[job.name] = from_video(source, partial(report, job.name))
     return {name: replace(one, names=names_for(names, name)) for name, one in found.items()}
 
 
