@@ -17,7 +17,7 @@ from .agree import CLASSES, MODEL, Key, Sums, compare, compare_ratings, rated
 from .agree_statistics import Statistic, statistics
 from .outputs import description, write_description, write_header, write_rows
 from .ratings import Rating
-from .recordings import P_EXPRESSION, Recording, read_recording
+from .recordings import P_EXPRESSION, Recording, read_each
 from .rules import Rules, kind_of
 from .segments import segments
 
@@ -97,21 +97,13 @@ def agreement_of(
     failures: list[HsemotionError] = []
     notes: list[str] = []
     done: list[str] = []
-    for count, table in enumerate(tables, 1):
-        try:
-            recording = read_recording(table, columns, people)
-        except InputError as error:
-            failures.append(error)
-            continue
-        if _add(sums, recording, events, ratings, rules, used, settings):
-            done.append(recording.name)
+    uncoded: list[str] = []
+    for recording in read_each(tables, columns, people, failures, progress):
+        coded = _add(sums, recording, events, ratings, rules, used, settings)
+        (done if coded else uncoded).append(recording.name)
         notes += recording.notes
-        if progress:
-            progress(count, len(tables), recording.name)
     if not done:
         raise failures[0] if failures else InputError("no coding is of any of the tables; nothing can be compared.")
-    broken = {str(error).partition(":")[0] for error in failures}
-    uncoded = [table.stem for table in tables if table.stem not in done and str(table) not in broken]
     found = statistics(sums, settings.bootstrap, settings.seed)
     return AgreeReport(found, _confusions(sums), done, uncoded, failures, notes), sums
 

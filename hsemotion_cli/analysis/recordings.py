@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import HsemotionError, InputError
 from ..formats import sidecar
 from ..formats.people import PersonName, names_for
 from ..formats.table_reader import Block, read_blocks
@@ -145,6 +145,31 @@ def read_recording(path: Path, columns: Collection[str], people: Sequence[Person
     time, length, step, position = _clock(path, whole)
     tracks = list(_tracks(path, whole, position, names, names_for(people, path.stem), notes))
     return Recording(path.stem, path, time, length, step, tracks, _recipe(path, notes), notes)
+
+
+def read_each(
+    tables: Sequence[Path],
+    columns: Collection[str],
+    people: Sequence[PersonName],
+    failures: list[HsemotionError],
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Iterator[Recording]:
+    """The tables that can be used, one at a time.
+
+    Args:
+        columns, people: as ``read_recording`` takes them.
+        failures: the errors of the other tables are added to it.
+        progress: called after each with tables done, their number, and its name.
+    """
+    for done, table in enumerate(tables, 1):
+        try:
+            recording = read_recording(table, columns, people)
+        except InputError as error:
+            failures.append(error)
+            continue
+        yield recording
+        if progress:
+            progress(done, len(tables), recording.name)
 
 
 def _add(parts: dict[str, list[NDArray]], block: Block, columns: Collection[str]) -> None:

@@ -8,13 +8,13 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import HsemotionError, InputError
+from ..errors import HsemotionError
 from ..formats.people import PersonName
 from ..runtime.atomic_files import write_together
 from ..tasks import ACTION_UNITS
 from .evidence import columns
 from .outputs import description, write_description, write_header, write_rows
-from .recordings import Recording, read_recording
+from .recordings import Recording, read_each
 from .rules import Rules
 from .segments import COLUMNS, Segment, segments
 
@@ -71,12 +71,7 @@ def write_segments(
     with write_together() as opened:
         with opened(folder / FILES[0]) as file:
             write_header(COLUMNS, file)
-            for done, table in enumerate(tables, 1):
-                try:
-                    recording = read_recording(table, columns(rules), people)
-                except InputError as error:
-                    failures.append(error)
-                    continue
+            for recording in read_each(tables, columns(rules), people, failures, progress):
                 found = segments(recording, rules)
                 write_rows(map(astuple, found), file)
                 for one in found:
@@ -84,8 +79,6 @@ def write_segments(
                     seconds[one.kind, one.label] = seconds.get((one.kind, one.label), 0.0) + one.duration
                 described[recording.name] = describe(recording, rules, found)
                 notes += recording.notes
-                if progress:
-                    progress(done, len(tables), recording.name)
         if not described:
             raise failures[0]
         results = {

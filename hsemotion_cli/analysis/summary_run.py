@@ -16,7 +16,7 @@ from ..runtime.atomic_files import write_together
 from ..runtime.comma_list import comma_list
 from . import evidence
 from .outputs import description, write_description, write_header, write_rows
-from .recordings import read_recording
+from .recordings import read_each
 from .summary import SummaryRow, SummarySettings, summarise
 from .windows import check_windows
 
@@ -104,12 +104,8 @@ def write_summary(
     with write_together() as opened:
         with opened(out) as file:
             write_header(names, file)
-            rows = source.rows() if by is None else None
-            count = (
-                _write(((_head(row), row.values) for row in rows), columns, form, file)
-                if rows is not None
-                else _write(_pooled(source.rows(), by or ()), columns, form, file)
-            )
+            each = ((_head(row), row.values) for row in source.rows())
+            count = _write(each if by is None else _pooled(source.rows(), by), columns, form, file)
         if not source.done:
             raise source.failures[0] if source.failures else InputError("there are no tables.")
         source.check_people()
@@ -139,20 +135,13 @@ class _Source:
 
     def rows(self) -> Iterator[SummaryRow]:
         wanted = (*self.settings.measures, *evidence.columns(self.settings.rules))
-        for count, table in enumerate(self.tables, 1):
-            try:
-                recording = read_recording(table, dict.fromkeys(wanted), self.people)
-            except InputError as error:
-                self.failures.append(error)
-                continue
+        for recording in read_each(self.tables, dict.fromkeys(wanted), self.people, self.failures, self.progress):
             for row in summarise(recording, self.events, self.settings):
                 self.empty += bool(row.reason)
                 yield row
             self.seen.update(track.person for track in recording.tracks)
             self.notes += recording.notes
             self.done.append(recording.name)
-            if self.progress:
-                self.progress(count, len(self.tables), recording.name)
 
     def check_people(self) -> None:
         for one in self.events or ():

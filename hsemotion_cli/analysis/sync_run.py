@@ -15,7 +15,7 @@ from ..formats.people import PersonName
 from ..formats.schema import COLUMNS as TABLE_COLUMNS
 from ..runtime.atomic_files import write_together
 from .outputs import description, write_description, write_header, write_rows
-from .recordings import Recording, read_recording
+from .recordings import Recording, read_each, read_recording
 from .series import Series, sample
 from .synchrony import Synchrony, Windows, correlations, effect, standardised, strength, synchrony
 
@@ -189,15 +189,10 @@ def _pairs(
         report.notes += [*first.notes, *second.notes]
         yield from _between(first, second, offset, settings)
         return
-    for table in tables:
-        try:
-            recording = read_recording(table, settings.measures, people)
-        except InputError as error:
-            report.failures.append(error)
-            continue
+    for recording in read_each(tables, settings.measures, people, report.failures):
         report.notes += recording.notes
         if len(recording.tracks) < 2:
-            report.notes.append(f"{table}: one person only, so there is no pair.")
+            report.notes.append(f"{recording.path}: one person only, so there is no pair.")
         span = recording.start, recording.end
         for measure in settings.measures:
             curves = [sample(recording, track, measure, settings.rate, span) for track in recording.tracks]

@@ -105,7 +105,7 @@ def run(
     ratings = [rating for name, path in traces for rating in read_ratings(name or path.stem, path)]
     rules = read_rules(wanted.recipe) if wanted.recipe else Rules()
     settings = AgreeSettings(rules, wanted.tolerance, wanted.margin, wanted.bootstrap, wanted.seed)
-    found, names = find_tables(tables), read_people(people) if people else []
+    found, names = find_tables(tables), read_people(people)
     outputs = [output.out / name for name in FILES]
     picture = [wanted.picture] if wanted.picture else []
     check_outputs([*outputs, *picture], output.overwrite, is_result)

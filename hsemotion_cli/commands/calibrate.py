@@ -99,7 +99,7 @@ def _fitted(tables: list[Path], wanted: SampleOptions, people: Path | None, outp
     from ..formats.people import read_people
     from .console import counting
 
-    found, names = find_tables(tables), read_people(people) if people else []
+    found, names = find_tables(tables), read_people(people)
     if wanted.neutral is not None:
         span = parse_span("--neutral", wanted.neutral)
         if span is None:

@@ -50,7 +50,7 @@ def export_tables(
     if media is not None and not media.is_dir():
         raise UsageError(f"--media {media}: no such folder.")
     intervals = any(FORMATS[name].intervals for name in formats)
-    names = read_people(people) if people else []
+    names = read_people(people)
     recordings: list[Recording] = []
     failures: list[HsemotionError] = []
     for path in find_tables(paths):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from .options import Only, OutputOptions
-from .segments import People
+from .segments import People, Tables
 
 if TYPE_CHECKING:
     from ..reporting.figures.material import Material
@@ -54,10 +54,7 @@ class FigureOptions:
 
 
 def run(
-    tables: Annotated[
-        list[Path],
-        typer.Argument(metavar="TABLES", help="Tables made by annotate, or folders of them.", show_default=False),
-    ],
+    tables: Tables,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FIG.pdf|svg|png", help="Figure to write.", show_default=False)
     ],
@@ -94,7 +91,7 @@ def run(
     check_plot_path(out)
     events = [one for path in wanted.events for one in read_events(path)]
     check_recordings(events, [table.stem for table in found])
-    names = read_people(people) if people else []
+    names = read_people(people)
     materials = [read_material(table, wanted.person, span, events, names) for table in found]
     prepare_folder(out.parent)
     _draw(wanted, materials, out, width)

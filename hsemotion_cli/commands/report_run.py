@@ -61,7 +61,7 @@ def run(request: Request) -> int:
 
 
 def _options(request: Request) -> PageOptions:
-    people = tuple(read_people(request.people)) if request.people else ()
+    people = tuple(read_people(request.people))
     marks: list[dict[str, Any]] = []
     for one in read_events(request.marks) if request.marks else ():
         names = ("recording", "person", "onset", "offset", "kind", "label")

@@ -106,7 +106,7 @@ def run(
     from .console import counting, print_json, print_line, say
 
     rules = chosen_rules(wanted)
-    found, names = find_tables(tables), read_people(people) if people else []
+    found, names = find_tables(tables), read_people(people)
     outputs = [output.out / name for name in FILES]
     check_outputs(outputs, output.overwrite, is_result)
     prepare_folder(output.out)

@@ -60,7 +60,7 @@ def chosen_settings(
         threshold=faces.det_threshold,
         fov=faces.fov,
         identify=faces.identify,
-        names=tuple(read_people(faces.people)) if faces.people else (),
+        names=tuple(read_people(faces.people)),
         gallery=faces.gallery,
         batch_size=running.batch_size,
         running=how_to_run(running, choice.files, choice.heads, output.quiet),

@@ -98,7 +98,7 @@ def run(
     by = parse_by(wanted.by) if wanted.by is not None else None
     events = [one for path in wanted.events for one in read_events(path)] if wanted.events else None
     settings = _settings(wanted, events or ())
-    found, names = find_tables(tables), read_people(people) if people else []
+    found, names = find_tables(tables), read_people(people)
     check_outputs([out, out.with_suffix(".json")], output.overwrite, is_result)
     prepare_folder(out.parent)
     with counting("summary", "tables", output.quiet or output.json) as progress:

@@ -77,7 +77,7 @@ def run(
     )  # fmt: skip
     # Two tables keep their order, since the offset belongs to the second.
     found = [table for path in tables for table in find_tables([path])] if wanted.offset is not None else None
-    names = read_people(people) if people else []
+    names = read_people(people)
     outputs = [output.out / name for name in FILES]
     check_outputs(outputs, output.overwrite, is_result)
     with counting("sync", "tables", output.quiet or output.json) as progress:

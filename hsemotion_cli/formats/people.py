@@ -25,12 +25,14 @@ class PersonName:
     person: str
 
 
-def read_people(path: Path) -> list[PersonName]:
-    """The rows of a file of people, in its order; separators may be commas, semicolons or tabs.
+def read_people(path: Path | None) -> list[PersonName]:
+    """The rows of a file of people, in its order; separators may be commas, semicolons or tabs. None is no file: [].
 
     Raises:
         InputError: missing, no such file, a face id that is no whole number, or one that has two names.
     """
+    if path is None:
+        return []
     try:
         if path.stat().st_size > _LARGEST:
             raise InputError(f"{path}: larger than {_LARGEST:,} bytes, which no file of people is.")

@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 
-from ..domain import Frame, Image
+from ..domain import Image
 from ..media.source import DecodeOptions, Sampling
 from ..media.video import Source, open_source
 from ..overlay.video import render
@@ -95,16 +95,14 @@ def peaks(recording: Recording, most: int = 60) -> list[Peak]:
     return found[:most]
 
 
+@dataclass(frozen=True)
 class _Only(Sampling):
     """Chooses single frames by their ordinals."""
 
-    def __init__(self, wanted: Collection[int]) -> None:
-        super().__init__()
-        object.__setattr__(self, "_wanted", frozenset(wanted))
+    wanted: frozenset[int] = frozenset()
 
     def chooser(self) -> Callable[[int, float], bool]:
-        wanted: frozenset[int] = self._wanted  # type: ignore[attr-defined]
-        return lambda index, time: index in wanted
+        return lambda index, time: index in self.wanted
 
 
 def look(source: Source, wanted: Collection[int], to_the_end: bool) -> Seen:
@@ -118,14 +116,10 @@ def look(source: Source, wanted: Collection[int], to_the_end: bool) -> Seen:
         InputError: it cannot be read.
     """
     seen, last = Seen(), max(wanted, default=-1)
-
-    def keep(frame: Frame) -> bool:
-        seen.images[frame.index] = frame.image
-        return frame.index < last or to_the_end
-
     if wanted or to_the_end:
-        for frame in source.frames(_Only(wanted)):
-            if not keep(frame):
+        for frame in source.frames(_Only(wanted=frozenset(wanted))):
+            seen.images[frame.index] = frame.image
+            if frame.index >= last and not to_the_end:
                 break
     seen.cuts = list(source.report.cuts)
     return seen
