@@ -39,9 +39,17 @@ from hsemotion_cli.training import checkpoint, losses
 from hsemotion_cli.training.augment import Augmentation
 from hsemotion_cli.training.batches import Batch, mix_up
 from hsemotion_cli.training.checkpoint import CHECKPOINT, LOG
-from hsemotion_cli.training.config import DatasetSource, LossConfig, OptimiserConfig, StageConfig, TrainingConfig
+from hsemotion_cli.training.config import (
+    DatasetSource,
+    LossConfig,
+    OptimiserConfig,
+    RefitConfig,
+    StageConfig,
+    TrainingConfig,
+)
 from hsemotion_cli.training.dataset import Dataset, join
 from hsemotion_cli.training.figures import EvaluationFigures
+from hsemotion_cli.training.last_layer import fit_last_layer
 from hsemotion_cli.training.optimisation import learning_rate
 from hsemotion_cli.training.sampler import Sampler, StageSampler
 from hsemotion_cli.training.trainer import Trainer, infer, make_network
@@ -988,6 +996,36 @@ def test_a_start_is_used_once(tmp_path: Path) -> None:
     assert trainer(tmp_path / "none", replace(plan, start=None)).origin is None
     with pytest.raises(ModelUnavailable, match=r"a\.safetensors: cannot be read \(No such file"):
         trainer(tmp_path / "new", plan)
+
+
+def test_the_last_layer_of_expressions_is_fitted_again_on_the_final_embeddings(tmp_path: Path) -> None:
+    sources = tuple(DatasetSource("folder", Path(name), name, weight) for name, weight in (("made", 1.0), ("web", 3.0)))
+    samples = telling(200, missing=0.3, source=np.array(["made", "web"] * 100))
+    plain = planned(StageConfig(1.0, batch=16), sources=sources)
+    run = trainer(tmp_path / "plain", plain, samples)
+    run.run()
+    before = state_of(run.result())
+    config = RefitConfig(weight_decay=1e-3, class_power=0.5)
+    run = trainer(tmp_path / "again", replace(plain, refit=config), samples)
+    run.run()
+    network = run.result()
+    after = state_of(network)
+    assert changed(before, after) == {"fc.weight", "fc.bias"}
+    assert torch.equal(before["fc.weight"][3:], after["fc.weight"][3:])  # valence, arousal and action units
+
+    rows = samples.rows("train")
+    rows = rows[~np.isnan(samples.expression[rows]).any(axis=1)]
+    assert 60 < len(rows) < 130
+    with torch.no_grad():
+        seen = network.embed(torch.from_numpy(run.augmenter.batch(samples, rows))).numpy()
+    weights = np.where(samples.source[rows] == "web", 3.0, 1.0)
+    kernel, bias = fit_last_layer(seen, samples.expression[rows], weights, config)
+    torch.testing.assert_close(after["fc.weight"][:3].double(), kernel, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(after["fc.bias"][:3].double(), bias, atol=1e-3, rtol=1e-3)
+
+    assert not changed(state_of(run.result()), after)  # once is enough
+    held_out = samples.rows("validation")
+    np.testing.assert_allclose(run.predict(held_out), infer(network, run.augmenter, samples, held_out), atol=1e-5)
 
 
 def test_a_start_has_its_share_in_what_is_kept(tmp_path: Path) -> None:
