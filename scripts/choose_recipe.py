@@ -23,19 +23,17 @@ from pathlib import Path
 
 import numpy as np
 from measure_domains import ALL_CLASSES, chosen
-from measure_models import GEOMETRY, RECIPE
+from measure_models import GEOMETRY, RECIPE, predicted
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from hsemotion_cli.evaluation import metrics
-from hsemotion_cli.models import model_file, registry
+from hsemotion_cli.models import registry
 from hsemotion_cli.models.blendshapes import GeometryModel
-from hsemotion_cli.models.network_model import interpret
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.postprocess.refine import weighted_mean
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS
-from hsemotion_cli.training import dataset, trainer
-from hsemotion_cli.training.augment import Augmenter
+from hsemotion_cli.training import dataset
 from hsemotion_cli.training.dataset import Dataset
 
 TYPICAL = {
@@ -86,12 +84,7 @@ def main() -> None:
 
 def scored(name: str, faces: Dataset) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Task -> scores of the network, and of ``mp-blendshapes`` (nan without a face)."""
-    card = registry.card(name)
-    spec = card.network
-    assert spec is not None and card.path is not None
-    augmenter = Augmenter(spec.size, spec.mean, spec.std, luminance=False)
-    raw = trainer.infer(model_file.load(card, card.path), augmenter, faces, np.arange(len(faces)))
-    own = {task: values.astype(np.float64) for task, values in interpret(raw, spec).items()}
+    own = predicted(registry.card(name), faces, np.arange(len(faces)))
     shapes = GeometryModel(registry.card(GEOMETRY)).read(faces.blendshapes).tasks
     return own, {task: values.astype(np.float64) for task, values in shapes.items()}
 

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from measure_models import GEOMETRY, clips, drawn_from, geometry
+from measure_models import GEOMETRY, clips, drawn_from, geometry, predicted
 from measure_models import MEAD as CLIPS
 from numpy.typing import NDArray
 
@@ -29,12 +29,10 @@ from hsemotion_cli.errors import UsageError
 from hsemotion_cli.evaluation import metrics
 from hsemotion_cli.models import model_file, registry
 from hsemotion_cli.models.cards import ModelCard
-from hsemotion_cli.models.network_model import interpret
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.postprocess.refine import weighted_mean
 from hsemotion_cli.tasks import BASIC_EXPRESSIONS
-from hsemotion_cli.training import dataset, dataset_readers, trainer
-from hsemotion_cli.training.augment import Augmenter
+from hsemotion_cli.training import dataset, dataset_readers
 from hsemotion_cli.training.config import DatasetSource, StageConfig, TrainingConfig
 from hsemotion_cli.training.dataset import Dataset
 
@@ -111,11 +109,7 @@ def refuse_known(card: ModelCard, faces: Dataset) -> None:
 
 def answers(card: ModelCard, faces: Dataset) -> dict[str, Floats]:
     """Name -> (n, 8) probabilities: of the network, and of its blend with ``mp-blendshapes``."""
-    spec = card.network
-    assert spec is not None and card.path is not None
-    augmenter = Augmenter(spec.size, spec.mean, spec.std, luminance=False)
-    raw = trainer.infer(model_file.load(card, card.path), augmenter, faces, np.arange(len(faces)))
-    alone = interpret(raw, spec)["expression"].astype(np.float64)[:, :8]
+    alone = predicted(card, faces, np.arange(len(faces)))["expression"][:, :8]
     usual = Recipe.usual()
     both = weighted_mean(alone, geometry(faces)["expression"][:, :8], usual.blend["expression"])
     return {card.name: alone, f"{card.name},{GEOMETRY}": both}

@@ -106,16 +106,21 @@ def geometry(samples: Dataset) -> Tasks:
 
 def network(card: registry.ModelCard, samples: Dataset, rows: NDArray[np.int64]) -> Tasks:
     """The predictions of a trained network for some of the images; nan for the others."""
-    spec = card.network
-    assert spec is not None and card.path is not None
-    viewer = Augmenter(spec.size, spec.mean, spec.std, luminance=False)
-    raw = trainer.infer(model_file.load(card, card.path), viewer, samples, rows)
     found = {}
-    for task, values in interpret(raw, spec).items():
+    for task, values in predicted(card, samples, rows).items():
         if task != "action_units":
             found[task] = np.full((len(samples), values.shape[1]), np.nan)
             found[task][rows] = values
     return found
+
+
+def predicted(card: registry.ModelCard, samples: Dataset, rows: NDArray[np.int64]) -> Tasks:
+    """The predictions of a trained network for some of the images, all tasks."""
+    spec = card.network
+    assert spec is not None and card.path is not None
+    viewer = Augmenter(spec.size, spec.mean, spec.std, luminance=False)
+    raw = trainer.infer(model_file.load(card, card.path), viewer, samples, rows)
+    return {task: values.astype(np.float64) for task, values in interpret(raw, spec).items()}
 
 
 def across(path: Path, geometry_said: Tasks, samples: Dataset) -> dict[str, Any]:
