@@ -36,6 +36,15 @@ Videos = Annotated[
     list[Path], typer.Argument(metavar="VIDEO", help="Videos, images, or folders of them.", show_default=False)
 ]
 
+NamesByHand = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="CSV with recording, face_id and person: names given by hand, which always count.",
+        show_default=False,
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
@@ -144,14 +153,7 @@ class FaceOptions:
             "--identify", help="Link face ids of one person across cuts and absences (biometric; adds person columns)."
         ),
     ] = False
-    people: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="CSV with recording, face_id and person: names given by hand, which always count.",
-            show_default=False,
-        ),
-    ] = None
+    people: NamesByHand = None
     gallery: Annotated[
         Path | None,
         typer.Option(

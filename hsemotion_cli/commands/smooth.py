@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Only, OutputOptions, OwnDefaults, SmoothingOptions
+from .options import NamesByHand, Only, OutputOptions, OwnDefaults, SmoothingOptions
 
 
 def run(
@@ -20,14 +20,7 @@ def run(
     ],
     smoothing: Annotated[SmoothingOptions, OwnDefaults],
     output: Annotated[OutputOptions, Only("formats", "overwrite", "quiet")],
-    people: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="CSV with recording, face_id and person: names given by hand, which always count.",
-            show_default=False,
-        ),
-    ] = None,
+    people: NamesByHand = None,
 ) -> None:
     """Rebuild a table from its raw scores with other smoothing, blend, thresholds or names. The video is not needed.
 
