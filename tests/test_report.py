@@ -418,7 +418,7 @@ def test_a_card_says_what_was_done_after_the_last_step_and_what_it_was_chosen_by
     assert "fitted again" not in model_card(facts) and "Settings were chosen" not in model_card(facts)
     facts["plan"] |= {"refit": {"weight_decay": 1e-3, "class_power": 0.5}, "chosen_on": ["rafdb", "expw"]}
     page = model_card(facts)
-    assert "fitted again on the final embeddings" in page and "to the power of -0.5." in page
+    assert "fitted again on the final embeddings" in page and "to the power of -0.500." in page
     assert "by looking at results on rafdb, expw, so figures on these sets are optimistic." in page
 
 
