@@ -77,19 +77,16 @@ def main() -> None:
             for card in cards
             if card.name in registry.MODELS
         } | {name: row for one in report["across"].values() for name, row in one.pop("evened").items()}
-    elsewhere = [
-        row["weight"] for one in report["across"].values() for row in one["checked_on"].values() if "weight" in row
-    ]
+    report["default"] = json.loads(RECIPE.read_text())  # chosen by choose_recipe.py
+    usual = {task: weight for task, weight in report["default"]["blend"].items() if task != "action_units"}
     for one, other in itertools.combinations([*(card.name for card in cards), GEOMETRY], 2):
         pair = f"{one},{other}"
-        weights = report["weights"][pair] = choose(seen[one], seen[other], samples)
-        if elsewhere and one in registry.MODELS and other == GEOMETRY:
-            weights["expression"] = float(np.mean(elsewhere))
+        default = pair == ",".join(report["default"]["models"])
+        weights = report["weights"][pair] = usual if default else choose(seen[one], seen[other], samples)
         both = {task: weighted_mean(seen[one][task], seen[other][task], weights[task]) for task in weights}
         report["figures"][pair] = measure(both, samples)
     if options.mead:
         report["mead"] = clips(options.mead, report["weights"])
-    report["default"] = json.loads(RECIPE.read_text())  # chosen by choose_recipe.py
     text = as_markdown(report)
     print(text)
     if not options.no_card:
@@ -273,8 +270,7 @@ def as_markdown(report: dict[str, Any]) -> str:
             lines.append(f"| {model} | {name} | " + " | ".join(f"{row['classes'][c]:.3f}" for c in EIGHT) + " |")
     lines += ["", "Blend weights of the first of two, chosen on the calibration parts:", ""]
     for model, weights in report["weights"].items():
-        default = report["across"] and model == ",".join(report["default"]["models"])
-        where = " (that of expressions on another source, below)" if default else ""
+        where = " (chosen by scripts/choose_recipe.py)" if model == ",".join(report["default"]["models"]) else ""
         lines.append(f"- {model}: " + ", ".join(f"{task} {weight:g}" for task, weight in weights.items()) + where)
     if report["across"]:
         lines += ["", "Trained on one source, checked on the validation part of the other:", ""]
