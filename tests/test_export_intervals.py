@@ -28,7 +28,7 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.commands.export_run import with_intervals
 from hsemotion_cli.exports.eeg import _records, write_edf
 from hsemotion_cli.exports.intervals import Interval, tiers
-from hsemotion_cli.exports.recording import open_recording
+from hsemotion_cli.exports.source_table import open_table
 from hsemotion_cli.exports.subtitles import _escaped
 from hsemotion_cli.formats.events import read_events
 
@@ -58,7 +58,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(table: Path) -> list[Interval]:
     """Its segments, with times since the first frame of the video."""
-    found = with_intervals(open_recording(table), Rules()).intervals
+    found = with_intervals(open_table(table), Rules()).intervals
     assert len(found) > 20 and {one.person for one in found} == {"face 0"}
     return sorted(found, key=lambda one: (one.onset, one.offset, one.label))
 
@@ -203,7 +203,7 @@ def test_many_annotations_fill_several_records(tmp_path: Path) -> None:
     path = tables.write_table(tmp_path / "long.csv", [tables.face(k, k / 25) for k in range(50)])
     many = tuple(Interval(k * 0.5, k * 0.5 + 0.25, "face 0", "expression", "happiness") for k in range(5000))
     with (tmp_path / "long.edf").open("wb") as file:
-        write_edf(replace(open_recording(path), intervals=many), file)
+        write_edf(replace(open_table(path), intervals=many), file)
     head = (tmp_path / "long.edf").read_bytes()[:256]
     assert int(head[236:244]) > 2
     found = mne.read_annotations(tmp_path / "long.edf")

@@ -21,8 +21,8 @@ from hsemotion_cli import load
 from hsemotion_cli.cli import app
 from hsemotion_cli.exports import openface, xlsx
 from hsemotion_cli.exports.catalogue import FORMATS
-from hsemotion_cli.exports.recording import open_recording
 from hsemotion_cli.exports.sampling import resample, usual_rate
+from hsemotion_cli.exports.source_table import open_table
 
 # The order of OpenFace's page "Output Format", as far as a table can fill it.
 OPENFACE_ORDER = ["frame", "face_id", "timestamp", "confidence", "success", "gaze_angle_x", "gaze_angle_y"]
@@ -211,7 +211,7 @@ def test_the_column_person_joins_the_ids_of_a_person(tmp_path: Path) -> None:
 
 
 def test_a_constant_frame_rate_is_resampled_to_itself(talk: Path) -> None:
-    recording = open_recording(talk)
+    recording = open_table(talk)
     assert usual_rate(recording) == 25.0
     columns = [_column("p_happiness"), _column("AU01_c")]
     first, second = resample(recording, columns)
@@ -222,7 +222,7 @@ def test_a_constant_frame_rate_is_resampled_to_itself(talk: Path) -> None:
 
 
 def test_uneven_times_are_interpolated_only_between_faces(gap: Path) -> None:
-    recording = open_recording(gap)
+    recording = open_table(gap)
     (signal,) = resample(recording, [_column("valence"), _column("AU12_c")], rate=50.0)
     source = pd.read_csv(gap)
     times, grid = source["time"].to_numpy(), np.arange(11) / 50
@@ -244,7 +244,7 @@ def test_a_constant_rate_is_found_through_the_rounding_of_time_stamps(
     """Every frame is a sample then, also beside a frame without a face."""
     rows = [tables.face(k, round(k / rate, digits)) if k % 10 != 5 else tables.nobody(k, round(k / rate, digits))
             for k in range(count)]  # fmt: skip
-    recording = open_recording(tables.write_table(tmp_path / "t.csv", rows))
+    recording = open_table(tables.write_table(tmp_path / "t.csv", rows))
     found = usual_rate(recording)
     if count > 3 or digits > 3:
         assert found == pytest.approx(rate, abs=1e-6)
@@ -255,7 +255,7 @@ def test_a_constant_rate_is_found_through_the_rounding_of_time_stamps(
 
 
 def _column(name: str) -> Any:
-    from hsemotion_cli.exports.recording import KNOWN
+    from hsemotion_cli.exports.source_table import KNOWN
 
     return KNOWN[name]
 

@@ -25,7 +25,7 @@ from hsemotion_cli.formats.ownership import is_ours
 from hsemotion_cli.formats.people import PersonName, names_for, read_people
 from hsemotion_cli.media.video import open_source
 from hsemotion_cli.reporting import page_data, page_media
-from hsemotion_cli.reporting.recording import read_recording
+from hsemotion_cli.reporting.report_table import read_report_table
 
 __all__ = ["chromium"]  # the fixture
 
@@ -64,7 +64,7 @@ def planes(content: bytes, count: int) -> np.ndarray:
 def test_tiles_hold_every_value_to_half_a_step(tmp_path: Path, levels: int) -> None:
     path = write_table(tmp_path / "talk.csv", frames_with_gaps(60))
     table = pd.read_csv(path)
-    packed = page_data.pack(read_recording(path), {}, levels)
+    packed = page_data.pack(read_report_table(path), {}, levels)
     ranges = {one["name"]: (one["low"], one["high"]) for one in packed.facts["series"]}
     assert {"valence", "AU12_p", "p_fear", "x"} <= ranges.keys()
     steps = np.frombuffer(tile(packed, packed.facts["times"]["tile"]), "<i4")
@@ -88,10 +88,10 @@ def test_tiles_hold_every_value_to_half_a_step(tmp_path: Path, levels: int) -> N
 def test_a_table_that_is_no_recording_is_refused(tmp_path: Path) -> None:
     twice = write_table(tmp_path / "twice.csv", [(0, 0.0, [face(1, 0), face(1, 0)])])
     with pytest.raises(InputError, match="occurs twice in a frame"):
-        read_recording(twice)
+        read_report_table(twice)
     turned = write_table(tmp_path / "turned.csv", [(1, 0.0, [face(1, 0)]), (0, 0.1, [face(1, 0)])])
     with pytest.raises(InputError, match="not sorted by frame"):
-        read_recording(turned)
+        read_report_table(turned)
     empty = write_table(tmp_path / "empty.csv", [])
     assert command("report", empty)[0] == 4
 
@@ -143,7 +143,7 @@ def test_peaks_are_cut_out_of_the_right_frame(tmp_path: Path) -> None:
     numbered_clip(tmp_path / "talk.mp4", times)
     rows = [(k, t, [face(0, k, x=0, y=0, w=320, h=180)]) for k, t in enumerate(times)]
     write_table(tmp_path / "talk.csv", rows)
-    recording = read_recording(tmp_path / "talk.csv")
+    recording = read_report_table(tmp_path / "talk.csv")
     found = page_media.peaks(recording)
     assert len(found) > 4
     seen = page_media.look(open_source(tmp_path / "talk.mp4"), {peak.frame for peak in found}, to_the_end=False)

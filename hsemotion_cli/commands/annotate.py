@@ -108,7 +108,7 @@ def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> VideoSu
 def _reported(done: Sequence[VideoSummary], output: OutputOptions) -> list[HsemotionError]:
     """Make the page of each annotated video; returns the errors, which are printed at once."""
     from ..errors import HsemotionError
-    from ..reporting.recording import NoTimeError
+    from ..reporting.report_table import NoTimeError
     from .console import say
     from .report_run import write_page_of
 

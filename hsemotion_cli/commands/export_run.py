@@ -15,7 +15,7 @@ from ..analysis.segments import Segment, segments
 from ..errors import HsemotionError, InputError, UsageError, exit_code_of
 from ..exports.catalogue import FORMATS, parse_targets
 from ..exports.intervals import Interval
-from ..exports.recording import Recording, open_recording
+from ..exports.source_table import SourceTable, open_table
 from ..exports.writing import Exported, check, check_paths, export
 from ..formats.clock import notes_of
 from ..formats.people import PersonName, names_for, read_people
@@ -51,11 +51,11 @@ def export_tables(
         raise UsageError(f"--media {media}: no such folder.")
     intervals = any(FORMATS[name].intervals for name in formats)
     names = read_people(people)
-    recordings: list[Recording] = []
+    recordings: list[SourceTable] = []
     failures: list[HsemotionError] = []
     for path in find_tables(paths):
         try:
-            recording = open_recording(path, clock, media, names_for(names, path.stem))
+            recording = open_table(path, clock, media, names_for(names, path.stem))
             wanted = intervals and not recording.photos
             recordings.append(with_intervals(recording, rules, names) if wanted else recording)
         except InputError as error:
@@ -104,11 +104,11 @@ def export_annotated(
     Returns:
         the errors, which are printed at once.
     """
-    recordings: list[Recording] = []
+    recordings: list[SourceTable] = []
     failures: list[HsemotionError] = []
     for summary in done:
         try:
-            recording = open_recording(Path(summary.outputs[table]), media=Path(summary.source).parent)
+            recording = open_table(Path(summary.outputs[table]), media=Path(summary.source).parent)
             needed = not recording.photos and any(FORMATS[name].intervals for name in targets)
             recordings.append(with_intervals(recording, Rules()) if needed else recording)
         except InputError as error:
@@ -124,7 +124,7 @@ def export_annotated(
     return failures
 
 
-def with_intervals(recording: Recording, rules: Rules, names: Sequence[PersonName] = ()) -> Recording:
+def with_intervals(recording: SourceTable, rules: Rules, names: Sequence[PersonName] = ()) -> SourceTable:
     """The recording with its segments as intervals.
 
     Raises:
@@ -142,7 +142,7 @@ def _interval(one: Segment) -> Interval:
 
 
 def _show(
-    recordings: Sequence[Recording], done: Exported, failures: Sequence[HsemotionError], output: OutputOptions
+    recordings: Sequence[SourceTable], done: Exported, failures: Sequence[HsemotionError], output: OutputOptions
 ) -> None:
     for error in failures:
         say(str(error))

@@ -13,8 +13,8 @@ from ..formats.ownership import check_outputs
 from ..formats.people import read_people
 from ..formats.table import WRITERS
 from ..reporting.folder_page import FolderEntry, find_tables, read_manifest, write_index
-from ..reporting.recording import NoTimeError
 from ..reporting.report_page import PageOptions, PageReport, write_page
+from ..reporting.report_table import NoTimeError
 from ..runtime.atomic_files import prepare_folder
 from .console import note, print_line, progress, say
 

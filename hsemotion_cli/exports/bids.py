@@ -20,8 +20,8 @@ from .. import __version__
 from ..errors import InputError
 from .delimited import Cell, write_rows
 from .intervals import in_order
-from .recording import KNOWN, Recording, lost, measures, need_times
 from .sampling import Signal, resample
+from .source_table import KNOWN, SourceTable, lost, measures, need_times
 
 VERSION = "1.11.0"
 """Of the BIDS specification."""
@@ -47,13 +47,13 @@ class Place:
     stem: str
 
 
-def places(recordings: Sequence[Recording]) -> list[Place]:
+def places(recordings: Sequence[SourceTable]) -> list[Place]:
     """A place for each recording.
 
     Raises:
         InputError: two recordings have the same, or a name has no letter or digit.
     """
-    found: dict[str, Recording] = {}
+    found: dict[str, SourceTable] = {}
     result = []
     for recording in recordings:
         place = _place(recording)
@@ -64,7 +64,7 @@ def places(recordings: Sequence[Recording]) -> list[Place]:
     return result
 
 
-def _place(recording: Recording) -> Place:
+def _place(recording: SourceTable) -> Place:
     entities = dict(_ENTITY.findall(recording.name)) if _NAME.fullmatch(recording.name) else {}
     subject = entities.get("sub") or re.sub(r"[^A-Za-z0-9]", "", recording.name)
     if not subject:
@@ -75,7 +75,7 @@ def _place(recording: Recording) -> Place:
     return Place(subject, folder, "_".join([*parts, *([f"run-{run}"] if run else [])]))
 
 
-def paths(recordings: Sequence[Recording]) -> list[Path]:
+def paths(recordings: Sequence[SourceTable]) -> list[Path]:
     """Every file of the dataset, relative to its folder."""
     found = [Path(name) for name in ("dataset_description.json", "README", "participants.tsv", "participants.json")]
     for recording, place in zip(recordings, places(recordings), strict=True):
@@ -86,7 +86,7 @@ def paths(recordings: Sequence[Recording]) -> list[Path]:
     return found
 
 
-def write(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None = None) -> list[str]:
+def write(recordings: Sequence[SourceTable], folder: Path, opened: Opener, rate: float | None = None) -> list[str]:
     """Write the dataset; returns what the format cannot hold, in sentences.
 
     Args:
@@ -125,7 +125,7 @@ def _signal_names(place: Place, people: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _write_signal(recording: Recording, signal: Signal, stem: Path, opened: Opener) -> None:
+def _write_signal(recording: SourceTable, signal: Signal, stem: Path, opened: Opener) -> None:
     columns = measures(recording)
     with (
         opened(stem.with_name(f"{stem.name}_physio.tsv.gz")) as file,
@@ -160,7 +160,7 @@ def _digits(value: float, decimals: int, kind: str) -> str:
     return str(round(value)) if kind == "integer" else repr(round(value, decimals) + 0.0)
 
 
-def _write_events(recording: Recording, stem: Path, opened: Opener) -> None:
+def _write_events(recording: SourceTable, stem: Path, opened: Opener) -> None:
     header = ("onset", "duration", "trial_type", "measure", "person", "peak", "score")
     with opened(stem.with_name(f"{stem.name}_events.tsv")) as file:
         write_rows(file, header, _events(recording), "\t", "n/a")
@@ -178,7 +178,7 @@ def _write_events(recording: Recording, stem: Path, opened: Opener) -> None:
     _json(about, stem.with_name(f"{stem.name}_events.json"), opened)
 
 
-def _events(recording: Recording) -> Iterator[Sequence[Cell]]:
+def _events(recording: SourceTable) -> Iterator[Sequence[Cell]]:
     clock = recording.clock
     for each in in_order(recording.intervals):
         onset, offset = clock.seconds(each.onset), clock.seconds(each.offset)
@@ -191,7 +191,7 @@ def _meaning(level: str) -> str:
     return known.meaning if known else level
 
 
-def _write_root(recordings: Sequence[tuple[Recording, Place]], folder: Path, opened: Opener) -> None:
+def _write_root(recordings: Sequence[tuple[SourceTable, Place]], folder: Path, opened: Opener) -> None:
     about = {
         "Name": "Facial behaviour measured by hsemotion",
         "BIDSVersion": VERSION,

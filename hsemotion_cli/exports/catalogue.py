@@ -10,7 +10,7 @@ from typing import IO
 from ..errors import UsageError
 from ..runtime.comma_list import comma_list
 from . import bids, coding, eeg, elan, openface, pyfeat, subtitles, textgrid, xdf, xlsx
-from .recording import Recording
+from .source_table import SourceTable
 
 Opener = bids.Opener
 
@@ -30,21 +30,21 @@ class Format:
 
     title: str
     intervals: bool
-    paths: Callable[[Sequence[Recording]], list[Path]]
-    write: Callable[[Sequence[Recording], Path, Opener, float | None], list[str]]
+    paths: Callable[[Sequence[SourceTable]], list[Path]]
+    write: Callable[[Sequence[SourceTable], Path, Opener, float | None], list[str]]
     together: bool = False
     suffix: str = ""
 
 
 def _single(
-    title: str, suffix: str, write: Callable[[Recording, IO[bytes]], list[str]], intervals: bool = False
+    title: str, suffix: str, write: Callable[[SourceTable, IO[bytes]], list[str]], intervals: bool = False
 ) -> Format:
     """A format with one file for each table."""
 
-    def paths(recordings: Sequence[Recording]) -> list[Path]:
+    def paths(recordings: Sequence[SourceTable]) -> list[Path]:
         return [Path(f"{recording.name}{suffix}") for recording in recordings]
 
-    def write_all(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None) -> list[str]:
+    def write_all(recordings: Sequence[SourceTable], folder: Path, opened: Opener, rate: float | None) -> list[str]:
         sentences: dict[str, None] = {}
         for recording, path in zip(recordings, paths(recordings), strict=True):
             with opened(folder / path) as file:
@@ -54,12 +54,12 @@ def _single(
     return Format(title, intervals, paths, write_all, suffix=suffix)
 
 
-def _write_book(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None) -> list[str]:
+def _write_book(recordings: Sequence[SourceTable], folder: Path, opened: Opener, rate: float | None) -> list[str]:
     with opened(folder / "tables.xlsx") as file:
         return xlsx.write(recordings, file)
 
 
-def _write_dataset(recordings: Sequence[Recording], folder: Path, opened: Opener, rate: float | None) -> list[str]:
+def _write_dataset(recordings: Sequence[SourceTable], folder: Path, opened: Opener, rate: float | None) -> list[str]:
     return bids.write(recordings, folder / "bids", opened, rate)
 
 

@@ -11,8 +11,8 @@ from typing import IO
 
 from .delimited import Cell, write_rows
 from .intervals import in_order, milliseconds, tiers
-from .recording import Recording, need_times
 from .sampling import usual_rate
+from .source_table import SourceTable, need_times
 
 BORIS = (
     "Observation id", "Observation date", "Description", "Observation type", "Source", "Time offset (s)",
@@ -23,14 +23,14 @@ BORIS = (
 """Columns of BORIS's "Aggregated events" (version 8), as far as they apply to one video."""
 
 
-def write_boris(recording: Recording, file: IO[bytes]) -> list[str]:
+def write_boris(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one recording as BORIS's aggregated events; returns what the format cannot hold, in sentences."""
     need_times(recording, "BORIS")
     write_rows(file, BORIS, _boris(recording))
     return ["holds segments only, without their scores and peaks."]
 
 
-def _boris(recording: Recording) -> Iterator[Sequence[Cell]]:
+def _boris(recording: SourceTable) -> Iterator[Sequence[Cell]]:
     media = recording.clock.media
     duration = (recording.meta.get("source") or {}).get("duration")
     began = recording.clock.began
@@ -44,7 +44,7 @@ def _boris(recording: Recording) -> Iterator[Sequence[Cell]]:
         )  # fmt: skip
 
 
-def write_datavyu(recording: Recording, file: IO[bytes]) -> list[str]:
+def write_datavyu(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one recording with four columns for each tier, side by side; returns what the format cannot hold.
 
     Datavyu has no CSV of its own; its scripts read ordinal, onset, offset (milliseconds) and code of each column.

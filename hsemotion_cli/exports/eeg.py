@@ -13,7 +13,7 @@ from typing import IO
 
 from ..errors import InputError
 from .intervals import Interval, in_order
-from .recording import Recording, need_times
+from .source_table import SourceTable, need_times
 
 _RECORD = 61_440  # bytes of a data record, the most that EDF recommends
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -21,7 +21,7 @@ _UNKNOWN = "01.01.85"  # EDF's first date
 _LOST = ["holds segments only, without their scores and peaks."]
 
 
-def write_mne(recording: Recording, file: IO[bytes]) -> list[str]:
+def write_mne(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one recording as MNE's annotations (text); returns what the format cannot hold, in sentences."""
     need_times(recording, "MNE")
     began = recording.clock.began
@@ -35,7 +35,7 @@ def write_mne(recording: Recording, file: IO[bytes]) -> list[str]:
     return _LOST
 
 
-def write_edf(recording: Recording, file: IO[bytes]) -> list[str]:
+def write_edf(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one recording as EDF+ without signals; returns what the format cannot hold, in sentences.
 
     Raises:
@@ -59,7 +59,7 @@ def write_edf(recording: Recording, file: IO[bytes]) -> list[str]:
     return _LOST
 
 
-def _events(recording: Recording) -> Iterator[tuple[float, float, Interval]]:
+def _events(recording: SourceTable) -> Iterator[tuple[float, float, Interval]]:
     """(onset, duration, interval) in seconds of the clock."""
     for one in in_order(recording.intervals):
         onset, offset = recording.clock.seconds(one.onset), recording.clock.seconds(one.offset)

@@ -12,7 +12,7 @@ from typing import IO
 from xml.sax.saxutils import escape, quoteattr
 
 from .intervals import Tier, milliseconds, tiers
-from .recording import KNOWN, Recording, need_times
+from .source_table import KNOWN, SourceTable, need_times
 
 _LANGUAGE = "eng"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -20,7 +20,7 @@ _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 _EPOCH = "1970-01-01T00:00:00+00:00"  # the same table gives the same bytes
 
 
-def write(recording: Recording, file: IO[bytes]) -> list[str]:
+def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one recording; returns what the format cannot hold, in sentences."""
     need_times(recording, "ELAN")
     found = tiers(recording.intervals)
@@ -47,7 +47,7 @@ def write(recording: Recording, file: IO[bytes]) -> list[str]:
     return ["holds segments only, without their scores and peaks."]
 
 
-def _header(recording: Recording, annotations: int) -> Iterator[str]:
+def _header(recording: SourceTable, annotations: int) -> Iterator[str]:
     name = recording.source
     yield '  <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">'
     if name:
@@ -62,7 +62,7 @@ def _header(recording: Recording, annotations: int) -> Iterator[str]:
     yield "  </HEADER>"
 
 
-def _tier(recording: Recording, tier: Tier, slots: list[int]) -> Iterator[str]:
+def _tier(recording: SourceTable, tier: Tier, slots: list[int]) -> Iterator[str]:
     """The lines of one tier; its times are added to ``slots``, two for each annotation."""
     yield (
         f'  <TIER ANNOTATOR="hsemotion" LINGUISTIC_TYPE_REF={quoteattr(tier.measure)} '

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from .delimited import Cell
-from .recording import Recording, Row
+from .source_table import Row, SourceTable
 
 Fields = Mapping[str, Callable[[Row], Cell]]
 
 
-def rows_of(recording: Recording, fields: Fields) -> Iterator[list[Cell]]:
+def rows_of(recording: SourceTable, fields: Fields) -> Iterator[list[Cell]]:
     """The cells of each row of a table."""
     for row in recording.rows():
         yield [field(row) for field in fields.values()]

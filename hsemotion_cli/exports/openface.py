@@ -16,7 +16,7 @@ from typing import IO
 
 from .delimited import Cell, write_rows
 from .fields import radians_of, rounded, rows_of, value_of
-from .recording import Recording, Row, lost
+from .source_table import Row, SourceTable, lost
 
 UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 """Action units of OpenFace's ``_c`` columns; ``_r`` has the same without 28."""
@@ -33,14 +33,14 @@ _ANGLES = {
 _IDENTITY = ("frame", "time", "face_id", "face_detected", "det_score")
 
 
-def write(recording: Recording, file: IO[bytes]) -> list[str]:
+def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one table; returns what the format cannot hold, in sentences."""
     fields = _fields(recording)
     write_rows(file, list(fields), rows_of(recording, fields))
     return [*lost(recording, {*_IDENTITY, *_held(recording)}), *_absent(fields)]
 
 
-def _fields(recording: Recording) -> dict[str, Callable[[Row], Cell]]:
+def _fields(recording: SourceTable) -> dict[str, Callable[[Row], Cell]]:
     """OpenFace's columns that this table can fill, in OpenFace's order."""
     fields: dict[str, Callable[[Row], Cell]] = {
         "frame": lambda row: row["frame"] + 1,
@@ -64,7 +64,7 @@ def _confidence(row: Row) -> Cell:
     return 0 if row["face_id"] is None else row["det_score"]
 
 
-def _held(recording: Recording) -> set[str]:
+def _held(recording: SourceTable) -> set[str]:
     units = {f"AU{unit:02d}_{kind}" for unit in UNITS for kind in "ci"}
     return {*units, "blink", *(ours for ours, _ in _ANGLES.values())}
 

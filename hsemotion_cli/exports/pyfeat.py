@@ -12,7 +12,7 @@ from typing import IO
 from ..tasks import ACTION_UNITS
 from .delimited import Cell, write_rows
 from .fields import radians_of, rounded, rows_of, value_of
-from .recording import Recording, Row, lost
+from .source_table import Row, SourceTable, lost
 
 _BOX = {"FaceRectX": "x", "FaceRectY": "y", "FaceRectWidth": "w", "FaceRectHeight": "h", "FaceScore": "det_score"}
 _POSE = {"Pitch": "head_pitch", "Roll": "head_roll", "Yaw": "head_yaw"}
@@ -20,7 +20,7 @@ _GAZE = {"gaze_pitch": "gaze_pitch", "gaze_yaw": "gaze_yaw"}
 _EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
 
 
-def write(recording: Recording, file: IO[bytes]) -> list[str]:
+def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one table; returns what the format cannot hold, in sentences."""
     fields = _fields(recording)
     write_rows(file, list(fields), rows_of(recording, fields))
@@ -32,7 +32,7 @@ def write(recording: Recording, file: IO[bytes]) -> list[str]:
     return [*sentences, "absent: landmarks, and the action units that the table does not have."]
 
 
-def _fields(recording: Recording) -> dict[str, Callable[[Row], Cell]]:
+def _fields(recording: SourceTable) -> dict[str, Callable[[Row], Cell]]:
     """py-feat's columns that this table can fill, in the order of its detector."""
     fields: dict[str, Callable[[Row], Cell]] = {name: value_of(ours) for name, ours in _BOX.items()}
     fields |= {name: radians_of(ours) for name, ours in _POSE.items() if ours in recording.filled}

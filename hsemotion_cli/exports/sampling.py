@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats.schema import Column
-from .recording import Recording
+from .source_table import SourceTable
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class Signal:
     distance: float
 
 
-def usual_rate(recording: Recording) -> float:
+def usual_rate(recording: SourceTable) -> float:
     """Samples per second that suit the frames: their own rate if it is constant, else that of the median distance.
 
     A rate that is a usual one but for the rounding of time stamps (25, 30, 30000/1001) becomes it; others have six
@@ -61,7 +61,7 @@ def usual_rate(recording: Recording) -> float:
     return round(usual if usual and abs(usual - rate) <= slack else rate, 6)
 
 
-def resample(recording: Recording, columns: list[Column], rate: float | None = None) -> list[Signal]:
+def resample(recording: SourceTable, columns: list[Column], rate: float | None = None) -> list[Signal]:
     """Everybody in a recording at one constant rate, all from its first to its last frame.
 
     Args:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import IO
 
 from .intervals import Interval, in_order, milliseconds
-from .recording import Recording, need_times
+from .source_table import SourceTable, need_times
 
 _LOST = ["holds segments only, without their scores and peaks."]
 
 
-def write_webvtt(recording: Recording, file: IO[bytes]) -> list[str]:
+def write_webvtt(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one recording as WebVTT; returns what the format cannot hold, in sentences."""
     need_times(recording, "WebVTT")
     note = _escaped(f"hsemotion, {recording.source or recording.name}")
@@ -26,7 +26,7 @@ def write_webvtt(recording: Recording, file: IO[bytes]) -> list[str]:
     return _LOST
 
 
-def write_srt(recording: Recording, file: IO[bytes]) -> list[str]:
+def write_srt(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one recording as SubRip; returns what the format cannot hold, in sentences."""
     need_times(recording, "SubRip")
     lines = [
@@ -37,7 +37,7 @@ def write_srt(recording: Recording, file: IO[bytes]) -> list[str]:
     return _LOST
 
 
-def _cues(recording: Recording) -> Iterator[tuple[int, int, Interval]]:
+def _cues(recording: SourceTable) -> Iterator[tuple[int, int, Interval]]:
     """(start, end in milliseconds, interval); each at least a millisecond long."""
     for one in in_order(recording.intervals):
         start, end = (milliseconds(recording.clock.media(time)) for time in (one.onset, one.offset))

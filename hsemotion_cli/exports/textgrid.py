@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import IO
 
 from .intervals import Tier, tiers
-from .recording import Recording, need_times
+from .source_table import SourceTable, need_times
 
 
-def write(recording: Recording, file: IO[bytes]) -> list[str]:
+def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one recording; returns what the format cannot hold, in sentences."""
     need_times(recording, "Praat")
     media = recording.clock.media
@@ -34,7 +34,7 @@ def write(recording: Recording, file: IO[bytes]) -> list[str]:
     return ["holds segments only, without their scores and peaks."]
 
 
-def _parts(recording: Recording, tier: Tier, end: float) -> list[tuple[float, float, str]]:
+def _parts(recording: SourceTable, tier: Tier, end: float) -> list[tuple[float, float, str]]:
     """(onset, offset, label) from 0 to the end without holes."""
     parts: list[tuple[float, float, str]] = []
     at = 0.0

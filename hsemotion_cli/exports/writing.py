@@ -20,7 +20,7 @@ from ..formats import sidecar
 from ..formats.ownership import check_outputs
 from ..runtime.atomic_files import atomic_file, prepare_folder, write_together
 from .catalogue import FORMATS
-from .recording import Recording
+from .source_table import SourceTable
 
 RECORD = "export.json"
 """Name of the record in the output folder."""
@@ -41,7 +41,7 @@ class Exported:
     failures: list[tuple[str, HsemotionError]] = field(default_factory=list)
 
 
-def check(recordings: Sequence[Recording], formats: Iterable[str], folder: Path, overwrite: bool) -> None:
+def check(recordings: Sequence[SourceTable], formats: Iterable[str], folder: Path, overwrite: bool) -> None:
     """Make sure, before anything is written, that no file of the user's is lost.
 
     Raises:
@@ -67,7 +67,7 @@ def check_paths(paths: Iterable[Path], folder: Path, overwrite: bool) -> None:
 
 
 def export(
-    recordings: Sequence[Recording],
+    recordings: Sequence[SourceTable],
     formats: Sequence[str],
     folder: Path,
     rate: float | None = None,
@@ -102,7 +102,7 @@ def export(
     return done
 
 
-def _export_group(group: list[Recording], name: str, folder: Path, rate: float | None, done: Exported) -> None:
+def _export_group(group: list[SourceTable], name: str, folder: Path, rate: float | None, done: Exported) -> None:
     made = FORMATS[name]
     try:
         paths = [folder / path for path in made.paths(group)]
@@ -119,7 +119,7 @@ def _export_group(group: list[Recording], name: str, folder: Path, rate: float |
     done.lost[name] = list(dict.fromkeys([*done.lost.get(name, ()), *sentences]))
 
 
-def _write_record(recordings: Sequence[Recording], folder: Path, done: Exported, options: Mapping[str, Any]) -> None:
+def _write_record(recordings: Sequence[SourceTable], folder: Path, done: Exported, options: Mapping[str, Any]) -> None:
     files = {**_hashes(folder), **{_relative(path, folder): sidecar.file_hash(path) for path in done.files}}
     lost = {**_content(folder).get("lost", {}), **done.lost}
     tables = {**_content(folder).get("tables", {}), **{recording.name: _about(recording) for recording in recordings}}
@@ -135,7 +135,7 @@ def _write_record(recordings: Sequence[Recording], folder: Path, done: Exported,
         sidecar.write(content, file)
 
 
-def _about(recording: Recording) -> dict[str, Any]:
+def _about(recording: SourceTable) -> dict[str, Any]:
     return {
         "table": recording.path.name,
         "sha256": sidecar.file_hash(recording.path),

@@ -16,13 +16,13 @@ from typing import IO
 from xml.sax.saxutils import escape
 
 from ..formats.schema import Column
-from .recording import Recording, Row, lost, measures, need_times
+from .source_table import Row, SourceTable, lost, measures, need_times
 
 _HEADER, _STREAM, _SAMPLES, _OFFSET, _FOOTER = 1, 2, 3, 4, 6
 _BLOCK = 512  # samples in a chunk
 
 
-def write(recording: Recording, file: IO[bytes]) -> list[str]:
+def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
     """Write one table; returns what the format cannot hold, in sentences.
 
     Raises:
@@ -54,7 +54,7 @@ def write(recording: Recording, file: IO[bytes]) -> list[str]:
     return [*lost(recording, held), "absent: samples of frames without a face, and the number of the frame."]
 
 
-def _stamp(recording: Recording, time: float) -> float:
+def _stamp(recording: SourceTable, time: float) -> float:
     date = recording.clock.date(time)
     if date is None:
         return recording.clock.seconds(time)
@@ -73,7 +73,7 @@ def _samples(file: IO[bytes], stream: int, samples: list[bytes]) -> None:
         samples.clear()
 
 
-def _markers(recording: Recording, file: IO[bytes], number: int) -> None:
+def _markers(recording: SourceTable, file: IO[bytes], number: int) -> None:
     """A stream of texts: "onset happiness, face 0" and "offset ..." at their times."""
     info = _info(recording, "markers", "Markers", "string", [("marker", "", "")])
     _chunk(file, _STREAM, _id(number) + info)
@@ -98,12 +98,12 @@ def _text(text: str) -> bytes:
     return _count(len(content)) + content
 
 
-def _stream_header(recording: Recording, person: str, columns: Sequence[Column]) -> bytes:
+def _stream_header(recording: SourceTable, person: str, columns: Sequence[Column]) -> bytes:
     channels = [(c.name, c.unit, c.meaning) for c in columns]
     return _info(recording, person, "Affect", "double64", channels)
 
 
-def _info(recording: Recording, who: str, kind: str, channel: str, channels: Sequence[tuple[str, str, str]]) -> bytes:
+def _info(recording: SourceTable, who: str, kind: str, channel: str, channels: Sequence[tuple[str, str, str]]) -> bytes:
     described = "".join(
         f"<channel><label>{escape(name)}</label><unit>{escape(unit)}</unit><description>{escape(meaning)}</description>"
         "</channel>"

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ..errors import InputError
 from .delimited import Cell
-from .recording import KNOWN, Recording
+from .source_table import KNOWN, SourceTable
 
 MOST_ROWS = 1_048_576
 """Rows of a sheet, by Excel's specification."""
@@ -34,7 +34,7 @@ _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 _HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 
 
-def write(recordings: Sequence[Recording], file: IO[bytes]) -> list[str]:
+def write(recordings: Sequence[SourceTable], file: IO[bytes]) -> list[str]:
     """Write one workbook; returns what the format cannot hold, in sentences.
 
     Raises:
@@ -60,12 +60,12 @@ def write(recordings: Sequence[Recording], file: IO[bytes]) -> list[str]:
     )
 
 
-def _cells(recording: Recording) -> Iterator[Sequence[Cell]]:
+def _cells(recording: SourceTable) -> Iterator[Sequence[Cell]]:
     for block in recording.blocks():
         yield from zip(*(block[name] for name in recording.columns), strict=True)
 
 
-def _dictionary(recordings: Sequence[Recording]) -> Iterator[Sequence[Cell]]:
+def _dictionary(recordings: Sequence[SourceTable]) -> Iterator[Sequence[Cell]]:
     for name in dict.fromkeys(name for recording in recordings for name in recording.columns):
         column = KNOWN[name]
         yield column.name, column.type, column.unit, column.range, column.meaning

@@ -12,7 +12,7 @@ from ..postprocess.refine import blend
 from ..postprocess.smoothing import smooth
 from ..tasks import VALENCE_AROUSAL
 from ..timeline import Timeline
-from .recording import Recording
+from .report_table import ReportTable
 
 _TASK = "valence_arousal"
 _FOR_THE_EYE = Smoothing("gaussian", 0.25)
@@ -34,7 +34,7 @@ class Derived:
     sentence: str = ""
 
 
-def derive(recording: Recording, timeline: Timeline | None, recipe: Recipe | None) -> Derived:
+def derive(recording: ReportTable, timeline: Timeline | None, recipe: Recipe | None) -> Derived:
     """The further series of a recording.
 
     Args:
@@ -66,7 +66,7 @@ def derive(recording: Recording, timeline: Timeline | None, recipe: Recipe | Non
     return Derived({name: values for name, values in series.items() if not np.isnan(values).all()}, sentence)
 
 
-def _smoothed(recording: Recording) -> dict[str, NDArray[np.float64]]:
+def _smoothed(recording: ReportTable) -> dict[str, NDArray[np.float64]]:
     """``valence_shown`` and ``arousal_shown`` of a table that is not smoothed."""
     rows = len(recording.row)
     empty = np.full(rows, np.nan)
@@ -84,7 +84,7 @@ def _named(suffix: str, values: NDArray[np.floating], place: NDArray[np.intp]) -
     return {f"{name}_{suffix}": there[:, k] for k, name in enumerate(VALENCE_AROUSAL)}
 
 
-def _places(recording: Recording, timeline: Timeline) -> NDArray[np.intp]:
+def _places(recording: ReportTable, timeline: Timeline) -> NDArray[np.intp]:
     """(N,) row of the timeline that each row of the recording comes from; -1 for none, as for interpolated rows."""
     rows = zip(timeline.index[timeline.row].tolist(), timeline.face_id.tolist(), strict=True)
     where = {key: k for k, key in enumerate(rows)}

@@ -18,8 +18,8 @@ from ..runtime.atomic_files import atomic_file
 from ..tasks import EXPRESSIONS
 from . import page_html
 from .palette import EXPRESSION_COLOURS
-from .recording import Recording
 from .report_page import PageReport
+from .report_table import ReportTable
 
 _BINS = 48
 """Parts of a recording that a sparkline shows."""
@@ -112,7 +112,7 @@ class FolderEntry:
         return cls(recording.name, page, seconds, recording.coverage, report.warnings, people)
 
 
-def _person(recording: Recording, name: str, faces: list[int]) -> dict[str, Any]:
+def _person(recording: ReportTable, name: str, faces: list[int]) -> dict[str, Any]:
     """Figures of one person, and its sparkline: expression and mean valence of each part of the recording."""
     rows = np.flatnonzero(np.isin(recording.face_id, faces))
     labels = recording.expression[rows]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tasks import ACTION_UNITS, EXPRESSIONS
-from .recording import Recording
+from .report_table import ReportTable
 
 FINE, COARSE = 65_534, 1_022
 """Levels of a column in small and in large pages."""
@@ -44,7 +44,7 @@ class Packed:
     tiles: dict[str, str] = field(default_factory=dict)
 
 
-def pack(recording: Recording, derived: Mapping[str, NDArray[np.float64]], levels: int | None = None) -> Packed:
+def pack(recording: ReportTable, derived: Mapping[str, NDArray[np.float64]], levels: int | None = None) -> Packed:
     """Everything of a recording that is drawn.
 
     Args:
@@ -72,12 +72,12 @@ def pack(recording: Recording, derived: Mapping[str, NDArray[np.float64]], level
     return packed
 
 
-def _series(recording: Recording) -> dict[str, NDArray[np.float64]]:
+def _series(recording: ReportTable) -> dict[str, NDArray[np.float64]]:
     left_out = {*_OF_ITS_OWN, *(f"{unit}_c" for unit in ACTION_UNITS), *_compound_columns(recording)}
     return {name: values for name, values in recording.numbers.items() if name not in left_out}
 
 
-def _compound_columns(recording: Recording) -> list[str]:
+def _compound_columns(recording: ReportTable) -> list[str]:
     """Scores of compound expressions are means of probabilities that the page has already."""
     own = {f"p_{name}" for name in EXPRESSIONS}
     return [name for name in recording.numbers if name.startswith("p_") and name not in own]
@@ -97,7 +97,7 @@ def _codes(values: NDArray[np.float64], low: float, high: float, levels: int) ->
     return np.where(np.isnan(values), 0, np.rint(np.nan_to_num(share) * (levels - 1)) + 1).astype(np.uint16)
 
 
-def _face_tile(packed: Packed, recording: Recording, face: int, codes: Mapping[str, NDArray[np.uint16]]) -> dict:
+def _face_tile(packed: Packed, recording: ReportTable, face: int, codes: Mapping[str, NDArray[np.uint16]]) -> dict:
     """Add the tile of one face id; returns what the page must know to read it.
 
     It covers the frames from the id's first to its last row. Bytes: state (1 detected, 2 interpolated), expression
@@ -127,7 +127,7 @@ def _face_tile(packed: Packed, recording: Recording, face: int, codes: Mapping[s
     }  # fmt: skip
 
 
-def _presence(recording: Recording, rows: NDArray[np.intp]) -> NDArray[np.uint16]:
+def _presence(recording: ReportTable, rows: NDArray[np.intp]) -> NDArray[np.uint16]:
     """(n,) bit k is set where the k-th action unit is present."""
     bits = np.zeros(len(rows), np.uint16)
     for k, unit in enumerate(ACTION_UNITS):

@@ -7,13 +7,13 @@ from typing import Any
 
 from .. import __version__
 from .derived_series import Derived
-from .recording import Recording
+from .report_table import ReportTable
 from .wording import few
 
 _LOW_COVERAGE = 0.5
 
 
-def summary(recording: Recording, meta: Mapping[str, Any]) -> str:
+def summary(recording: ReportTable, meta: Mapping[str, Any]) -> str:
     """A line of figures: duration, frames, people, coverage."""
     frames, ids = len(recording.frame), len(recording.ids)
     seconds = float(recording.time[-1] - recording.time[0])
@@ -27,7 +27,7 @@ def summary(recording: Recording, meta: Mapping[str, Any]) -> str:
     return " · ".join(words + ([" + ".join(models)] if models else []))
 
 
-def warnings(recording: Recording, meta: Mapping[str, Any]) -> list[str]:
+def warnings(recording: ReportTable, meta: Mapping[str, Any]) -> list[str]:
     """Sentences that a reader should know before believing the curves."""
     found = []
     frames = meta.get("frames", {})
@@ -56,7 +56,7 @@ def warnings(recording: Recording, meta: Mapping[str, Any]) -> list[str]:
 
 
 def about(
-    table: str, recording: Recording, meta: Mapping[str, Any], derived: Derived, levels: int
+    table: str, recording: ReportTable, meta: Mapping[str, Any], derived: Derived, levels: int
 ) -> list[tuple[str, str]]:
     """(heading, text) of how the table and the page were made."""
     rows: list[tuple[str, str]] = [("Table", f"{table}, {len(recording.row):,} rows with a face")]

@@ -17,7 +17,7 @@ from ..media.source import DecodeOptions, Sampling
 from ..media.video import Source, open_source
 from ..overlay.video import render
 from ..tasks import EXPRESSIONS
-from .recording import Recording
+from .report_table import ReportTable
 
 _PLAYED = {
     "mp4": frozenset(("h264", "av1", "vp9")),
@@ -68,7 +68,7 @@ class Seen:
     cuts: list[float] = field(default_factory=list)
 
 
-def peaks(recording: Recording, most: int = 60) -> list[Peak]:
+def peaks(recording: ReportTable, most: int = 60) -> list[Peak]:
     """For each face id and expression but neutral the moment of its highest probability, if it is an expression of it.
 
     Args:
@@ -203,7 +203,7 @@ class Copy:
 
 
 def write_copy(
-    source: Path, options: DecodeOptions, recording: Recording, out: Path,
+    source: Path, options: DecodeOptions, recording: ReportTable, out: Path,
     progress: Callable[[int], None] | None = None,
 ) -> Copy:  # fmt: skip
     """Write an H.264 copy with the source's timing and sound, from the first to the last frame of the table.

@@ -23,7 +23,7 @@ from .derived_series import Derived, derive
 from .page_data import pack
 from .page_facts import about, summary, warnings
 from .palette import EXPRESSION_COLOURS, HEAT, PERSON_COLOURS
-from .recording import Recording, read_recording
+from .report_table import ReportTable, read_report_table
 
 Progress = Callable[[str, int], None]
 """Called with what is being done and the number of frames done."""
@@ -64,7 +64,7 @@ class PageReport:
     """
 
     path: Path
-    recording: Recording
+    recording: ReportTable
     meta: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -93,7 +93,7 @@ def write_page(
         InputError: the table, its sidecar, its raw scores or the video cannot be used.
         OutputError: the page or the copy of the video could not be written.
     """
-    recording, meta = read_recording(table), read_sidecar(table)
+    recording, meta = read_report_table(table), read_sidecar(table)
     if options.people:
         recording = replace(recording, people={**recording.people, **names_for(options.people, recording.name)})
     extra = _derived(table, recording, meta)
@@ -125,7 +125,7 @@ def write_page(
     return report
 
 
-def _derived(table: Path, recording: Recording, meta: Mapping[str, Any]) -> Derived:
+def _derived(table: Path, recording: ReportTable, meta: Mapping[str, Any]) -> Derived:
     raw = table.with_name(f"{table.stem}.raw.npz")
     known = meta.get("recipe") is not None  # an imported table has none
     recipe = sidecar.recipe(meta, table.with_name(f"{table.stem}.json")) if known else None
@@ -133,7 +133,7 @@ def _derived(table: Path, recording: Recording, meta: Mapping[str, Any]) -> Deri
 
 
 def _film(
-    table: Path, out: Path, recording: Recording, meta: Mapping[str, Any], options: PageOptions, progress: Progress
+    table: Path, out: Path, recording: ReportTable, meta: Mapping[str, Any], options: PageOptions, progress: Progress
 ) -> _Film:
     path = find_video(table, meta, options.video)
     if path is None:
@@ -157,7 +157,7 @@ def _film(
     return film
 
 
-def _embed(film: _Film, recording: Recording, reason: str, progress: Progress) -> None:
+def _embed(film: _Film, recording: ReportTable, reason: str, progress: Progress) -> None:
     """Put the file itself into the page if browsers play it as H.264 and it is small, else a copy."""
     assert film.path is not None
     if not reason and film.path.suffix.lower() != ".webm" and film.path.stat().st_size <= page_media.EMBEDDED_BYTES:
@@ -183,7 +183,7 @@ def address(path: Path, folder: Path) -> str:
 
 
 def _seen(
-    recording: Recording, meta: Mapping[str, Any], film: _Film, options: PageOptions
+    recording: ReportTable, meta: Mapping[str, Any], film: _Film, options: PageOptions
 ) -> tuple[list[float], list[dict[str, Any]]]:
     """Cuts, as far as decoding found them, and the peaks with their images."""
     if film.path is None or not options.images:

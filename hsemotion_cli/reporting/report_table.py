@@ -25,7 +25,7 @@ class NoTimeError(InputError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recording:
+class ReportTable:
     """One table: F analysed frames in order, and N rows with a face.
 
     Attributes:
@@ -67,7 +67,7 @@ class Recording:
         return len(np.unique(self.row[self.detected])) / len(self.frame) if len(self.frame) else 0.0
 
 
-def read_recording(path: Path) -> Recording:
+def read_report_table(path: Path) -> ReportTable:
     """Read a table.
 
     Raises:
@@ -77,8 +77,8 @@ def read_recording(path: Path) -> Recording:
     return of_blocks(path.stem, read_blocks(path), path)
 
 
-def of_blocks(name: str, blocks: Iterable[Block], path: Path) -> Recording:
-    """The recording whose table consists of these blocks; ``path`` is for messages. Raises as ``read_recording``."""
+def of_blocks(name: str, blocks: Iterable[Block], path: Path) -> ReportTable:
+    """The recording whose table consists of these blocks; ``path`` is for messages. Raises as ``read_report_table``."""
     parts: dict[str, list[NDArray]] = defaultdict(list)
     named: dict[int, Counter[str]] = defaultdict(Counter)
     for block in blocks:
@@ -99,7 +99,7 @@ def of_blocks(name: str, blocks: Iterable[Block], path: Path) -> Recording:
     return _joined(name, columns, {face: count.most_common(1)[0][0] for face, count in named.items()}, path)
 
 
-def _joined(name: str, columns: dict[str, NDArray], people: Mapping[int, str], path: Path) -> Recording:
+def _joined(name: str, columns: dict[str, NDArray], people: Mapping[int, str], path: Path) -> ReportTable:
     frame = columns.pop("frame")
     if (np.diff(frame) < 0).any():
         raise InputError(f"{path}: its rows are not sorted by frame; sort them by the column frame.")
@@ -112,7 +112,7 @@ def _joined(name: str, columns: dict[str, NDArray], people: Mapping[int, str], p
         raise InputError(f"{path}: a face id occurs twice in a frame; give one table of one recording.")
     expression = columns.pop("expression")[face]
     numbers = {column: values[face] for column, values in columns.items() if not np.isnan(values[face]).all()}
-    return Recording(name, frames, time, clock, position[face].astype(np.int64), ids, expression, numbers, people)
+    return ReportTable(name, frames, time, clock, position[face].astype(np.int64), ids, expression, numbers, people)
 
 
 def _time(time: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:

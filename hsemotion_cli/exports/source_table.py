@@ -1,4 +1,4 @@
-"""A table and its sidecar -> what exports read: rows, the clock, the source, intervals."""
+"""A table and its sidecar, opened for export: rows, clock, source video, intervals."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ KNOWN: Mapping[str, Column] = {column.name: column for column in (*COLUMNS, *OPT
 
 
 _FLAGS = frozenset(("interpolated",))
-"""Columns that are 0 where there is nothing to say."""
+"""Columns that are 0 rather than empty where they do not apply."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recording:
+class SourceTable:
     """One table to be exported.
 
     Attributes:
@@ -39,7 +39,7 @@ class Recording:
         columns: names of its columns, in order.
         filled: those that are not empty throughout.
         times: (F,) float64 container times of its frames in seconds.
-        people: everybody in it, in order of appearance; see ``person``.
+        people: labels of all faces, in order of appearance; see ``person``.
         names: face id -> name, which counts before the table's column ``person``.
         media: the video that it was made from, or None where its folder is not known.
         intervals: what formats of events and intervals hold, in order of onset; () if none of the formats needs them.
@@ -63,7 +63,7 @@ class Recording:
         return source_name(self.meta)
 
     def person(self, row: Row) -> str:
-        """Who a face is."""
+        """Label of the face in a row."""
         return _person(row["face_id"], row.get("person"), self.names)
 
     @property
@@ -82,15 +82,15 @@ class Recording:
                 yield dict(zip(block, values, strict=True))
 
 
-def open_recording(
+def open_table(
     path: Path, clock: str = "video", media: Path | None = None, names: Mapping[int, str] | None = None
-) -> Recording:
+) -> SourceTable:
     """Prepare a table for exports.
 
     Args:
         clock: words of ``--clock``.
         media: folder with the videos, or None.
-        names: see ``Recording``.
+        names: see ``SourceTable``.
 
     Raises:
         InputError: there is no such table, or its sidecar is damaged.
@@ -105,14 +105,14 @@ def open_recording(
     if not scan.columns:
         raise InputError(f"{path}: the table has no rows.")
     times, people = np.array(scan.times), tuple(scan.people)
-    return Recording(
+    return SourceTable(
         path, path.stem, meta, parse_clock(clock, meta), scan.columns, frozenset(scan.filled), times, people,
         names or {}, video,
     )  # fmt: skip
 
 
 class _Scan:
-    """What is known of a table before anything is written; reading all of it also finds damage in time."""
+    """Facts about a table gathered before anything is written; reading all of it also finds damage in time."""
 
     def __init__(self, names: Mapping[int, str]) -> None:
         self._names = names
@@ -135,7 +135,7 @@ class _Scan:
                 self.people.setdefault(_person(face, name, self._names))
 
 
-def measures(recording: Recording) -> list[Column]:
+def measures(recording: SourceTable) -> list[Column]:
     """The numeric columns that are measured on a face and not empty throughout: what a signal can hold."""
     others = ("frame", "time", "face_id", "face_detected", "image_width", "image_height")
     columns = [KNOWN[name] for name in recording.columns if name in recording.filled]
@@ -147,13 +147,13 @@ def _person(face_id: int, name: str | None, names: Mapping[int, str]) -> str:
     return names.get(face_id) or name or f"face {face_id}"
 
 
-def lost(recording: Recording, held: Collection[str]) -> list[str]:
+def lost(recording: SourceTable, held: Collection[str]) -> list[str]:
     """A sentence about the columns of a table that hold something and that a format cannot hold; [] if all have one."""
     missing = [name for name in recording.columns if name in recording.filled and name not in held]
     return [f"not in this format: {', '.join(missing)}."] if missing else []
 
 
-def need_times(recording: Recording, title: str) -> None:
+def need_times(recording: SourceTable, title: str) -> None:
     """Raise InputError for a table of photos, for formats that need times."""
     if recording.photos:
         raise InputError(f"{recording.path}: photos have no time, which {title} needs; export it to openface or xlsx.")
