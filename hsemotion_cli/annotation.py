@@ -176,6 +176,7 @@ class Annotation:
         max_gap: float | None = None,
         interpolate: float | None = None,
         thresholds: Sequence[str] | Mapping[str, float] = (),
+        gate: float | str | None = None,
     ) -> Annotation:
         """A new annotation from the raw scores with other smoothing, blend or thresholds; the video is not needed.
 
@@ -188,6 +189,8 @@ class Annotation:
             max_gap: seconds without a face across which nothing is smoothed.
             interpolate: seconds; shorter gaps are filled with interpolated rows.
             thresholds: action unit -> probability from which it is present, or ["AU12=0.4"].
+            gate: where the network itself is surer of an expression than this, it counts instead of its head; or
+                "none".
 
         Raises:
             InputError: raw scores or sidecar of a loaded table are not there.
@@ -199,6 +202,7 @@ class Annotation:
             "smooth": smooth,
             "max_gap": max_gap,
             "interpolate": interpolate,
+            "gate": gate,
         }
         given = {name: value for name, value in given.items() if value is not None}
         given |= {"thresholds": thresholds} if thresholds else {}
@@ -213,6 +217,7 @@ class Annotation:
             max_gap=max_gap,
             interpolate=interpolate,
             thresholds=threshold_words(thresholds),
+            gate=words(gate),
         )
         try:
             done, _ = rebuild(timeline, self.meta, after)

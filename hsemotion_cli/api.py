@@ -90,6 +90,7 @@ class Options(ImageOptions, total=False):
         smooth: "none", "gaussian:0.2" or "box:0.5", for all tasks or task -> filter.
         max_gap: seconds without a face across which nothing is smoothed.
         interpolate: seconds; gaps up to this long are filled with interpolated rows.
+        gate: where the network itself is surer of an expression than this, it counts instead of its head.
         start, end: seconds, or "1:30.5".
         fps: at most this many frames per second.
         every: every n-th frame.
@@ -111,6 +112,7 @@ class Options(ImageOptions, total=False):
     smooth: Words
     max_gap: float | None
     interpolate: float | None
+    gate: float | str | None
     start: float | str | None
     end: float | str | None
     fps: float | None
@@ -143,6 +145,7 @@ def settings_of(
     deinterlace: str = "auto", clock: bool = False, detect_every: int = 1, stride: int = 1,
     batch_size: int | None = None, audio_head: str | Path | None = None, audio_weights: str | None = None,
     identify: bool = False, people: str | Path | None = None, gallery: str | Path | None = None,
+    gate: float | str | None = None,
 ) -> Settings:  # fmt: skip
     """The settings that ``Options`` describe; these are the defaults of the command line.
 
@@ -163,6 +166,7 @@ def settings_of(
             max_gap=max_gap,
             interpolate=interpolate,
             thresholds=threshold_words(thresholds),
+            gate=words(gate),
         ),
         faces=parse_faces(str(faces)),
         sampling=Sampling(_seconds(start, "--start"), _seconds(end, "--end"), fps, every),

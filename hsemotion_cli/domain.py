@@ -112,8 +112,8 @@ class Scores:
     A row of nan is a face that the model could not score, a column of nan a class that it lacks.
 
     Attributes:
-        tasks: task name (a key of ``tasks.TASKS``) -> (n, columns of the task) float32: expression and
-            action-unit probabilities in [0, 1], valence and arousal in [-1, 1].
+        tasks: a key of ``tasks.SCORES`` -> (n, its columns) float32: expression and action-unit probabilities in
+            [0, 1], valence and arousal in [-1, 1].
         embeddings: (n, d) float32 features that the scores were computed from, or None.
         outputs: (n, k) float32 last layer of a network as it is, before any soft-max, or None.
     """

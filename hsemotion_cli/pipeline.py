@@ -125,6 +125,11 @@ class Settings:
                 f"the models are {' and '.join(names)}: {registry.SOUND.name} is what hears beside a model that sees, "
                 "with the head that --audio-head names."
             )
+        if self.recipe.gate is not None and not any(map(_replaces_expression, self.running.heads)):
+            raise UsageError(
+                f"--gate {self.recipe.gate:g}: it chooses between the expressions of a network and those of its head, "
+                "and there is no such head; give one with --head, or --gate none."
+            )
         if self.detector not in DETECTORS:
             raise UsageError(f"unknown detector {self.detector!r}: choose from {', '.join(DETECTORS)}.")
         check_fov(self.fov)
@@ -140,6 +145,11 @@ class Settings:
             read_gallery(self.gallery)  # before the first frame
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
+
+
+def _replaces_expression(head: Head) -> bool:
+    """Whether a head takes the place of a network's own expressions."""
+    return "expression" in head.parts and "expression" in registry.card(head.base.model).tasks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -59,6 +59,12 @@ TASKS: dict[str, tuple[str, ...]] = {
 }
 """Task -> names of its columns, in the order in which every score array holds them."""
 
+FROZEN = "frozen_expression"
+"""The expressions that a network itself predicts, kept beside those of the head that replaces them."""
+
+SCORES: dict[str, tuple[str, ...]] = {**TASKS, FROZEN: EXPRESSIONS}
+"""The same for everything that models may give for each face: the tasks, and what helps to judge them."""
+
 BLENDSHAPES: tuple[str, ...] = tuple(
     [
         "_neutral",

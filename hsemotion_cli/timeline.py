@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .domain import Reading
-from .tasks import MEASURES, TASKS
+from .tasks import MEASURES, SCORES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +76,7 @@ class Timeline:
         face_id: (N,) int64.
         det_score: (N,) float32, nan where no detector ran.
         box: (N, 4) float32 x, y, width, height in pixels.
-        scores: model -> task -> (N, columns of the task) float32, as the model gave them.
+        scores: model -> key of ``tasks.SCORES`` -> (N, its columns) float32, as the model gave them.
         measures: names of ``tasks.MEASURES`` -> (N,) float32, nan where nothing was measured; those that a file from
             before they existed does not hold are missing.
         segment: (F,) int64 number of the part of the source; a new part begins where its clock jumps. None means 0
@@ -116,8 +116,8 @@ class Timeline:
             )
         for model, tasks in self.scores.items():
             for task, values in tasks.items():
-                if values.shape != (rows, len(TASKS[task])):
-                    raise ValueError(f"{model} {task}: expected {(rows, len(TASKS[task]))}, got {values.shape}")
+                if values.shape != (rows, len(SCORES[task])):
+                    raise ValueError(f"{model} {task}: expected {(rows, len(SCORES[task]))}, got {values.shape}")
         for name, values in self.measures.items():
             if values.shape != (rows,):
                 raise ValueError(f"{rows} rows but {name} has the shape {values.shape}")
@@ -231,7 +231,7 @@ class _Columns:
         scores: dict[str, dict[str, NDArray]] = {}
         for key, values in columns.items():
             if key[0] == "scores":
-                scores.setdefault(key[1], {})[key[2]] = values.reshape(-1, len(TASKS[key[2]]))
+                scores.setdefault(key[1], {})[key[2]] = values.reshape(-1, len(SCORES[key[2]]))
         measures = columns.get(("measures",), np.empty(0, np.float32)).reshape(-1, len(MEASURES))
         one = {name: columns.get((name,), np.empty(0)) for name in ("row", "face_id", "det_score", "box")}
         return Timeline(

@@ -34,7 +34,7 @@ from hsemotion_cli.models import heads, registry
 from hsemotion_cli.models.heads import Base, Head, Part
 from hsemotion_cli.models.predict import HeadedModel, InferenceOptions, load_all
 from hsemotion_cli.reporting.markdown import signed
-from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS
+from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, FROZEN, TASKS
 from hsemotion_cli.training import features as matching
 from hsemotion_cli.training import head_card
 from hsemotion_cli.training import head_trainer as training
@@ -1049,7 +1049,7 @@ def test_from_pictures_to_a_table_with_the_heads_scores(pictures: tuple[Path, li
         "terms": "test",
     }
     raw = raw_scores.read(tmp_path / f"{video}.raw.npz").scores[NETWORK]
-    assert set(raw) == set(TASKS)
+    assert set(raw) == {*TASKS, FROZEN}
 
 
 def test_smoothing_later_needs_no_head(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:

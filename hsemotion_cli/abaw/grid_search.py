@@ -24,8 +24,9 @@ from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS
 from ..postprocess.recipe import Recipe, Smoothing
 from ..postprocess.refine import blend
 from ..postprocess.smoothing import nested, positions, segments
-from ..tasks import ACTION_UNITS, TASKS
-from .objectives import OBJECTIVES, Floats
+from ..tasks import ACTION_UNITS, FROZEN, TASKS
+from .gated_objective import GatedExpressionF1, GatedRows
+from .objectives import OBJECTIVES, Floats, Objective
 from .predictions import affwild2, predict
 from .search_space import Family, Grid
 from .tuning_data import AlignedRows, TunedVideo, TuningData
@@ -45,15 +46,28 @@ class Choice:
         smoothing: the filter.
         weight: of the first model; 0.5 if only one model has the task.
         thresholds: action unit -> probability; empty for other tasks.
+        gate: of expressions, or None.
     """
 
     smoothing: Smoothing
     weight: float
     thresholds: Mapping[str, float]
+    gate: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {"smoothing": str(self.smoothing), "weight": self.weight, "thresholds": dict(self.thresholds)}
+        gate = {} if self.gate is None else {"gate": self.gate}
+        return {"smoothing": str(self.smoothing), "weight": self.weight, "thresholds": dict(self.thresholds), **gate}
+
+
+def gate_word(gate: float | None) -> str:
+    """A gate as the command line takes it."""
+    return "none" if gate is None else f"{gate:g}"
+
+
+def objective(task: str, grid: Grid) -> Objective:
+    """The objective of a task, with the gates of the grid."""
+    return GatedExpressionF1(grid.gates) if task == "expression" and grid.gates else OBJECTIVES[task]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,8 @@ class TaskOutcome:
             found["weight"] = Counter(f"{fold.choice.weight:g}" for fold in self.folds)
         for unit in self.choice.thresholds:
             found[unit] = Counter(f"{fold.choice.thresholds[unit]:g}" for fold in self.folds)
+        if any(choice.gate is not None for choice in (self.choice, *(fold.choice for fold in self.folds))):
+            found["gate"] = Counter(gate_word(fold.choice.gate) for fold in self.folds)
         return found
 
 
@@ -154,15 +170,20 @@ def tune(
         progress: called with the steps done, all steps, and the task.
 
     Raises:
-        UsageError: fewer than two folds.
+        UsageError: fewer than two folds, or gates to try without expressions of a frozen network.
     """
     if folds < 2:
         raise UsageError(f"--folds {folds}: give at least 2.")
     grid = Grid() if grid is None else grid
+    if grid.gates:
+        _check_gates(data)
     weights = {task: _tried_weights(data, task, grid) for task in data.tasks}
     parts = {task: _folds(data, task, folds) for task in data.tasks}
     sums = _all_sums(data, grid, weights, parts, threads, progress)
-    found = {task: _outcome(task, grid.filters, weights[task], parts[task], sums[task]) for task in data.tasks}
+    found = {
+        task: _outcome(objective(task, grid), grid.filters, weights[task], parts[task], sums[task])
+        for task in data.tasks
+    }
     recipe = chosen_recipe(data, {task: outcome.choice for task, outcome in found.items()})
     untuned, tuned = score_recipe(data, chosen_recipe(data, {})), score_recipe(data, recipe)
     outcomes = {task: replace(found[task], untuned=untuned[task], tuned=tuned[task]) for task in data.tasks}
@@ -177,7 +198,8 @@ def chosen_recipe(data: TuningData, choices: Mapping[str, Choice]) -> Recipe:
     for choice in choices.values():
         thresholds |= choice.thresholds
     blended = {**dict.fromkeys(TASKS, 0.5), **weights} if len(data.models) == 2 else {}
-    return Recipe(data.models, blended, smoothing, data.max_gap, 0.0, thresholds)
+    gate = choices["expression"].gate if "expression" in choices else None
+    return Recipe(data.models, blended, smoothing, data.max_gap, 0.0, thresholds, gate=gate)
 
 
 def score_recipe(data: TuningData, recipe: Recipe) -> dict[str, float]:
@@ -186,6 +208,8 @@ def score_recipe(data: TuningData, recipe: Recipe) -> dict[str, float]:
     truth: dict[str, list[NDArray]] = {task: [] for task in data.tasks}
     for video, person in data.people:
         found = predict(video.source, recipe, side=person.side)
+        if recipe.gate is not None:  # classes differ from row to row, so they are mapped before gaps are filled
+            found = found.in_affwild2("contempt")
         for task, rows in person.rows.items():
             values, _ = found.at(task, rows.frames)
             scores[task].append(_final(task, values, recipe))
@@ -196,7 +220,7 @@ def score_recipe(data: TuningData, recipe: Recipe) -> dict[str, float]:
 def _final(task: str, values: Floats, recipe: Recipe) -> NDArray:
     """Final predictions: class numbers, valence and arousal, or presence of action units."""
     if task == "expression":
-        return affwild2(values).argmax(axis=1)
+        return (values if recipe.gate is not None else affwild2(values)).argmax(axis=1)
     if task == "action_units":
         return values >= np.array([recipe.thresholds[unit] for unit in ACTION_UNITS])
     return values
@@ -221,7 +245,7 @@ def _all_sums(
 ) -> dict[str, Floats]:
     """Task -> (folds, filters, weights, *shape) sums over the frames of each fold."""
     sums = {
-        task: np.zeros((len(parts[task]), len(grid.filters), len(weights[task]), *OBJECTIVES[task].shape))
+        task: np.zeros((len(parts[task]), len(grid.filters), len(weights[task]), *objective(task, grid).shape))
         for task in data.tasks
     }
     fold_of = {task: {name: k for k, names in enumerate(parts[task]) for name in names} for task in data.tasks}
@@ -238,6 +262,9 @@ def _all_sums(
 
     def work(job: tuple[TunedVideo, str, Family]) -> Floats:
         video, task, family = job
+        measure = objective(task, grid)
+        if isinstance(measure, GatedExpressionF1):
+            return _gated_sums(data, video, family, weights[task], measure)
         return _family_sums(data, video, task, family, weights[task], models[video.source.video, task])
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
@@ -263,7 +290,8 @@ def _model_scores(data: TuningData, video: TunedVideo, task: str) -> tuple[Float
     timeline = video.source.timeline
     ends = []
     for weight in (1.0, 0.0)[: len(data.models)]:
-        recipe = Recipe(data.models, {task: weight} if len(data.models) == 2 else {})
+        share = {"expression" if task == FROZEN else task: weight}
+        recipe = Recipe(data.models, share if len(data.models) == 2 else {})
         ends.append(blend(timeline, recipe, task))
     return tuple(ends[:1]) if all(np.array_equal(one, ends[0], equal_nan=True) for one in ends[1:]) else tuple(ends)
 
@@ -274,11 +302,7 @@ def _family_sums(
     """(members, weights, *shape) sums of one video for all filters of a family."""
     known = np.array(~np.isnan(models[0]).all(axis=0))
     values = np.hstack([model[:, known] for model in models])
-    smoothed = np.full((len(family.windows), *values.shape), np.nan)
-    position = positions(video.source.timeline, family.smoothing)
-    for run in segments(video.source.timeline, data.max_gap):
-        for k, found in enumerate(nested(position[run], values[run], family.smoothing, family.windows)):
-            smoothed[k, run] = found
+    smoothed = _smoothed(data, video, family, values)
     sums = np.zeros((len(family.windows), len(weights), *OBJECTIVES[task].shape))
     for one in (person.rows[task] for person in video.people if task in person.rows):
         truth = one.truth if task == "expression" else np.ascontiguousarray(one.truth.T)
@@ -286,6 +310,46 @@ def _family_sums(
             scores = [_frame_scores(task, part, known, one) for part in by_model]
             sums[k] += OBJECTIVES[task].sums(scores[0], scores[-1], weights, truth)
     return sums
+
+
+def _gated_sums(
+    data: TuningData, video: TunedVideo, family: Family, weights: Sequence[float], measure: GatedExpressionF1
+) -> Floats:
+    """(members, weights, *shape) sums of one video for all filters of a family, with each gate."""
+    heads, frozen = _model_scores(data, video, "expression"), _model_scores(data, video, FROZEN)
+    smoothed = _smoothed(data, video, family, np.hstack([*heads, *frozen]))
+    sums = np.zeros((len(family.windows), len(weights), *measure.shape))
+    for one in (person.rows["expression"] for person in video.people if "expression" in person.rows):
+        for k, part in enumerate(smoothed):
+            before, after = (
+                GatedRows(tuple(columns[: len(heads)]), tuple(columns[len(heads) :]))
+                for columns in (
+                    np.split(part[rows], len(heads) + len(frozen), axis=1) for rows in (one.before, one.after)
+                )
+            )
+            sums[k] += measure.gated_sums(before, after, one.share, weights, one.truth)
+    return sums
+
+
+def _smoothed(data: TuningData, video: TunedVideo, family: Family, values: Floats) -> Floats:
+    """(members, N, columns) scores of one video by each filter of a family."""
+    smoothed = np.full((len(family.windows), *values.shape), np.nan)
+    position = positions(video.source.timeline, family.smoothing)
+    for run in segments(video.source.timeline, data.max_gap):
+        for k, found in enumerate(nested(position[run], values[run], family.smoothing, family.windows)):
+            smoothed[k, run] = found
+    return smoothed
+
+
+def _check_gates(data: TuningData) -> None:
+    for video in data.videos:
+        if not any(FROZEN in video.source.timeline.scores[model] for model in data.models):
+            raise UsageError(
+                f"--gates: {video.source.path} holds no expressions of a frozen network beside those of its head; "
+                "annotate it with --head, or leave out --gates."
+            )
+    if "expression" not in data.tasks:
+        raise UsageError(f"--gates: there are no expressions in track {data.track}; leave it out.")
 
 
 def _frame_scores(task: str, smoothed: Floats, known: NDArray[np.bool_], rows: AlignedRows) -> Floats:
@@ -315,14 +379,17 @@ def _folds(data: TuningData, task: str, folds: int) -> list[tuple[str, ...]]:
 
 
 def _outcome(
-    task: str, filters: Sequence[Smoothing], weights: Sequence[float], parts: Sequence[tuple[str, ...]], sums: Floats
+    measure: Objective,
+    filters: Sequence[Smoothing],
+    weights: Sequence[float],
+    parts: Sequence[tuple[str, ...]],
+    sums: Floats,
 ) -> TaskOutcome:
     """Choose on all sums, and on those without each fold.
 
     Args:
         sums: (folds, filters, weights, *shape)
     """
-    measure = OBJECTIVES[task]
 
     def choose(of: Floats) -> tuple[tuple[int, int], NDArray[np.int64], Floats]:
         surface = measure.best(of)
@@ -331,6 +398,8 @@ def _outcome(
         return place, measure.thresholds(of[place]), surface
 
     def choice(place: tuple[int, int], thresholds: NDArray[np.int64]) -> Choice:
+        if isinstance(measure, GatedExpressionF1):
+            return Choice(filters[place[0]], weights[place[1]], {}, measure.gates[thresholds[0]])
         at = {unit: THRESHOLDS[k] for unit, k in zip(ACTION_UNITS, thresholds, strict=False)}
         return Choice(filters[place[0]], weights[place[1]], at)
 

@@ -22,6 +22,9 @@ DELTAS = (1, 5, 10, 50, 100)
 SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Widths for videos of any frame rate: standard deviations of Gaussians, and full widths of boxes."""
 
+GATES = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Gates of expressions, around those of HSEmotion at the 8th challenge (0.7 and 0.8)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -66,12 +69,14 @@ class Grid:
         deltas: half-widths in rows, for each of the sigmas and for boxes, increasing.
         seconds: widths in seconds, for Gaussians and for boxes, increasing.
         weights: of the first of two models, in [0, 1].
+        gates: of expressions, increasing, beside none; see ``postprocess.gate``.
     """
 
     sigmas: tuple[float, ...] = SIGMAS
     deltas: tuple[int, ...] = DELTAS
     seconds: tuple[float, ...] = ()
     weights: tuple[float, ...] = WEIGHTS
+    gates: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -80,11 +85,13 @@ class Grid:
         deltas: str | None = None,
         seconds: str | None = None,
         weights: str | None = None,
+        gates: str | None = None,
     ) -> Grid:
         """Parse command-line values: comma-separated numbers, or "none"; None means the papers' grid.
 
         Args:
             seconds: None means none; "usual" is ``SECONDS``.
+            gates: None means none; "usual" is ``GATES``.
 
         Raises:
             UsageError: a value that is not a number in range.
@@ -102,6 +109,10 @@ class Grid:
             given["weights"] = _numbers("--weights", weights, float, lambda x: 0 <= x <= 1, "numbers from 0 to 1")
             if not given["weights"]:
                 raise UsageError("--weights none: give at least one; use --model to take the scores of one model only.")
+        if gates is not None:
+            usual = gates == "usual"
+            limits = "numbers from 0.5, below 1"
+            given["gates"] = GATES if usual else _numbers("--gates", gates, float, lambda x: 0.5 <= x < 1, limits)
         return cls(**given)
 
     @property

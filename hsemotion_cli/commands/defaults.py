@@ -47,6 +47,7 @@ _GIVE_WAY = {
     "max-gap": ("recipe",),
     "interpolate": ("recipe",),
     "threshold": ("recipe",),
+    "gate": ("recipe",),
 }
 """Option -> those that make its default senseless, where they are nearer to the command: ``--recipe r.toml`` on the
 command line brings its own models and smoothing, and they count before a default model of the user."""

@@ -244,6 +244,14 @@ class SmoothingOptions:
         float | None,
         typer.Option(metavar="SECONDS", help="Fill gaps up to this long with interpolated rows.", show_default="0"),
     ] = None
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROBABILITY",
+            help="Where the network itself is surer of an expression than this, it counts instead of its --head.",
+            show_default="none",
+        ),
+    ] = None
     threshold: Annotated[
         list[str],
         typer.Option(

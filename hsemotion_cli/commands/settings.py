@@ -46,6 +46,7 @@ def chosen_settings(
             max_gap=smoothing.max_gap,
             interpolate=smoothing.interpolate,
             thresholds=smoothing.threshold,
+            gate=smoothing.gate,
         ),
         formats=parse_formats(output.formats),
         overlay=output.overlay,

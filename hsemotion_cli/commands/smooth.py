@@ -56,6 +56,7 @@ def run(
         max_gap=smoothing.max_gap,
         interpolate=smoothing.interpolate,
         thresholds=smoothing.threshold,
+        gate=smoothing.gate,
     )
     try:
         done, note = rebuild(timeline, content, after)

@@ -45,6 +45,14 @@ class SearchOptions:
         str | None,
         typer.Option(metavar="N,N,...", help="Weights of the first of two models to try.", show_default="0,0.1,...,1"),
     ] = None
+    gates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Also try these gates between a network's own expressions and its head's; usual for 0.5,0.6,...,0.9.",
+            show_default=False,
+        ),
+    ] = None
     folds: Annotated[int, typer.Option(metavar="N", min=2, help="Cross-validation folds, split by recording.")] = 5
     max_gap: Annotated[
         float | None,
@@ -98,7 +106,7 @@ def run(
 
     _check(wanted, truth)
     out, surface = wanted.out, wanted.surface
-    grid = Grid.of(search.sigmas, search.deltas, search.seconds, search.weights)
+    grid = Grid.of(search.sigmas, search.deltas, search.seconds, search.weights, search.gates)
     models = [name.strip() for name in search.model.split(",")] if search.model is not None else []
     places = [out, *([surface] if surface else [])]
     check_outputs(places, output.overwrite)

@@ -140,9 +140,11 @@ def _choices(task: str, outcome: TaskOutcome) -> list[str]:
     if outcome.choice.thresholds:
         levels = ", ".join(f"{unit} {value:g}" for unit, value in outcome.choice.thresholds.items())
         lines.append(f"thresholds: {levels}")
+    if outcome.choice.gate is not None:
+        lines.append(f"gate: the network's own expression counts where it is surer than {outcome.choice.gate:g}")
     if outcome.folds:
         chosen = outcome.fold_choices()
-        shown = [f"{name} {_frequencies(chosen[name])}" for name in ("smoothing", "weight") if name in chosen]
+        shown = [f"{name} {_frequencies(chosen[name])}" for name in ("smoothing", "weight", "gate") if name in chosen]
         if outcome.choice.thresholds:
             same = sum(len(chosen[unit]) == 1 for unit in outcome.choice.thresholds)
             shown.append(f"{same} of {len(outcome.choice.thresholds)} thresholds the same in all")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..domain import Face, Reading, Scores
 from ..errors import ModelUnavailable, UsageError
+from ..tasks import FROZEN
 from .frame_skipping import ScheduledSighting
 from .heads import Head
 from .registry import ModelCard
@@ -130,6 +131,11 @@ def _match_heads(heads: Iterable[Head], names: Sequence[str]) -> dict[str, Head]
     return found
 
 
+def _kept_of(scores: Scores, replaced: Collection[str]) -> dict[str, NDArray[np.float32]]:
+    """The model's own expressions, where a head replaces them: a recipe's gate may prefer them."""
+    return {FROZEN: scores.tasks["expression"]} if "expression" in scores.tasks.keys() & set(replaced) else {}
+
+
 class HeadedModel:
     """A model with a user's head: the head predicts its tasks, the model all others.
 
@@ -171,7 +177,8 @@ class HeadedModel:
         """Score faces, each independently of the others."""
         scores = self._base(faces)
         assert scores.embeddings is not None  # checked above
-        return replace(scores, tasks={**scores.tasks, **self._head(scores.embeddings, scores.outputs)})
+        found = self._head(scores.embeddings, scores.outputs)
+        return replace(scores, tasks={**scores.tasks, **found, **_kept_of(scores, found)})
 
 
 def grouped(sightings: Iterable[ScheduledSighting], batch_size: int) -> Iterator[list[ScheduledSighting]]:

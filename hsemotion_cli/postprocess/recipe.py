@@ -16,6 +16,7 @@ from ..errors import UsageError, shortened
 from ..models import model_file, registry
 from ..tasks import ACTION_UNITS, TASKS
 from . import offsets
+from .gate import check_gate
 
 _NUMBER = r"[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?"
 _FILTER = re.compile(rf"(gaussian|box):({_NUMBER})([sfn]?)(?:/({_NUMBER})([sfn]?))?")
@@ -175,6 +176,8 @@ class Recipe:
         thresholds: action unit -> probability from which it counts as present.
         offsets: expression, "valence" or "arousal" -> what is added to the logarithm of its probability, or to its
             value, before smoothing; see ``offsets.shifted``.
+        gate: probability above which the expression of the frozen network counts instead of its head's, or None; see
+            ``gate.gated``.
     """
 
     models: tuple[str, ...]
@@ -184,6 +187,7 @@ class Recipe:
     interpolate: float = 0.0
     thresholds: Mapping[str, float] = field(default_factory=dict)
     offsets: Mapping[str, float] = field(default_factory=dict)
+    gate: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.models) <= 2 or len(set(self.models)) != len(self.models):
@@ -199,6 +203,7 @@ class Recipe:
         for name, offset in self.offsets.items():
             if name not in offsets.NAMES or not math.isfinite(offset):
                 raise UsageError(f"offset {offset} of {name}: give a number for one of {', '.join(offsets.NAMES)}.")
+        check_gate(self.gate)
         for option, seconds in (("--max-gap", self.max_gap), ("--interpolate", self.interpolate)):
             if not 0 <= seconds < math.inf:
                 raise UsageError(f"{option} {seconds:g}: give seconds from 0.")
@@ -241,8 +246,9 @@ class Recipe:
         max_gap: float | None = None,
         interpolate: float | None = None,
         thresholds: Sequence[str] = (),
+        gate: str | None = None,
     ) -> Recipe:
-        """The recipe changed by command-line values; None leaves a part unchanged.
+        """The recipe changed by command-line values; None leaves a part unchanged, and "none" takes a gate away.
 
         Raises:
             UsageError: an invalid value.
@@ -259,6 +265,7 @@ class Recipe:
             max_gap=self.max_gap if max_gap is None else max_gap,
             interpolate=self.interpolate if interpolate is None else interpolate,
             thresholds={**self.thresholds, **dict(map(_threshold, thresholds))},
+            gate=self.gate if gate is None else None if gate == "none" else _number("--gate", gate),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -270,6 +277,8 @@ class Recipe:
         }
         if not self.offsets:
             del data["offsets"]
+        if self.gate is None:
+            del data["gate"]
         return data
 
     @classmethod
@@ -300,6 +309,7 @@ class Recipe:
                 interpolate=float(data.get("interpolate", usual.interpolate)),
                 thresholds={**usual.thresholds, **thresholds},
                 offsets={name: float(offset) for name, offset in data.get("offsets", {}).items()},
+                gate=None if data.get("gate") is None else float(data["gate"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"the recipe cannot be used ({type(error).__name__}: {error}).") from error

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..tasks import BEHAVIOUR, MEASURES, TASKS, UNCERTAINTIES
+from ..tasks import BEHAVIOUR, FROZEN, MEASURES, SCORES, TASKS, UNCERTAINTIES
 from ..timeline import People, Timeline
 from .blinks import closed_eyes
+from .gate import gated
 from .offsets import shifted
 from .recipe import Recipe, Smoothing
 from .smoothing import segments, smooth
@@ -69,7 +70,32 @@ def refine(timeline: Timeline, recipe: Recipe) -> Affect:
         values = shifted(scores, task, recipe.offsets)
         tasks[task] = smooth(timeline, values, recipe.smoothing.get(task, Smoothing()), recipe.max_gap)
     measured = _measured(timeline, recipe.max_gap) | uncertainties(timeline, recipe, blended)
-    return _bridge(timeline, tasks, np.stack([measured[name] for name in _SHOWN], axis=1), recipe)
+    if recipe.gate is not None:
+        tasks[FROZEN] = frozen_scores(timeline, recipe)
+    affect = _bridge(timeline, tasks, np.stack([measured[name] for name in _SHOWN], axis=1), recipe)
+    return affect if recipe.gate is None else _gated(affect, recipe.gate)
+
+
+def frozen_scores(timeline: Timeline, recipe: Recipe) -> NDArray[np.float64]:
+    """(N, 9) expressions of the frozen networks themselves, blended and smoothed like those of their heads.
+
+    Raises:
+        InputError: no model of the recipe had a head for expressions when the raw scores were made.
+    """
+    if not any(FROZEN in timeline.scores.get(name, {}) for name in recipe.models):
+        raise InputError(
+            f"the recipe has a gate of {recipe.gate:g}, but the raw scores hold no expressions of a frozen network "
+            "beside those of its head; annotate with --head, or take the gate away with --gate none."
+        )
+    smoothing = recipe.smoothing.get("expression", Smoothing())
+    return smooth(timeline, blend(timeline, recipe, FROZEN), smoothing, recipe.max_gap)
+
+
+def _gated(affect: Affect, gate: float) -> Affect:
+    """The frozen networks' expressions in the rows where they are sure, the head's in all others."""
+    tasks = dict(affect.tasks)
+    frozen = tasks.pop(FROZEN)
+    return replace(affect, tasks={**tasks, "expression": gated(tasks["expression"], frozen, gate)})
 
 
 def photo_note(timeline: Timeline, recipe: Recipe) -> str:
@@ -92,13 +118,13 @@ def blend(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
         raise InputError(f"there are no raw scores of {', '.join(missing)}, only of {', '.join(timeline.scores)}.")
     given = [timeline.scores[name][task] for name in recipe.models if task in timeline.scores[name]]
     if not given:
-        return np.full((len(timeline.row), len(TASKS[task])), np.nan)
+        return np.full((len(timeline.row), len(SCORES[task])), np.nan)
     if len(given) == 1:
         return given[0].astype(np.float64)
     first, second = (values.astype(np.float64) for values in given)
-    if task == "expression":
+    if task in ("expression", FROZEN):
         first, second = _completed(first, second), _completed(second, first)
-    return weighted_mean(first, second, recipe.blend.get(task, 0.5))
+    return weighted_mean(first, second, recipe.blend.get("expression" if task == FROZEN else task, 0.5))
 
 
 def weighted_mean(first: NDArray[np.floating], second: NDArray[np.floating], share: float) -> NDArray[np.float64]:
