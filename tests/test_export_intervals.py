@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
+import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,15 +27,22 @@ from typer.testing import CliRunner
 
 from hsemotion_cli.analysis.rules import Rules
 from hsemotion_cli.cli import app
-from hsemotion_cli.commands.export_run import with_intervals
 from hsemotion_cli.exports.eeg import _records, write_edf
 from hsemotion_cli.exports.intervals import Interval, tiers
+from hsemotion_cli.exports.segments import with_intervals
 from hsemotion_cli.exports.source_table import open_table
 from hsemotion_cli.exports.subtitles import _escaped
 from hsemotion_cli.formats.events import read_events
 
-FORMATS = "elan,textgrid,webvtt,srt,edf,mne,boris,datavyu,xdf,bids"
+FORMATS = "elan,textgrid,webvtt,srt,lrc,edf,mne,boris,datavyu,xdf,bids"
 START = 1.4
+
+# What BORIS 8 and 9 write for observations without modifiers and independent variables (boris/export_events.py).
+BORIS = ["Observation id", "Observation date", "Description", "Observation type", "Source", "Time offset (s)"]
+BORIS += ["Coding duration", "Media duration (s)", "FPS (frame/s)", "Subject"]
+BORIS += ["Observation duration by subject by observation", "Behavior", "Behavioral category", "Behavior type"]
+BORIS += ["Start (s)", "Stop (s)", "Duration (s)", "Media file name", "Image index start", "Image index stop"]
+BORIS += ["Image file path start", "Image file path stop", "Comment start", "Comment stop"]
 
 
 def export(*arguments: object, code: int = 0) -> str:
@@ -154,6 +163,35 @@ def test_subtitles_name_the_person(out: Path, expected: list[Interval]) -> None:
     assert cues[0].start == f"00:00:{first.onset - START:06.3f}"
 
 
+def test_lyrics_say_at_each_change_what_is_there(out: Path, expected: list[Interval]) -> None:
+    """Read by ffmpeg, whose packets have the start of each line, and the text."""
+    command = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-f",
+        "lrc",
+        "-show_packets",
+        "-show_data",
+        "-of",
+        "json",
+        str(out / "talk.lrc"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    packets = json.loads(done.stdout)["packets"]
+    edges = sorted({round(milli(t) / 10) for one in expected for t in (one.onset, one.offset)})
+    lines = re.findall(r"^\[(\d+):(\d+)\.(\d\d)\](.*)$", (out / "talk.lrc").read_text(encoding="utf-8"), re.M)
+    starts = [int(m) * 6000 + int(s) * 100 + int(h) for m, s, h, _ in lines]
+    assert starts == edges
+    assert [round(float(packet["pts_time"]) * 100) for packet in packets] == [
+        start for start, line in zip(starts, lines, strict=True) if line[3] or start
+    ]
+    for start, (*_, text) in zip(starts, lines, strict=True):
+        there = [one.label for one in expected if round(milli(one.onset) / 10) <= start < round(milli(one.offset) / 10)]
+        said = [label for part in text.split("; ") if part for label in part.partition(": ")[2].split(", ")]
+        assert sorted(said) == sorted(set(there)), start
+
+
 def test_a_browser_shows_the_cues_over_a_video(chromium: Any, out: Path, expected: list[Interval]) -> None:
     address = "data:text/vtt;base64," + base64.b64encode((out / "talk.vtt").read_bytes()).decode()
     page = chromium.new_page()
@@ -216,6 +254,10 @@ def test_boris_and_datavyu_have_their_columns(out: Path, expected: list[Interval
     np.testing.assert_allclose(boris["Start (s)"], [one.onset - START for one in expected], atol=0.00051)
     np.testing.assert_allclose(boris["Duration (s)"], boris["Stop (s)"] - boris["Start (s)"], atol=1e-9)
     assert (boris["FPS (frame/s)"] == 25).all() and (boris["Media file name"] == "a talk & co.mp4").all()
+    assert list(boris) == BORIS and (boris["Source"] == "player #1:a talk & co.mp4").all()
+    spans = [round(one.offset - START, 3) - round(one.onset - START, 3) for one in expected]
+    assert boris["Observation duration by subject by observation"].iloc[0] == pytest.approx(sum(spans), abs=0.001)
+    assert boris["Coding duration"].iloc[0] == pytest.approx(max(one.offset for one in expected) - expected[0].onset)
     datavyu = pd.read_csv(out / "talk.datavyu.csv")
     own = [one for one in expected if one.measure == "expression"]
     assert datavyu["face_0_expression.code01"].dropna().tolist() == [one.label for one in own]
@@ -259,7 +301,7 @@ def test_names_that_need_care(tmp_path: Path) -> None:
     assert media["RELATIVE_MEDIA_URL"].startswith('./a "b" <c> & d')
     assert len(webvtt.read(str(tmp_path / "out" / "t.vtt"))) > 0
     assert _escaped("a --> <b>\n& c") == "a --&gt; &lt;b&gt; &amp; c"
-    assert pd.read_csv(tmp_path / "out" / "t.boris.csv")["Source"].iloc[0] == name
+    assert pd.read_csv(tmp_path / "out" / "t.boris.csv")["Source"].iloc[0] == f"player #1:{name}"
 
 
 def test_rules_of_segments_count(table: Path, tmp_path: Path) -> None:
@@ -270,7 +312,7 @@ def test_rules_of_segments_count(table: Path, tmp_path: Path) -> None:
 def test_photos_have_no_intervals(tmp_path: Path) -> None:
     row = tables.face(0, 0.0, file="a.jpg", image_width=4, image_height=4)
     tables.write_table(tmp_path / "photos.csv", [row])
-    for name in ("elan", "edf", "boris", "textgrid", "webvtt", "srt", "mne", "datavyu"):
+    for name in ("elan", "edf", "boris", "textgrid", "webvtt", "srt", "lrc", "mne", "datavyu"):
         output = export(tmp_path / "photos.csv", "--to", name, "-o", tmp_path / "out", code=4)
         assert "photos have no time" in output
     assert not [path for path in (tmp_path / "out").iterdir() if path.is_file()]

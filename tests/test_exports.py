@@ -32,7 +32,8 @@ OPENFACE_ORDER += [f"AU{unit:02d}_c" for unit in openface.UNITS]
 
 # Column lists of py-feat: what Fex objects look up by name.
 FEX_BOX = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
-FEX_EMOTIONS = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+FEX_EMOTIONS = {"Neutral": "neutral", "Happy": "happiness", "Sad": "sadness", "Surprise": "surprise", "Fear": "fear"}
+FEX_EMOTIONS |= {"Disgust": "disgust", "Anger": "anger"}
 FEX_OTHERS = ["valence", "arousal", "input", "frame", "approx_time", "Identity"]
 
 
@@ -101,11 +102,21 @@ def test_fex_has_the_names_that_py_feat_looks_up(talk: Path, tmp_path: Path) -> 
     for name in [*FEX_BOX, *FEX_EMOTIONS, *FEX_OTHERS]:
         assert name in read, name
     np.testing.assert_allclose(read["AU12"], source["AU12_p"])
-    np.testing.assert_allclose(read["happiness"], source["p_happiness"])
+    for name, ours in FEX_EMOTIONS.items():
+        np.testing.assert_allclose(read[name], source[f"p_{ours}"])
     np.testing.assert_allclose(read["timestamp"], source["time"] - 1.4, atol=1e-6)
     assert read["frame"].tolist() == source["frame"].tolist()
     assert read["approx_time"].tolist()[-1] == "00:01"
     assert set(read["Identity"]) == {"face 0", "face 3"}
+
+
+def test_fex_of_a_table_without_valence_has_the_names_of_version_1(tmp_path: Path) -> None:
+    """By valence and arousal, ``read_feat`` decides which names it looks up."""
+    rows = [tables.face(k, k / 25, valence=None, arousal=None) for k in range(3)]
+    export(tables.write_table(tmp_path / "t.csv", rows), "--to", "pyfeat", "-o", tmp_path, "-q")
+    read = pd.read_csv(tmp_path / "t.fex.csv")
+    assert not {"valence", "arousal", *FEX_EMOTIONS} & set(read)
+    assert set(FEX_EMOTIONS.values()) < set(read)
 
 
 def signals(path: Path) -> list[Any]:

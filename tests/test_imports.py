@@ -213,16 +213,67 @@ def test_facereader_failures_are_frames_without_a_face(tmp_path: Path, encoding:
     assert "do not sum to 1" in output and "varies from 0.0400 to 60.0400 seconds" in output
 
 
-def test_facereader_states(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["Dominant Expression", "Emotion"])
+def test_facereader_states(tmp_path: Path, column: str) -> None:
+    """As FaceReader 9 writes them: lines about the analysis, and a last row that says when the video ends."""
     rows = [
-        {"Video Time": "00:00:00.000", "Emotion": "Neutral"},
-        {"Video Time": "00:00:01.500", "Emotion": "Scared"},
-        {"Video Time": "00:00:02.000", "Emotion": "Unknown"},
+        {"Video Time": "00:00:00.000", column: "Unknown"},
+        {"Video Time": "00:00:01.500", column: "Neutral"},
+        {"Video Time": "00:00:02.000", column: "Scared"},
+        {"Video Time": "00:06:54.033", column: "END"},
     ]
-    run(write(tmp_path / "state.txt", ["Video Time", "Emotion"], rows, "\t"), "-o", tmp_path / "out", "-q")
+    before = "Video analysis state log\n\nFace Model\tGeneral\nFrame rate\t30.000000000\n\n\n\n"
+    source = write(tmp_path / "state.txt", ["Video Time", column], rows, "\t", before=before)
+    output = run(source, "-o", tmp_path / "out")
     table = load(tmp_path / "out" / "state.csv").frame
-    assert table["expression"].fillna("").tolist() == ["neutral", "fear", ""]
-    assert table["face_detected"].tolist() == [1, 1, 0]
+    assert table["expression"].fillna("").tolist() == ["", "neutral", "fear"]
+    assert table["face_detected"].tolist() == [0, 1, 1]
+    assert "1 of 4 rows were left out: the end of the video." in output
+
+
+def test_facereader_says_who_and_which_analysis_in_columns_that_are_named(tmp_path: Path) -> None:
+    """A log of FaceReader 9 without valence and action units, but with columns about the participant."""
+    header = [*FACEREADER[:8], "Gender", "Age", "Glasses", "Participant Name", "Analysis Index"]
+    rows = [
+        {**{name: "FIND_FAILED" for name in header[1:11]}, "Video Time": "00:00:00.000", "Participant Name": "R."},
+        {"Video Time": "00:00:00.033", "Neutral": "0.389905800", "Happy": "0.007862101", "Sad": "0.671909500"},
+    ]
+    output = run(write(tmp_path / "d.txt", header, rows, "\t"), "-o", tmp_path / "out")
+    table = load(tmp_path / "out" / "d.csv").frame
+    assert table["expression"].fillna("").tolist() == ["", "sadness"] and table["p_neutral"].iloc[1] == 0.389906
+    assert "5 columns have no counterpart in a table: Gender, Age, Glasses, Participant Name, Analysis Index." in output
+
+
+IMOTIONS_10 = """Row Timestamp EventSource SlideEvent StimType Duration CollectionPhase SourceStimuliName EventSource
+SampleNumber Anger Contempt Disgust Fear Joy Sadness Surprise Engagement Valence Sentimentality Confusion Neutral
+Attention Brow_Furrow Brow_Raise Cheek_Raise Chin_Raise Dimpler Eye_Closure Eye_Widen Inner_Brow_Raise Jaw_Drop
+Lip_Corner_Depressor Lip_Press Lip_Pucker Lip_Stretch Lip_Suck Lid_Tighten Mouth_Open Nose_Wrinkle Smile Smirk
+Upper_Lip_Raise Blink BlinkRate Pitch Yaw Roll Interocular_Distance Respondent_Annotations_active"""
+
+
+def test_imotions_10_writes_these_columns(tmp_path: Path) -> None:
+    header = [name.replace("_", " ") for name in IMOTIONS_10.split()]
+    numbers = {name: str(k) for k, name in enumerate(header)} | {"Blink": "1", "Valence": "-50"}
+    lines = [f"# {k}" for k in range(24)]
+    lines += [",".join(header), ",".join(numbers[name] for name in header)]
+    (tmp_path / "001_R3.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    output = run(tmp_path / "001_R3.csv", "-o", tmp_path / "out")
+    first = load(tmp_path / "out" / "001_R3.csv").frame.iloc[0]
+    units = {"AU01": "Inner Brow Raise", "AU02": "Brow Raise", "AU04": "Brow Furrow", "AU06": "Cheek Raise",
+             "AU07": "Lid Tighten", "AU10": "Upper Lip Raise", "AU12": "Smile", "AU15": "Lip Corner Depressor",
+             "AU24": "Lip Press", "AU25": "Mouth Open", "AU26": "Jaw Drop"}  # fmt: skip
+    assert {unit: first[f"{unit}_p"] for unit in units} == {u: header.index(name) / 100 for u, name in units.items()}
+    assert first["valence"] == -0.5 and first["blink"] == 1 and first["p_anger"] == 0.1
+    assert "left out: Pitch, Yaw, Roll, its sign is not documented." in output
+
+
+def test_py_feat_2_names_emotions_otherwise(tmp_path: Path) -> None:
+    header = ["frame", "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore", "AU12"]
+    header += ["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "valence", "arousal", "approx_time"]
+    row = {"frame": 0, "FaceRectX": 1, "FaceRectWidth": 2, "FaceScore": 1, "Happy": 0.75, "Sad": 0.25, "valence": 0.5}
+    run(write(tmp_path / "f.csv", header, [row]), "-o", tmp_path / "out", "--fps", "25", "-q")
+    first = load(tmp_path / "out" / "f.csv").frame.iloc[0]
+    assert (first["p_happiness"], first["p_sadness"], first["expression"]) == (0.75, 0.25, "happiness")
 
 
 def test_imotions_rows_of_other_sensors_are_no_frames(tmp_path: Path) -> None:

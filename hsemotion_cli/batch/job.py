@@ -16,6 +16,7 @@ from ..formats.schema import SCHEMA_VERSION
 from ..models import model_file, registry
 from ..pipeline import Annotator, Progress, Settings
 from ..runtime.atomic_files import prepare_folder
+from .exporting import ExportPlan, export_recording
 from .messages import Task
 from .output_paths import check_inside
 from .resume import ExpectedResults, SourceStamp, settings_of
@@ -31,10 +32,12 @@ class JobConfig:
     Attributes:
         settings: for the annotator.
         out: the output folder.
+        exports: what is exported of each recording.
     """
 
     settings: Settings
     out: Path
+    exports: ExportPlan = dataclasses.field(default_factory=ExportPlan)
 
     def wanted(self, made: dict[str, Any]) -> ExpectedResults:
         """The results that this batch makes.
@@ -51,8 +54,8 @@ class JobConfig:
 class BatchJob:
     """Annotates one task after another with models that are loaded once."""
 
-    def __init__(self, annotator: Annotator, out: Path) -> None:
-        self._annotator, self._out = annotator, out
+    def __init__(self, annotator: Annotator, out: Path, exports: ExportPlan | None = None) -> None:
+        self._annotator, self._out, self._exports = annotator, out, exports or ExportPlan()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -108,7 +111,15 @@ class BatchJob:
             "size": before.size,
             "mtime_ns": before.mtime_ns,
             "sha256": sidecar.read(place)["source"]["sha256"],
+            **self._exported(task, report),
         }
+
+    def _exported(self, task: Task, report: Progress) -> dict[str, Any]:
+        """Facts about the exports of a recording that is annotated."""
+        if not self._exports.formats:
+            return {}
+        report("export", 0, 0, None)
+        return export_recording(task, self._out, self._exports, self._exports.formats)
 
 
 @contextlib.contextmanager
@@ -124,7 +135,7 @@ def opened(config: JobConfig, progress: Any) -> Iterator[BatchJob]:
             registry.add(path)
     settings = dataclasses.replace(settings, running=dataclasses.replace(settings.running, progress=progress))
     with Annotator(settings) as annotator:
-        yield BatchJob(annotator, config.out)
+        yield BatchJob(annotator, config.out, config.exports)
 
 
 def _written(place: Path) -> int | None:

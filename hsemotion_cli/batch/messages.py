@@ -52,7 +52,7 @@ class Failure:
     """Why there is no result.
 
     Attributes:
-        stage: what was being done: "find", "read", "sound", "annotate", "overlay", "write".
+        stage: what was being done: "find", "read", "sound", "annotate", "overlay", "export", "write".
         error: name of the exception's class; "Crash" and "Timeout" for a worker that did not live to raise one.
         sentence: what happened and what to try.
         usual: whether it is a fault of the source or the options, which another attempt would only repeat.
@@ -260,7 +260,7 @@ class Outcome:
         attempts: how often it was tried; 0 where it never was.
         seconds: of all attempts together.
         facts: frames, coverage, faces, problem, number of unreadable photos, low_coverage, decoding; size, mtime_ns and
-            sha256 of the source; settings.
+            sha256 of the source; settings; with exports, their file names and export_problem.
         failure: why it failed; None otherwise.
     """
 
@@ -281,6 +281,11 @@ class Outcome:
         """A sentence if faces were seen in fewer frames than --min-coverage asks for; else ""."""
         return str(self.facts.get("low_coverage") or "")
 
+    @property
+    def export_problem(self) -> str:
+        """A sentence if the table could not be exported to all formats; else ""."""
+        return str(self.facts.get("export_problem") or "")
+
     def checked(self, min_coverage: float) -> Outcome:
         """The same, with a note if its coverage is below this share of frames."""
         coverage = self.facts.get("coverage")
@@ -300,7 +305,7 @@ class Outcome:
         return (
             self.failure.sentence
             if self.failure
-            else " ".join(filter(None, (self.problem, self.low_coverage, self.decoding)))
+            else " ".join(filter(None, (self.problem, self.low_coverage, self.export_problem, self.decoding)))
         )
 
     def manifest(self) -> dict[str, Any]:
@@ -317,6 +322,7 @@ class Outcome:
             "note": self.notes,
             "source": {key: self.facts.get(key) for key in ("size", "mtime_ns", "sha256")},
             "settings": self.facts.get("settings"),
+            **({"exports": self.facts["exports"]} if "exports" in self.facts else {}),
         }
 
     def failures(self) -> list[dict[str, Any]]:
@@ -328,6 +334,8 @@ class Outcome:
             found.append(("read", "Unreadable" if self.facts.get("unreadable") else "EndedEarly", self.problem))
         if self.failure is None and self.low_coverage:
             found.append(("annotate", "LowCoverage", self.low_coverage))
+        if self.failure is None and self.export_problem:
+            found.append(("export", "NotExported", self.export_problem))
         return [
             {"path": self.task.path, "output": self.task.place, "stage": stage, "error": error, "sentence": sentence,
              "attempts": self.attempts}

@@ -12,6 +12,7 @@ import typer
 from ..errors import InputError, UsageError
 from ..runtime import malloc, resources
 from ..runtime.terminal import say
+from .annotate import FORMAT_HELP
 from .options import (
     FaceOptions,
     InputOptions,
@@ -24,6 +25,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..batch.engine import Engine
+    from ..batch.exporting import ExportPlan
     from ..batch.job import JobConfig
     from ..pipeline import Settings
 
@@ -104,7 +106,8 @@ Inputs = Annotated[
     ),
 ]
 Again = Reworded(
-    overwrite={"help": "Annotate again what is done already, also over files that hsemotion did not write."}
+    overwrite={"help": "Annotate again what is done already, also over files that hsemotion did not write."},
+    formats={"help": FORMAT_HELP},
 )
 Threads = Reworded(threads={"help": "CPU threads of each worker.", "show_default": "cores / workers, 1 with Ray"})
 
@@ -128,15 +131,20 @@ def run(
 
     hsemotion batch study/ -o results --shard 3/8
 
+    hsemotion batch study/ -o results --format csv,elan
+
     hsemotion batch study/ -o results --engine ray --address head:6379
     """
     malloc.settle()
     from ..batch.discovery import Search, find, parse_suffixes
     from ..batch.shards import Shard
     from . import batch_run
+    from .batch_export import BatchExports
+    from .export_run import split_targets
     from .settings import chosen_settings
 
     _check(inputs, collection, worker)
+    output, targets = split_targets(output)
     cut = Shard.parse(collection.shard) if collection.shard else Shard()
     settings = chosen_settings(input, faces, models, smoothing, output, running)
     search = Search(output.out, collection.recursive, parse_suffixes(collection.extensions), settings.crops)
@@ -144,11 +152,14 @@ def run(
     if not finding.tasks and not finding.faults:
         raise InputError("nothing to annotate was found: the lists are empty.")
     tasks = [task for task in finding.tasks if cut.has(task.place)]
-    engine, job = _engine(settings, running.threads, output, collection, worker, len(tasks))
+    exports = BatchExports(output.out, targets, settings.formats[0], output.overwrite)
+    exports.check(finding.tasks, cut, settings.formats)
+    engine, job = _engine(settings, running.threads, output, collection, worker, len(tasks), exports.plan)
     options = batch_run.BatchOptions(
         output.overwrite, collection.fail_fast, output.min_coverage, output.quiet, output.json, output.report
     )  # fmt: skip
-    return batch_run.run(engine, job, batch_run.Inputs(finding, tasks, cut), options, dry_run=collection.dry_run)
+    whole = batch_run.Inputs(finding, tasks, cut)
+    return batch_run.run(engine, job, whole, options, exports, dry_run=collection.dry_run)
 
 
 def _check(inputs: list[str] | None, collection: CollectionOptions, worker: WorkerOptions) -> None:
@@ -167,7 +178,7 @@ def _check(inputs: list[str] | None, collection: CollectionOptions, worker: Work
 
 def _engine(
     settings: Settings, threads: int | None, output: OutputOptions, collection: CollectionOptions,
-    worker: WorkerOptions, tasks: int,
+    worker: WorkerOptions, tasks: int, exports: ExportPlan,
 ) -> tuple[Engine, JobConfig]:  # fmt: skip
     """The engine that runs the workers, and the job that each of them does."""
     from ..batch.job import OPENER, JobConfig
@@ -183,11 +194,11 @@ def _engine(
     }
     if worker.engine == "ray":
         cores = threads or 1
-        job = JobConfig(without_progress(settings, cores), Path(os.path.abspath(output.out)))
+        job = JobConfig(without_progress(settings, cores), Path(os.path.abspath(output.out)), exports)
         return _ray(WorkerConfig(OPENER, job, cores), job, worker, limits), job
     count = min(worker.workers or resources.usual_workers(worker.memory), max(tasks, 1))
     cores = threads or max(resources.cores() // count, 1)
-    job = JobConfig(without_progress(settings, cores), output.out)
+    job = JobConfig(without_progress(settings, cores), output.out, exports)
     return LocalEngine(WorkerConfig(OPENER, job, cores), output.out, workers=count, **limits), job
 
 

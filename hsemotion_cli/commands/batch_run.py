@@ -27,6 +27,7 @@ from ..formats.ownership import check_outputs
 from ..pipeline import Settings
 from ..runtime.atomic_files import prepare_folder, remove_leftovers
 from ..runtime.terminal import say
+from .batch_export import BatchExports
 from .batch_view import print_counts, viewing
 from .console import counting, print_json, print_line, say_passed_over
 
@@ -42,6 +43,7 @@ class BatchPlan:
         refused: place -> why its results cannot be written there.
         faults: named inputs that cannot be used.
         min_coverage: share of frames with a face below which a video is noted.
+        exported: place -> facts about the exports of a video that was annotated earlier.
     """
 
     tasks: list[Task]
@@ -50,6 +52,7 @@ class BatchPlan:
     refused: dict[str, Outcome]
     faults: list[Outcome]
     min_coverage: float
+    exported: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def todo(self) -> list[Task]:
@@ -58,7 +61,11 @@ class BatchPlan:
     @property
     def skipped(self) -> list[Outcome]:
         done = [(task, self.decisions[task.place]) for task in self.tasks]
-        outcomes = [Outcome(task, "skipped", facts=decision.facts) for task, decision in done if decision.done]
+        outcomes = [
+            Outcome(task, "skipped", facts={**decision.facts, **self.exported.get(task.place, {})})
+            for task, decision in done
+            if decision.done
+        ]
         return [outcome.checked(self.min_coverage) for outcome in outcomes]
 
     @property
@@ -103,7 +110,9 @@ class Inputs:
     cut: Shard
 
 
-def run(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions, *, dry_run: bool) -> int:
+def run(
+    engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions, exports: BatchExports, *, dry_run: bool
+) -> int:
     """Annotate everything that is not done yet, or show what would be done; returns the exit code.
 
     Raises:
@@ -114,10 +123,11 @@ def run(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions, *
         if dry_run:
             if not options.quiet:
                 say_passed_over((), inputs.finding.notes)  # the rows below name what is passed over
-            return _show_plan(inputs, job.out, _dry_plan(engine, job, inputs, options), options.as_json)
+            plan = _dry_plan(engine, job, inputs, options)
+            return _show_plan(inputs, job.out, plan, exports, options.as_json)
         if not options.quiet:
             say_passed_over(inputs.finding.ignored, inputs.finding.notes)
-        return _do(engine, job, inputs, options)
+        return _do(engine, job, inputs, options, exports)
 
 
 def without_progress(settings: Settings, threads: int) -> Settings:
@@ -125,7 +135,7 @@ def without_progress(settings: Settings, threads: int) -> Settings:
     return dataclasses.replace(settings, running=dataclasses.replace(settings.running, threads=threads, progress=None))
 
 
-def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -> int:
+def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions, exports: BatchExports) -> int:
     out, began = job.out, time.time()
     prepare_folder(out)
     with hold_lock(out, inputs.cut) as locked:
@@ -135,12 +145,14 @@ def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -
             remove_leftovers(folder, began)
         with engine if inputs.tasks else contextlib.nullcontext():  # a shard may have nothing to do
             wanted = job.wanted(engine.settings)
-            plan = _plan(wanted, out, inputs, options)
+            plan = _plan(wanted, job, inputs, options)
             records = _Records(out, inputs.cut, wanted.hash)
             records.begin(plan)
             _say_shortened(plan.todo, options.quiet)
             _annotate(engine, plan, records, options)
+        _catch_up(plan, exports)
         settled = records.end(plan)
+        unexported = exports.finish(settled)
     unreported = _report(out, options) if options.report else []
     left = len(plan.todo) - len(records.done)
     if options.as_json:
@@ -151,7 +163,7 @@ def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -
         print_json({**whole, "passed_over": ignored, "notes": inputs.finding.notes})
     elif not options.quiet:
         print_counts(settled, left, time.time() - began, engine.workers)
-    return _exit_code(settled) or (OutputError.exit_code if unreported else 0)
+    return _exit_code(settled) or (OutputError.exit_code if unreported or unexported else 0)
 
 
 def _report(out: Path, options: BatchOptions) -> list[HsemotionError]:
@@ -174,12 +186,21 @@ def _annotate(engine: Engine, plan: BatchPlan, records: _Records, options: Batch
             view.outcome(outcome)
             records.add(outcome)
             failure = outcome.failure.sentence if outcome.failure else ""
-            for sentence in filter(None, (failure, outcome.problem, outcome.low_coverage)):
+            for sentence in filter(None, (failure, outcome.problem, outcome.low_coverage, outcome.export_problem)):
                 say(sentence)
             if outcome.decoding and not (options.quiet or options.as_json):
                 say(f"{outcome.task.path}: {outcome.decoding}")
             if outcome.failure and options.fail_fast:
                 break
+
+
+def _catch_up(plan: BatchPlan, exports: BatchExports) -> None:
+    """Export what an earlier run has annotated but not exported to all formats."""
+    for outcome in plan.skipped:
+        if facts := exports.catch_up(outcome):
+            plan.exported[outcome.task.place] = facts
+            if "export_problem" in facts:
+                say(str(facts["export_problem"]))
 
 
 def _say_shortened(tasks: Sequence[Task], quiet: bool) -> None:
@@ -242,7 +263,10 @@ class _Records:
             self._failing = True
 
 
-def _plan(wanted: ExpectedResults, out: Path, inputs: Inputs, options: BatchOptions, quiet: bool = False) -> BatchPlan:
+def _plan(
+    wanted: ExpectedResults, job: JobConfig, inputs: Inputs, options: BatchOptions, quiet: bool = False
+) -> BatchPlan:
+    out = job.out
     noted: dict[str, Any] = {} if options.overwrite else notes(out)
     decisions: dict[str, ResumeDecision] = {}
     refused: dict[str, Outcome] = {}
@@ -261,7 +285,7 @@ def _plan(wanted: ExpectedResults, out: Path, inputs: Inputs, options: BatchOpti
             else:
                 decision = judge(task, out, wanted, stamp, noted.get(task.place))
             decisions[task.place] = decision
-            if not decision.done and (failure := _refusal(task, out, wanted, options.overwrite)):
+            if not decision.done and (failure := _refusal(task, job, wanted, options.overwrite)):
                 refused[task.place] = Outcome(task, "failed", failure=failure)
             done += decision.done
             count(len(decisions), len(inputs.tasks), f"{done} done already")
@@ -269,10 +293,11 @@ def _plan(wanted: ExpectedResults, out: Path, inputs: Inputs, options: BatchOpti
     return BatchPlan(inputs.tasks, decisions, sizes, refused, faults, options.min_coverage)
 
 
-def _refusal(task: Task, out: Path, wanted: ExpectedResults, overwrite: bool) -> Failure | None:
+def _refusal(task: Task, job: JobConfig, wanted: ExpectedResults, overwrite: bool) -> Failure | None:
     """Why the results of a task cannot be written, before anybody works on it."""
     try:
-        check_outputs((task.folder(out) / name for name in wanted.files(task.name).values()), overwrite)
+        check_outputs((task.folder(job.out) / name for name in wanted.files(task.name).values()), overwrite)
+        job.exports.check(task, job.out)
     except UsageError as error:
         return Failure("write", "UsageError", str(error), usual=True)
     return None
@@ -282,9 +307,9 @@ def _dry_plan(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOpti
     """The plan, without a trace in the output folder. Models are loaded only where a sidecar asks with which."""
     sidecars = (task.folder(job.out) / f"{task.name}.json" for task in inputs.tasks)
     if options.overwrite or not any(sidecar.is_file() for sidecar in sidecars):
-        return _plan(job.wanted({}), job.out, inputs, options, quiet=True)
+        return _plan(job.wanted({}), job, inputs, options, quiet=True)
     with engine:
-        return _plan(job.wanted(engine.settings), job.out, inputs, options, quiet=True)
+        return _plan(job.wanted(engine.settings), job, inputs, options, quiet=True)
 
 
 def _faults(finding: Discovery, cut: Shard) -> list[Outcome]:
@@ -295,7 +320,7 @@ def _faults(finding: Discovery, cut: Shard) -> list[Outcome]:
     ]
 
 
-def _show_plan(inputs: Inputs, out: Path, plan: BatchPlan, as_json: bool) -> int:
+def _show_plan(inputs: Inputs, out: Path, plan: BatchPlan, exports: BatchExports, as_json: bool) -> int:
     """Print what would be done; returns the exit code."""
     rows: list[tuple[str, str, str, str]] = []
     for task in inputs.finding.tasks:
@@ -303,6 +328,8 @@ def _show_plan(inputs: Inputs, out: Path, plan: BatchPlan, as_json: bool) -> int
             continue
         decision = plan.decisions.get(task.place) or ResumeDecision(True, "in another shard")
         reason = decision.reason + (", name shortened" if was_shortened(task.place) else "")
+        if task.place in plan.decisions and decision.done and (missing := exports.missing(task)):
+            reason += f", to be exported to {', '.join(missing)}"
         rows.append(("skip" if decision.done else "annotate", task.path, task.place, reason))
     rows += [("ignore", path, "", reason) for path, reason in inputs.finding.ignored]
     rows += [("fail", fault.task.path, "", fault.notes) for fault in plan.failed]
@@ -323,7 +350,7 @@ def _exit_code(settled: Sequence[Outcome]) -> int:
     failed = [outcome.failure for outcome in settled if outcome.failure]
     if failed and len(failed) == len(settled) and all(failure.usual for failure in failed):
         return InputError.exit_code
-    if failed or any(outcome.problem for outcome in settled):
+    if failed or any(outcome.problem or outcome.export_problem for outcome in settled):
         return OutputError.exit_code
     return LowCoverage.exit_code if any(outcome.low_coverage for outcome in settled) else 0
 

@@ -20,7 +20,7 @@ def run(
         typer.Option(
             "--to",
             metavar="NAME[,NAME]",
-            help="openface, pyfeat, bids, xdf, xlsx, elan, textgrid, webvtt, srt, edf, mne, boris, datavyu.",
+            help="openface, pyfeat, bids, xdf, xlsx, elan, textgrid, webvtt, srt, lrc, edf, mne, boris, datavyu.",
             show_default=False,
         ),
     ],

@@ -8,17 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..analysis.evidence import columns
-from ..analysis.recordings import called, find_tables, read_recording
+from ..analysis.recordings import find_tables
 from ..analysis.rules import Rules
-from ..analysis.segments import Segment, segments
 from ..errors import HsemotionError, InputError, UsageError, exit_code_of
 from ..exports.catalogue import FORMATS, parse_targets
-from ..exports.intervals import Interval
+from ..exports.segments import with_intervals
 from ..exports.source_table import SourceTable, open_table
 from ..exports.writing import Exported, check, check_paths, export
 from ..formats.clock import notes_of
-from ..formats.people import PersonName, names_for, read_people
+from ..formats.people import names_for, read_people
 from ..runtime.terminal import print_line, say
 from .console import counting, print_json
 from .defaults import CHOSEN
@@ -122,23 +120,6 @@ def export_annotated(
     failures += [error for _, error in written.failures]
     _show(recordings, written, failures, replace(output, quiet=output.quiet or output.json, json=False))
     return failures
-
-
-def with_intervals(recording: SourceTable, rules: Rules, names: Sequence[PersonName] = ()) -> SourceTable:
-    """The recording with its segments as intervals.
-
-    Raises:
-        InputError: the table cannot be used for segments, such as one of photos.
-    """
-    found = segments(read_recording(recording.path, columns(rules), names), rules)
-    return replace(recording, intervals=tuple(_interval(one) for one in found))
-
-
-def _interval(one: Segment) -> Interval:
-    person = called(one.person) or "nobody"
-    score = None if one.kind == "no_face" else round(one.maximum, 6)
-    peak = None if one.kind == "no_face" else one.peak
-    return Interval(one.onset, one.offset, person, one.kind, one.label, peak, score)
 
 
 def _show(

@@ -9,7 +9,7 @@ from typing import IO
 
 from ..errors import UsageError
 from ..runtime.comma_list import comma_list
-from . import bids, coding, eeg, elan, openface, pyfeat, subtitles, textgrid, xdf, xlsx
+from . import bids, coding, eeg, elan, lrc, openface, pyfeat, subtitles, textgrid, xdf, xlsx
 from .source_table import SourceTable
 
 Opener = bids.Opener
@@ -79,6 +79,7 @@ FORMATS: Mapping[str, Format] = {
     "textgrid": _single("Praat TextGrid", ".TextGrid", textgrid.write, intervals=True),
     "webvtt": _single("WebVTT", ".vtt", subtitles.write_webvtt, intervals=True),
     "srt": _single("SubRip", ".srt", subtitles.write_srt, intervals=True),
+    "lrc": _single("LRC", ".lrc", lrc.write, intervals=True),
     "edf": _single("EDF+ annotations", ".annotations.edf", eeg.write_edf, intervals=True),
     "mne": _single("MNE annotations", "_annot.txt", eeg.write_mne, intervals=True),
     "boris": _single("BORIS aggregated events", ".boris.csv", coding.write_boris, intervals=True),

@@ -1,11 +1,18 @@
-"""A table -> a Fex CSV of py-feat, with the column names of its version 2 detector.
+"""A table -> a Fex CSV of py-feat, with the column names that ``feat.utils.io.read_feat`` (py-feat 2.1) looks up.
 
-Action units are probabilities there as here. ``approx_time`` is minutes and seconds, as py-feat writes it, so the exact
-times stand in a column ``timestamp`` at the end, which Fex keeps. Frames without a face have a row with empty cells.
+``read_feat`` takes a file with valence and arousal for one of ``Detectorv2``, whose emotions are called Neutral, Happy,
+Sad, ..., and any other for one of ``Detectorv1``, whose emotions are called neutral, happiness, sadness, ...; so the
+names depend on whether the table has valence and arousal. Source: ``EMOTION_COLUMNS_V2``, ``FEAT_EMOTION_COLUMNS`` and
+the other lists of columns in py-feat 2.1.5 (``feat/multitask/__init__.py``, ``feat/utils/__init__.py``).
+
+Action units are probabilities there as here. Angles are radians; up, the subject's right, and tilted to the subject's
+right are positive there as here. ``approx_time`` is minutes and seconds, as py-feat writes it, so the exact times stand
+in a column ``timestamp`` at the end, which Fex keeps. Frames without a face have a row with empty cells.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import IO
 
@@ -18,6 +25,13 @@ _BOX = {"FaceRectX": "x", "FaceRectY": "y", "FaceRectWidth": "w", "FaceRectHeigh
 _POSE = {"Pitch": "head_pitch", "Roll": "head_roll", "Yaw": "head_yaw"}
 _GAZE = {"gaze_pitch": "gaze_pitch", "gaze_yaw": "gaze_yaw"}
 _EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
+"""Names and order of version 1, with contempt at the end, which py-feat does not have."""
+
+_EMOTIONS_2 = {
+    "Neutral": "neutral", "Happy": "happiness", "Sad": "sadness", "Surprise": "surprise", "Fear": "fear",
+    "Disgust": "disgust", "Anger": "anger", "Contempt": "contempt",
+}  # fmt: skip
+"""Version 2 -> ours, in its order."""
 
 
 def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
@@ -28,7 +42,7 @@ def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
     held |= {f"{unit}_p" for unit in ACTION_UNITS} | {f"p_{name}" for name in _EMOTIONS} | {"valence", "arousal"}
     sentences = lost(recording, held)
     if "Pitch" in fields:
-        sentences.append("Pitch, Roll, Yaw and gaze are radians.")
+        sentences.append("Pitch, Roll, Yaw and gaze are radians; gaze counts from the camera.")
     return [*sentences, "absent: landmarks, and the action units that the table does not have."]
 
 
@@ -37,9 +51,12 @@ def _fields(recording: SourceTable) -> dict[str, Callable[[Row], Cell]]:
     fields: dict[str, Callable[[Row], Cell]] = {name: value_of(ours) for name, ours in _BOX.items()}
     fields |= {name: radians_of(ours) for name, ours in _POSE.items() if ours in recording.filled}
     fields |= {unit: value_of(f"{unit}_p") for unit in ACTION_UNITS if f"{unit}_p" in recording.filled}
-    fields |= {name: value_of(f"p_{name}") for name in _EMOTIONS if f"p_{name}" in recording.filled}
+    emotions = _EMOTIONS_2 if {"valence", "arousal"} <= recording.filled else {name: name for name in _EMOTIONS}
+    fields |= {name: value_of(f"p_{ours}") for name, ours in emotions.items() if f"p_{ours}" in recording.filled}
     fields |= {name: value_of(name) for name in ("valence", "arousal") if name in recording.filled}
     fields |= {name: radians_of(ours) for name, ours in _GAZE.items() if ours in recording.filled}
+    if set(_GAZE) <= fields.keys():
+        fields["gaze_angle"] = _gaze_angle
     clock, source = recording.clock, recording.source or recording.name
     fields["input"] = lambda row: source
     fields["frame"] = value_of("frame")
@@ -47,6 +64,14 @@ def _fields(recording: SourceTable) -> dict[str, Callable[[Row], Cell]]:
     fields["Identity"] = lambda row: None if row["face_id"] is None else recording.person(row)
     fields["timestamp"] = lambda row: rounded(clock.seconds(row["time"]))
     return fields
+
+
+def _gaze_angle(row: Row) -> Cell:
+    """Angle between the line of sight and the direction to the camera, in radians."""
+    if row["gaze_pitch"] is None or row["gaze_yaw"] is None:
+        return None
+    pitch, yaw = math.radians(row["gaze_pitch"]), math.radians(row["gaze_yaw"])
+    return rounded(math.acos(min(max(math.cos(pitch) * math.cos(yaw), -1.0), 1.0)))
 
 
 def _minutes(seconds: float) -> str:

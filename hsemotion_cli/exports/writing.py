@@ -1,29 +1,24 @@
-"""Recordings -> files of other formats, and ``export.json`` beside them: what was written, what the format cannot hold.
+"""Source tables -> files of other formats, and a record beside them: what was written, what the format cannot hold.
 
-A file is replaced without being asked to only if it is still as an export wrote it, by its SHA-256 in ``export.json``:
-an annotation that somebody went on to edit in ELAN is not lost.
+A file is replaced without being asked to only if it is still as an export wrote it, by its SHA-256 in a record: an
+annotation that somebody went on to edit in ELAN is not lost. A table with its sidecar is never replaced.
 """
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..errors import HsemotionError
+from ..errors import HsemotionError, UsageError
 from ..formats import sidecar
 from ..formats.ownership import check_outputs
-from ..runtime.atomic_files import atomic_file, prepare_folder, write_together
+from ..formats.table_source import is_described
+from ..runtime.atomic_files import prepare_folder, write_together
 from .catalogue import FORMATS
+from .record import RECORD, known_hashes, read_record, record_of, write_record
 from .source_table import SourceTable
-
-RECORD = "export.json"
-"""Name of the record in the output folder."""
 
 
 @dataclass(slots=True)
@@ -41,28 +36,51 @@ class Exported:
     failures: list[tuple[str, HsemotionError]] = field(default_factory=list)
 
 
-def check(recordings: Sequence[SourceTable], formats: Iterable[str], folder: Path, overwrite: bool) -> None:
+def check(
+    recordings: Sequence[SourceTable], formats: Iterable[str], folder: Path, overwrite: bool, record: str = RECORD
+) -> None:
     """Make sure, before anything is written, that no file of the user's is lost.
+
+    Args:
+        record: name of the record that the export will write.
 
     Raises:
         UsageError: one would be.
         InputError: recordings that a format cannot hold together.
     """
-    check_paths([folder / path for name in formats for path in FORMATS[name].paths(recordings)], folder, overwrite)
+    paths = [folder / path for name in formats for path in FORMATS[name].paths(recordings)]
+    sources = {recording.path.resolve() for recording in recordings}
+    if own := next((path for path in paths if path.resolve() in sources), None):
+        raise UsageError(f"{own}: is one of the tables to be exported; choose another output folder.")
+    check_paths(paths, folder, overwrite, record, [recording.name for recording in recordings])
 
 
-def check_paths(paths: Iterable[Path], folder: Path, overwrite: bool) -> None:
+def check_paths(
+    paths: Sequence[Path], folder: Path, overwrite: bool, record: str = RECORD, names: Iterable[str] = ()
+) -> None:
     """Make sure that no file of the user's is lost at some paths in a folder of exports.
+
+    Args:
+        record: name of the record that the export will write.
+        names: of the recordings, whose own records count as well.
 
     Raises:
         UsageError: one would be.
     """
-    known = _hashes(folder)
+    if not overwrite and (table := next((path for path in paths if is_described(path)), None)):
+        raise UsageError(f"{table}: is a table of another recording; choose another output folder.")
+    place = folder / record
+    if not overwrite and place.is_file() and place.stat().st_size and not read_record(place):  # perhaps a sidecar
+        raise UsageError(
+            f"{place}: already there, and not recognised as written by hsemotion's exports; choose another place, or "
+            "give --overwrite to replace."
+        )
+    known = known_hashes(folder, dict.fromkeys([RECORD, record, *map(record_of, names)]))
     check_outputs(
-        [*paths, folder / RECORD],
+        [*paths, place],
         overwrite,
-        lambda path: path.name == RECORD and _is_record(path),
-        lambda path: path.name != RECORD and known.get(_relative(path, folder)) == sidecar.file_hash(path),
+        lambda path: path == place,
+        lambda path: sidecar.file_hash(path) in known.get(path.relative_to(folder).as_posix(), ()),
     )
 
 
@@ -73,6 +91,7 @@ def export(
     rate: float | None = None,
     options: Mapping[str, Any] | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, word: None,
+    record: str = RECORD,
 ) -> Exported:
     """Write recordings in some formats; a recording that fails does not stop the others.
 
@@ -80,6 +99,7 @@ def export(
         rate: samples per second of formats with a constant rate; None for that of each recording.
         options: for the record.
         progress: called with (done, of, what).
+        record: name of the record.
 
     Raises:
         UsageError: nothing can be written in the folder.
@@ -98,7 +118,7 @@ def export(
                 progress(finished, total, name)
     finally:
         if done.files:
-            _write_record(recordings, folder, done, options or {})
+            write_record(folder / record, recordings, done.files, done.lost, options or {})
     return done
 
 
@@ -117,51 +137,3 @@ def _export_group(group: list[SourceTable], name: str, folder: Path, rate: float
         return
     done.files += paths
     done.lost[name] = list(dict.fromkeys([*done.lost.get(name, ()), *sentences]))
-
-
-def _write_record(recordings: Sequence[SourceTable], folder: Path, done: Exported, options: Mapping[str, Any]) -> None:
-    files = {**_hashes(folder), **{_relative(path, folder): sidecar.file_hash(path) for path in done.files}}
-    lost = {**_content(folder).get("lost", {}), **done.lost}
-    tables = {**_content(folder).get("tables", {}), **{recording.name: _about(recording) for recording in recordings}}
-    content = {
-        "tool": {"name": "hsemotion", "version": __version__, "python": platform.python_version()},
-        "exported": sorted({name for name in lost}),
-        "lost": lost,
-        "tables": tables,
-        **({"options": dict(options)} if options else {}),
-        "files": files,
-    }
-    with atomic_file(folder / RECORD) as file:
-        sidecar.write(content, file)
-
-
-def _about(recording: SourceTable) -> dict[str, Any]:
-    return {
-        "table": recording.path.name,
-        "sha256": sidecar.file_hash(recording.path),
-        "source": recording.source or None,
-        "clock": recording.clock.to_json(),
-    }
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """Relative path -> SHA-256 of the files that earlier exports wrote."""
-    return dict(_content(folder).get("files", {}))
-
-
-def _content(folder: Path) -> dict[str, Any]:
-    """The record of earlier exports; {} if there is none."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # the user's own file of this name
-        if _is_record(folder / RECORD):
-            found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            return found
-    return {}
-
-
-def _is_record(path: Path) -> bool:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return bool(content["tool"]["name"] == "hsemotion" and "exported" in content and isinstance(content["files"], dict))
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()

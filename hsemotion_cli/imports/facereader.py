@@ -2,6 +2,9 @@
 
 Intensities of the expressions, 0 to 1, go into the columns of probabilities; they do not sum to 1. ``FIT_FAILED`` and
 ``FIND_FAILED`` are frames without a face. Arousal counts from 0 to 1 there and from -1 to 1 here, so it is left out.
+
+Sources of the names and values: logs of FaceReader 6.1 in d-bohn/facereadeR (``inst/extdata``), and logs of a later
+version with their state logs in mmu-research-cloud-platform/facereaderconverter (``tests/testthat/testdata``).
 """
 
 from __future__ import annotations
@@ -15,6 +18,12 @@ from .text import missing, number
 
 FAILURES = ("FIT_FAILED", "FIND_FAILED")
 _TIME = "Video Time"
+_STATE = ("Dominant Expression", "Emotion")
+"""What state logs call their column of expressions; the second is the word of older versions."""
+
+_END = "END"
+"""In the last row of a state log: when the video ends."""
+
 _STATES = ("Neutral", "Happy", "Sad", "Angry", "Surprised", "Scared", "Disgusted", "Contempt")
 _UNIT = re.compile(r"Action Unit 0*([0-9]+)\b.*")
 _ANGLES = {
@@ -73,8 +82,14 @@ def _absent(values: Values) -> str:
     return cell if cell in FAILURES else "no values" if missing(cell) else ""
 
 
+def _state(cell: str) -> str | None:
+    """The expression of a state, ``_END``, or None."""
+    return _END if cell.strip() == _END else word(cell)
+
+
 def _state_reading(header: Sequence[str], preamble: Sequence[str]) -> Reading:
-    names = {_TIME: Field("time", _time), "Emotion": Field("expression", word)}
+    column = next(name for name in _STATE if name in header)
+    names = {_TIME: Field("time", _time), column: Field("expression", _state)}
     note = "a row stands for a change of state, which lasts until the next row."
     return Reading(pick(header, names), [note])
 
@@ -84,10 +99,14 @@ def _is_detailed(header: Sequence[str]) -> bool:
 
 
 def _is_state(header: Sequence[str]) -> bool:
-    return _TIME in header and "Emotion" in header
+    return _TIME in header and any(name in header for name in _STATE)
 
 
 FACEREADER = Source("FaceReader, detailed log", _is_detailed, _reading, _absent)
 FACEREADER_STATE = Source(
-    "FaceReader, state log", _is_state, _state_reading, lambda values: "" if values["expression"] else "Unknown"
+    "FaceReader, state log",
+    _is_state,
+    _state_reading,
+    lambda values: "" if values["expression"] else "Unknown",
+    lambda values: "the end of the video" if values["expression"] == _END else "",
 )

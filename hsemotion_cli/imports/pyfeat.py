@@ -1,4 +1,4 @@
-"""A Fex CSV of py-feat, versions 0.3 to 2. Action units and emotions are probabilities.
+"""A Fex CSV of py-feat, versions 0.3 to 2.1. Action units and emotions are probabilities.
 
 Head pose and gaze are left out, because their unit differs between versions of py-feat. Its ``approx_time`` has whole
 seconds, so times need ``--fps``, unless a column ``timestamp`` has them.
@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from ..runtime.whole_numbers import whole_number
 from .source import EXPRESSION_WORDS, Field, Reading, Source, Values, pick, unit_fields
 from .text import missing, number, whole
+
+_EMOTIONS_2 = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
+"""Emotions of ``Detectorv2``: ``EMOTION_NAMES`` of py-feat 2.1.5 (``feat/multitask/__init__.py``)."""
 
 _NAMES = {
     "frame": Field("frame", whole),
@@ -26,8 +29,9 @@ _NAMES = {
     "Identity": Field("_identity", lambda cell: None if missing(cell) else cell.strip()),
     **unit_fields("AU{:02d}", "{}_p", number),
     **{name: Field(f"p_{ours}") for name, ours in EXPRESSION_WORDS.items() if name == ours},
+    **{name: Field(f"p_{EXPRESSION_WORDS[name.lower()]}") for name in _EMOTIONS_2},
 }
-_ANGLES = ("Pitch", "Roll", "Yaw", "gaze_pitch", "gaze_yaw")
+_ANGLES = ("Pitch", "Roll", "Yaw", "gaze_pitch", "gaze_yaw")  # gaze_angle has no counterpart anyway
 
 
 def _seconds(cell: str) -> float | None:
