@@ -19,7 +19,7 @@ from .errors import UsageError
 from .faces import identity_network, interpolation, tracking
 from .faces.blazeface_detector import BlazeFaceDetector
 from .faces.crops import check_recipe
-from .faces.detector import BLOCK, FaceDetector, blocks, detect_faces, detect_in_block
+from .faces.detector import BLOCK, FaceDetector, block_size, blocks, detect_faces, detect_in_block, detect_in_turn
 from .faces.head_pose import DEFAULT_FOV, check_fov
 from .faces.measures import Optics
 from .faces.mediapipe_detector import MediaPipeDetector
@@ -258,8 +258,13 @@ class Annotator:
             UsageError: no frame of it lies in the chosen part.
             OutputError: a result could not be written.
         """
+        return self.annotate_source(open_source(path, self.settings.decoding), folder, name, progress)
+
+    def annotate_source(
+        self, source: Source, folder: Path, name: str, progress: Progress | None = None
+    ) -> VideoSummary:
+        """The same for a source that is open already."""
         clock, settings = StageClock(), self.settings
-        source = open_source(path, settings.decoding)
         prepare_folder(folder)
         progress = progress or _silent
         done = self.analyse(source, clock, progress, name)
@@ -273,7 +278,7 @@ class Annotator:
         with atomic_file(folder / outputs["sidecar"]) as file:
             sidecar.write({**content, "outputs": outputs, "timing": clock.timing()}, file)
         written = {kind: str(folder / file_name) for kind, file_name in outputs.items()}
-        return summarise(path, done.timeline, done.affect, written, content, clock)
+        return summarise(source.path, done.timeline, done.affect, written, content, clock)
 
     def analyse(
         self, source: Source, clock: StageClock | None = None, progress: Progress | None = None, name: str = ""
@@ -296,7 +301,7 @@ class Annotator:
         timeline = gather(self.readings(source, clock, progress, tracks))
         if not len(timeline.index):
             raise settings.sampling.no_frames(source.path, source.report.decoded)
-        timeline = _with_extra(timeline, source, settings.decoding.clock)
+        timeline = self.with_extra(timeline, source)
         _note_extra(timeline, source, settings)
         fleeting = 0
         if source.info.kind == "video":
@@ -308,7 +313,7 @@ class Annotator:
             timeline = heard.added_to(timeline)
         affect = refine(timeline, settings.recipe)
         with clock.busy("write"):
-            content = self._describe(source, timeline, fleeting)
+            content = self.description(source, timeline, fleeting)
         return Analysis(timeline, affect, content)
 
     def frame_by_frame(self, source: Source, progress: Progress | None = None) -> Iterator[Affect]:
@@ -348,7 +353,7 @@ class Annotator:
         settings = self.settings
         with self._executor.run(clock) as run:
             frames = clock.stage("decode", source.frames(settings.sampling))
-            followed = self._followed(self._seen(frames, source, run), source)
+            followed = self._followed(self._seen(frames, source, run), isinstance(source, PhotoFolder))
             sightings = clock.stage("tracks", followed if tracks is None else tracks.watch(followed))
             batch = settings.batch_size or (_GPU_BATCH if self._gpu else _CPU_BATCH)
             groups = predict.grouped(frame_skipping.schedule(sightings, settings.stride), batch)
@@ -358,6 +363,23 @@ class Annotator:
             if isinstance(source, PhotoFolder):
                 whole = tracking.count_within_frames(whole)
             yield from _watched(whole, progress, settings.sampling.expected(source.info.frames))
+
+    def readings_in_turn(self, frames: Iterable[Frame], size: tuple[int, int]) -> Iterator[Reading]:
+        """The same predictions, each as soon as its frame comes, in the thread that asks for it: for live sources.
+
+        Args:
+            size: width and height of the displayed image.
+        """
+        settings = self.settings
+        optics = Optics(settings.fov, size, settings.crops)
+        block = block_size(size[0] * size[1])
+        seen = detect_in_turn(frames, block, self._detectors[0], self.crops, given=settings.crops, optics=optics)
+        for sighting in self._followed(seen, photos=False):
+            yield self._read([frame_skipping.ScheduledSighting(sighting, (True,) * len(sighting.faces))])[0][0]
+
+    def with_extra(self, timeline: Timeline, source: Source) -> Timeline:
+        """The timeline with the optional columns of the table."""
+        return _with_extra(timeline, source, self.settings.decoding.clock)
 
     def _seen(self, frames: Iterator[Frame], source: Source, run: Run) -> Iterator[Sighting]:
         """The faces of each frame."""
@@ -379,10 +401,10 @@ class Annotator:
         searched = run.map("faces", interpolation.schedule(frames, settings.detect_every), searches, room)
         return interpolation.interpolate(searched, self._spare_detector, self.crops, optics)
 
-    def _followed(self, sightings: Iterator[Sighting], source: Source) -> Iterator[Sighting]:
+    def _followed(self, sightings: Iterator[Sighting], photos: bool) -> Iterator[Sighting]:
         """The same with track ids, and only as many faces as are wanted; nobody is followed from photo to photo."""
         settings = self.settings
-        same = settings.crops and not isinstance(source, PhotoFolder)
+        same = settings.crops and not photos
         sightings = tracking.one_person(sightings) if same else tracking.follow(sightings)
         return sightings if settings.faces is None else tracking.keep_largest(sightings, settings.faces)
 
@@ -405,7 +427,7 @@ class Annotator:
             source = open_source(source.path, replace(self.settings.decoding, region=None))
         render(source, table.read_frames(rows), out, progress=lambda done: progress("overlay", done, 0, total))
 
-    def _describe(self, source: Source, timeline: Timeline, fleeting: int) -> dict[str, Any]:
+    def description(self, source: Source, timeline: Timeline, fleeting: int) -> dict[str, Any]:
         settings = self.settings
         models: dict[str, Any] = dict(self.models)
         if self.listener is not None:

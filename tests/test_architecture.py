@@ -28,6 +28,7 @@ ORDER = (
     "exports",
     "reporting",
     "pipeline",
+    "live",
     "annotation",
     "api",
     "training",

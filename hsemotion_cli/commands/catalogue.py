@@ -28,6 +28,7 @@ CONFIG = {"show": "config:show", "set": "config:set_value", "unset": "config:uns
 COMMANDS = {
     "annotate": "annotate:run",
     "batch": "batch:run",
+    "live": "live:run",
     "smooth": "smooth:run",
     "render": "render:run",
     "segments": "segments:run",

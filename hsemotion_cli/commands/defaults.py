@@ -35,7 +35,9 @@ _MACHINE = {
 _PROGRESS_OF_BATCH = {
     "recursive", "extensions", "list", "shard", "timeout", "retries", "fail-fast", "dry-run",
 }  # fmt: skip
-_UNRECORDED = _PRINTED | _MACHINE | _PROGRESS_OF_BATCH
+_LIVE = {"camera", "seconds", "window", "name", "jsonl", "udp", "lsl"}
+"""An address of a stream may hold a password."""
+_UNRECORDED = _PRINTED | _MACHINE | _PROGRESS_OF_BATCH | _LIVE
 """Options that change nothing in a table, so that no sidecar records them."""
 
 _MAY_BE_PATHS = {"model", "weights", "audio-weights"}

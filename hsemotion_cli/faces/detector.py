@@ -314,13 +314,22 @@ def detect_faces(
     return Sighting(frame.index, frame.time, placed, frame.cut, frame.segment)
 
 
-def blocks(frames: Iterable[Frame], pixels: int) -> Iterator[list[Frame]]:
-    """Consecutive frames in blocks of up to ``BLOCK``; fewer where they are large, so that few are in memory at once.
+def block_size(pixels: int) -> int:
+    """Frames of a block: up to ``BLOCK``; fewer where they are large, so that few are in memory at once.
 
     Args:
         pixels: of a frame.
     """
-    count = max(2, min(BLOCK, _BLOCK_PIXELS // max(pixels, 1)))
+    return max(2, min(BLOCK, _BLOCK_PIXELS // max(pixels, 1)))
+
+
+def blocks(frames: Iterable[Frame], pixels: int) -> Iterator[list[Frame]]:
+    """Consecutive frames in blocks of ``block_size``.
+
+    Args:
+        pixels: of a frame.
+    """
+    count = block_size(pixels)
     block: list[Frame] = []
     for frame in frames:
         block.append(frame)
@@ -343,11 +352,29 @@ def detect_in_block(
 
     A small face that appears within a block is found in the next one. A cut begins a search of its own.
     """
-    found: list[Sighting] = []
-    for frame in block:
-        before = found[-1].faces if found and not frame.cut else None
-        found.append(detect_faces(frame, finder, recipes, given=given, before=before, optics=optics))
-    return found
+    return list(detect_in_turn(block, len(block), finder, recipes, given=given, optics=optics))
+
+
+def detect_in_turn(
+    frames: Iterable[Frame],
+    block: int,
+    finder: FaceDetector,
+    recipes: Sequence[str],
+    *,
+    given: bool = False,
+    optics: Optics = USUAL_OPTICS,
+) -> Iterator[Sighting]:
+    """The same for a stream of frames, each as soon as it comes.
+
+    Args:
+        block: frames of a block, 1 or more.
+    """
+    before: tuple[Face, ...] = ()
+    for number, frame in enumerate(frames):
+        known = None if number % block == 0 or frame.cut else before
+        sighting = detect_faces(frame, finder, recipes, given=given, before=known, optics=optics)
+        before = sighting.faces
+        yield sighting
 
 
 def with_crops(face: Face, image: Image, recipes: Sequence[str]) -> Face:

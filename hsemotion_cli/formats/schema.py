@@ -1,6 +1,7 @@
 """The columns of the table, in order: name, type, unit, range, meaning.
 
-They are the same for every video and every model; tables of photos, and of videos with ``--clock``, have more.
+They are the same for every video and every model; tables of photos, of videos with ``--clock``, and of live sources
+have more.
 """
 
 from __future__ import annotations
@@ -200,9 +201,17 @@ WALL_TIME = Column(
     "",
     "YYYY-MM-DDTHH:MM:SS.mmmZ",
     "Date and time of the frame in UTC: ``time`` after the creation time that the file declares, which is when the "
-    "recording began, or on a few devices when it ended. Empty: none is declared.",
+    "recording began, or on a few devices when it ended. Empty: none is declared. Of a live source: when the frame "
+    "arrived, by this machine's clock.",
 )
-"""Column of tables made with ``--clock`` only."""
+"""Column of tables made with ``--clock`` or by ``live`` only."""
+
+MONOTONIC = _integer(
+    "monotonic_ns",
+    "0, 1, ...",
+    "Reading of the machine's monotonic clock in nanoseconds when the frame arrived (Python's time.monotonic_ns).",
+)
+"""Column of tables made by ``live`` only."""
 
 PEOPLE: tuple[Column, ...] = (
     Column(
@@ -229,10 +238,10 @@ PEOPLE: tuple[Column, ...] = (
 )
 """Columns of tables made with ``--identify`` or ``--people`` only; they stand behind ``face_id``."""
 
-OPTIONAL = (*PHOTOS, WALL_TIME, *PEOPLE)
+OPTIONAL = (*PHOTOS, WALL_TIME, MONOTONIC, *PEOPLE)
 """Columns that some tables have; those that are not of ``PEOPLE`` stand behind ``time``."""
 
-_FRAME_NAMES = tuple(column.name for column in (*PHOTOS, WALL_TIME))
+_FRAME_NAMES = tuple(column.name for column in (*PHOTOS, WALL_TIME, MONOTONIC))
 _PEOPLE_NAMES = tuple(column.name for column in PEOPLE)
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 from .. import __version__
 from ..errors import InputError, UsageError, shortened
 from ..media.arrays import ArraySource
+from ..media.live_source import LiveSource
 from ..media.photos import images_in
 from ..media.source import DecodeReport
 from ..media.video import Source
@@ -173,13 +174,15 @@ def libraries() -> dict[str, str]:
     return found
 
 
-def source_hash(source: Source) -> str:
+def source_hash(source: Source) -> str | None:
     """SHA-256 of a video or image file; of a folder, that of its images' names and hashes, in order; of arrays, that of
-    their sizes and pixels.
+    their sizes and pixels; None for a live source, of which nothing is kept.
 
     Raises:
         InputError: it cannot be read (any more).
     """
+    if isinstance(source, LiveSource):
+        return None
     if isinstance(source, ArraySource):
         return source.sha256
     try:

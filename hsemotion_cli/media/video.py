@@ -34,6 +34,7 @@ from .display import FrameDisplay, PixelAspects
 from .file_type import ANIMATION, IMAGE, IMAGE_SUFFIXES, OTHER, file_type, holds_text
 from .images import ImageSequence
 from .joined import has_second_recording
+from .live_source import LiveSource
 from .notes import decode_notes
 from .orientation import orientation_of
 from .photos import PhotoFolder, has_numbered_images
@@ -277,7 +278,7 @@ class VideoFile:
         return _JOINED if joined else ""
 
 
-Source = VideoFile | ImageSequence | AnimatedImage | TiffStack | PhotoFolder | ArraySource
+Source = VideoFile | ImageSequence | AnimatedImage | TiffStack | PhotoFolder | ArraySource | LiveSource
 
 
 def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:

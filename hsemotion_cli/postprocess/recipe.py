@@ -19,7 +19,7 @@ from . import offsets
 from .gate import check_gate
 
 _NUMBER = r"[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?"
-_FILTER = re.compile(rf"(gaussian|box):({_NUMBER})([sfn]?)(?:/({_NUMBER})([sfn]?))?")
+_FILTER = re.compile(rf"(gaussian|box|causal):({_NUMBER})([sfn]?)(?:/({_NUMBER})([sfn]?))?")
 _PUBLISHED = re.compile(rf"abaw:({_NUMBER}|box)/([0-9]{{1,15}})")
 _UNITS = {"": "seconds", "s": "seconds", "f": "frames", "n": "neighbours"}
 _LETTERS = {"seconds": "", "frames": "f", "neighbours": "n"}
@@ -44,7 +44,8 @@ class Smoothing:
     """One smoothing filter.
 
     Attributes:
-        kernel: "gaussian", "box" or "none".
+        kernel: "gaussian", "box", "causal" or "none". "causal" is the half of a Gaussian that lies in the past, so that
+            no value depends on a later frame.
         width: standard deviation of the Gaussian, or full width of the box, in ``unit``.
         unit: "seconds", "frames" by frame number, or "neighbours", which counts rows of the same face.
         reach: half-width of the window, in ``reach_unit``; 0 for that of the kernel: 4 standard deviations of the
@@ -65,7 +66,7 @@ class Smoothing:
     def __post_init__(self) -> None:
         if self.kernel == "none":
             return
-        if self.kernel not in ("gaussian", "box") or not {self.unit, self.reach_unit} <= _LETTERS.keys():
+        if self.kernel not in ("gaussian", "box", "causal") or not {self.unit, self.reach_unit} <= _LETTERS.keys():
             raise UsageError(f"smoothing {self.kernel} in {self.unit} and {self.reach_unit}: no such filter.")
         if not 0 < self.width < math.inf:
             raise UsageError(f"--smooth {self}: the width must be above 0; use none for no smoothing.")
@@ -79,14 +80,19 @@ class Smoothing:
                 f"--smooth {self}: the reach must be in {self.unit} like the width, or in neighbours, as in 50n."
             )
 
+    @property
+    def causal(self) -> bool:
+        """Whether its values depend on the rows so far only."""
+        return self.kernel in ("none", "causal")
+
     @classmethod
     def parse(cls, text: str) -> Smoothing:
         """Parse a filter as written on the command line and in recipes.
 
-        "none"; "gaussian:WIDTH" or "box:WIDTH", optionally with "/REACH"; both are numbers of seconds (0.2 or 0.2s),
-        frames (5f) or neighbours (5n). Or the notation of HSEmotion's papers: "abaw:SIGMA/DELTA", weights
-        exp(-d^2 / SIGMA) with d in frames over DELTA rows to each side, and "abaw:box/DELTA", the mean over DELTA rows
-        to each side. All are normalised and symmetric.
+        "none"; "gaussian:WIDTH", "box:WIDTH" or "causal:WIDTH", optionally with "/REACH"; both are numbers of seconds
+        (0.2 or 0.2s), frames (5f) or neighbours (5n). Or the notation of HSEmotion's papers: "abaw:SIGMA/DELTA",
+        weights exp(-d^2 / SIGMA) with d in frames over DELTA rows to each side, and "abaw:box/DELTA", the mean over
+        DELTA rows to each side. All are normalised; all but "causal" are symmetric.
 
         Raises:
             UsageError: anything else, or a filter that the class does not allow.
@@ -103,8 +109,8 @@ class Smoothing:
         match = _FILTER.fullmatch(text)
         if not match:
             raise UsageError(
-                f"--smooth {text}: choose none, gaussian:WIDTH or box:WIDTH, WIDTH in seconds (0.2), frames (5f) or "
-                "neighbours (5n), or one of these with a reach (gaussian:5f/50n), or abaw:SIGMA/DELTA."
+                f"--smooth {text}: choose none, gaussian:WIDTH, box:WIDTH or causal:WIDTH, WIDTH in seconds (0.2), "
+                "frames (5f) or neighbours (5n), or one of these with a reach (gaussian:5f/50n), or abaw:SIGMA/DELTA."
             )
         width, unit = float(match[2]), _UNITS[match[3]]
         if match[4] is None:

@@ -76,7 +76,8 @@ def smooth_run(position: NDArray[np.float64], values: NDArray[np.float64], smoot
 
     Returns:
         (n, c): sum of w_ij x_j / sum of w_ij, with w = exp(-d^2 / (2 width^2)) for the Gaussian, up to its reach or
-        else 4 widths, and w = 1 for the box, up to its reach or else half a width (in frames: half of width - 1).
+        else 4 widths, the same over j <= i only for the causal filter, and w = 1 for the box, up to its reach or else
+        half a width (in frames: half of width - 1).
     """
     return next(nested(position, values, smoothing, [_rows(smoothing)]))
 
@@ -96,7 +97,7 @@ def nested(
     """
     if smoothing.unit == "neighbours":
         position = np.arange(len(values), dtype=np.float64)
-    reach = _distance(smoothing)
+    reach = reach_of(smoothing)
     # Transposed, so that the weights of the rows apply along contiguous memory.
     filled = np.ascontiguousarray(values.T, np.float64)
     known = ~np.isnan(filled)
@@ -114,8 +115,8 @@ def nested(
             w = np.where(distance <= reach, _weights(distance, smoothing), 0.0)
             active = bool(w.any())
             if active:
-                _add(total, filled, w, lag, scratch)
-                _add(weight, known_weight, w, lag, scratch)
+                _add(total, filled, w, lag, scratch, smoothing.causal)
+                _add(weight, known_weight, w, lag, scratch, smoothing.causal)
         yield np.where(known, total / np.where(known_weight > 0, weight, 1.0), np.nan).T
 
 
@@ -125,11 +126,16 @@ def _add(
     w: NDArray[np.float64],
     lag: int,
     scratch: NDArray[np.float64],
+    causal: bool,
 ) -> None:
-    """Add to each row its two weighted neighbours at distance ``lag``; ``scratch`` is a work array."""
+    """Add to each row its weighted neighbours at distance ``lag``: the earlier, and the later unless ``causal``.
+
+    ``scratch`` is a work array.
+    """
     target = scratch[: len(values), lag:]
     total[:, lag:] += np.multiply(values[:, :-lag], w, out=target)
-    total[:, :-lag] += np.multiply(values[:, lag:], w, out=target)
+    if not causal:
+        total[:, :-lag] += np.multiply(values[:, lag:], w, out=target)
 
 
 def _rows(smoothing: Smoothing) -> float:
@@ -140,7 +146,7 @@ def _rows(smoothing: Smoothing) -> float:
     return min(limits, default=math.inf)
 
 
-def _distance(smoothing: Smoothing) -> float:
+def reach_of(smoothing: Smoothing) -> float:
     """The largest distance of a row in the unit of the width; infinite if only the number of rows limits it."""
     if smoothing.unit == "neighbours" and smoothing.kernel == "box":
         return math.inf

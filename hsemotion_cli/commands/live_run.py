@@ -1,0 +1,153 @@
+"""The work of ``hsemotion live``: options -> a source, outputs and a window -> a session -> a summary."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ..errors import HsemotionError, OutputError, UsageError, exit_code_of
+from ..formats.output_names import output_names
+from ..formats.ownership import check_outputs
+from ..live.annotator import Live, LiveAnnotator, live_settings
+from ..live.newest import DEFAULT
+from ..live.open_source import open_live, parse_size
+from ..live.outputs import Datagrams, GrowingTable, JsonLines, Output, parse_address
+from ..live.recorder import QUALITIES, Recorder
+from ..live.session import watch
+from ..live.window import Window, why_no_window
+from ..reporting.video_summary import VideoSummary
+from ..runtime.atomic_files import prepare_folder
+from .annotate_view import print_summaries
+from .console import note, print_json, say
+from .options import FaceOptions, InputOptions, ModelOptions, OutputOptions, RunningOptions, SmoothingOptions
+from .settings import chosen_settings
+
+_EVERY = 10.0
+"""Seconds between two lines of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The options that only ``live`` has; see ``commands/live.py``."""
+
+    camera: str
+    size: str | None
+    rate: float | None
+    seconds: float | None
+    window: str
+    name: str | None
+    record: bool
+    record_quality: str
+    jsonl: Path | None
+    udp: str | None
+
+
+def run_live(
+    wishes: Wishes, faces: FaceOptions, models: ModelOptions, smoothing: SmoothingOptions,
+    output: OutputOptions, running: RunningOptions,
+) -> int:  # fmt: skip
+    """Everything that ``hsemotion live`` does; returns the exit code."""
+    _check(wishes)
+    if smoothing.smooth is None and smoothing.recipe is None:
+        smoothing = replace(smoothing, smooth=DEFAULT)
+    settings = chosen_settings(InputOptions(), faces, models, smoothing, output, running)
+    name = wishes.name or time.strftime("live-%Y%m%d-%H%M%S")
+    growing, film = output.out / f"{name}.live.csv", output.out / f"{name}.mkv"
+    names = [output.out / each for each in output_names(name, settings.formats).values()]
+    check_outputs([*names, growing, *([film] if wishes.record else [])], output.overwrite)
+    prepare_folder(output.out)
+    source = open_live(wishes.camera, None if wishes.size is None else parse_size(wishes.size), wishes.rate)
+    recorder = Recorder(film, wishes.record_quality) if wishes.record else None
+    live = Live(source, [GrowingTable(growing), *_outputs(wishes)], recorder, seconds=wishes.seconds)
+    info = live.origin.info
+    with LiveAnnotator(live_settings(settings, (info.width, info.height)), live) as annotator:
+        summary = _watched(annotator, live, wishes, output, name)
+    summary.outputs["growing"] = str(growing)
+    if recorder is not None:
+        summary.outputs["recording"] = str(film)
+    return _ended(annotator, live, summary, output)
+
+
+def _check(wishes: Wishes) -> None:
+    if wishes.window not in ("auto", "none"):
+        raise UsageError(f"--window {wishes.window}: choose auto or none.")
+    if wishes.record_quality not in QUALITIES:
+        raise UsageError(f"--record-quality {wishes.record_quality}: choose from {', '.join(QUALITIES)}.")
+    if wishes.seconds is not None and not 0 < wishes.seconds < math.inf:
+        raise UsageError(f"--seconds {wishes.seconds:g}: give a number above 0.")
+    if wishes.rate is not None and not 0 < wishes.rate < math.inf:
+        raise UsageError(f"--rate {wishes.rate:g}: give frames per second, above 0.")
+    if wishes.name is not None and (not wishes.name or Path(wishes.name).name != wishes.name):
+        raise UsageError(f"--name {wishes.name}: give a name without folders; --out chooses the folder.")
+
+
+def _outputs(wishes: Wishes) -> list[Output]:
+    """What is sent to other programs."""
+    found: list[Output] = []
+    if wishes.udp is not None:
+        found.append(Datagrams(parse_address(wishes.udp)))
+    if wishes.jsonl is not None and str(wishes.jsonl) == "-":
+        found.append(JsonLines(sys.stdout.buffer, "stdout", owned=False))
+    elif wishes.jsonl is not None:
+        try:
+            found.append(JsonLines(wishes.jsonl.open("wb", buffering=0), str(wishes.jsonl), owned=True))
+        except OSError as error:
+            raise OutputError(f"--jsonl {wishes.jsonl}: cannot be written ({error.strerror or error}).") from error
+    return found
+
+
+def _watched(annotator: LiveAnnotator, live: Live, wishes: Wishes, output: OutputOptions, name: str) -> VideoSummary:
+    """Run the session, with a window where there may be one."""
+    window = None
+    quiet = output.quiet or output.json
+    if wishes.window == "auto":
+        if problem := why_no_window():
+            if not quiet:
+                say(f"no window is shown: {problem}.")
+        else:
+            window = Window(f"hsemotion live: {live.origin.path.name}", lambda: _status(live))
+            live.show = window.show
+    last = time.monotonic()
+
+    def progress(_stage: str, done: int, _faces: int, _total: int | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _EVERY:
+            last = time.monotonic()
+            note(f"{name}: {_status(live)}", shown=not quiet)
+
+    try:
+        return watch(lambda: annotator.run(output.out, name, progress), annotator.stop, window)
+    finally:
+        if window is not None:
+            window.destroy()
+
+
+def _status(live: Live) -> str:
+    p50, p95 = live.latency.recent()
+    return (
+        f"{live.latency.rate():.1f} frames/s, latency {p50:.0f} ms (95 %: {p95:.0f} ms), {live.capture.dropped} of "
+        f"{live.capture.captured} frames dropped"
+    )
+
+
+def _ended(annotator: LiveAnnotator, live: Live, summary: VideoSummary, output: OutputOptions) -> int:
+    """Print what became of the session, and return the exit code."""
+    figures, capture = live.latency.summary(), live.capture
+    if output.json:
+        extra = {"captured": capture.captured, "dropped": capture.dropped, "latency_ms": figures}
+        print_json({**asdict(summary), "live": extra})
+    elif not output.quiet:
+        print_summaries([summary], verbose=True)
+        say(
+            f"{capture.captured} frames arrived, {capture.dropped} were dropped; latency {figures['p50']} ms (median), "
+            f"{figures['p95']} ms (95 %), {figures['worst']} ms (worst)."
+        )
+    failures: list[HsemotionError] = [*annotator.problems]
+    if summary.problem:
+        failures.append(OutputError(summary.problem))
+    for failure in failures:
+        say(str(failure))
+    return exit_code_of(failures, some_succeeded=True)

@@ -1,0 +1,223 @@
+"""A live source -> rows of each frame at once, and at the end the same results as for a video.
+
+``LiveAnnotator`` is ``pipeline.Annotator`` with another way through its stages: one frame at a time, the newest first,
+and each frame's rows are handed on before the next frame is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from ..domain import Frame, Image, Reading
+from ..errors import OutputError, UsageError
+from ..faces.detector import REACH
+from ..faces.track_embeddings import TrackEmbeddings
+from ..formats.schema import MONOTONIC, WALL_TIME
+from ..media.colour import ColourReader
+from ..media.live_source import Captured, LiveSource, Stamp
+from ..media.paced_file import PacedFile
+from ..media.scene_cuts import CutDetector
+from ..media.video import Source
+from ..pipeline import Annotator, Progress, Settings
+from ..reporting.video_summary import VideoSummary
+from ..runtime.executor import SerialExecutor
+from ..runtime.stage_timer import StageClock
+from ..timeline import Timeline
+from .capture import Capture
+from .latency import Latency
+from .newest import NewestRows, check_causal
+from .outputs import Output, Row, rows_of
+from .recorder import Recorder
+
+Shown = Callable[[Image, Sequence[Row]], None]
+"""Takes each image with its rows, to be shown."""
+
+
+@dataclass
+class Live:
+    """What a live session does besides annotating.
+
+    Attributes:
+        source: its frames.
+        outputs: get the rows of each frame.
+        recorder: gets each analysed image, or None.
+        show: likewise, with its rows; or None.
+        seconds: after which the session ends, or None.
+    """
+
+    source: LiveSource | PacedFile
+    outputs: Sequence[Output] = ()
+    recorder: Recorder | None = None
+    show: Shown | None = None
+    seconds: float | None = None
+    capture: Capture = field(init=False)
+    latency: Latency = field(init=False, default_factory=Latency)
+
+    def __post_init__(self) -> None:
+        self.capture = Capture(self.source, self.seconds)
+
+    @property
+    def origin(self) -> Source:
+        """The source as the rest of the program knows it."""
+        return self.source.source if isinstance(self.source, PacedFile) else self.source
+
+
+def live_settings(settings: Settings, size: tuple[int, int]) -> Settings:
+    """Settings as a live source can keep them.
+
+    Unless a smallest face is given, faces are searched for in the whole image only: tiles, in which small faces show,
+    take several times as long as everything else together.
+
+    Args:
+        size: width and height of the source in pixels.
+
+    Raises:
+        UsageError: something is asked for that needs later frames, or the whole recording.
+    """
+    check_causal(settings.recipe)
+    for name, wanted in (
+        ("--identify", settings.identify or bool(settings.names)),
+        ("--detect-every", settings.detect_every > 1),
+        ("--stride", settings.stride > 1),
+        ("--audio-head", settings.audio_head is not None),
+    ):
+        if wanted:
+            raise UsageError(f"{name} needs frames that have not been seen yet; leave it out, or annotate a recording.")
+    least = settings.min_face
+    return replace(settings, min_face=smallest_face(size) if least is None else least)
+
+
+def smallest_face(size: tuple[int, int]) -> int:
+    """Width in pixels of the smallest face that the whole image shows, without tiles."""
+    return int(np.ceil(REACH * max(size)))
+
+
+class LiveAnnotator(Annotator):
+    """Annotates one live source; use it as a context manager, and call ``run`` once.
+
+    Args:
+        settings: of ``live_settings``.
+        live: the source, and where its rows go.
+
+    Attributes:
+        problems: of outputs and the recording, which then end before the session.
+    """
+
+    def __init__(self, settings: Settings, live: Live) -> None:
+        super().__init__(settings, SerialExecutor)
+        self._live = live
+        self.problems: list[OutputError] = []
+        self._stamps: list[Stamp] = []
+        self._outputs, self._recorder = list(live.outputs), live.recorder
+
+    def run(self, folder: Path, name: str, progress: Progress | None = None) -> VideoSummary:
+        """Annotate until the source ends, its time is over, or ``stop`` is called; then write ``folder / name.*``.
+
+        Raises:
+            InputError: no frame arrived.
+            OutputError: a result could not be written.
+        """
+        return self.annotate_source(self._live.origin, folder, name, progress)
+
+    def stop(self) -> None:
+        """End the session; from any thread."""
+        self._live.capture.stop()
+
+    def readings(
+        self, source: Source, clock: StageClock, progress: Progress, tracks: TrackEmbeddings | None = None
+    ) -> Generator[Reading, None, None]:
+        """See ``Annotator.readings``; the rows of each frame are handed on before the next frame is taken."""
+        live, faces = self._live, 0
+        with ExitStack() as stack:
+            for output in live.outputs:
+                stack.callback(output.close)
+            if live.recorder is not None:
+                stack.callback(self._guarded, live.recorder.close, live.recorder)
+            stack.enter_context(live.capture)
+            taken: list[Captured] = []
+            frames = clock.stage("wait", self._frames(taken))
+            rows = NewestRows(self.settings.recipe)
+            for reading in self.readings_in_turn(frames, (source.info.width, source.info.height)):
+                self._hand_on(rows, reading, taken.pop())
+                faces += len(reading.faces)
+                progress("annotate", len(self._stamps), faces, None)
+                yield reading
+
+    def _frames(self, taken: list[Captured]) -> Iterator[Frame]:
+        """The newest frames; each is in ``taken`` as well."""
+        cuts = SceneCuts()
+        for one in self._live.capture:
+            frame = replace(one.frame, cut=cuts.cut(one.frame.image))
+            if self._live.recorder is not None:  # numbers and times are those of the recording
+                frame = replace(frame, index=len(self._stamps), time=round(frame.time, 3))
+            self._stamps.append(one.stamp)
+            taken.append(replace(one, frame=frame))
+            yield frame
+
+    def _hand_on(self, newest: NewestRows, reading: Reading, captured: Captured) -> None:
+        live, stamp, image = self._live, captured.stamp, captured.frame.image
+        affect = newest.add(reading, **{WALL_TIME.name: stamp.wall_text, MONOTONIC.name: stamp.monotonic})
+        rows = rows_of(affect)
+        for output in list(self._outputs):
+            self._guarded(lambda output=output: output.send(rows, affect, stamp), output)  # type: ignore[misc]
+        live.latency.add((Stamp.now().monotonic - stamp.monotonic) / 1e6)
+        if live.show is not None:
+            live.show(image, rows)
+        recorder = self._recorder
+        if recorder is not None:
+            self._guarded(lambda: recorder.add(image, captured.frame.time, stamp), recorder)
+
+    def _guarded(self, work: Callable[[], None], whose: Output | Recorder) -> None:
+        """Hand something on; what fails once is left out from then on, and the session goes on without it."""
+        try:
+            work()
+        except BrokenPipeError:  # the reader of stdout has seen enough
+            self.stop()
+        except OutputError as error:
+            self.problems.append(error)
+            self._outputs = [output for output in self._outputs if output is not whose]
+            if whose is self._recorder:
+                self._recorder = None
+
+    def with_extra(self, timeline: Timeline, source: Source) -> Timeline:
+        """See ``Annotator.with_extra``: when each frame arrived."""
+        wall = np.array([stamp.wall_text for stamp in self._stamps])
+        monotonic = np.array([stamp.monotonic for stamp in self._stamps], np.int64)
+        return replace(timeline, extra={**timeline.extra, WALL_TIME.name: wall, MONOTONIC.name: monotonic})
+
+    def description(self, source: Source, timeline: Timeline, fleeting: int) -> dict[str, Any]:
+        """See ``Annotator.description``, with what happened while the source went on."""
+        live = self._live
+        recording = None
+        if live.recorder is not None:
+            recording = {"file": live.recorder.path.name, "quality": live.recorder.quality}
+        return {
+            **super().description(source, timeline, fleeting),
+            "live": {
+                "captured": live.capture.captured,
+                "dropped": live.capture.dropped,
+                "latency_ms": live.latency.summary(),
+                "paced_file": isinstance(live.source, PacedFile),
+                "recording": recording,
+                "outputs": [output.description for output in live.outputs],
+            },
+        }
+
+
+class SceneCuts:
+    """Scene cuts between analysed images, found as in a lossless recording of them."""
+
+    def __init__(self) -> None:
+        self._detector = CutDetector()
+
+    def cut(self, image: Image) -> bool:
+        """Whether a new scene begins with this image."""
+        picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+        return self._detector.cuts(ColourReader(picture.width, picture.height).luma(picture))
