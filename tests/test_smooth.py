@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -561,3 +562,27 @@ def test_impossible_models_are_usage_errors(models: tuple[str, ...]) -> None:
 def test_impossible_changes_are_usage_errors(options: dict) -> None:
     with pytest.raises(UsageError):
         Recipe.of("mp-blendshapes").changed(**options)
+
+
+def test_the_causal_filter_is_half_a_gaussian_over_the_past() -> None:
+    rng = np.random.default_rng(5)
+    times = np.cumsum(rng.uniform(0.02, 0.08, 60))
+    values = rng.uniform(0, 1, (60, 3))
+    found = smooth_run(times, values, Smoothing.parse("causal:0.2"))
+    for i in range(60):
+        past = [j for j in range(i + 1) if times[i] - times[j] <= 0.8]
+        weights = np.array([math.exp(-((times[i] - times[j]) ** 2) / (2 * 0.2**2)) for j in past])
+        assert found[i] == pytest.approx(weights @ values[past] / weights.sum(), abs=1e-12)
+
+
+def test_no_causal_value_depends_on_a_later_one() -> None:
+    values, times = np.random.default_rng(6).uniform(0, 1, (40, 2)), np.arange(40) / 25
+    whole = smooth_run(times, values, Smoothing.parse("causal:0.2"))
+    for count in (1, 2, 17, 39):
+        assert (smooth_run(times[:count], values[:count], Smoothing.parse("causal:0.2")) == whole[:count]).all()
+    assert Smoothing.parse("causal:0.2").causal and not Smoothing.parse("gaussian:0.2").causal
+
+
+@pytest.mark.parametrize("text", ["causal:0.2", "causal:0.2/0.5", "causal:5f", "causal:5f/50n"])
+def test_causal_filters_are_written_as_they_are_read(text: str) -> None:
+    assert str(Smoothing.parse(text)) == text

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import HsemotionError, OutputError, UsageError, exit_code_of
 from ..formats.output_names import output_names
 from ..formats.ownership import check_outputs
 from ..live.annotator import Live, LiveAnnotator, live_settings
-from ..live.newest import DEFAULT
+from ..live.newest import DEFAULT, check_causal
 from ..live.open_source import open_live, parse_size
 from ..live.outputs import Datagrams, GrowingTable, JsonLines, Output, parse_address
 from ..live.recorder import QUALITIES, Recorder
@@ -24,6 +27,8 @@ from .annotate_view import print_summaries
 from .console import note, print_json, say
 from .options import FaceOptions, InputOptions, ModelOptions, OutputOptions, RunningOptions, SmoothingOptions
 from .settings import chosen_settings
+
+T = TypeVar("T", Output, Recorder)
 
 _EVERY = 10.0
 """Seconds between two lines of progress."""
@@ -51,6 +56,8 @@ def run_live(
 ) -> int:  # fmt: skip
     """Everything that ``hsemotion live`` does; returns the exit code."""
     _check(wishes)
+    if to_stdout(wishes) and output.json:
+        raise UsageError("--jsonl - and --json both write to stdout; choose one.")
     if smoothing.smooth is None and smoothing.recipe is None:
         smoothing = replace(smoothing, smooth=DEFAULT)
     settings = chosen_settings(InputOptions(), faces, models, smoothing, output, running)
@@ -58,17 +65,29 @@ def run_live(
     growing, film = output.out / f"{name}.live.csv", output.out / f"{name}.mkv"
     names = [output.out / each for each in output_names(name, settings.formats).values()]
     check_outputs([*names, growing, *([film] if wishes.record else [])], output.overwrite)
+    check_causal(settings.recipe)
+    address = None if wishes.udp is None else parse_address(wishes.udp)
     prepare_folder(output.out)
     source = open_live(wishes.camera, None if wishes.size is None else parse_size(wishes.size), wishes.rate)
-    recorder = Recorder(film, wishes.record_quality) if wishes.record else None
-    live = Live(source, [GrowingTable(growing), *_outputs(wishes)], recorder, seconds=wishes.seconds)
-    info = live.origin.info
-    with LiveAnnotator(live_settings(settings, (info.width, info.height)), live) as annotator:
+    live = Live(source, seconds=wishes.seconds)
+    with ExitStack() as stack:
+        stack.callback(live.capture.close)
+        size = (live.origin.info.width, live.origin.info.height)
+        annotator = LiveAnnotator(live_settings(settings, size), live)
+        stack.enter_context(annotator)
+        # Files are made, and sockets opened, when nothing else can fail any more.
+        live.outputs = [_closed(stack, one) for one in (GrowingTable(growing), *_outputs(wishes.jsonl, address))]
+        live.recorder = recorder = _closed(stack, Recorder(film, wishes.record_quality)) if wishes.record else None
         summary = _watched(annotator, live, wishes, output, name)
     summary.outputs["growing"] = str(growing)
     if recorder is not None:
         summary.outputs["recording"] = str(film)
-    return _ended(annotator, live, summary, output)
+    return _ended(annotator, live, summary, output, table=not to_stdout(wishes))
+
+
+def to_stdout(wishes: Wishes) -> bool:
+    """Whether rows go to stdout, so that nothing else may."""
+    return wishes.jsonl is not None and str(wishes.jsonl) == "-"
 
 
 def _check(wishes: Wishes) -> None:
@@ -84,19 +103,24 @@ def _check(wishes: Wishes) -> None:
         raise UsageError(f"--name {wishes.name}: give a name without folders; --out chooses the folder.")
 
 
-def _outputs(wishes: Wishes) -> list[Output]:
-    """What is sent to other programs."""
-    found: list[Output] = []
-    if wishes.udp is not None:
-        found.append(Datagrams(parse_address(wishes.udp)))
-    if wishes.jsonl is not None and str(wishes.jsonl) == "-":
-        found.append(JsonLines(sys.stdout.buffer, "stdout", owned=False))
-    elif wishes.jsonl is not None:
+def _closed(stack: ExitStack, one: T) -> T:
+    """An output or recorder that is closed at the end of a stack."""
+    stack.callback(one.close)
+    return one
+
+
+def _outputs(jsonl: Path | None, address: tuple[str, int] | None) -> Iterator[Output]:
+    """What rows are sent to besides the growing table."""
+    if address is not None:
+        yield Datagrams(address)
+    if jsonl is not None and str(jsonl) == "-":
+        yield JsonLines(sys.stdout.buffer, "stdout", owned=False)
+    elif jsonl is not None:
         try:
-            found.append(JsonLines(wishes.jsonl.open("wb", buffering=0), str(wishes.jsonl), owned=True))
+            file = jsonl.open("wb", buffering=0)
         except OSError as error:
-            raise OutputError(f"--jsonl {wishes.jsonl}: cannot be written ({error.strerror or error}).") from error
-    return found
+            raise OutputError(f"--jsonl {jsonl}: cannot be written ({error.strerror or error}).") from error
+        yield JsonLines(file, str(jsonl), owned=True)
 
 
 def _watched(annotator: LiveAnnotator, live: Live, wishes: Wishes, output: OutputOptions, name: str) -> VideoSummary:
@@ -133,14 +157,15 @@ def _status(live: Live) -> str:
     )
 
 
-def _ended(annotator: LiveAnnotator, live: Live, summary: VideoSummary, output: OutputOptions) -> int:
+def _ended(annotator: LiveAnnotator, live: Live, summary: VideoSummary, output: OutputOptions, table: bool) -> int:
     """Print what became of the session, and return the exit code."""
     figures, capture = live.latency.summary(), live.capture
     if output.json:
         extra = {"captured": capture.captured, "dropped": capture.dropped, "latency_ms": figures}
         print_json({**asdict(summary), "live": extra})
     elif not output.quiet:
-        print_summaries([summary], verbose=True)
+        if table:
+            print_summaries([summary], verbose=True)
         say(
             f"{capture.captured} frames arrived, {capture.dropped} were dropped; latency {figures['p50']} ms (median), "
             f"{figures['p95']} ms (95 %), {figures['worst']} ms (worst)."

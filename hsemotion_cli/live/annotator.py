@@ -115,7 +115,6 @@ class LiveAnnotator(Annotator):
         self._live = live
         self.problems: list[OutputError] = []
         self._stamps: list[Stamp] = []
-        self._outputs, self._recorder = list(live.outputs), live.recorder
 
     def run(self, folder: Path, name: str, progress: Progress | None = None) -> VideoSummary:
         """Annotate until the source ends, its time is over, or ``stop`` is called; then write ``folder / name.*``.
@@ -135,6 +134,7 @@ class LiveAnnotator(Annotator):
     ) -> Generator[Reading, None, None]:
         """See ``Annotator.readings``; the rows of each frame are handed on before the next frame is taken."""
         live, faces = self._live, 0
+        self._outputs, self._recorder = list(live.outputs), live.recorder
         with ExitStack() as stack:
             for output in live.outputs:
                 stack.callback(output.close)

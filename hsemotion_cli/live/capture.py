@@ -85,6 +85,11 @@ class Capture:
             self._stopped = True
             self._changed.notify_all()
 
+    def close(self) -> None:
+        """Close a source that was never read; otherwise the thread that reads it does so."""
+        if self._thread.ident is None:
+            self._source.close()
+
     def _read(self) -> None:
         error: BaseException | None = None
         try:

@@ -44,7 +44,7 @@ class Output(Protocol):
         ...
 
     def close(self) -> None:
-        """Finish."""
+        """Finish; a second call does nothing."""
         ...
 
 

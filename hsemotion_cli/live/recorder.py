@@ -50,6 +50,7 @@ class Recorder:
         self.frames = 0
         self._queue: queue.Queue[tuple[Image, float, Stamp] | None] = queue.Queue(_ROOM)
         self._error: OutputError | None = None
+        self._closed = False
         self._container: Any = None
         self._stream: Any = None
         self._size = (0, 0)
@@ -70,14 +71,16 @@ class Recorder:
         self.frames += 1
 
     def close(self) -> None:
-        """Write what waits, and end the file.
+        """Write what waits, and end the file; a second call does nothing.
 
         Raises:
             OutputError: it could not be written to its end.
         """
-        self._queue.put(None)
-        self._thread.join()
-        self._check()
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+            self._check()
 
     def _check(self) -> None:
         if self._error is not None:

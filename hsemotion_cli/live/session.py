@@ -24,12 +24,15 @@ class _Work(threading.Thread, Generic[T]):
         self._work = run
         self.result: T | None = None
         self.error: BaseException | None = None
+        self.over = threading.Event()  # an interrupted join would count the thread as ended, up to Python 3.12
 
     def run(self) -> None:
         try:
             self.result = self._work()
         except BaseException as error:  # raised again in the main thread
             self.error = error
+        finally:
+            self.over.set()
 
 
 def watch(run: Callable[[], T], stop: Callable[[], None], window: Window | None) -> T:
@@ -49,13 +52,13 @@ def watch(run: Callable[[], T], stop: Callable[[], None], window: Window | None)
     work, asked = _Work(run), False
     with _on_terminate(stop):
         work.start()
-        while work.is_alive():
+        while not work.over.is_set():
             try:
                 if window is not None and not window.closed:
                     window.update()
                     if window.closed:
                         stop()
-                work.join(_TICK if window is not None and not window.closed else _SLOW_TICK)
+                work.over.wait(_TICK if window is not None and not window.closed else _SLOW_TICK)
             except KeyboardInterrupt:
                 if asked:
                     raise

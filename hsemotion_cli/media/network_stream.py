@@ -28,8 +28,6 @@ _OPTIONS = {
     "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,crypto,srt",
     "format_whitelist": "rtsp,sdp,rtp,mpegts,mjpeg,mpjpeg,flv,matroska,nut,h264,hevc,ogg",
     "rtsp_transport": "tcp",  # without lost packets
-    "fflags": "nobuffer",
-    "flags": "low_delay",
     "probesize": "1000000",
     "analyzeduration": "1000000",
     "max_pixels": str(MAX_PIXELS),
