@@ -48,7 +48,7 @@ def describe(
         "tool": {"name": "hsemotion", "version": __version__, "python": platform.python_version(), **libraries()},
         "source": {
             "name": source.path.name,
-            "sha256": source_hash(source),
+            "sha256": None if isinstance(source, LiveSource) else source_hash(source),  # nothing is kept of it
             **{k: _plain(v) for k, v in dataclasses.asdict(source.info).items()},
             **({} if source.info.width else {"width": None, "height": None}),  # photos of several sizes
             "notes": source.notes,
@@ -174,15 +174,13 @@ def libraries() -> dict[str, str]:
     return found
 
 
-def source_hash(source: Source) -> str | None:
+def source_hash(source: Source) -> str:
     """SHA-256 of a video or image file; of a folder, that of its images' names and hashes, in order; of arrays, that of
-    their sizes and pixels; None for a live source, of which nothing is kept.
+    their sizes and pixels.
 
     Raises:
         InputError: it cannot be read (any more).
     """
-    if isinstance(source, LiveSource):
-        return None
     if isinstance(source, ArraySource):
         return source.sha256
     try:
