@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "hsemotion_cli"
 
 # A folder, or a module at the top level, imports only from lines above its own; also inside functions.
 ORDER = (
-    "errors domain tasks",
+    "errors domain palette tasks",
     "timeline runtime",
     "media",
     "overlay models",

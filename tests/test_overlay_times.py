@@ -113,7 +113,7 @@ def test_joined_parts_make_one_film_with_its_sound(suffix: str, codec: str, tmp_
     report = drawn(path, out)
     assert report.frames == 60 and report.duration == pytest.approx(2.4, abs=0.01)
     film = VideoFile(out)
-    frames = [(frame.time, frame.image.mean()) for frame in film.frames()]
+    frames = [(frame.time, frame.image[:96, :160].mean()) for frame in film.frames()]
     assert len(frames) == 60 and film.report.longest_step == pytest.approx(0.04, abs=0.002)
     flashes = [time for time, light in frames if light > 150][::2]
     clock = Clock()

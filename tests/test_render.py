@@ -20,7 +20,8 @@ from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import InputError, OutputError
 from hsemotion_cli.media.images import ImageSequence
 from hsemotion_cli.media.video import VideoFile
-from hsemotion_cli.overlay.video import even, fitted, hold, render
+from hsemotion_cli.overlay.layout import OverlayPainter
+from hsemotion_cli.overlay.video import WIDEST, even, fitted, hold, render
 from hsemotion_cli.runtime import atomic_files
 
 SIZE = (96, 64)  # width, height of generated clips
@@ -116,7 +117,8 @@ def test_the_file_is_what_browsers_play(smile: Path, tmp_path: Path) -> None:
     with av.open(str(out)) as container:
         video = container.streams.video[0]
         context = video.codec_context
-        assert (context.name, context.pix_fmt, context.width, context.height) == ("h264", "yuv420p", 320, 240)
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+        assert (context.width, context.height) == OverlayPainter(320, 240).canvas
         assert (context.color_primaries, context.color_trc, context.colorspace, context.color_range) == (1, 1, 1, 1)
         assert video.frames == 12
         assert float(known(video.duration) * known(video.time_base)) == pytest.approx(12 / 25, abs=1e-3)
@@ -241,7 +243,8 @@ def test_rotated_clips_come_out_upright(tmp_path: Path) -> None:
         found = next(container.decode(video=0))
         assert found.rotation == 0
         image = found.to_ndarray(format="rgb24")
-    assert image.shape == frame.image.shape == (160, 96, 3)
+    assert frame.image.shape == (160, 96, 3)
+    image = image[:160, :96]
     assert np.abs(image.astype(int) - frame.image).mean() < 8
 
 
@@ -252,14 +255,17 @@ def test_odd_and_tiny_sizes_are_padded_to_even_ones(tmp_path: Path, size: tuple[
     render(tmp_path / "in.png", [(0, [row])], tmp_path / "out.mp4")
     shown = read(tmp_path / "out.mp4")
     assert len(shown.times) == 1
-    assert shown.pictures[0].shape == (size[1] + size[1] % 2, size[0] + size[0] % 2)
+    width, height = OverlayPainter(*size).canvas
+    assert shown.pictures[0].shape == (height, width) and width % 2 == height % 2 == 0
+    render(tmp_path / "in.png", [(0, [row])], tmp_path / "plain.mp4", plain=size)
+    assert read(tmp_path / "plain.mp4").pictures[0].shape == (size[1] + size[1] % 2, size[0] + size[0] % 2)
 
 
 def test_padding_leaves_the_picture_as_sharp_as_it_was(tmp_path: Path) -> None:
     stripes = grey(40, (97, 65))
     stripes[:, ::2] = 210
     cv2.imwrite(str(tmp_path / "in.png"), stripes)
-    render(tmp_path / "in.png", [(0, [])], tmp_path / "out.mp4")
+    render(tmp_path / "in.png", [(0, [])], tmp_path / "out.mp4", plain=(97, 65))
     shown = read(tmp_path / "out.mp4").pictures[0].astype(int)
     assert np.abs(np.diff(shown[:, :97], axis=1)).min() > 80
     assert np.abs(shown[:, 97] - shown[:, 96]).max() < 40, "the last column twice"
@@ -273,6 +279,15 @@ def test_padding_repeats_the_edge() -> None:
     np.testing.assert_array_equal(padded[3, :5], image[2])
     np.testing.assert_array_equal(padded[:3, 5], image[:, 4])
     assert even(image[:2, :4]).shape == (2, 4, 3)
+
+
+def test_a_canvas_too_wide_for_players_is_made_smaller(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), grey(200, (4000, 1000)))
+    render(tmp_path / "in.png", [(0, [])], tmp_path / "out.mp4")
+    width, height = OverlayPainter(4000, 1000).canvas
+    assert width > WIDEST
+    (shown,) = read(tmp_path / "out.mp4").pictures
+    assert shown.shape == (round(height * WIDEST / width / 2) * 2, WIDEST)
 
 
 def test_a_folder_of_pictures_becomes_a_video_by_their_numbers(tmp_path: Path) -> None:
@@ -291,7 +306,7 @@ def test_pictures_of_another_size_are_fitted_to_the_first(tmp_path: Path) -> Non
     cv2.imwrite(str(folder / "0.png"), grey(200, (64, 64)))
     cv2.imwrite(str(folder / "1.png"), grey(200, (128, 64)))
     render(folder, [(0, []), (1, [face(x=40.0)])], tmp_path / "out.mp4")
-    first, second = read(tmp_path / "out.mp4").pictures
+    first, second = (picture[:64, :64] for picture in read(tmp_path / "out.mp4").pictures)
     assert first.shape == second.shape == (64, 64)
     assert second[32, 4] > 180 and second[4, 32] < 30 and second[60, 32] < 30
     assert np.abs(second[16:48].astype(int) - second[32, 4]).max() > 30, "its box is in pixels of the first"
@@ -312,8 +327,9 @@ def test_colours_survive(tmp_path: Path, colour: tuple[int, int, int]) -> None:
     cv2.imwrite(str(tmp_path / "in.png"), np.full((64, 64, 3), colour[::-1], np.uint8))
     render(tmp_path / "in.png", [(0, [])], tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
-        planes = next(container.decode(video=0)).to_ndarray().astype(float)
-    y, u, v = planes[32, 32], planes[64 + 8, 8], planes[64 + 16 + 8, 8]  # the planes lie below one another
+        frame = next(container.decode(video=0))
+        levels = [np.frombuffer(bytes(plane), np.uint8)[8 * plane.line_size + 8] for plane in frame.planes]
+    y, u, v = (float(level) for level in levels)
     y, u, v = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
     # BT.709 as it is printed, limited range.
     red, blue = y + 1.5748 * v, y + 1.8556 * u
@@ -416,6 +432,7 @@ def test_hold_reads_no_further_than_one_frame_behind_the_last_row() -> None:
 
     shown = list(hold(frames(), [(3, []), (6, [])], Path("clip.mp4")))
     assert [item.frame.index for item in shown if item.faces is not None] == [3, 4, 5, 6]
+    assert [item.analysed for item in shown if item.faces is not None] == [3, 3, 3, 6]
     assert seen[-1] == 7
     assert shown[0].first and not shown[1].first and not shown[-1].last
 

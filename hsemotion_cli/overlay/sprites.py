@@ -1,4 +1,4 @@
-"""Small pictures with their transparency, made once and pasted often: what everything that is drawn consists of."""
+"""Sprites: small images with transparency, made once and pasted often; everything that is drawn consists of them."""
 
 from __future__ import annotations
 

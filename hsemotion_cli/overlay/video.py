@@ -31,6 +31,7 @@ from ..runtime.executor import ThreadedRun
 from ..runtime.stage_timer import StageClock
 from .drawing import Row
 from .layout import OverlayPainter
+from .strip import HOLD, Moment
 
 CLOCK = 90_000
 """Ticks per second of the written video: every usual frame rate is a whole number of them, or nearly so."""
@@ -40,6 +41,9 @@ SLIDE = 2.0
 
 COPIED = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
 """Audio codecs that an mp4 carries, so that their packets are copied; any other sound becomes AAC."""
+
+WIDEST = 4096
+"""Pixels: the widest image that level 5.2 of H.264 and with it the decoders of most devices take."""
 
 _LONGEST_HOLD = 5 * 3600 * CLOCK
 """Ticks that an image is shown at most; then it is written once more. ffmpeg's mp4 takes no 2^31 ticks (6.6 hours)."""
@@ -85,12 +89,14 @@ class OverlayFrame:
     Attributes:
         frame: as it was read.
         faces: rows of the last analysed frame, which may be this one; None before the first one.
+        analysed: number of that frame.
         duration: seconds until the next frame of the source.
         first, last: whether the source has no frame before it, or behind it.
     """
 
     frame: Frame
     faces: Sequence[Row] | None
+    analysed: int
     duration: float
     first: bool
     last: bool
@@ -141,18 +147,19 @@ def hold(frames: Iterable[Frame], rows: Rows, path: Path) -> Iterator[OverlayFra
     if coming is None:
         raise InputError(f"{path}: nothing to draw, its table has no analysed frame.")
     faces: Sequence[Row] | None = None
+    analysed = -1
     step = 1.0
     for first, frame, after in _with_next(frames):
         step = after.time - frame.time if after else frame.duration or step
         if coming and frame.index > coming[0]:
             raise InputError(_stranger(coming[0], path))
         if coming and frame.index == coming[0]:
-            faces, coming = coming[1], next(table, None)
+            analysed, faces, coming = *coming, next(table, None)
             if coming and coming[0] <= frame.index:
                 raise InputError(
                     f"{path}: in its table frame {coming[0]} follows frame {frame.index}; sort it by frame."
                 )
-        yield OverlayFrame(frame, faces, max(step, 0.0), first, after is None)
+        yield OverlayFrame(frame, faces, analysed, max(step, 0.0), first, after is None)
         if not coming:
             return
     raise InputError(_stranger(coming[0], path))
@@ -192,7 +199,7 @@ def _write(
             sound = AudioCopy(original.streams.audio[0])
         # Boxes of photos are in pixels of each photo, all others in those of the displayed image.
         size = None if isinstance(reader, PhotoFolder) else (reader.info.width, reader.info.height)
-        film = OverlayWriter(part, out, sound, plain or size, draws=plain is None)
+        film = OverlayWriter(part, out, sound, plain or size, draws=plain is None, related=size is not None)
         stack.callback(film.abandon)
         # Frames are read ahead, so each takes along the sound that was met before it: the file then does not depend
         # on how far ahead.
@@ -243,35 +250,48 @@ class OverlayWriter:
         size: width and height of the displayed image, which the boxes are in; None if each image has a system of its
             own, so that the first one gives the size.
         draws: whether the faces are drawn; False for a plain copy.
+        related: whether successive images belong to one recording; False for photos.
     """
 
     def __init__(
-        self, part: Path, out: Path, sound: AudioCopy | None, size: tuple[int, int] | None, draws: bool = True
+        self,
+        part: Path,
+        out: Path,
+        sound: AudioCopy | None,
+        size: tuple[int, int] | None,
+        draws: bool = True,
+        related: bool = True,
     ) -> None:
         self.out = out
         self.sound = sound
         self.frames = 0
         self.start = self.end = 0.0  # seconds on the source's clock
         self.shift = Fraction(0)
-        self._size, self._shared, self._draws = size, size is not None, draws
+        self._shown, self._draws, self._related = size, draws, related
+        self._written: tuple[int, int] | None = None
         self._painters: dict[tuple[int, int], OverlayPainter] = {}
         self._tick = -1
         self._container: Any = self._guarded(lambda: av.open(f"file:{part}", "w", format="mp4", options=_MUXER))
         self._container.metadata["encoding_tool"] = file_marks.TOOL  # by which a later run knows the file as ours
 
     def drawn(self, shown: OverlayFrame) -> Any:
-        """The picture with its faces, as the encoder takes it; None before the first analysed frame."""
+        """The image with its faces, in the form that the encoder takes; None before the first analysed frame."""
         if shown.faces is None:
             return None
         image = shown.frame.image
-        if self._size is None:
-            self._size = (image.shape[1], image.shape[0])
-        if self._shared:
-            image = fitted(image, *self._size)
-        own = (image.shape[1], image.shape[0])
+        if self._shown is not None:
+            image = fitted(image, *self._shown)
         if self._draws:
-            image = self._painters.setdefault(own, OverlayPainter(*own)).draw(image, shown.faces)
-        picture = av.VideoFrame.from_ndarray(even(fitted(image, *self._size)), format="rgb24")
+            own = (image.shape[1], image.shape[0])
+            if own not in self._painters:
+                self._painters[own] = OverlayPainter(*own, hold=HOLD if self._related else 0.0)
+            time = shown.frame.time if self._related else None
+            image = self._painters[own].draw(image, shown.faces, Moment(shown.frame.index, time, shown.analysed))
+        if self._written is None:
+            self._written = (
+                _playable(image.shape[1], image.shape[0]) if self._draws else (image.shape[1], image.shape[0])
+            )
+        picture = av.VideoFrame.from_ndarray(even(fitted(image, *self._written)), format="rgb24")
         return picture.reformat(
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
@@ -479,6 +499,13 @@ class AudioCopy:
 
 def _seconds(packet: Any) -> Fraction:
     return (packet.dts if packet.pts is None else packet.pts) * packet.time_base
+
+
+def _playable(width: int, height: int) -> tuple[int, int]:
+    """The size in which a canvas is written: at most ``WIDEST`` wide, in its own proportions, in even numbers."""
+    if width <= WIDEST:
+        return width, height
+    return WIDEST, round(height * WIDEST / width / 2) * 2
 
 
 def fitted(image: Image, width: int, height: int) -> Image:

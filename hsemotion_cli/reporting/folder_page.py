@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from ..formats.ownership import is_ours
 from ..formats.table_source import SUFFIXES, is_described
+from ..palette import EXPRESSION_COLOURS
 from ..runtime.atomic_files import atomic_file
 from ..tasks import EXPRESSIONS
 from . import page_html
-from .palette import EXPRESSION_COLOURS
 from .report_page import PageReport
 from .report_table import ReportTable
 

@@ -17,12 +17,12 @@ from ..formats.schema import ACTION_UNIT_NAMES as UNIT_NAMES
 from ..formats.table_source import decoding_of, find_video, read_sidecar, source_name
 from ..media.source import DecodeOptions
 from ..media.video import open_source
+from ..palette import EXPRESSION_COLOURS, HEAT, PERSON_COLOURS
 from ..runtime.atomic_files import atomic_file
 from . import page_html, page_media
 from .derived_series import Derived, derive
 from .page_data import pack
 from .page_facts import about, summary, warnings
-from .palette import EXPRESSION_COLOURS, HEAT, PERSON_COLOURS
 from .report_table import ReportTable, read_report_table
 
 Progress = Callable[[str, int], None]

@@ -9,8 +9,8 @@ import numpy as np
 
 from ...analysis.recordings import P_EXPRESSION, Recording, Track, is_face_id
 from ...errors import InputError, UsageError
+from ...palette import EXPRESSION_COLOURS
 from ...tasks import EXPRESSIONS
-from ..palette import EXPRESSION_COLOURS
 from .material import Material, known_expressions, labels, require
 from .style import HATCHES, INK, bare, note, page, swatch
 

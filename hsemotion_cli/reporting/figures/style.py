@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
+from ...palette import EXPRESSION_COLOURS, PERSON_COLOURS
 from ...tasks import EXPRESSIONS
-from ..palette import EXPRESSION_COLOURS, PERSON_COLOURS
 from ..plotting import save_figure
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 from ...analysis.recordings import P_EXPRESSION, P_UNIT, Track, called
 from ...errors import UsageError
 from ...formats.event_rows import Event
+from ...palette import EXPRESSION_COLOURS
 from ...runtime.comma_list import comma_list
 from ...tasks import ACTION_UNITS
-from ..palette import EXPRESSION_COLOURS
 from .binning import Columns, columns_of
 from .material import UNIT_PRESENT, Material, known_expressions, on_frames, require
 from .style import EVENT, HATCHES, INK, LINES, MISSING, QUIET, bare, note, page, person_colour, swatch
