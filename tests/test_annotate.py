@@ -112,7 +112,9 @@ def test_the_overlay_plays_as_long_and_shows_something(smile: Path, annotated: P
     pairs = list(zip(before.frames(), after.frames(), strict=True))
     assert [a.time for a, _ in pairs] == pytest.approx([b.time for _, b in pairs], abs=1e-3)
     assert (after.info.codec, after.info.audio) == ("h264", "aac")
-    assert all(np.abs(a.image.astype(int) - b.image).max() > 60 for a, b in pairs)
+    high, wide = pairs[0][0].image.shape[:2]
+    assert all(np.abs(a.image.astype(int) - b.image[:high, :wide]).max() > 60 for a, b in pairs)
+    assert all(np.ptp(b.image[:, wide:]) > 150 for _, b in pairs), "the scores stand beside the image"
 
 
 def test_smoothing_later_equals_smoothing_at_once(smile: Path, annotated: Path, tmp_path: Path) -> None:

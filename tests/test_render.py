@@ -148,6 +148,13 @@ def test_two_runs_give_the_same_bytes(smile: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
 
+def test_the_bytes_do_not_depend_on_the_number_of_cores(smile: Path, tmp_path: Path) -> None:
+    """x264 notes its threads in the file; with as many as there are cores it would also cut images differently."""
+    render(smile, nobody(12), tmp_path / "out.mp4")
+    options = tmp_path.joinpath("out.mp4").read_bytes().partition(b"x264 - core")[2].partition(b"\0")[0].decode()
+    assert " threads=4 " in options and " sliced_threads=0 " in options
+
+
 @pytest.mark.parametrize(
     ("video_start", "audio_start", "shift"), [(1.4, 1.2, 1.2), (1.4, 1.6, 1.4), (0.5, 0.0, 0.0), (0.0, 0.25, 0.0)]
 )

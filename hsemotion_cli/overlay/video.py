@@ -42,6 +42,9 @@ SLIDE = 2.0
 COPIED = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
 """Audio codecs that an mp4 carries, so that their packets are copied; any other sound becomes AAC."""
 
+ENCODER_THREADS = 4
+"""Threads of x264, which encode successive images: the same on every machine, since the bytes depend on it."""
+
 WIDEST = 4096
 """Pixels: the widest image that level 5.2 of H.264 and with it the decoders of most devices take."""
 
@@ -356,6 +359,8 @@ class OverlayWriter:
         video.options = {"preset": "veryfast", "crf": "20", "bf": "0"}
         video.time_base = video.codec_context.time_base = Fraction(1, CLOCK)
         context = video.codec_context
+        # Otherwise x264 cuts images into as many slices as there are cores, and the file depends on the machine.
+        context.thread_type, context.thread_count = "FRAME", ENCODER_THREADS
         context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709 in all three lists
         context.color_range = ColorRange.MPEG
         context.flags |= Flags.frame_duration  # how long the last picture lasts is told by nothing else
