@@ -18,10 +18,11 @@ import numpy as np
 from ..domain import Image
 from ..errors import UsageError
 from ..overlay.layout import OverlayPainter
+from ..overlay.strip import Moment
 from .outputs import Row
 
-_LARGEST = (1280, 800)
-"""Pixels of the image in the window; a larger one is made smaller."""
+_LARGEST = (1600, 900)
+"""Pixels of the image and its scores in the window; larger ones are made smaller."""
 
 _SHARE = 0.9  # of the screen
 _BLACK, _LIGHT = "#111111", "#eeeeee"
@@ -106,7 +107,9 @@ class Window:
         height, width = image.shape[:2]
         if self._painter is None or (self._painter.width, self._painter.height) != (width, height):
             self._painter = OverlayPainter(width, height)
-        drawn = self._fitted(self._painter.draw(image, [row for row in rows if row["face_id"] is not None]))
+        moment = Moment(rows[0]["frame"], rows[0]["time"], rows[0]["frame"])  # there is a row without a face as well
+        faces = [row for row in rows if row["face_id"] is not None]
+        drawn = self._fitted(self._painter.draw(image, faces, moment))
         size = (drawn.shape[1], drawn.shape[0])
         if self._photo is None or (self._photo.width(), self._photo.height()) != size:
             self._photo = ImageTk.PhotoImage("RGB", size)
