@@ -34,10 +34,11 @@ from .media.photos import PhotoFolder
 from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
 from .media.wall_clock import wall_clock_note, wall_times
-from .models import frame_skipping, predict, registry
+from .models import frame_skipping, predict, registry, temporal_stream
 from .models.audio import AudioModel, AudioScores
 from .models.devices import is_gpu
 from .models.heads import Head
+from .models.temporal_stream import rate_note
 from .models.wav2vec import Wav2Vec2
 from .postprocess.recipe import Recipe
 from .postprocess.refine import Affect, photo_note, refine
@@ -130,6 +131,8 @@ class Settings:
                 f"--gate {self.recipe.gate:g}: it chooses between the expressions of a network and those of its head, "
                 "and there is no such head; give one with --head, or --gate none."
             )
+        if self.stride > 1 and any(head.temporal for head in self.running.heads):
+            raise UsageError(f"--stride {self.stride}: a temporal head needs every frame; leave it out.")
         if self.detector not in DETECTORS:
             raise UsageError(f"unknown detector {self.detector!r}: choose from {', '.join(DETECTORS)}.")
         check_fov(self.fov)
@@ -191,6 +194,7 @@ class Annotator:
         self.crops = sorted(crops | ({identity_network.CROP} if settings.identify else set()))
         for recipe in self.crops:
             check_recipe(recipe)
+        self._temporal_heads = {head.base.model: head for head in settings.running.heads if head.temporal}
         self._executor = executor(settings.running.threads or resources.cores())
 
     def __enter__(self) -> Annotator:
@@ -295,6 +299,8 @@ class Annotator:
         clock, progress, settings = clock or StageClock(), progress or _silent, self.settings
         heard = self._listen(source.path, clock, progress)
         photos = isinstance(source, PhotoFolder)
+        if photos and self._temporal_heads:
+            raise UsageError(f"{source.path}: photos have no neighbours in time, which a temporal head needs.")
         if photos and settings.identify:
             raise UsageError(f"{source.path}: --identify links the face ids of videos; leave it out for photos.")
         tracks = TrackEmbeddings() if settings.identify else None
@@ -311,6 +317,9 @@ class Annotator:
             timeline = identified(timeline, embeddings, names_for(settings.names, name), settings.gallery)
         if heard is not None:
             timeline = heard.added_to(timeline)
+        source.report.notes += [
+            note for head in self._temporal_heads.values() if (note := rate_note(head, timeline.step))
+        ]
         affect = refine(timeline, settings.recipe)
         with clock.busy("write"):
             content = self.description(source, timeline, fleeting)
@@ -360,6 +369,8 @@ class Annotator:
             read = run.map("models", groups, self._readers, room=len(self._readers))
             readings = (one for group in read for one in group)
             whole = frame_skipping.interpolate(readings)
+            if self._temporal_heads:
+                whole = temporal_stream.stream(whole, self._temporal_heads)
             if isinstance(source, PhotoFolder):
                 whole = tracking.count_within_frames(whole)
             yield from _watched(whole, progress, settings.sampling.expected(source.info.frames))

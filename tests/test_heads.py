@@ -286,7 +286,9 @@ def test_a_face_of_which_nothing_is_known_is_a_row_of_nan() -> None:
 def test_a_clip_is_its_statistics_through_one_layer(source: str) -> None:
     head = random_head("emi")
     width = BASE.width(source)
-    part = replace(head.parts[heads.CLIP_TASK], source=source)
+    found = head.parts[heads.CLIP_TASK]
+    assert isinstance(found, Part)
+    part = replace(found, source=source)
     weight, bias = np.random.default_rng(0).normal(0, 0.1, (6, 4 * width)), np.arange(6) / 10
     head = replace(head, parts={heads.CLIP_TASK: replace(part, layers=((weight, bias),))})
     random = np.random.default_rng(3)
@@ -425,8 +427,9 @@ def test_epochs_are_chosen_by_accuracy_or_loss_over_all_validation_rows(task: st
     train_on, check = toy(task), toy(task, 120, seed=1)
     nets: list[Part] = []
     for epochs in (1, 2, 3):
-        fitted = training.fit(task, replace(plan, epochs=epochs), train_on, None, 0, lambda *_: None)
-        nets.append(fitted.part)
+        part = training.fit(task, replace(plan, epochs=epochs), train_on, None, 0, lambda *_: None).part
+        assert isinstance(part, Part)
+        nets.append(part)
     scores = training.fit(task, plan, train_on, check, 0, lambda *_: None).scores
     for part, score in zip(nets, scores, strict=True):
         z = np.array([part.logits(row) for row in check.values[0].astype(float)])

@@ -48,9 +48,14 @@ class HeadDataOptions:
             metavar="SHARE", min=0, max=0.9, help="Share of videos held out for validation without --val-truth."
         ),
     ] = 0.2
-    input: Annotated[str, typer.Option(metavar="features|scores", help="Input of a clip's statistics, for emi.")] = (
-        "features"
-    )
+    input: Annotated[
+        str | None,
+        typer.Option(
+            metavar="features|scores|both",
+            help="Input of every task: embeddings, the network's outputs, or both.",
+            show_default="as in the papers; features for emi",
+        ),
+    ] = None
     terms: Annotated[str, typer.Option(metavar="TEXT", help="Terms of the data, kept in the head and its page.")] = ""
 
 
@@ -70,6 +75,14 @@ class HeadTrainingOptions:
         str | None,
         typer.Option(
             metavar="TASK[,TASK]", help="Tasks with commas.", show_default="expression,valence_arousal,action_units"
+        ),
+    ] = None
+    temporal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="causal|centred",
+            help="Layers over time: of the past only, or of half a second to each side.",
+            show_default="each frame by itself",
         ),
     ] = None
     epochs: Annotated[
@@ -122,16 +135,20 @@ def run(
 
     plans = _plans(training, data.input)
     files = matching.find_files(features)
-    check_outputs([out, out.with_suffix(".md")], output.overwrite)
+    check_outputs(
+        [out, out.with_suffix(".md"), *([out.with_suffix(".onnx")] if training.temporal else [])], output.overwrite
+    )
     prepare_folder(out.parent)
     truth = train_heads_run.Truth(data.truth, data.val_truth, data.val_share, training.seed)
-    base, rows = train_heads_run.gather(training.kind, files, truth, plans)
+    base, rows = train_heads_run.gather(training.kind, files, truth, plans, bool(training.temporal))
     progress = train_heads_run.progress(output.quiet or output.json)
-    parts, facts = trainer.train(training.kind, base, rows, plans, training.seed, progress)
+    method = train_heads_run.method(training.temporal)
+    parts, facts = trainer.train(training.kind, base, rows, plans, training.seed, progress, method)
     facts = {
         "data": train_heads_run.described(truth, files, rows),
         "terms": data.terms,
         **facts,
+        **train_heads_run.timing(rows),
         "seconds": round(time.perf_counter() - began, 3),
         "versions": {"hsemotion": __version__, **libraries()},
     }
@@ -148,6 +165,9 @@ def _write(head: Head, out: Path, output: OutputOptions) -> None:
     from .console import print_json, print_line
 
     digest = heads.write(head, out, signed(head_card.head_card(head)))
+    graph = out.with_suffix(".onnx")
+    if head.temporal:
+        train_heads_run.write_graph(head, graph)
     if output.json:
         page = str(out.with_suffix(".md"))
         print_json({"head": str(out), "page": page, "sha256": digest, "facts": head.facts}, indent=None)
@@ -155,29 +175,41 @@ def _write(head: Head, out: Path, output: OutputOptions) -> None:
         train_heads_run.show(head)
         print_line(str(out))
         print_line(str(out.with_suffix(".md")))
+        if head.temporal:
+            print_line(str(graph))
 
 
-def _plans(training: HeadTrainingOptions, source: str) -> dict[str, HeadConfig]:
+def _plans(training: HeadTrainingOptions, source: str | None) -> dict[str, HeadConfig]:
     """The papers' plans of the wanted tasks, with what the options change."""
-    from ..models.heads import CLIP_TASK, KINDS
+    from ..models.heads import CLIP_TASK, INPUTS, KINDS
+    from ..models.temporal import MODES
     from ..tasks import TASKS
     from ..training.head_trainer import HEAD_CONFIGS, mimicry_with_hidden
+    from ..training.temporal_trainer import temporal_config
 
     kind, tasks = training.kind, training.tasks
     if kind not in KINDS:
         raise UsageError(f"--kind {kind}: choose from {', '.join(KINDS)}.")
+    allowed = ("features", "scores") if kind == "emi" else INPUTS
+    if source is not None and source not in allowed:
+        raise UsageError(f"--input {source}: choose from {', '.join(allowed)}.")
+    if training.temporal is not None and training.temporal not in MODES:
+        raise UsageError(f"--temporal {training.temporal}: choose from {', '.join(MODES)}.")
     if kind == "emi":
         if tasks is not None:
             raise UsageError(f"--tasks {tasks}: a head of --kind emi has one task, which needs no name.")
-        if source not in ("features", "scores"):
-            raise UsageError(f"--input {source}: choose features or scores.")
-    elif training.hidden or source != "features":
-        raise UsageError("--hidden and --input are for --kind emi only; the other heads are wired as in the papers.")
+        if training.temporal is not None:
+            raise UsageError("--temporal: a head of --kind emi takes statistics of a whole clip; leave it out.")
+    elif training.hidden:
+        raise UsageError("--hidden is for --kind emi only; the other heads are wired as in the papers.")
     wanted = [CLIP_TASK] if kind == "emi" else list(TASKS) if tasks is None else _names(tasks)
     plans = {task: HEAD_CONFIGS[kind][task] for task in wanted}
-    if kind == "emi":
-        plan = replace(plans[CLIP_TASK], source=source)
-        plans[CLIP_TASK] = mimicry_with_hidden(plan, training.hidden) if training.hidden else plan
+    if source is not None:
+        plans = {task: replace(plan, source=source) for task, plan in plans.items()}
+    if training.hidden:
+        plans[CLIP_TASK] = mimicry_with_hidden(plans[CLIP_TASK], training.hidden)
+    if training.temporal is not None:
+        plans = {task: temporal_config(plan) for task, plan in plans.items()}
     if not 0 < training.rate < math.inf:
         raise UsageError(f"--rate {training.rate:g}: give a number above 0.")
     rounds = _counts("--epochs", training.epochs, wanted)

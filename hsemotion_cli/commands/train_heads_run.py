@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from ..errors import InputError
 from ..evaluation.ground_truth import Annotations, clip_key, read_intensities, read_mtl, read_tree
 from ..models import heads
 from ..models.heads import CLIP_TASK, Head
+from ..runtime.atomic_files import atomic_file
 from .console import Table, note, print_table
 
 if TYPE_CHECKING:
     from ..training.features import ClipFeatures, Rows
-    from ..training.head_trainer import HeadConfig
+    from ..training.head_trainer import HeadConfig, Method
+    from ..training.sequences import Sequences
 
 T = TypeVar("T")
 
@@ -43,18 +46,19 @@ class Truth:
 
 
 def gather(
-    kind: str, files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig]
-) -> tuple[heads.Base, Mapping[str, Rows] | Mapping[str, ClipFeatures]]:
+    kind: str, files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig], temporal: bool = False
+) -> tuple[heads.Base, Mapping[str, Any]]:
     """The base model of the features, and part ("train", "validation") -> rows of features with annotations."""
     if kind == "emi":
         return _clips(files, truth, plans[CLIP_TASK].source)
-    return _rows(files, truth, plans)
+    return _rows(files, truth, plans, temporal)
 
 
 def _rows(
-    files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig]
-) -> tuple[heads.Base, dict[str, Rows]]:
+    files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig], temporal: bool
+) -> tuple[heads.Base, Mapping[str, Any]]:
     from ..training import features as matching
+    from ..training import sequences
 
     truths = {"train": _annotations(truth.path, "train")}
     if truth.validation is not None:
@@ -62,7 +66,11 @@ def _rows(
     elif truth.share and (there := truths["train"].keys() & files.keys()):
         truths = _split(truths["train"], matching.held_out(there, truth.share, truth.seed))
     embeddings = any(plan.source != "scores" for plan in plans.values())
-    base, data = matching.gather(files, truths, embeddings=embeddings)
+    data: Mapping[str, Rows] | Mapping[str, Sequences]
+    if temporal:
+        base, data = sequences.gather(files, truths)
+    else:
+        base, data = matching.gather(files, truths, embeddings=embeddings)
     if "validation" in data:
         matching.check_apart(data["train"], data["validation"], plans)
     return base, data
@@ -102,6 +110,35 @@ def described(truth: Truth, files: Mapping[str, Path], data: Mapping[str, Any]) 
     elif "validation" in data:
         kept = f"{truth.share:.0%} of the videos, held out"
     return {"features": f"{len(files)} files", "truth": truth.path.resolve().name, "validation": kept}
+
+
+def method(temporal: str | None) -> Method:
+    """How the head is trained: each frame by itself, or in windows of ``temporal``, a mode of ``models.temporal``."""
+    from ..training import head_trainer, temporal_trainer
+
+    return head_trainer.STATIC if temporal is None else temporal_trainer.method(temporal)
+
+
+def timing(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts about the steps of sequences: how many there are per second; {} for rows without an order."""
+    rate = getattr(data["train"], "rate", None)
+    return {} if rate is None else {"rate": rate}
+
+
+def write_graph(head: Head, path: Path) -> None:
+    """Write a temporal head as an ONNX graph, completely or not at all.
+
+    Raises:
+        ModelUnavailable: torch cannot export it.
+        OutputError: it cannot be written.
+    """
+    from ..training.temporal_trainer import export
+
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / path.name
+        export(head, graph)
+        with atomic_file(path) as file:
+            file.write(graph.read_bytes())
 
 
 def progress(quiet: bool) -> Callable[[str, int, int, float], None]:

@@ -108,6 +108,8 @@ def check(head: Head) -> Head:
         raise UsageError(
             f"--audio-head {head.name}: it is a head for {head.base.model}, not for audio; give it as --head."
         )
+    if head.temporal:
+        raise UsageError(f"--audio-head {head.name}: it is a temporal head, which is for faces.")
     if TASK not in head.parts:
         raise UsageError(f"--audio-head {head.name}: it predicts {', '.join(head.parts)}, not expressions.")
     return head

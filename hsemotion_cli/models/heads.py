@@ -3,6 +3,9 @@
 A head is a safetensors file of float32 tensors, ``TASK.K.weight`` (out, in) and ``TASK.K.bias`` (out,). Its header has,
 under ``hsemotion``, JSON with everything needed to apply them and facts about their training. A Markdown page for
 people is beside it. ``training.head_trainer`` makes such files.
+
+A temporal head has layers over time in each part: ``TASK.0`` is the first layer, ``TASK.K.weight`` (h, h, 3) the K-th
+block, the last layer follows, and ``TASK.mean`` and ``TASK.scale`` are those of the inputs (``models.temporal``).
 """
 
 from __future__ import annotations
@@ -22,10 +25,14 @@ from safetensors.numpy import save
 from ..errors import ModelUnavailable, UsageError
 from ..runtime.atomic_files import write_together
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, TASKS
+from . import temporal
+from .temporal import TemporalPart
 
 Floats = NDArray[np.float64]
 
 FORMAT = 1
+TEMPORAL_FORMAT = 2
+"""Of files with temporal layers, which earlier versions cannot read."""
 KINDS = ("unitask", "mtl", "emi")
 INPUTS = ("features", "scores", "both")
 CLIP_TASK = "emotional_mimicry"
@@ -99,11 +106,26 @@ class Head:
     sha256: str
     kind: str
     base: Base
-    parts: Mapping[str, Part]
+    parts: Mapping[str, Part | TemporalPart]
     facts: Mapping[str, Any]
 
     def __repr__(self) -> str:
         return f"Head({self.name}, {self.kind} on {self.base.model}: {', '.join(self.parts)})"
+
+    @property
+    def temporal_parts(self) -> dict[str, TemporalPart]:
+        """Task -> its layers, of a temporal head; empty for others."""
+        return {task: part for task, part in self.parts.items() if isinstance(part, TemporalPart)}
+
+    @property
+    def temporal(self) -> str:
+        """Of ``temporal.MODES``, or "" for a head that scores each face by itself."""
+        return next((part.mode for part in self.temporal_parts.values()), "")
+
+    @property
+    def delay(self) -> int:
+        """Frames from a face to its scores, which is how far a head looks ahead."""
+        return max((part.delay for part in self.temporal_parts.values()), default=0)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -124,6 +146,7 @@ class Head:
             "kind": self.kind,
             "tasks": list(self.parts),
             "terms": self.facts.get("terms", ""),
+            **({"temporal": self.temporal, "look_ahead_frames": self.delay} if self.temporal else {}),
         }
 
     def __call__(self, embeddings: NDArray[np.floating], outputs: NDArray[np.floating] | None) -> dict[str, NDArray]:
@@ -138,14 +161,46 @@ class Head:
         """
         if CLIP_TASK in self.parts:
             raise ValueError(f"{self.name} is a head for clips, not for faces")
+        if self.temporal:
+            raise ValueError(f"{self.name} is a temporal head, which needs the frames in order; use sequence")
         scores = {task: np.full((len(embeddings), len(TASKS[task])), np.nan, np.float32) for task in self.parts}
         for task, part in self.parts.items():
             rows = self._inputs(part, embeddings, outputs)
-            columns = [TASKS[task].index(name) for name in part.classes]
             # Row by row: a matrix product may add in another order for another number of rows, and results must not
             # depend on the batch.
             for row in np.flatnonzero(~np.isnan(rows).any(axis=1)):
-                scores[task][row, columns] = self._activate(part, part.logits(rows[row].astype(np.float64)))
+                scores[task][row] = self.row(task, part.logits(rows[row].astype(np.float64)))
+        return scores
+
+    def sequence(
+        self, embeddings: NDArray[np.floating], outputs: NDArray[np.floating] | None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Scores of one face in n consecutive frames by a temporal head, as ``__call__`` gives them.
+
+        Args:
+            embeddings: (n, d); rows of nan are frames without the face.
+            outputs: (n, k), or None if the base has none.
+
+        Raises:
+            ValueError: it is not a temporal head, or the columns do not match the base.
+        """
+        if not self.temporal:
+            raise ValueError(f"{self.name} is not a temporal head")
+        found = {}
+        for task, part in self.temporal_parts.items():
+            rows = self._inputs(part, embeddings, outputs).astype(np.float64)
+            seen: NDArray[np.bool_] = np.asarray(~np.isnan(rows).any(axis=1))
+            steps = [row if there else None for row, there in zip(rows, seen, strict=True)]
+            given = [self.row(task, logits) for logits in temporal.run(part, steps)]
+            scores = np.array(given, np.float32).reshape(len(rows), len(TASKS[task]))
+            found[task] = np.where(seen[:, None], scores, np.float32(np.nan))
+        return found
+
+    def row(self, task: str, logits: Floats) -> NDArray[np.float32]:
+        """The columns of a task, nan for classes that the head lacks, from what is before the activation."""
+        part = self.parts[task]
+        scores = np.full(len(TASKS[task]), np.nan, np.float32)
+        scores[[TASKS[task].index(name) for name in part.classes]] = self._activate(part, logits)
         return scores
 
     def clip(self, embeddings: NDArray[np.floating], outputs: NDArray[np.floating] | None) -> Floats:
@@ -161,15 +216,16 @@ class Head:
         if CLIP_TASK not in self.parts:
             raise ValueError(f"{self.name} is a head for faces, not for clips")
         part = self.parts[CLIP_TASK]
+        assert isinstance(part, Part)
         return self._activate(part, part.logits(statistics(self._inputs(part, embeddings, outputs))))
 
-    def _inputs(self, part: Part, embeddings: NDArray, outputs: NDArray | None) -> NDArray:
+    def _inputs(self, part: Part | TemporalPart, embeddings: NDArray, outputs: NDArray | None) -> NDArray:
         widths = {"features": embeddings.shape[1], "scores": 0 if outputs is None else outputs.shape[1]}
         if widths != {"features": self.base.embedding_size, "scores": self.base.outputs}:
             raise ValueError(f"{self.name}: expected {self.base}, got {widths}")
         return select_inputs(part.source, embeddings, outputs)
 
-    def _activate(self, part: Part, z: Floats) -> Floats:
+    def _activate(self, part: Part | TemporalPart, z: Floats) -> Floats:
         if part.activation == "softmax":
             powers = np.exp((z - z.max()) / self.temperature)
             return powers / powers.sum()
@@ -208,17 +264,24 @@ def write(head: Head, path: Path, page: str) -> str:
         for k, layer in enumerate(part.layers)
         for name, value in zip(("weight", "bias"), layer, strict=True)
     }
+    for task, part in head.temporal_parts.items():
+        tensors |= {f"{task}.{name}": np.ascontiguousarray(getattr(part, name), np.float32) for name in temporal.SCALES}
     wiring = {
         "kind": head.kind,
         "tasks": list(head.parts),
         "classes": {task: list(part.classes) for task, part in head.parts.items()},
         "base": asdict(head.base),
         "parts": {
-            task: {"source": part.source, "activation": part.activation, "layers": len(part.layers)}
+            task: {"source": part.source, "activation": part.activation, "layers": len(part.layers), **_timing(part)}
             for task, part in head.parts.items()
         },
     }
-    content = {"format": FORMAT, "kind": "head", "head": wiring, "facts": dict(head.facts)}
+    content = {
+        "format": TEMPORAL_FORMAT if head.temporal else FORMAT,
+        "kind": "head",
+        "head": wiring,
+        "facts": dict(head.facts),
+    }
     data = save(tensors, {"hsemotion": json.dumps(content, allow_nan=False)})
     with write_together() as opened:
         with opened(path) as file:
@@ -226,6 +289,11 @@ def write(head: Head, path: Path, page: str) -> str:
         with opened(path.with_suffix(".md")) as file:
             file.write(page.encode(errors="replace"))  # command-line arguments may contain invalid text
     return hashlib.sha256(data).hexdigest()
+
+
+def _timing(part: Part | TemporalPart) -> dict[str, Any]:
+    """What the header says about a part's layers over time."""
+    return {"temporal": part.mode, "dilations": list(part.dilations)} if isinstance(part, TemporalPart) else {}
 
 
 def read(path: Path) -> Head:
@@ -252,12 +320,15 @@ def _head(name: str, digest: str, content: Mapping[str, Any], tensors: Mapping[s
     """Assemble a head and check that its parts match; raises ValueError, KeyError or TypeError otherwise."""
     if content.get("kind") != "head":
         raise ValueError(f"it is {content['kind']!r}" if "kind" in content else "its header does not describe a head")
-    if content["format"] != FORMAT:
-        raise ValueError(f"its format is {content['format']}, but this version reads {FORMAT}; update hsemotion")
+    if content["format"] not in (FORMAT, TEMPORAL_FORMAT):
+        raise ValueError(
+            f"its format is {content['format']}, but this version reads {TEMPORAL_FORMAT} at most; update hsemotion"
+        )
     wiring, facts = content["head"], dict(content["facts"])
     base = Base(**{field.name: wiring["base"][field.name] for field in fields(Base)})
     parts = {task: _part(task, wiring, base, tensors) for task in wiring["tasks"]}
     names = {f"{t}.{k}.{n}" for t, part in parts.items() for k in range(len(part.layers)) for n in ("weight", "bias")}
+    names |= {f"{t}.{n}" for t, part in parts.items() if isinstance(part, TemporalPart) for n in temporal.SCALES}
     if set(tensors) != names:
         raise ValueError(f"tensors {sorted(set(tensors) ^ names)} are missing or unexpected")
     if wiring["kind"] not in KINDS or not parts or ((CLIP_TASK in parts) != (wiring["kind"] == "emi")):
@@ -271,12 +342,16 @@ def _head(name: str, digest: str, content: Mapping[str, Any], tensors: Mapping[s
     return head
 
 
-def _part(task: str, wiring: Mapping[str, Any], base: Base, tensors: Mapping[str, NDArray]) -> Part:
+def _part(task: str, wiring: Mapping[str, Any], base: Base, tensors: Mapping[str, NDArray]) -> Part | TemporalPart:
     entry, classes = wiring["parts"][task], tuple(wiring["classes"][task])
     if not classes or len(set(classes)) != len(classes) or not set(classes) <= set(_COLUMNS[task]):
         raise ValueError(f"classes {', '.join(classes)} for {task}")
     if entry["source"] not in INPUTS or entry["activation"] not in ("softmax", "tanh", "sigmoid"):
         raise ValueError(f"{task} from {entry['source']} by {entry['activation']}")
+    if entry.get("temporal"):
+        if task == CLIP_TASK:
+            raise ValueError(f"{task} with layers over time")
+        return temporal.from_tensors(task, entry, classes, base.width(entry["source"]), tensors)
     layers = []
     width = base.width(entry["source"]) * (4 if task == CLIP_TASK else 1)
     for k in range(entry["layers"]):

@@ -361,21 +361,48 @@ def export(network: Network, size: int, target: Path, fold: bool = True) -> None
 
     from .reparameterise import reparameterise
 
+    examples = (torch.zeros(2, 3, size, size),)
+    export_module(
+        reparameterise(network), examples, target, ["input"], ["scores", "embeddings"], {0: "faces"}, fold=fold
+    )
+
+
+def export_module(
+    module: Any,
+    examples: tuple[Any, ...],
+    target: Path,
+    inputs: list[str],
+    outputs: list[str],
+    axes: Mapping[int, str],
+    fold: bool = True,
+) -> None:
+    """Write a torch module as an ONNX graph.
+
+    Args:
+        examples: inputs of the right shapes.
+        axes: number of a dimension that may have any size -> its name; the same of all inputs and outputs.
+        fold: fold constants, batch normalisations among them.
+
+    Raises:
+        ModelUnavailable: torch cannot export it.
+    """
+    import torch
+
     with warnings.catch_warnings():
         # The tracing exporter is the older one. It is used because it needs no further packages and is
         # faster; it warns that a newer one exists, and that shapes are fixed, as intended here.
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                reparameterise(network),
-                (torch.zeros(2, 3, size, size),),
+                module,
+                examples,
                 str(target),
                 dynamo=False,
                 opset_version=OPSET,
                 do_constant_folding=fold,
-                input_names=["input"],
-                output_names=["scores", "embeddings"],
-                dynamic_axes={name: {0: "faces"} for name in ("input", "scores", "embeddings")},
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_axes={name: dict(axes) for name in (*inputs, *outputs)},
             )
         except (RuntimeError, ValueError, TypeError, ImportError) as error:
             raise ModelUnavailable(

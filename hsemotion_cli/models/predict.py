@@ -174,9 +174,11 @@ class HeadedModel:
         return f"HeadedModel({self._base!r}, {self._head!r})"
 
     def __call__(self, faces: Sequence[Face]) -> Scores:
-        """Score faces, each independently of the others."""
+        """Score faces, each independently of the others; a temporal head is left to ``temporal_stream``."""
         scores = self._base(faces)
         assert scores.embeddings is not None  # checked above
+        if self._head.temporal:
+            return scores
         found = self._head(scores.embeddings, scores.outputs)
         return replace(scores, tasks={**scores.tasks, **found, **_kept_of(scores, found)})
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class Rows:
 
     def digest(self) -> str:
         """SHA-256 of all columns."""
-        return _digest(getattr(self, field.name) for field in fields(self))
+        return digest_of(getattr(self, field.name) for field in fields(self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +77,7 @@ class ClipFeatures:
 
     def digest(self) -> str:
         """SHA-256 of all columns."""
-        return _digest(getattr(self, field.name) for field in fields(self))
+        return digest_of(getattr(self, field.name) for field in fields(self))
 
 
 def find_files(paths: Iterable[Path]) -> dict[str, Path]:
@@ -144,16 +144,16 @@ def gather(
     base, first = None, None
     parts: dict[str, list[Rows]] = {part: [] for part in truths}
     for video, path in files.items():
-        wanted = [(part, truth[name]) for part, truth in truths.items() for name in _matching_names(video, truth)]
+        wanted = [(part, truth[name]) for part, truth in truths.items() for name in matching_names(video, truth)]
         if not wanted:
             continue
         columns, facts = features.read(path)
         if not features.is_audio(facts):
             wanted = [(part, truth) for part, truth in wanted if truth.video == video]
         for part, truth in wanted:
-            base, first = _same_base(base, first, path, columns, facts)
+            base, first = same_base(base, first, path, columns, facts)
             parts[part].append(_match(path, columns, facts, truth, embeddings))
-    return _require_base(base, files, truths), {
+    return require_base(base, files, truths), {
         part: _join(part, found, files, truths[part]) for part, found in parts.items()
     }
 
@@ -177,16 +177,16 @@ def gather_clips(
         if not wanted:
             continue
         columns, facts = features.read(path)
-        base, first = _same_base(base, first, path, columns, facts)
+        base, first = same_base(base, first, path, columns, facts)
         if source == "scores" and not base.outputs:
             raise InputError(f"{path}: {base.model} has only embeddings; use --input features.")
         values = statistics(columns["embedding" if source == "features" else "outputs"])
         for part, intensities in wanted.items():
             parts[part].append((name, values, intensities))
-    found = _require_base(base, files, truths)
+    found = require_base(base, files, truths)
     for part, clips in parts.items():
         if not clips:
-            raise InputError(_no_match(part, files, truths[part]))
+            raise InputError(no_match(part, files, truths[part]))
     return found, {
         part: ClipFeatures(
             np.array([name for name, _, _ in clips]),
@@ -197,7 +197,19 @@ def gather_clips(
     }
 
 
-def check_apart(train: Rows, validation: Rows, tasks: Iterable[str]) -> None:
+class Labelled(Protocol):
+    """Rows with labels: ``Rows``, or sequences of them."""
+
+    @property
+    def video(self) -> NDArray[np.str_]: ...
+
+    @property
+    def frame(self) -> NDArray[np.int64]: ...
+
+    def known(self, task: str) -> NDArray[np.int64]: ...
+
+
+def check_apart(train: Labelled, validation: Labelled, tasks: Iterable[str]) -> None:
     """Raise InputError if a frame is used for both training and validation of the same task."""
     for task in tasks:
         one, other = train.known(task), validation.known(task)
@@ -213,12 +225,12 @@ def check_apart(train: Rows, validation: Rows, tasks: Iterable[str]) -> None:
                 )
 
 
-def _matching_names(video: str, truth: Truth) -> list[str]:
+def matching_names(video: str, truth: Truth) -> list[str]:
     """The annotations that a file belongs to: those of its name, else those of both people of a video of two."""
     return [video] if video in truth else [name for name in truth if recording(name) == video]
 
 
-def _same_base(
+def same_base(
     base: Base | None, first: Path | None, path: Path, columns: Mapping[str, NDArray], facts: Mapping[str, Any]
 ) -> tuple[Base, Path]:
     """The model that made a file, which must be the one that made the first file."""
@@ -247,7 +259,7 @@ def _match(
         | ~np.isnan(truth.valence_arousal).any(axis=1)
         | ~np.isnan(truth.action_units).any(axis=1)
     )
-    rows, labels = (_audio_rows if features.is_audio(facts) else _face_rows)(path, columns, facts, truth, labelled)
+    rows, labels = (_audio_rows if features.is_audio(facts) else face_rows)(path, columns, facts, truth, labelled)
     size = len(rows)
     return Rows(
         np.full(size, truth.video),
@@ -260,7 +272,7 @@ def _match(
     )
 
 
-def _face_rows(
+def face_rows(
     path: Path,
     columns: Mapping[str, NDArray],
     facts: Mapping[str, Any],
@@ -306,25 +318,28 @@ def _audio_rows(
 
 def _join(part: str, found: Sequence[Rows], files: Mapping[str, Path], truth: Truth) -> Rows:
     if not sum(len(rows.frame) for rows in found):
-        raise InputError(_no_match(part, files, truth))
+        raise InputError(no_match(part, files, truth))
     return Rows(*(np.concatenate([getattr(rows, field.name) for rows in found]) for field in fields(Rows)))
 
 
-def _require_base(base: Base | None, files: Mapping[str, Path], truths: Mapping[str, Mapping[str, Any]]) -> Base:
+def require_base(base: Base | None, files: Mapping[str, Path], truths: Mapping[str, Mapping[str, Any]]) -> Base:
+    """The base that was found; raises InputError if no file belongs to the annotations."""
     if base is None:
         part, truth = next(iter(truths.items()))
-        raise InputError(_no_match(part, files, truth))
+        raise InputError(no_match(part, files, truth))
     return base
 
 
-def _no_match(part: str, files: Mapping[str, Path], truth: Mapping[str, Any]) -> str:
+def no_match(part: str, files: Mapping[str, Path], truth: Mapping[str, Any]) -> str:
+    """The message that no row of a part has a label."""
     return (
         f"no row of the features has a {part} label: the features are of {few(files, 3) or 'nothing'}, and the "
         f"annotations of {few(truth, 3) or 'nothing'}; files are matched by video name, rows by frame number."
     )
 
 
-def _digest(columns: Iterable[NDArray]) -> str:
+def digest_of(columns: Iterable[NDArray]) -> str:
+    """SHA-256 of some arrays, their types and shapes."""
     whole = hashlib.sha256()
     for column in columns:
         whole.update(f"{column.dtype.str} {column.shape} ".encode())

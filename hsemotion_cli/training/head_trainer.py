@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from ..evaluation import metrics
 from ..evaluation.calibration import choose_temperature, choose_thresholds
 from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS
 from ..models.heads import CLIP_TASK, Base, Part
+from ..models.temporal import TemporalPart
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from .features import ClipFeatures, Rows
 from .head_metrics import task_metrics
@@ -240,7 +241,7 @@ class FittedHead:
         logits: (n, c) float64 of the validation data before the activation; None without any.
     """
 
-    part: Part
+    part: Part | TemporalPart
     epoch: int
     scores: list[float]
     logits: NDArray[np.float64] | None
@@ -270,12 +271,12 @@ def fit(
     labels = torch.from_numpy(train.labels)
     scores: list[float] = []
     best: tuple[int, dict[str, Tensor]] = (0, {})
-    with _one_thread():
+    with one_thread():
         for epoch in range(1, config.epochs + 1):
             order = torch.randperm(len(train), generator=generator)
             for batch in order.split(config.batch):
                 loss = loss_function(net(train.inputs(batch.numpy())), labels[batch]) + config.l2 * net.squares()
-                _check_finite(loss, task, config)
+                check_finite(loss, task, config)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -286,23 +287,33 @@ def fit(
                 best = epoch, {name: value.clone() for name, value in net.state_dict().items()}
         net.load_state_dict(best[1])
         for weights in net.parameters():
-            _check_finite(weights, task, config)
+            check_finite(weights, task, config)
         logits = None if validation is None else _logits(net, validation).numpy().astype(np.float64)
     return FittedHead(Part(config.source, config.activation, CLASSES[task], net.arrays()), best[0], scores, logits)
 
 
 def _score(task: str, config: HeadConfig, net: HeadLayers, loss_function: Loss, validation: Examples) -> float:
     logits, labels = _logits(net, validation), torch.from_numpy(validation.labels)
-    _check_finite(logits, task, config)
+    check_finite(logits, task, config)
+    with torch.no_grad():
+        return score_of(task, loss_function, logits, labels, config.l2 * net.squares())
+
+
+def score_of(task: str, loss_function: Loss, logits: Tensor, labels: Tensor, penalty: Tensor | float = 0.0) -> float:
+    """What the best epoch has most of: accuracy of expressions, mean correlation for clips, else the negative loss.
+
+    Args:
+        penalty: added to the loss.
+    """
     if task == "expression":
         return float((logits.argmax(dim=1) == labels).double().mean())
     if task == CLIP_TASK:
-        return float(np.mean(metrics.pearson(validation.labels, logits.sigmoid().numpy())))
-    with torch.no_grad():
-        return -float(loss_function(logits, labels) + config.l2 * net.squares())
+        return float(np.mean(metrics.pearson(labels.numpy(), logits.sigmoid().numpy())))
+    return -float(loss_function(logits, labels) + penalty)
 
 
-def _check_finite(values: Tensor, task: str, config: HeadConfig) -> None:
+def check_finite(values: Tensor, task: str, config: HeadConfig) -> None:
+    """Raise UsageError if a number is not finite."""
     if not values.isfinite().all():
         raise UsageError(f"{task}: training diverged at a rate of {config.rate:g}; give a smaller --rate.")
 
@@ -313,7 +324,7 @@ def _logits(net: HeadLayers, data: Examples) -> Tensor:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread: with more, the order of sums and so the last digits would depend on the machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -326,16 +337,39 @@ def _one_thread() -> Iterator[None]:
 # --- all tasks --------------------------------------------------------------------------------------------------
 
 
+class Method(NamedTuple):
+    """How the tasks of a head are trained.
+
+    Attributes:
+        examples: (data, task, source) -> the examples of a task.
+        fit: as ``fit``, on such examples.
+        facts: what the plan says about it.
+    """
+
+    examples: Callable[[Any, str, str], Any]
+    fit: Callable[..., FittedHead]
+    facts: Mapping[str, Any]
+
+
+def _examples_of(data: Rows | ClipFeatures, task: str, source: str) -> Examples:
+    return clip_examples(data) if isinstance(data, ClipFeatures) else examples(data, task, source)
+
+
+STATIC = Method(_examples_of, fit, {})
+"""Every row by itself."""
+
+
 def train(
-    kind: str, base: Base, data: Mapping[str, Rows] | Mapping[str, ClipFeatures], configs: Mapping[str, HeadConfig],
-    seed: int, report: Report,
-) -> tuple[dict[str, Part], dict[str, Any]]:  # fmt: skip
+    kind: str, base: Base, data: Mapping[str, Any], configs: Mapping[str, HeadConfig], seed: int, report: Report,
+    method: Method = STATIC,
+) -> tuple[dict[str, Part | TemporalPart], dict[str, Any]]:  # fmt: skip
     """Train all tasks of a head.
 
     Args:
         kind: of ``heads.KINDS``.
         base: the network that the features come from.
-        data: "train", and optionally "validation" to choose epochs, thresholds and temperature on.
+        data: "train", and optionally "validation" to choose epochs, thresholds and temperature on: ``features.Rows``,
+            ``features.ClipFeatures`` or what else the method takes.
         configs: task -> config, for the tasks that the head shall have.
 
     Returns:
@@ -345,23 +379,20 @@ def train(
     Raises:
         InputError: as ``fit``, or the base has no outputs and a task needs them.
     """
-    parts: dict[str, Part] = {}
+    parts: dict[str, Part | TemporalPart] = {}
     facts: dict[str, Any] = {"rows": {part: {} for part in data}, "videos": {part: {} for part in data}}
     facts |= {"epochs": {}, "thresholds": {}, "temperature": None, "validation": {}}
     for task, config in configs.items():
         if config.source != "features" and not base.outputs:
             raise InputError(
                 f"{task}: this head needs the outputs of a network, and {base.model} has only embeddings; leave it "
-                "out with --tasks, or extract with another model."
+                "out with --tasks, give --input features, or extract with another model."
             )
-        found = {
-            part: clip_examples(rows) if isinstance(rows, ClipFeatures) else examples(rows, task, config.source)
-            for part, rows in data.items()
-        }
+        found = {part: method.examples(rows, task, config.source) for part, rows in data.items()}
         for part, own in found.items():
             facts["rows"][part][task], facts["videos"][part][task] = len(own), own.videos
         validation = found.get("validation")
-        fitted = fit(task, config, found["train"], validation, seed, report)
+        fitted = method.fit(task, config, found["train"], validation, seed, report)
         parts[task] = fitted.part
         facts["epochs"][task] = {"kept": fitted.epoch, "of": config.epochs, "scores": fitted.scores}
         if validation is not None and fitted.logits is not None:
@@ -379,6 +410,7 @@ def train(
         "seed": seed,
         "plans": {task: asdict(config) for task, config in configs.items()},
         "data": {part: rows.digest() for part, rows in data.items()},
+        **method.facts,
     }
     digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
     return parts, {**facts, "plan": plan, "plan_sha256": digest}
