@@ -965,6 +965,7 @@ def nothing(_content: dict) -> None:
         (lambda c: c.update(kind="network"), {}, "it is 'network'"),
         (lambda c: c.clear(), {}, "does not describe a head"),
         (lambda c: c.update(format=2), {}, "format is 2"),
+        (lambda c: c.update(format=3), {}, "format is 3"),
         (lambda c: c["head"].update(kind="emi"), {}, "kind 'emi'"),
         (lambda c: c["head"].update(tasks=["mood"]), {}, "mood"),
         (lambda c: c["head"].update(tasks=["expression"]), {}, "unexpected"),

@@ -334,6 +334,8 @@ def _head(name: str, digest: str, content: Mapping[str, Any], tensors: Mapping[s
     if wiring["kind"] not in KINDS or not parts or ((CLIP_TASK in parts) != (wiring["kind"] == "emi")):
         raise ValueError(f"kind {wiring['kind']!r} with {', '.join(parts) or 'no task'}")
     head = Head(name, digest, wiring["kind"], base, parts, facts)
+    if content["format"] != (TEMPORAL_FORMAT if head.temporal else FORMAT):
+        raise ValueError(f"its format is {content['format']}, which is not that of its layers")
     if not 0 < head.temperature < np.inf:
         raise ValueError(f"temperature {head.temperature}")
     for unit, threshold in head.thresholds.items():
