@@ -127,7 +127,7 @@ def clip(frames: int, seed: int) -> list[Reading]:
 
 def expected(readings: list[Reading], head: Head) -> dict[tuple[int, int | None, str], np.ndarray]:
     """(frame, track, task) -> scores, from each person's whole sequence."""
-    found = {}
+    found: dict[tuple[int, int | None, str], np.ndarray] = {}
     for track in range(3):
         rows = np.full((len(readings), SIZE), np.nan, np.float32)
         for k, reading in enumerate(readings):
@@ -172,7 +172,7 @@ def test_a_reading_is_ready_after_the_stated_delay_and_nothing_else_is_kept(mode
         assert reading.index == k
         assert taken <= min(k + 1 + head.delay, 1000)
         if k == 900:  # the variables of the generator that works
-            inner = inspect.getgeneratorlocals(found.gi_yieldfrom)
+            inner = inspect.getgeneratorlocals(found.gi_yieldfrom)  # type: ignore[attr-defined]
             assert len(inner["tracks"]) <= part_memory(head) + 1 and len(inner["waiting"]) <= head.delay
     assert head.delay == (0 if mode == "causal" else 6)
 
