@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hsemotion_cli.postprocess.compound import MEANS, PRIOR, compounds, divergence, frame_scores
+from hsemotion_cli.postprocess.compound import MEANS, PRIOR, compounds, divergence, frame_scores, probabilities
 from hsemotion_cli.tasks import COMPOUNDS, EXPRESSIONS
 
 PAIRS = [(3, 6), (4, 6), (5, 6), (2, 6), (1, 6), (5, 3), (5, 1)]
@@ -65,3 +65,37 @@ def test_the_divergence_is_scipys() -> None:
     assert divergence(np.repeat(np.arange(7), [14445, 24915, 10780, 10637, 10535, 10112, 8878])) == pytest.approx(0)
     assert divergence(np.zeros(9, int)) == np.inf
     np.testing.assert_allclose(PRIOR, [0.1600, 0.2759, 0.1194, 0.1178, 0.1167, 0.1120, 0.0983], atol=5e-5)
+
+
+def face(**shares: float) -> np.ndarray:
+    return np.array([[shares.get(name, 0.0) for name in EXPRESSIONS]])
+
+
+def test_outside_of_challenges_most_faces_show_no_compound() -> None:
+    names = list(COMPOUNDS)
+    for shares, none in (
+        ({"neutral": 0.96, "happiness": 0.04}, 1.0), ({"happiness": 1.0}, 1.0),
+        ({"happiness": 0.5, "surprise": 0.5}, 0.0),
+        ({"neutral": 0.9, "sadness": 0.05, "anger": 0.05}, 0.9), ({"happiness": 0.8, "surprise": 0.2}, 0.6),
+    ):  # fmt: skip
+        found, said = probabilities(face(**shares))
+        assert said[0] == pytest.approx(none)
+        assert found.sum() + said[0] == pytest.approx(1)
+    found, none_ = probabilities(face(surprise=0.4, happiness=0.3, sadness=0.3))
+    assert found[0, names.index("happily_surprised")] == found[0, names.index("sadly_surprised")] == pytest.approx(0.3)
+    assert none_[0] == pytest.approx(0.4)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_compounds_and_none_of_them_sum_to_one(seed: int) -> None:
+    expression = faces(20, seed)
+    found, none = probabilities(expression)
+    np.testing.assert_allclose(found.sum(axis=1) + none, 1, atol=1e-12)
+    assert (found >= 0).all() and (none >= 0).all()
+    order = np.argsort(found, axis=1)[:, -1]
+    pairs = np.array(PAIRS)[order]
+    smaller = expression[np.arange(20)[:, None], pairs].min(axis=1)
+    np.testing.assert_allclose(none, 1 - np.minimum(2 * smaller, 1), atol=1e-12)
+    expression[3] = np.nan
+    found, none = probabilities(expression)
+    assert np.isnan(found[3]).all() and np.isnan(none[3])

@@ -57,6 +57,7 @@ def test_the_columns_are_the_promised_ones_in_order() -> None:
         *("p_disgustedly_surprised", "p_angrily_surprised", "p_sadly_fearful", "p_sadly_angry"),
         *("head_pitch", "head_yaw", "head_roll", "gaze_pitch", "gaze_yaw"),
         *("blink", "mouth_open", "speaking", "uncertainty_expression", "uncertainty_va", "uncertainty_au"),
+        "p_no_compound",
     ]
 
 
@@ -77,8 +78,14 @@ def test_cells_say_what_the_scores_say(tmp_path: Path) -> None:
     units = line.scores["m"]["action_units"]
     assert faces[[f"{unit}_c" for unit in ACTION_UNITS]].to_numpy().tolist() == (units >= 0.5).astype(int).tolist()
     pair = {name: [EXPRESSIONS.index(part) for part in parts] for name, parts in COMPOUNDS.items()}
-    for name, parts in pair.items():
-        assert faces[f"p_{name}"][:3].to_numpy() == pytest.approx(expression[:3, parts].mean(axis=1), abs=1e-6)
+    for k in range(3):
+        both = {name: 2 * min(expression[k, parts]) for name, parts in pair.items()}
+        none = 1 - min(1, max(both.values()))
+        assert faces["p_no_compound"][k] == pytest.approx(none, abs=1e-6)
+        for name, value in both.items():
+            assert faces[f"p_{name}"][k] == pytest.approx((1 - none) * value / sum(both.values()), abs=1e-6)
+        named = faces["compound"][k]
+        assert (named == max(both, key=lambda name: both[name])) if none < 0.5 else pd.isna(named)
     assert faces.loc[3, ["expression", "p_anger", "compound", "p_sadly_angry"]].isna().all()
     assert faces.loc[3, ["valence", "AU12_p", "AU12_c"]].notna().all()
 
@@ -91,7 +98,7 @@ def test_a_class_that_the_model_lacks_is_an_empty_cell(tmp_path: Path) -> None:
     assert read["expression"].notna().tolist() == [True, True, False, True, False]
     best = read[[f"p_{name}" for name in EXPRESSIONS[:7]]].max(axis=1)
     assert read["expression_score"][[0, 1, 3]].tolist() == best[[0, 1, 3]].tolist()
-    assert read["compound"].notna().tolist() == [True, True, False, True, False]
+    assert read["p_no_compound"].notna().tolist() == [True, True, False, True, False]
 
 
 def test_a_frame_without_a_face_has_a_row_of_empty_cells(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,11 @@ from ..postprocess.compound import MEANS
 from ..postprocess.recipe import Recipe
 from ..reporting.wording import few
 from ..tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
-from . import predictions, validation
+from . import plain_tables, predictions, validation
 from .challenges import FIELDS, Track
 from .lists import header_of
-from .predictions import BASIC, OTHERS, AnnotatedVideo
+from .plain_tables import PlainTable
+from .predictions import BASIC, OTHERS, AnnotatedVideo, Predictions
 from .scores import HALF, FrameCounts
 
 CLIPS = "emotional_mimicry"
@@ -148,6 +149,20 @@ class PredictionSource(Protocol):
     description: str
     advice: str
 
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Tables loaded so far that have no raw scores, and were taken as they stand."""
+        ...
+
+    @property
+    def tuned_on(self) -> Sequence[Mapping[str, Any]]:
+        """``Recipe.tuned_on`` of the tuned recipes that were applied so far."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Sentences about the predictions loaded so far that a reader of the scores has to know."""
+        ...
+
     def match(self, video: str) -> str | None:
         """Which of ``names`` has the predictions for a video of the ground truth, if any."""
         ...
@@ -161,7 +176,7 @@ def prediction_source(paths: Sequence[Path], settings: EvaluationSettings) -> Pr
     """Tables of ``annotate``, or one submission.
 
     Raises:
-        InputError: as ``predictions.find`` and ``validation.read``.
+        InputError: as ``plain_tables.find`` and ``validation.read``.
         UsageError: options that cannot change a submission.
     """
     if len(paths) == 1 and _is_submission(paths[0]):
@@ -170,14 +185,16 @@ def prediction_source(paths: Sequence[Path], settings: EvaluationSettings) -> Pr
 
 
 class TablePredictionSource:
-    """Tables of ``annotate``."""
+    """Tables of ``annotate``, with their raw scores; or tables alone, which are scored as they stand."""
 
     advice = "annotate it"
 
     def __init__(self, paths: Sequence[Path], settings: EvaluationSettings) -> None:
-        self._tables = predictions.find(paths)
+        self._tables = plain_tables.find(paths)
         self._settings = settings
-        self._last: AnnotatedVideo | None = None
+        self._last: AnnotatedVideo | PlainTable | None = None
+        self._alone: dict[str, str] = {}
+        self._tuned: list[Mapping[str, Any]] = []
         self.names = list(self._tables)
         self.description = f"the tables are of {few(self.names)}"
 
@@ -189,23 +206,80 @@ class TablePredictionSource:
     def load(self, video: str) -> AlignedPredictions:
         name, side = predictions.place(video, self._tables) or (video, None)
         if self._last is None or self._last.video != name:
-            self._last = predictions.load(self._tables[name])
-        return _TablePredictions(self._last, side, self._settings)
-
-
-class _TablePredictions:
-    """The predictions of a table for one video, or for the person on one side of it."""
-
-    def __init__(self, source: AnnotatedVideo, side: str | None, settings: EvaluationSettings) -> None:
+            self._last = self._read(name)
+        source, settings = self._last, self._settings
+        if isinstance(source, PlainTable):
+            rows = source.rows(side)
+            found = source.predictions(side, settings.mean, settings.other)
+            return _TablePredictions(found, source.frames[rows[source.seen[rows]]], settings, None)
         recipe = (settings.recipe or source.recipe).changed(thresholds=settings.thresholds)
         for task in settings.track.tasks:
             _check_task(task, source, recipe)
-        self._source = predictions.predict(source, recipe, side=side, mean=settings.mean).in_affwild2(settings.other)
-        self._with_face = _frames_with_face(source, side)
-        self._seen_only = settings.seen_only
-        self.thresholds: Mapping[str, float] | None = {
-            unit: self._source.thresholds.get(unit, HALF) for unit in ACTION_UNITS
-        }
+        if recipe.tuned_on and recipe.tuned_on not in self._tuned:
+            self._tuned.append(recipe.tuned_on)
+        found = predictions.predict(source, recipe, side=side, mean=settings.mean)
+        thresholds = {unit: found.thresholds.get(unit, HALF) for unit in ACTION_UNITS}
+        return _TablePredictions(
+            found.in_affwild2(settings.other), _frames_with_face(source, side), settings, thresholds
+        )
+
+    def _read(self, name: str) -> AnnotatedVideo | PlainTable:
+        """A table with its raw scores, or alone.
+
+        Raises:
+            UsageError: it is alone, and an option would change what it says.
+        """
+        path = self._tables[name]
+        if path.name.endswith(predictions.RAW):
+            return predictions.load(path)
+        if option := next((given for given in self._settings.changed if given in ("--recipe", "--threshold")), None):
+            raise UsageError(
+                f"{option}: {path} has no {path.stem}{predictions.RAW} beside it, so its table can only be scored as "
+                f"it stands; leave {option} out, or annotate the video again."
+            )
+        table = plain_tables.read(path)
+        self._alone[name] = table.guessed
+        return table
+
+    @property
+    def alone(self) -> tuple[str, ...]:
+        return tuple(self._alone)
+
+    @property
+    def tuned_on(self) -> Sequence[Mapping[str, Any]]:
+        return self._tuned
+
+    def notes(self) -> list[str]:
+        if not self._alone:
+            return []
+        found = [
+            f"scored as they stand, because there are no raw scores beside them: {few(self._alone)}. Smoothing, blend "
+            "and thresholds are those of whoever made the tables, and could not be changed."
+        ]
+        for guess in sorted(set(self._alone.values()) - {""}):
+            names = [name for name, own in self._alone.items() if own == guess]
+            found.append(f"no sidecar says how frames are numbered, so {guess}: {few(names)}.")
+        return found
+
+
+class _TablePredictions:
+    """The predictions of a table for one video, or for the person on one side of it.
+
+    Args:
+        source: with expressions in Aff-Wild2's classes.
+        with_face: numbers of the frames with a face.
+        thresholds: of action units; None if those of ``source`` are 0 or 1.
+    """
+
+    def __init__(
+        self,
+        source: Predictions,
+        with_face: NDArray[np.int64],
+        settings: EvaluationSettings,
+        thresholds: Mapping[str, float] | None,
+    ) -> None:
+        self._source, self._with_face, self._seen_only = source, with_face, settings.seen_only
+        self.thresholds = thresholds
 
     def without_faces(self, task: str) -> bool:
         return bool(np.isnan(self._source.tasks[task]).all())
@@ -230,6 +304,8 @@ class _TablePredictions:
             raise InputError(f"{self._source.path}: its models do not predict {names}; annotate with others.")
         if task == "valence_arousal":
             return np.clip(values, -1, 1), None
+        if task == "action_units" and self.thresholds is None:
+            return values >= HALF, None
         if task == "action_units" and self.thresholds is not None:
             return values >= [self.thresholds[unit] for unit in ACTION_UNITS], values >= HALF
         return values.argmax(axis=1), values[:, :BASIC].argmax(axis=1) if task == "expression" else None
@@ -239,6 +315,8 @@ class SubmissionPredictionSource:
     """A file as ``submit`` writes it: final classes and presence, no probabilities."""
 
     advice = "add it"
+    alone: tuple[str, ...] = ()
+    tuned_on: Sequence[Mapping[str, Any]] = ()
 
     def __init__(self, path: Path, settings: EvaluationSettings) -> None:
         if settings.changed:
@@ -252,6 +330,9 @@ class SubmissionPredictionSource:
         self._tasks = settings.track.tasks
         self.names = list(self._rows)
         self.description = f"{path} of {few(self.names)}"
+
+    def notes(self) -> list[str]:
+        return []
 
     def match(self, video: str) -> str | None:
         return video if video in self._rows else None

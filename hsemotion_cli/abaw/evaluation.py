@@ -7,7 +7,7 @@ it. A frame without a face has the value that it would have in a submission; the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,12 +24,14 @@ from ..evaluation.ground_truth import (
     recording,
 )
 from ..evaluation.resampling import resample
+from ..postprocess.recipe import recording_key
 from ..reporting.wording import few
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from . import scores
 from .aligned import BASIC, CLIPS, NAMES, AlignedPredictions, EvaluationSettings, TaskPredictions, prediction_source
 from .bootstrap import ConfusionCounts, DetectionCounts, Floats, Moments, Pair
 from .scores import FrameCounts, Score, TaskScores, plain
+from .tuning_data import truth_digest
 
 Progress = Callable[[int, int, str], None]
 """Called with the videos done, all videos, and the current one."""
@@ -74,6 +76,10 @@ class Report:
         left_out: videos (or clips) of the ground truth without predictions, left out on request.
         faceless: videos of the ground truth without any face, left out on request.
         ignored: tables (or clips) without ground truth.
+        alone: tables without raw scores, which were scored as they stand.
+        tuned: how many of the scored recordings a recipe was tuned on; 0 if none.
+        same_labels: whether it was tuned on exactly the labels that are scored.
+        notes: sentences that a reader of the scores has to know.
     """
 
     settings: EvaluationSettings
@@ -87,6 +93,10 @@ class Report:
     left_out: tuple[str, ...] = ()
     faceless: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    tuned: int = 0
+    same_labels: bool = False
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; undefined numbers are None."""
@@ -104,6 +114,9 @@ class Report:
             "left_out": list(self.left_out),
             "faceless": list(self.faceless),
             "ignored": list(self.ignored),
+            "without_raw_scores": list(self.alone),
+            "tuned_on_these": {"recordings": self.tuned, "same_labels": self.same_labels},
+            "notes": list(self.notes),
             "settings": {
                 "recipe": None if settings.recipe is None else settings.recipe.to_json(),
                 "thresholds": list(settings.thresholds),
@@ -147,7 +160,35 @@ def evaluate(
         progress(done, len(matches), video)
         collected.add(video, labelled[video], predictions.load(video))
     progress(len(matches), len(matches), "scoring")
-    return collected.report(truth, left_out, ignored)
+    report = collected.report(truth, left_out, ignored)
+    tuned, same_labels = _seen_before(report, predictions.tuned_on, labelled)
+    notes = [*_tuned_note(tuned, report.recordings, same_labels), *predictions.notes()]
+    return replace(report, alone=predictions.alone, tuned=tuned, same_labels=same_labels, notes=tuple(notes))
+
+
+def _seen_before(
+    report: Report, tuned_on: Sequence[Mapping[str, Any]], truth: Mapping[str, Annotations | CompoundAnnotations]
+) -> tuple[int, bool]:
+    """How many of the scored recordings a recipe was tuned on, and whether it was on the very same labels."""
+    scored = {recording_key(recording(video.video)) for video in report.videos}
+    most = max((len(scored & set(one["recordings"])) for one in tuned_on), default=0)
+    tasks = report.settings.track.tasks
+    plain = {video.video: truth[video.video] for video in report.videos}
+    known = {name: found for name, found in plain.items() if isinstance(found, Annotations)}
+    same = [one for one in tuned_on if one["track"] == report.settings.track.name]
+    return most, bool(same) and len(known) == len(plain) and any(
+        one["truth"] == truth_digest(known, tasks) for one in same
+    )
+
+
+def _tuned_note(tuned: int, recordings: int, same_labels: bool) -> list[str]:
+    if not tuned:
+        return []
+    labels = ", against these very labels" if same_labels else ""
+    return [
+        f"the recipe was tuned on {tuned:,} of the {recordings:,} recordings that are scored here{labels}: the score "
+        "is too high for new recordings. Score recordings that tune did not see, or rely on its cross-validated score."
+    ]
 
 
 def _read(truth: Path, settings: EvaluationSettings) -> Mapping[str, Annotations | CompoundAnnotations]:

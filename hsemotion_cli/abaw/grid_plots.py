@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reporting import plotting
-from .grid_search import TaskOutcome, TuningResult
 from .objectives import OBJECTIVES, Floats
 from .search_space import Block, Grid
+from .tuning_result import TaskOutcome, TuningResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

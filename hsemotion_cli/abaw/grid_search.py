@@ -10,145 +10,37 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..evaluation import metrics
-from ..evaluation.calibration import THRESHOLDS
 from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS
 from ..postprocess.recipe import Recipe, Smoothing
 from ..postprocess.refine import blend
 from ..postprocess.smoothing import nested, positions, segments
 from ..tasks import ACTION_UNITS, FROZEN, TASKS
+from . import grid_edges, selection
 from .gated_objective import GatedExpressionF1, GatedRows
-from .objectives import OBJECTIVES, Floats, Objective
+from .objectives import Floats, Objective, objectives
 from .predictions import affwild2, predict
 from .search_space import Family, Grid
 from .tuning_data import AlignedRows, TunedVideo, TuningData
+from .tuning_result import Choice, Fold, TaskOutcome, TuningResult
+
+__all__ = ["FOLDS", "Choice", "chosen_recipe", "score_recipe", "tune"]
 
 FOLDS = 5
 """Folds of the cross-validation, if there are as many recordings."""
 
-_TIE = 12
-"""Decimals to which scores are compared; the rest is rounding."""
+Progress = Callable[[int, int, str], None]
+"""Called with the steps done, all steps, and the task."""
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The settings of one task.
-
-    Attributes:
-        smoothing: the filter.
-        weight: of the first model; 0.5 if only one model has the task.
-        thresholds: action unit -> probability; empty for other tasks.
-        gate: of expressions, or None.
-    """
-
-    smoothing: Smoothing
-    weight: float
-    thresholds: Mapping[str, float]
-    gate: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        gate = {} if self.gate is None else {"gate": self.gate}
-        return {"smoothing": str(self.smoothing), "weight": self.weight, "thresholds": dict(self.thresholds), **gate}
-
-
-def gate_word(gate: float | None) -> str:
-    """A gate as the command line takes it."""
-    return "none" if gate is None else f"{gate:g}"
-
-
-def objective(task: str, grid: Grid) -> Objective:
-    """The objective of a task, with the gates of the grid."""
-    return GatedExpressionF1(grid.gates) if task == "expression" and grid.gates else OBJECTIVES[task]
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """One fold of the cross-validation.
-
-    Attributes:
-        recordings: held out.
-        choice: made on all others.
-        score: of the choice, on the held-out recordings.
-    """
-
-    recordings: tuple[str, ...]
-    choice: Choice
-    score: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"recordings": list(self.recordings), **self.choice.to_json(), "score": self.score}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TaskOutcome:
-    """The result of tuning one task.
-
-    Attributes:
-        choice: made on all videos.
-        surface: (filters, weights) score of each setting on all videos, with its best thresholds.
-        weights: that were tried; a single one if only one model has the task.
-        untuned: score without smoothing, with an even blend and thresholds of 0.5.
-        tuned: score of the choice on the videos that it was made on.
-        cross_validated: score of all folds' choices on their held-out frames, pooled; None without folds.
-        folds: none if there is only one recording.
-    """
-
-    choice: Choice
-    surface: Floats
-    weights: tuple[float, ...]
-    untuned: float
-    tuned: float
-    cross_validated: float | None
-    folds: tuple[Fold, ...]
-
-    def fold_choices(self) -> dict[str, Counter[str]]:
-        """How often the folds chose each filter ("smoothing"), weight ("weight") and threshold (by action unit)."""
-        found = {"smoothing": Counter(str(fold.choice.smoothing) for fold in self.folds)}
-        if len(self.weights) > 1:
-            found["weight"] = Counter(f"{fold.choice.weight:g}" for fold in self.folds)
-        for unit in self.choice.thresholds:
-            found[unit] = Counter(f"{fold.choice.thresholds[unit]:g}" for fold in self.folds)
-        if any(choice.gate is not None for choice in (self.choice, *(fold.choice for fold in self.folds))):
-            found["gate"] = Counter(gate_word(fold.choice.gate) for fold in self.folds)
-        return found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TuningResult:
-    """The result of tuning.
-
-    Attributes:
-        data: that it was done on.
-        grid: that was searched.
-        tasks: task -> outcome, in the order of the track.
-        recipe: with all choices.
-    """
-
-    data: TuningData
-    grid: Grid
-    tasks: Mapping[str, TaskOutcome]
-    recipe: Recipe
-
-    @property
-    def total(self) -> tuple[float, float, float | None]:
-        """Score of the track: untuned, in-sample and cross-validated; for mtl the sum over its tasks."""
-        found = self.tasks.values()
-        cross_validated = [one.cross_validated for one in found if one.cross_validated is not None]
-        return (
-            sum(one.untuned for one in found),
-            sum(one.tuned for one in found),
-            sum(cross_validated) if len(cross_validated) == len(self.tasks) else None,
-        )
+Sums = dict[tuple[str, Smoothing], Floats]
+"""(task, filter) -> (folds, weights, *shape) sums over the frames of each fold."""
 
 
 def tune(
@@ -157,37 +49,46 @@ def tune(
     *,
     folds: int = FOLDS,
     threads: int | None = None,
-    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    one_se: bool = False,
+    progress: Progress = lambda done, total, note: None,
 ) -> TuningResult:
     """Try every setting, choose the best for each task, and cross-validate the choice.
 
-    Ties go to the first filter of the grid, which is no smoothing, and to the weight nearest to 0.5.
+    Ties go to the first filter of the grid, which is no smoothing, and to the weight nearest to 0.5. While the best
+    filter is at an edge of the grid that is open, the grid is extended (``grid_edges``). A choice that does worse than
+    the default on recordings that it was not made on is not written into the recipe.
 
     Args:
-        grid: by default the papers'.
+        grid: by default the papers', which is not extended.
         folds: of the cross-validation, at least 2; with fewer recordings, each is one fold.
         threads: by default one per processor.
-        progress: called with the steps done, all steps, and the task.
+        one_se: choose by ``selection.simplest`` instead of the best score.
 
     Raises:
         UsageError: fewer than two folds, or gates to try without expressions of a frozen network.
     """
     if folds < 2:
         raise UsageError(f"--folds {folds}: give at least 2.")
-    grid = Grid() if grid is None else grid
+    first = grid = Grid() if grid is None else grid
     if grid.gates:
         _check_gates(data)
-    weights = {task: _tried_weights(data, task, grid) for task in data.tasks}
-    parts = {task: _folds(data, task, folds) for task in data.tasks}
-    sums = _all_sums(data, grid, weights, parts, threads, progress)
-    found = {
-        task: _outcome(objective(task, grid), grid.filters, weights[task], parts[task], sums[task])
+    search = _Search(data, grid, folds, threads, one_se)
+    longest = max(len(video.source.timeline.index) for video in data.videos)
+    while True:
+        search.add(grid, progress)
+        found = {task: search.outcome(task, grid.filters) for task in data.tasks}
+        wider = grid_edges.extended(grid, [outcome.choice.smoothing for outcome in found.values()], longest)
+        if wider == grid:
+            break
+        grid = wider
+    untuned = score_recipe(data, chosen_recipe(data, {}))
+    default = score_recipe(data, replace(data.default, max_gap=data.max_gap))
+    tuned = score_recipe(data, chosen_recipe(data, {task: outcome.choice for task, outcome in found.items()}))
+    scored = {
+        task: replace(found[task], untuned=untuned[task], as_default=default[task], tuned=tuned[task])
         for task in data.tasks
     }
-    recipe = chosen_recipe(data, {task: outcome.choice for task, outcome in found.items()})
-    untuned, tuned = score_recipe(data, chosen_recipe(data, {})), score_recipe(data, recipe)
-    outcomes = {task: replace(found[task], untuned=untuned[task], tuned=tuned[task]) for task in data.tasks}
-    return TuningResult(data, grid, outcomes, recipe)
+    return TuningResult(data, grid, scored, written_recipe(data, scored), first, one_se)
 
 
 def chosen_recipe(data: TuningData, choices: Mapping[str, Choice]) -> Recipe:
@@ -200,6 +101,27 @@ def chosen_recipe(data: TuningData, choices: Mapping[str, Choice]) -> Recipe:
     blended = {**dict.fromkeys(TASKS, 0.5), **weights} if len(data.models) == 2 else {}
     gate = choices["expression"].gate if "expression" in choices else None
     return Recipe(data.models, blended, smoothing, data.max_gap, 0.0, thresholds, gate=gate)
+
+
+def written_recipe(data: TuningData, outcomes: Mapping[str, TaskOutcome]) -> Recipe:
+    """The default recipe with what is written of each task, and what it was tuned on."""
+    smoothing = {**data.default.smoothing, **{task: one.written.smoothing for task, one in outcomes.items()}}
+    weights = {task: one.written.weight for task, one in outcomes.items()}
+    thresholds = dict(data.default.thresholds)
+    for one in outcomes.values():
+        thresholds |= one.written.thresholds
+    # The grid is without offsets, so tasks that were chosen from it have none.
+    tuned = {name for task, one in outcomes.items() if not one.keeps_default for name in TASKS[task]}
+    return replace(
+        data.default,
+        blend={**data.default.blend, **weights} if len(data.models) == 2 else {},
+        smoothing={task: one for task, one in smoothing.items() if one.kernel != "none"},
+        max_gap=data.max_gap,
+        thresholds=thresholds,
+        gate=outcomes["expression"].written.gate if "expression" in outcomes else data.default.gate,
+        offsets={name: offset for name, offset in data.default.offsets.items() if name not in tuned},
+        tuned_on=data.tuned_on,
+    )
 
 
 def score_recipe(data: TuningData, recipe: Recipe) -> dict[str, float]:
@@ -235,43 +157,101 @@ def _score(task: str, truth: NDArray, scores: NDArray) -> float:
 # --- grid -----------------------------------------------------------------------------------------------------
 
 
-def _all_sums(
-    data: TuningData,
-    grid: Grid,
-    weights: Mapping[str, Sequence[float]],
-    parts: Mapping[str, Sequence[tuple[str, ...]]],
-    threads: int | None,
-    progress: Callable[[int, int, str], None],
-) -> dict[str, Floats]:
-    """Task -> (folds, filters, weights, *shape) sums over the frames of each fold."""
-    sums = {
-        task: np.zeros((len(parts[task]), len(grid.filters), len(weights[task]), *objective(task, grid).shape))
-        for task in data.tasks
-    }
-    fold_of = {task: {name: k for k, names in enumerate(parts[task]) for name in names} for task in data.tasks}
-    # The longest videos come first, so that all threads finish at about the same time.
-    videos = sorted(data.videos, key=lambda video: -len(video.source.timeline.row))
-    jobs = [
-        (video, task, family)
-        for video, task, family in product(videos, data.tasks, grid.families)
-        if any(task in person.rows for person in video.people)
-    ]
-    models = {
-        (video.source.video, task): _model_scores(data, video, task) for video in data.videos for task in data.tasks
-    }
+class _Search:
+    """The sums of all settings tried so far.
 
-    def work(job: tuple[TunedVideo, str, Family]) -> Floats:
-        video, task, family = job
-        measure = objective(task, grid)
-        if isinstance(measure, GatedExpressionF1):
-            return _gated_sums(data, video, family, weights[task], measure)
-        return _family_sums(data, video, task, family, weights[task], models[video.source.video, task])
+    Args:
+        grid: whose weights and thresholds are tried; those are never extended here.
+    """
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for done, ((video, task, family), found) in enumerate(zip(jobs, pool.map(work, jobs), strict=True), 1):
-            sums[task][fold_of[task][video.recording], list(family.members)] += found
-            progress(done, len(jobs), task.replace("_", " "))
-    return sums
+    def __init__(self, data: TuningData, grid: Grid, folds: int, threads: int | None, one_se: bool) -> None:
+        self.data, self.threads, self.one_se = data, threads, one_se
+        self.measures = dict(objectives(grid.thresholds, extended="thresholds" in grid.open, both=grid.both))
+        if grid.gates:
+            self.measures["expression"] = GatedExpressionF1(grid.gates)
+        self.weights = {task: _tried_weights(data, task, grid) for task in data.tasks}
+        self.parts = {task: _folds(data, task, folds) for task in data.tasks}
+        self.sums: Sums = {}
+
+    def add(self, grid: Grid, progress: Progress) -> None:
+        """Compute the sums of the filters of a grid that are not there yet."""
+        new = {filter_: k for k, filter_ in enumerate(grid.filters) if (self.data.tasks[0], filter_) not in self.sums}
+        families = [_reduced(family, set(new.values())) for family in grid.families]
+        families = [family for family in families if family.members]
+        sums = self._all_sums(families, len(grid.filters), progress)
+        for (filter_, k), task in product(new.items(), self.data.tasks):
+            self.sums[task, filter_] = sums[task][:, k]
+
+    def _all_sums(self, families: Sequence[Family], filters: int, progress: Progress) -> dict[str, Floats]:
+        """Task -> (folds, filters, weights, *shape)."""
+        data, weights = self.data, self.weights
+        sums = {
+            task: np.zeros((len(self.parts[task]), filters, len(weights[task]), *self.measures[task].shape))
+            for task in data.tasks
+        }
+        fold_of = {
+            task: {name: k for k, names in enumerate(parts) for name in names} for task, parts in self.parts.items()
+        }
+        # The longest videos come first, so that all threads finish at about the same time.
+        videos = sorted(data.videos, key=lambda video: -len(video.source.timeline.row))
+        jobs = [
+            (video, task, family)
+            for video, task, family in product(videos, data.tasks, families)
+            if any(task in person.rows for person in video.people)
+        ]
+        models = {
+            (video.source.video, task): _model_scores(data, video, task) for video in data.videos for task in data.tasks
+        }
+
+        def work(job: tuple[TunedVideo, str, Family]) -> Floats:
+            video, task, family = job
+            given = models[video.source.video, task]
+            measure = self.measures[task]
+            if isinstance(measure, GatedExpressionF1):
+                return _gated_sums(data, video, family, weights[task], measure)
+            return _family_sums(data, video, task, family, weights[task], given, measure)
+
+        with ThreadPoolExecutor(self.threads or os.cpu_count() or 1) as pool:
+            for done, ((video, task, family), found) in enumerate(zip(jobs, pool.map(work, jobs), strict=True), 1):
+                sums[task][fold_of[task][video.recording], list(family.members)] += found
+                progress(done, len(jobs), task.replace("_", " "))
+        return sums
+
+    def outcome(self, task: str, filters: Sequence[Smoothing]) -> TaskOutcome:
+        """Choose on all sums, and on those without each fold; scores by ``score_recipe`` are still 0."""
+        measure, weights, parts = self.measures[task], self.weights[task], self.parts[task]
+        default = Choice.of(self.data.default, task)
+        sums = np.stack([self.sums[task, filter_] for filter_ in filters], axis=1)
+
+        def choose(of: Floats) -> selection.Picked:
+            if self.one_se:
+                return selection.simplest(measure, of, filters, weights, default)
+            return selection.best(measure, of)
+
+        def choice(picked: selection.Picked) -> Choice:
+            if isinstance(measure, GatedExpressionF1):
+                gate = measure.gates[picked.thresholds[0]]
+                return Choice(filters[picked.place[0]], weights[picked.place[1]], {}, gate)
+            at = {unit: measure.levels[k] for unit, k in zip(ACTION_UNITS, picked.thresholds, strict=False)}
+            return Choice(filters[picked.place[0]], weights[picked.place[1]], at)
+
+        picked = choose(sums)
+        folds, kept = [], []
+        for k, names in enumerate(parts if len(parts) > 1 else ()):
+            there = choose(np.delete(sums, k, axis=0))
+            kept.append(measure.at_thresholds(sums[k][there.place], there.thresholds))
+            folds.append(Fold(names, choice(there), measure.score(kept[-1])))
+        crossed = measure.score(np.sum(kept, axis=0)) if kept else None
+        surface = picked.surface[:, np.argsort(weights)]
+        return TaskOutcome(
+            choice(picked), surface, tuple(sorted(weights)), default, 0.0, 0.0, 0.0, crossed, tuple(folds)
+        )
+
+
+def _reduced(family: Family, wanted: set[int]) -> Family:
+    """A family with only some of its members."""
+    pairs = [(w, k) for w, k in zip(family.windows, family.members, strict=True) if k in wanted]
+    return replace(family, windows=tuple(w for w, _ in pairs), members=tuple(k for _, k in pairs))
 
 
 def _tried_weights(data: TuningData, task: str, grid: Grid) -> tuple[float, ...]:
@@ -297,18 +277,24 @@ def _model_scores(data: TuningData, video: TunedVideo, task: str) -> tuple[Float
 
 
 def _family_sums(
-    data: TuningData, video: TunedVideo, task: str, family: Family, weights: Sequence[float], models: tuple[Floats, ...]
+    data: TuningData,
+    video: TunedVideo,
+    task: str,
+    family: Family,
+    weights: Sequence[float],
+    models: tuple[Floats, ...],
+    measure: Objective,
 ) -> Floats:
     """(members, weights, *shape) sums of one video for all filters of a family."""
     known = np.array(~np.isnan(models[0]).all(axis=0))
     values = np.hstack([model[:, known] for model in models])
     smoothed = _smoothed(data, video, family, values)
-    sums = np.zeros((len(family.windows), len(weights), *OBJECTIVES[task].shape))
+    sums = np.zeros((len(family.windows), len(weights), *measure.shape))
     for one in (person.rows[task] for person in video.people if task in person.rows):
         truth = one.truth if task == "expression" else np.ascontiguousarray(one.truth.T)
         for k, by_model in enumerate(np.split(part, len(models), axis=1) for part in smoothed):
             scores = [_frame_scores(task, part, known, one) for part in by_model]
-            sums[k] += OBJECTIVES[task].sums(scores[0], scores[-1], weights, truth)
+            sums[k] += measure.sums(scores[0], scores[-1], weights, truth)
     return sums
 
 
@@ -360,9 +346,6 @@ def _frame_scores(task: str, smoothed: Floats, known: NDArray[np.bool_], rows: A
     return np.ascontiguousarray((affwild2(scores) if task == "expression" else scores).T)
 
 
-# --- choosing -------------------------------------------------------------------------------------------------
-
-
 def _folds(data: TuningData, task: str, folds: int) -> list[tuple[str, ...]]:
     """Recordings with labels for a task, in folds of about equally many labelled frames."""
     frames: Counter[str] = Counter()
@@ -376,41 +359,3 @@ def _folds(data: TuningData, task: str, folds: int) -> list[tuple[str, ...]]:
         parts[least].append(name)
         load[least] += frames[name]
     return [tuple(sorted(part)) for part in parts]
-
-
-def _outcome(
-    measure: Objective,
-    filters: Sequence[Smoothing],
-    weights: Sequence[float],
-    parts: Sequence[tuple[str, ...]],
-    sums: Floats,
-) -> TaskOutcome:
-    """Choose on all sums, and on those without each fold.
-
-    Args:
-        sums: (folds, filters, weights, *shape)
-    """
-
-    def choose(of: Floats) -> tuple[tuple[int, int], NDArray[np.int64], Floats]:
-        surface = measure.best(of)
-        best = np.unravel_index(int(np.argmax(np.round(surface, _TIE))), surface.shape)
-        place = int(best[0]), int(best[1])
-        return place, measure.thresholds(of[place]), surface
-
-    def choice(place: tuple[int, int], thresholds: NDArray[np.int64]) -> Choice:
-        if isinstance(measure, GatedExpressionF1):
-            return Choice(filters[place[0]], weights[place[1]], {}, measure.gates[thresholds[0]])
-        at = {unit: THRESHOLDS[k] for unit, k in zip(ACTION_UNITS, thresholds, strict=False)}
-        return Choice(filters[place[0]], weights[place[1]], at)
-
-    place, thresholds, surface = choose(sums.sum(axis=0))
-    folds, kept = [], []
-    for k, names in enumerate(parts if len(parts) > 1 else ()):
-        there, levels, _ = choose(np.delete(sums, k, axis=0).sum(axis=0))
-        kept.append(measure.at_thresholds(sums[k][there], levels))
-        folds.append(Fold(names, choice(there, levels), measure.score(kept[-1])))
-    cross_validated = measure.score(np.sum(kept, axis=0)) if kept else None
-    order = np.argsort(weights)
-    return TaskOutcome(
-        choice(place, thresholds), surface[:, order], tuple(sorted(weights)), 0.0, 0.0, cross_validated, tuple(folds)
-    )

@@ -19,6 +19,10 @@ from ..tasks import ACTION_UNITS, VALENCE_AROUSAL
 
 Floats = NDArray[np.float64]
 
+LOWER = (0.01, 0.02, 0.05)
+UPPER = (0.95, 0.98, 0.99)
+"""Thresholds beyond both ends of the papers' grid, for action units whose best threshold is at an end."""
+
 _CLASSES = len(AFFWILD2_EXPRESSIONS)
 _BELOW = 1e-9
 """Variances that are only rounding errors: values are in [-1, 1]."""
@@ -30,10 +34,12 @@ class Objective(Protocol):
     Attributes:
         name: of its score.
         shape: of the sums of one setting.
+        levels: thresholds that may be chosen; () if it has none.
     """
 
     name: str
     shape: tuple[int, ...]
+    levels: tuple[float, ...]
 
     def sums(self, first: Floats, second: Floats, weights: Sequence[float], truth: NDArray) -> Floats:
         """Sums over frames, for each weight.
@@ -49,7 +55,7 @@ class Objective(Protocol):
         ...
 
     def thresholds(self, sums: Floats) -> NDArray[np.int64]:
-        """(..., units) the best thresholds, as indices into ``calibration.THRESHOLDS``; (..., 0) if there are none.
+        """(..., units) the best thresholds, as indices into ``levels``; (..., 0) if there are none.
 
         Args:
             sums: (..., *shape)
@@ -80,6 +86,8 @@ class Objective(Protocol):
 
 class _Plain:
     """An objective without thresholds."""
+
+    levels: tuple[float, ...] = ()
 
     def thresholds(self, sums: Floats) -> NDArray[np.int64]:
         return np.empty((0,), np.int64)
@@ -155,10 +163,26 @@ class ActionUnitF1:
     """Mean F1 of the 12 action units.
 
     The sums are histograms, for each unit and for truth 0 and 1: how many thresholds of the grid a probability reaches.
+
+    Args:
+        thresholds: of the grid, increasing.
+        extended: whether a unit whose best threshold is the first or last one also tries ``LOWER`` or ``UPPER``.
+        both: whether thresholds are chosen by the mean of the F1 of presence and absence, as in the code of DDAMFN's
+            entry at ABAW-7; the score is the F1 of presence in any case.
+
+    Attributes:
+        levels: all thresholds that may be chosen, increasing; ``thresholds`` returns indices into them.
     """
 
     name = "mean F1"
-    shape: tuple[int, ...] = (len(ACTION_UNITS), 2, len(THRESHOLDS) + 1)
+
+    def __init__(self, thresholds: Sequence[float] = THRESHOLDS, *, extended: bool = False, both: bool = False) -> None:
+        lower = [level for level in LOWER if extended and level < thresholds[0]]
+        upper = [level for level in UPPER if extended and level > thresholds[-1]]
+        self.levels: tuple[float, ...] = (*lower, *thresholds, *upper)
+        self._first, self._last = len(lower), len(lower) + len(thresholds) - 1
+        self._both = both
+        self.shape: tuple[int, ...] = (len(ACTION_UNITS), 2, len(self.levels) + 1)
 
     def sums(self, first: Floats, second: Floats, weights: Sequence[float], truth: NDArray) -> Floats:
         units, _, bins = self.shape
@@ -166,14 +190,31 @@ class ActionUnitF1:
         base = ((np.arange(units)[:, None] * 2 + truth) * bins).astype(np.int64)
         for k, weight in enumerate(weights):
             predicted = _blended(first, second, weight)
-            reached = np.zeros(predicted.shape, np.int8)
-            for threshold in THRESHOLDS:
+            reached = np.zeros(predicted.shape, np.int16)
+            for threshold in self.levels:
                 reached += predicted >= threshold  # nan reaches none: an unknown unit counts as absent
             found[k] = np.bincount((base + reached).ravel(), minlength=units * 2 * bins).reshape(self.shape)
         return found
 
+    def each(self, sums: Floats) -> Floats:
+        """(..., units, levels) what thresholds are chosen by: F1 of presence, or its mean with that of absence."""
+        hits, predicted, present = self._counts(sums)
+        found = _f1(hits, predicted, present)
+        if not self._both:
+            return found
+        frames = sums.sum(axis=(-1, -2))[..., None]
+        return (found + _f1(frames - predicted - present + hits, frames - predicted, frames - present)) / 2
+
     def thresholds(self, sums: Floats) -> NDArray[np.int64]:
-        return np.argmax(_f1(*self._counts(sums)), axis=-1)  # the first maximum
+        found = self.each(sums)
+        first, last = self._first, self._last
+        chosen = first + np.argmax(found[..., first : last + 1], axis=-1)  # the first maximum
+        for edge, beyond in ((first, np.arange(first)), (last, np.arange(last + 1, len(self.levels)))):
+            if len(beyond):
+                further = beyond[0] + np.argmax(found[..., beyond], axis=-1)
+                better = found[..., beyond].max(axis=-1) > found[..., edge]
+                chosen = np.where((chosen == edge) & better, further, chosen)
+        return chosen
 
     def at_thresholds(self, sums: Floats, thresholds: NDArray[np.int64]) -> Floats:
         hits, predicted, present = self._counts(sums)
@@ -186,7 +227,8 @@ class ActionUnitF1:
         return float(_f1(*at_thresholds).mean())
 
     def best(self, sums: Floats) -> Floats:
-        return _f1(*self._counts(sums)).max(axis=-1).mean(axis=-1)
+        f1 = _f1(*self._counts(sums))
+        return np.take_along_axis(f1, self.thresholds(sums)[..., None], axis=-1)[..., 0].mean(axis=-1)
 
     @staticmethod
     def _counts(sums: Floats) -> tuple[Floats, Floats, Floats]:
@@ -200,7 +242,12 @@ OBJECTIVES: Mapping[str, Objective] = {
     "valence_arousal": Concordance(),
     "action_units": ActionUnitF1(),
 }
-"""Task -> its objective."""
+"""Task -> its objective, with the papers' thresholds and no others."""
+
+
+def objectives(thresholds: Sequence[float], *, extended: bool, both: bool) -> Mapping[str, Objective]:
+    """Task -> its objective, with other thresholds of action units; see ``ActionUnitF1``."""
+    return {**OBJECTIVES, "action_units": ActionUnitF1(thresholds, extended=extended, both=both)}
 
 
 def _blended(first: Floats, second: Floats, weight: float) -> Floats:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..errors import UsageError
-from ..evaluation.calibration import WEIGHTS
+from ..evaluation.calibration import THRESHOLDS, WEIGHTS
 from ..postprocess.recipe import Smoothing
 
 T = TypeVar("T")
@@ -70,6 +70,10 @@ class Grid:
         seconds: widths in seconds, for Gaussians and for boxes, increasing.
         weights: of the first of two models, in [0, 1].
         gates: of expressions, increasing, beside none; see ``postprocess.gate``.
+        thresholds: of action units, in (0, 1), increasing.
+        both: see ``objectives.ActionUnitF1``.
+        open: names of the attributes above that may be extended where the best value is the last one; not those that
+            the user gave.
     """
 
     sigmas: tuple[float, ...] = SIGMAS
@@ -77,6 +81,9 @@ class Grid:
     seconds: tuple[float, ...] = ()
     weights: tuple[float, ...] = WEIGHTS
     gates: tuple[float, ...] = ()
+    thresholds: tuple[float, ...] = THRESHOLDS
+    both: bool = False
+    open: frozenset[str] = field(default=frozenset(), compare=False)
 
     @classmethod
     def of(
@@ -86,8 +93,9 @@ class Grid:
         seconds: str | None = None,
         weights: str | None = None,
         gates: str | None = None,
+        thresholds: str | None = None,
     ) -> Grid:
-        """Parse command-line values: comma-separated numbers, or "none"; None means the papers' grid.
+        """Parse command-line values: comma-separated numbers, or "none"; None means the papers' grid, which is open.
 
         Args:
             seconds: None means none; "usual" is ``SECONDS``.
@@ -113,7 +121,15 @@ class Grid:
             usual = gates == "usual"
             limits = "numbers from 0.5, below 1"
             given["gates"] = GATES if usual else _numbers("--gates", gates, float, lambda x: 0.5 <= x < 1, limits)
-        return cls(**given)
+        if thresholds is not None:
+            given["thresholds"] = _numbers(
+                "--thresholds", thresholds, float, lambda x: 0 < x < 1, "numbers between 0 and 1"
+            )
+            if not given["thresholds"]:
+                raise UsageError("--thresholds none: give at least one.")
+        own = {"sigmas": sigmas, "deltas": deltas, "thresholds": thresholds, "seconds": seconds}
+        free = {name for name, text in own.items() if text == ("usual" if name == "seconds" else None)}
+        return replace(cls(open=frozenset(free)), **given)  # type: ignore[arg-type]
 
     @property
     def filters(self) -> tuple[Smoothing, ...]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
 from ..evaluation.ground_truth import Annotations, recording
-from ..postprocess.recipe import Recipe
+from ..models import registry
+from ..postprocess.recipe import Recipe, recording_key
 from ..postprocess.refine import blend
 from ..reporting.wording import few
-from ..tasks import TASKS
+from ..tasks import ACTION_UNITS, TASKS
 from . import challenges
 from .predictions import AnnotatedVideo, largest, load, on_side, place
 
@@ -87,6 +90,9 @@ class TuningData:
         sparse: whether these are lists of single images, which ``max_gap`` was set for.
         without_faces: entries of the ground truth whose table has no scored face; they are left out.
         without_table: number of entries of the ground truth without a table.
+        default: the recipe that the tables were annotated with, in the order of ``models``; see ``baseline``.
+        default_name: of that recipe, for people.
+        truth: SHA-256 of the labels that count.
     """
 
     track: str
@@ -96,6 +102,9 @@ class TuningData:
     sparse: bool
     without_faces: tuple[str, ...]
     without_table: int
+    default: Recipe
+    default_name: str
+    truth: str
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -111,6 +120,12 @@ class TuningData:
     def recordings(self) -> int:
         """Number of recordings; the left and right person of a video count once."""
         return len({video.recording for video in self.videos})
+
+    @property
+    def tuned_on(self) -> dict[str, Any]:
+        """What a recipe records about this data, as ``Recipe.tuned_on``."""
+        names = sorted(recording_key(name) for name in {video.recording for video in self.videos})
+        return {"track": self.track, "truth": self.truth, "recordings": names}
 
     def frames(self, task: str) -> tuple[int, int]:
         """Number of labelled frames for a task, and how many of them have interpolated predictions."""
@@ -172,7 +187,45 @@ def gather(
     gap = max_gap if max_gap is not None else SPARSE_GAP if sparse else recipe.max_gap
     replace(recipe, max_gap=gap)  # raises UsageError for a gap that is no number of seconds
     without_table = len(truth) - sum(map(len, wanted.values()))
-    return TuningData(track, tuple(videos), chosen, gap, sparse, tuple(sorted(without_faces)), without_table)
+    default, name = baseline([source.recipe for source in seen], chosen)
+    digest = truth_digest({person.name: truth[person.name] for video in videos for person in video.people}, tasks)
+    without = tuple(sorted(without_faces))
+    return TuningData(track, tuple(videos), chosen, gap, sparse, without, without_table, default, name, digest)
+
+
+def baseline(recipes: Sequence[Recipe], models: tuple[str, ...]) -> tuple[Recipe, str]:
+    """The recipe to compare with, and its name: that of the tables if all were made alike, else annotate's default.
+
+    Args:
+        recipes: of the tables.
+        models: one or two, in the order of the blend weights.
+    """
+    usual: Recipe | None = None
+    if set(models) <= set(registry.known()):
+        default = Recipe.usual()
+        usual = default.in_order(models) if set(models) == set(default.models) else Recipe.of(*models)
+    first = recipes[0]
+    if set(first.models) == set(models) and all(one == first for one in recipes):
+        own = first.in_order(models)
+        return own, "annotate's default" if own == usual else "the tables' recipe"
+    if usual is not None:
+        return usual, "annotate's default"
+    blend = dict.fromkeys(TASKS, 0.5) if len(models) == 2 else {}
+    return Recipe(models, blend, thresholds=dict.fromkeys(ACTION_UNITS, 0.5)), "an even blend"
+
+
+def truth_digest(truth: Mapping[str, Annotations], tasks: Sequence[str]) -> str:
+    """SHA-256 of the labels for some tasks, whichever file format and order they came in."""
+    whole = hashlib.sha256()
+    for name in sorted(truth):
+        one = truth[name]
+        expression = one.expression >= 0
+        known = {"expression": expression, **{t: ~np.isnan(getattr(one, t)[:, 0]) for t in TASKS if t != "expression"}}
+        for task in sorted(tasks):
+            rows = np.ascontiguousarray(getattr(one, task)[known[task]], "<f4")
+            whole.update(f"{name}\0{task}\0{len(rows)}\0".encode(errors="surrogateescape"))
+            whole.update(one.frames[known[task]].astype("<i8").tobytes() + rows.tobytes())
+    return whole.hexdigest()
 
 
 def _match_names(

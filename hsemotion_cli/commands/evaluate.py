@@ -47,7 +47,7 @@ def run(
         list[Path],
         typer.Argument(
             metavar="TABLES",
-            help="Tables made by annotate, or folders of them; or one submission file (the only kind for emi).",
+            help="Tables, or folders of them, also without raw scores; or one submission file (the only kind for emi).",
             show_default=False,
         ),
     ],

@@ -56,6 +56,8 @@ def show(report: Report) -> None:
     ):
         if names:
             print_line(f"{len(names):,} {what}: {few(names)}")
+    for sentence in report.notes:
+        print_line(sentence)
 
 
 def _interval(report: Report) -> str:

@@ -28,12 +28,14 @@ class SearchOptions:
         typer.Option(
             metavar="N,N,...",
             help="Gaussian widths to try, in the papers' notation.",
-            show_default="0.1,1,10,50,100,500,1e3,1e4,1e5",
+            show_default="0.1,1,10,50,100,500,1e3,1e4,1e5, and beyond",
         ),
     ] = None
     deltas: Annotated[
         str | None,
-        typer.Option(metavar="N,N,...", help="Neighbouring frames on each side to try.", show_default="1,5,10,50,100"),
+        typer.Option(
+            metavar="N,N,...", help="Neighbouring frames on each side to try.", show_default="1,5,10,50,100, and beyond"
+        ),
     ] = None
     seconds: Annotated[
         str | None,
@@ -53,6 +55,18 @@ class SearchOptions:
             show_default=False,
         ),
     ] = None
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...", help="Thresholds of action units to try.", show_default="0.1,0.2,...,0.9, and beyond"
+        ),
+    ] = None
+    one_se: Annotated[
+        bool,
+        typer.Option(
+            "--one-se", help="Choose the simplest settings within one standard error of the best, not the best."
+        ),
+    ] = False
     folds: Annotated[int, typer.Option(metavar="N", min=2, help="Cross-validation folds, split by recording.")] = 5
     max_gap: Annotated[
         float | None,
@@ -106,7 +120,9 @@ def run(
 
     _check(wanted, truth)
     out, surface = wanted.out, wanted.surface
-    grid = Grid.of(search.sigmas, search.deltas, search.seconds, search.weights, search.gates)
+    grid = Grid.of(
+        search.sigmas, search.deltas, search.seconds, search.weights, search.gates, search.thresholds
+    )  # fmt: skip
     models = [name.strip() for name in search.model.split(",")] if search.model is not None else []
     places = [out, *([surface] if surface else [])]
     check_outputs(places, output.overwrite)
@@ -119,7 +135,9 @@ def run(
     if search.weights is not None and len(data.models) < 2:
         raise UsageError(f"--weights {search.weights}: there are raw scores of one model only, {data.models[0]}.")
     with counting("tune", "steps", output.quiet or output.json) as report:
-        tuned = grid_search.tune(data, grid, folds=search.folds, threads=search.threads, progress=report)
+        tuned = grid_search.tune(
+            data, grid, folds=search.folds, threads=search.threads, one_se=search.one_se, progress=report
+        )
     facts = tune_view.describe(tuned, truth.truth)
     with atomic_file(out) as file:
         file.write(tune_view.recipe_text(tuned, facts, out.suffix.lower()).encode())

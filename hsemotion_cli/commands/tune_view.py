@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..abaw import grid_plots
-from ..abaw.grid_search import TaskOutcome, TuningResult
-from ..abaw.objectives import OBJECTIVES
+from ..abaw import grid_edges, grid_plots
+from ..abaw.objectives import LOWER, OBJECTIVES, UPPER
 from ..abaw.tuning_data import TuningData
+from ..abaw.tuning_result import TaskOutcome, TuningResult
 from ..formats import toml_writer
 from ..postprocess.recipe import Recipe
+from ..tasks import TASKS
 from .console import Table, print_line, print_table
 
-_SUFFIXES = (".toml", ".json")
+_GRID = {"sigmas": "sigma", "deltas": "rows to each side", "seconds": "width in seconds"}
+"""What the lists of a grid are called; the options have the names of the lists."""
 
 
 def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
     """The choices, the data and the scores, as plain data."""
-    data, (untuned, best, crossed) = tuned.data, tuned.total
+    data = tuned.data
     tasks = {}
     for task, outcome in tuned.tasks.items():
         frames, filled = data.frames(task)
@@ -30,8 +32,12 @@ def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
             "measure": OBJECTIVES[task].name,
             "frames": frames,
             "filled": filled,
-            **outcome.choice.to_json(),
+            **outcome.written.to_json(),
+            "written": "default" if outcome.keeps_default else "best of the grid",
+            "best_of_grid": outcome.choice.to_json(),
+            "default": outcome.default.to_json(),
             "untuned": outcome.untuned,
+            "as_default": outcome.as_default,
             "in_sample": outcome.tuned,
             "cross_validated": outcome.cross_validated,
             "folds": [fold.to_json() for fold in outcome.folds],
@@ -45,9 +51,18 @@ def describe(tuned: TuningResult, truth: Path) -> dict[str, Any]:
         "recordings": data.recordings,
         "nobody_seen": list(data.without_faces),
         "without_table": data.without_table,
-        "score": {"untuned": untuned, "in_sample": best, "cross_validated": crossed},
+        "default": data.default_name,
+        "rule": "one standard error" if tuned.one_se else "best score",
+        "grid_extended_by": {name: list(values) for name, values in _extension(tuned).items()},
+        "at_the_edge": edge_notes(tuned),
+        "tuned_on": data.tuned_on,
+        "score": tuned.total,
         "tasks": tasks,
     }
+
+
+def _extension(tuned: TuningResult) -> dict[str, tuple[float, ...]]:
+    return grid_edges.added(tuned.first_grid, tuned.grid)
 
 
 def recipe_text(tuned: TuningResult, facts: Mapping[str, Any], suffix: str) -> str:
@@ -62,18 +77,28 @@ def _comments(tuned: TuningResult, facts: Mapping[str, Any]) -> list[str]:
         f"Chosen by hsemotion tune {__version__} for the track {tuned.data.track}, against the ground truth of "
         f"{toml_writer.string(facts['truth'], ascii_only=True)}: {counted(tuned.data)}."
     ]
-    for task, outcome in tuned.tasks.items():
-        frames, filled = tuned.data.frames(task)
-        crossed = "no cross-validation, as there is one recording only"
-        if outcome.cross_validated is not None:
-            crossed = f"{outcome.cross_validated:.4f} cross-validated in {len(outcome.folds)} folds"
-        lines.append(
-            f"{task}: {OBJECTIVES[task].name} of {frames:,} frames ({filled:,} without a face): {outcome.untuned:.4f} "
-            f"untuned, {outcome.tuned:.4f} with these settings on the same frames, {crossed}."
-        )
+    lines += [_comment(tuned, task, outcome) for task, outcome in tuned.tasks.items()]
+    if others := [task for task in TASKS if task not in tuned.tasks]:
+        lines.append(f"Not tuned, and as with {tuned.data.default_name}: {', '.join(others)}.")
+    lines += edge_notes(tuned)
     if tuned.data.sparse:
         lines.append("max_gap is this long because these are lists of single images, not videos.")
     return lines
+
+
+def _comment(tuned: TuningResult, task: str, outcome: TaskOutcome) -> str:
+    """The scores of one task, and what the recipe has for it."""
+    frames, filled = tuned.data.frames(task)
+    default = tuned.data.default_name
+    crossed = "no cross-validation, as there is one recording only"
+    if outcome.cross_validated is not None:
+        crossed = f"{outcome.cross_validated:.4f} cross-validated in {len(outcome.folds)} folds"
+    kept = f"That is worse than {default}, which is kept." if outcome.keeps_default else "They are in this recipe."
+    return (
+        f"{task}: {OBJECTIVES[task].name} of {frames:,} frames ({filled:,} without a face): {outcome.untuned:.4f} "
+        f"untuned (even blend, thresholds of 0.5), {outcome.as_default:.4f} with {default}, {outcome.tuned:.4f} with "
+        f"the best settings of the grid on the same frames, {crossed}. {kept}"
+    )
 
 
 def _toml(recipe: Recipe) -> list[str]:
@@ -117,7 +142,7 @@ def _print_scores(tuned: TuningResult) -> None:
         table.add_column(name)
     if two:
         table.add_column(f"weight of {tuned.data.models[0]}", justify="right")
-    for name in ("frames", "untuned", "cross-validated", "in-sample"):
+    for name in ("frames", "even blend, 0.5", tuned.data.default_name, "cross-validated", "in-sample"):
         table.add_column(name, justify="right")
     for task, outcome in tuned.tasks.items():
         table.add_row(
@@ -126,17 +151,25 @@ def _print_scores(tuned: TuningResult) -> None:
             str(outcome.choice.smoothing),
             *([f"{outcome.choice.weight:g}" if len(outcome.weights) > 1 else "-"] if two else []),
             f"{tuned.data.frames(task)[0]:,}",
-            *map(_number, (outcome.untuned, outcome.cross_validated, outcome.tuned)),
+            *map(_number, (outcome.untuned, outcome.as_default, outcome.cross_validated, outcome.tuned)),
         )
     if len(tuned.tasks) > 1:
-        untuned, best, crossed = tuned.total
-        table.add_row("together", "sum", *([""] * (3 if two else 2)), *map(_number, (untuned, crossed, best)))
+        total = tuned.total
+        shown = (total[name] for name in ("untuned", "as_default", "cross_validated", "in_sample"))
+        table.add_row("together", "sum", *([""] * (3 if two else 2)), *map(_number, shown))
     print_table(table)
 
 
 def _choices(task: str, outcome: TaskOutcome) -> list[str]:
-    """Thresholds, and how often the folds chose each setting."""
+    """Whether the default is kept, thresholds, and how often the folds chose each setting."""
     lines = []
+    if outcome.keeps_default:
+        lines.append(
+            f"{task}: the default is kept, {outcome.default.smoothing}"
+            + (f" with weight {outcome.default.weight:g}" if len(outcome.weights) > 1 else "")
+            + f": it scores {outcome.as_default:.4f}, and the best settings of the grid "
+            f"{outcome.cross_validated:.4f} on recordings that they were not chosen on."
+        )
     if outcome.choice.thresholds:
         levels = ", ".join(f"{unit} {value:g}" for unit, value in outcome.choice.thresholds.items())
         lines.append(f"thresholds: {levels}")
@@ -175,9 +208,44 @@ def _print_surface(tuned: TuningResult, task: str, outcome: TaskOutcome) -> None
         print_line(f"{task}, weights with {outcome.choice.smoothing}: {shown}")
 
 
+def edge_notes(tuned: TuningResult) -> list[str]:
+    """Where the best settings are at an edge of what was tried, and what was tried in addition because of that."""
+    found = [
+        f"The best setting was at the edge of the grid, so the grid was extended: {_GRID[name]} "
+        f"{', '.join(f'{value:g}' for value in values)}."
+        for name, values in _extension(tuned).items()
+    ]
+    for task, outcome in tuned.tasks.items():
+        for edge in grid_edges.edges(tuned.grid, outcome.choice.smoothing):
+            end = "smallest" if edge.low else "largest"
+            found.append(
+                f"{task}: {_GRID[edge.name]} {edge.value:g} is the {end} that was tried; what lies beyond is unknown "
+                f"(--{edge.name})."
+            )
+        found += _threshold_notes(tuned, task, outcome)
+    return found
+
+
+def _threshold_notes(tuned: TuningResult, task: str, outcome: TaskOutcome) -> list[str]:
+    """Thresholds outside of the grid, and at the edge of all that was tried."""
+    low, high = tuned.grid.thresholds[0], tuned.grid.thresholds[-1]
+    chosen, found = outcome.choice.thresholds, []
+    if outside := [f"{unit} {value:g}" for unit, value in chosen.items() if not low <= value <= high]:
+        found.append(
+            f"{task}: thresholds at the edge of the grid ({low:g} to {high:g}) were searched further: "
+            f"{', '.join(outside)}."
+        )
+    ends = (LOWER[0], UPPER[-1]) if "thresholds" in tuned.grid.open else (low, high)
+    if at_end := [f"{unit} {value:g}" for unit, value in chosen.items() if value in ends]:
+        found.append(f"{task}: these thresholds are the smallest or largest that were tried: {', '.join(at_end)}.")
+    return found
+
+
 def _notes(tuned: TuningResult) -> list[str]:
     """Notes on how far these numbers can be trusted."""
-    data, found = tuned.data, []
+    data, found = tuned.data, edge_notes(tuned)
+    if data.default_name == "the tables' recipe":
+        found.append("the tables' recipe is the one in their sidecars; it is not annotate's default.")
     if any(outcome.cross_validated is None for outcome in tuned.tasks.values()):
         found.append(
             "no cross-validation is possible with one recording: the in-sample score flatters what was chosen by it."

@@ -16,7 +16,9 @@ LIKELIHOODS = ("mouth_open", "speaking", *UNCERTAINTIES.values())
 
 SCHEMA_VERSION = 3
 
-ADDED = ("p_other", *ANGLES, *BEHAVIOUR, *UNCERTAINTIES.values())
+NO_COMPOUND = "p_no_compound"
+
+ADDED = ("p_other", *ANGLES, *BEHAVIOUR, *UNCERTAINTIES.values(), NO_COMPOUND)
 """Columns that tables of earlier versions do not have; they are read as empty."""
 
 ACTION_UNIT_NAMES = dict(
@@ -127,13 +129,19 @@ COLUMNS: tuple[Column, ...] = (
         _integer(f"{au}_c", "0 or 1", f"{au} is present: its probability reaches the recipe's threshold.")
         for au in ACTION_UNITS
     ),
-    Column("compound", "text", "", ", ".join(COMPOUNDS), "The compound expression of the highest score."),
+    Column(
+        "compound",
+        "text",
+        "",
+        ", ".join(COMPOUNDS),
+        "The most probable compound expression. Empty where there is rather none: p_no_compound is 0.5 or more.",
+    ),
     *(
         _number(
             f"p_{name}",
-            "",
-            "0 to 0.5",
-            f"Score of {name.replace('_', ' ')}: the mean of p_{one} and p_{other}; the seven do not sum to 1.",
+            "probability",
+            "0 to 1",
+            f"Probability of {name.replace('_', ' ')}, from p_{one} and p_{other}: high only where both are.",
         )
         for name, (one, other) in COMPOUNDS.items()
     ),
@@ -167,6 +175,12 @@ COLUMNS: tuple[Column, ...] = (
     _uncertainty("expression", "probability that the expression of the frame by itself is wrong"),
     _uncertainty("valence_arousal", "probability that valence and arousal are off by more than 0.3 in their plane"),
     _uncertainty("action_units", "share of the action units that a clear image would decide otherwise"),
+    _number(
+        NO_COMPOUND,
+        "probability",
+        "0 to 1",
+        "Probability that there is none of the seven compound expressions; sums to 1 with theirs.",
+    ),
 )
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)

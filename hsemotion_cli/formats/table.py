@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..postprocess.compound import compounds
+from ..postprocess.compound import probabilities
 from ..postprocess.refine import Affect
 from ..runtime.comma_list import comma_list
 from ..tasks import ACTION_UNITS, COMPOUNDS, EXPRESSIONS, VALENCE_AROUSAL
 from ..timeline import People
 from .data_frame import frame_blocks, frame_names
-from .schema import ANGLES, COLUMNS, LIKELIHOODS, OPTIONAL, PEOPLE, names_with
+from .schema import ANGLES, COLUMNS, LIKELIHOODS, NO_COMPOUND, OPTIONAL, PEOPLE, names_with
 from .spreadsheet import FORMULA
 from .table_reader import Block, load, read_blocks, read_frames, to_frame
 
@@ -138,9 +138,11 @@ def _block(affect: Affect, frame: NDArray[np.intp], row: NDArray[np.intp]) -> Bl
     for k, unit in enumerate(ACTION_UNITS):
         present = units[:, k] >= affect.recipe.thresholds[unit]
         block[f"{unit}_c"] = [None if math.isnan(p) else int(c) for p, c in zip(units[:, k], present, strict=True)]
-    compound = compounds(expression)
-    block["compound"], _ = _label("", compound, tuple(COMPOUNDS))
+    compound, none = probabilities(expression)
+    there = np.where((none < 0.5)[:, None], compound, np.nan)
+    block["compound"], _ = _label("", there, tuple(COMPOUNDS))
     block |= _scores("p_{}", tuple(COMPOUNDS), compound)
+    block[NO_COMPOUND] = _rounded(NO_COMPOUND, none)
     unmeasured = np.full(len(affect.row), np.nan)
     block |= {
         name: _rounded(name, _pick(affect.measures.get(name, unmeasured), row)) for name in (*ANGLES, *LIKELIHOODS)

@@ -80,7 +80,7 @@ class DrawnFace:
         label: name of the expression, or "".
         score: of that expression, in [0, 1].
         expressions: (name, probability) of the expressions that are known, in the order of ``EXPRESSIONS``.
-        compound: name of the compound expression, or "".
+        compound: name of the compound expression, "no compound", or "" if nothing is known.
         compound_score: in [0, 1].
         valence, arousal: in [-1, 1].
         units: (probability, present) of the twelve action units.
@@ -134,6 +134,9 @@ def read_row(row: Row, width: int, height: int, people: dict[str, int] | None = 
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return None
     key, label, compound = number(row, "face_id"), words(row, "expression"), words(row, "compound")
+    compound_score = number(row, "p_" + compound.replace(" ", "_"))
+    if not compound and (none := number(row, "p_no_compound")) is not None:
+        compound, compound_score = "no compound", none  # so that the panel keeps its size from frame to frame
     person = words(row, "person", spaces=False)
     if person and people is not None:
         key = people.setdefault(person, -1 - len(people))
@@ -146,7 +149,7 @@ def read_row(row: Row, width: int, height: int, people: dict[str, int] | None = 
         # A class that the model does not know has no row in the overlay either.
         expressions=tuple((name, p) for name in EXPRESSIONS if (p := number(row, f"p_{name}")) is not None),
         compound=compound,
-        compound_score=number(row, "p_" + compound.replace(" ", "_")),
+        compound_score=compound_score,
         valence=number(row, "valence"),
         arousal=number(row, "arousal"),
         units=tuple((number(row, f"{unit}_p"), bool(number(row, f"{unit}_c"))) for unit in ACTION_UNITS),

@@ -1,7 +1,8 @@
-"""Probabilities of basic expressions -> scores of compound expressions: means of the two components of each.
+"""Probabilities of basic expressions -> compound expressions: scores for the challenge, probabilities for tables.
 
+In the challenge every frame shows one of seven compounds, so scores only rank them: means of the two components each.
 HSEmotion used the arithmetic mean in ABAW-6 and compared it with the geometric and the harmonic mean in ABAW-7. If a
-frame has several faces, the highest score counts.
+frame has several faces, the highest score counts. Elsewhere most frames show none of the seven, see ``probabilities``.
 """
 
 from __future__ import annotations
@@ -40,6 +41,25 @@ def compounds(expression: Floats, mean: str = "arithmetic") -> Floats:
     """
     first, second = ([EXPRESSIONS.index(pair[k]) for pair in COMPOUNDS.values()] for k in (0, 1))
     return MEANS[mean](expression[:, first].astype(np.float64), expression[:, second].astype(np.float64))
+
+
+def probabilities(expression: Floats) -> tuple[Floats, Floats]:
+    """(n, 9) probabilities in the order of ``tasks.EXPRESSIONS`` -> (n, 7) of the compounds, and (n,) of none of them.
+
+    A compound is there as far as both of its components are: twice the smaller one of their probabilities, so 1 where
+    each has one half, and 0 where one of them is missing. The largest such value is the probability that there is any
+    compound; it is shared out to the seven in proportion. So the eight sum to 1, and on a neutral or a plain happy face
+    none of the seven has much. This is a reading of the basic probabilities; no model was trained for it.
+    """
+    first, second = ([EXPRESSIONS.index(pair[k]) for pair in COMPOUNDS.values()] for k in (0, 1))
+    both = 2 * np.minimum(expression[:, first], expression[:, second]).astype(np.float64)
+    known = ~np.isnan(both).all(axis=1)
+    filled = np.nan_to_num(both)
+    any_of_them = np.minimum(filled.max(axis=1), 1.0)
+    total = filled.sum(axis=1)
+    shares = np.divide(filled, total[:, None], out=np.zeros_like(filled), where=total[:, None] > 0)
+    found = np.where(np.isnan(both), np.nan, shares * any_of_them[:, None])
+    return found, np.where(known, 1 - any_of_them, np.nan)
 
 
 def frame_scores(expression: Floats, frame: NDArray[np.int64], frames: int, mean: str = "arithmetic") -> Floats:

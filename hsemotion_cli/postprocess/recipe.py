@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -184,6 +185,8 @@ class Recipe:
             value, before smoothing; see ``offsets.shifted``.
         gate: probability above which the expression of the frozen network counts instead of its head's, or None; see
             ``gate.gated``.
+        tuned_on: what ``tune`` chose it on: "track", "truth" (SHA-256 of the labels) and "recordings"
+            (``recording_key`` of each); {} for a recipe that was not tuned.
     """
 
     models: tuple[str, ...]
@@ -194,6 +197,7 @@ class Recipe:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     offsets: Mapping[str, float] = field(default_factory=dict)
     gate: float | None = None
+    tuned_on: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.models) <= 2 or len(set(self.models)) != len(self.models):
@@ -281,10 +285,11 @@ class Recipe:
             "models": list(self.models),
             "smoothing": {t: str(s) for t, s in self.smoothing.items()},
         }
-        if not self.offsets:
-            del data["offsets"]
         if self.gate is None:
             del data["gate"]
+        for key in ("offsets", "tuned_on"):
+            if not data[key]:
+                del data[key]
         return data
 
     @classmethod
@@ -316,6 +321,7 @@ class Recipe:
                 thresholds={**usual.thresholds, **thresholds},
                 offsets={name: float(offset) for name, offset in data.get("offsets", {}).items()},
                 gate=None if data.get("gate") is None else float(data["gate"]),
+                tuned_on=_tuned_on(data.get("tuned_on", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"the recipe cannot be used ({type(error).__name__}: {error}).") from error
@@ -388,6 +394,22 @@ def _names(models: Any) -> tuple[str, ...]:
     if not (isinstance(models, list | tuple) and all(isinstance(name, str) for name in models)):
         raise ValueError(f"models is {models!r}, not a list of names")
     return tuple(models)
+
+
+def recording_key(name: str) -> str:
+    """What a recipe keeps of the name of a recording: names may be of people, and a recipe is copied into sidecars."""
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def _tuned_on(data: Any) -> dict[str, Any]:
+    """What a recipe was tuned on, from plain data; raises ValueError for anything else."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"tuned_on is {data!r}, not a table")
+    found = dict(data)
+    texts = [found.get(key, "") for key in ("track", "truth")]
+    if found and not (all(isinstance(text, str) for text in texts) and isinstance(found.get("recordings"), list)):
+        raise ValueError("tuned_on lacks its track, truth or recordings")
+    return found
 
 
 T = TypeVar("T")

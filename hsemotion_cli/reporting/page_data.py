@@ -78,7 +78,7 @@ def _series(recording: ReportTable) -> dict[str, NDArray[np.float64]]:
 
 
 def _compound_columns(recording: ReportTable) -> list[str]:
-    """Scores of compound expressions are means of probabilities that the page has already."""
+    """Compound expressions follow from probabilities that the page has already."""
     own = {f"p_{name}" for name in EXPRESSIONS}
     return [name for name in recording.numbers if name.startswith("p_") and name not in own]
 
