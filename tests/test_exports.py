@@ -372,9 +372,9 @@ def test_a_damaged_table_does_not_stop_the_others(talk: Path, tmp_path: Path) ->
     [
         (["--to", "spss"], "--to spss: choose from openface"),
         (["--to", ","], "choose from openface"),
-        (["--to", "openface", "--rate", "0"], "--rate 0: give a rate above 0."),
+        (["--to", "bids", "--rate", "0"], "--rate 0: give a rate above 0."),
         (["--to", "openface", "--clock", "noon"], "--clock noon: give video, container"),
-        (["--to", "openface", "--media", "nowhere"], "--media nowhere: no such folder."),
+        (["--to", "elan", "--media", "nowhere"], "--media nowhere: no such folder."),
     ],
 )
 def test_options_that_make_no_sense(talk: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

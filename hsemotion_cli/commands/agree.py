@@ -98,9 +98,14 @@ def run(
     from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
+    from .unread_options import refuse
 
+    if wanted.bootstrap == 0:
+        refuse(["seed"], "--bootstrap 0 draws nothing")
     files = parse_codings(coding.coding)
     traces = [one for one in files if is_trace(one[1])]
+    if len(traces) == len(files):
+        refuse(["map", "tier"], "ratings over time and tables have no labels to choose or rename")
     events = read_codings([one for one in files if one not in traces], parse_map(coding.map), coding.tier)
     ratings = [rating for name, path in traces for rating in read_ratings(name or path.stem, path)]
     rules = read_rules(wanted.recipe) if wanted.recipe else Rules()

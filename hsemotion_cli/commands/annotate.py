@@ -65,11 +65,13 @@ def run(
     from .console import print_json, say_passed_over
     from .export_run import check_targets, export_annotated, split_targets
     from .settings import chosen_settings
+    from .unread_options import refuse_for_sources
 
     # Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
     output, targets = split_targets(output)
     settings = chosen_settings(input, faces, models, smoothing, output, running)
     found = discover(videos, crops=input.crops)
+    refuse_for_sources((job.path for job in found.jobs), crops=input.crops)
     if not output.quiet:
         say_passed_over(found.passed_over, found.notes)
     kinds = (settings.formats, settings.overlay, output.report)

@@ -22,6 +22,7 @@ from .options import (
     RunningOptions,
     SmoothingOptions,
 )
+from .unread_options import refuse, refuse_for_sources
 
 if TYPE_CHECKING:
     from ..batch.engine import Engine
@@ -151,6 +152,7 @@ def run(
     finding = find(inputs or [], collection.lists, search)
     if not finding.tasks and not finding.faults:
         raise InputError("nothing to annotate was found: the lists are empty.")
+    refuse_for_sources((Path(task.path) for task in finding.tasks), crops=input.crops)
     tasks = [task for task in finding.tasks if cut.has(task.place)]
     exports = BatchExports(output.out, targets, settings.formats[0], output.overwrite)
     exports.check(finding.tasks, cut, settings.formats)
@@ -172,6 +174,8 @@ def _check(inputs: list[str] | None, collection: CollectionOptions, worker: Work
         raise UsageError(f"--engine {worker.engine}: choose local or ray.")
     if worker.engine == "local" and (worker.address is not None or worker.gpus is not None):
         raise UsageError("--address and --gpus-per-worker are for --engine ray.")
+    if worker.engine == "local" and worker.workers is not None:
+        refuse(["memory"], "it is for choosing the number of workers, which --workers sets")
     if worker.gpus is not None and not 0 <= worker.gpus < float("inf"):
         raise UsageError("--gpus-per-worker takes a number from 0, such as 0.25 for four workers to a GPU.")
 

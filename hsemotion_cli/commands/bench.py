@@ -62,7 +62,12 @@ def run(
     from . import bench_run
     from .console import print_json
     from .settings import chosen_models, how_to_run
+    from .unread_options import refuse
 
+    if video is not None:
+        refuse(["people", "height", "seconds"], "a video was given, so no clip is drawn")
+    if not bench.scaling:
+        refuse(["minutes"], "it is for --scaling")
     recipe, given = chosen_models(models.model, None, detector=faces.detector)
     offline = dataclasses.replace(running, offline=True)  # nothing is downloaded while the clock runs
     settings = Settings(

@@ -71,11 +71,16 @@ def run(
     from ..formats.ownership import check_outputs
     from ..runtime.atomic_files import prepare_folder
     from .console import print_json, print_line, say
+    from .unread_options import refuse
 
     if out.suffix.lower() != ".toml":
         raise UsageError(f"-o {out}: recipes are TOML files; give a name that ends in .toml.")
     if bool(wanted.coding) == (wanted.neutral is not None):
         raise UsageError("give a coding with --coding, or a neutral span with --neutral, and not both.")
+    if wanted.neutral is None:
+        refuse(["person"], "it is for --neutral")
+    else:
+        refuse(["map", "tier", "keep-all", "seed"], "it is for --coding")
     check_outputs([out], output.overwrite)
     done = _fitted(tables, wanted, people, output)
     prepare_folder(out.parent)

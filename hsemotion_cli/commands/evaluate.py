@@ -71,6 +71,7 @@ def run(
     from . import evaluate_view
     from .console import counting, print_json, print_line
 
+    _refuse(truth, scoring)
     asked = EvaluationSettings(
         track_of(truth.track), truth.part, Recipe.read(smoothing.recipe) if smoothing.recipe else None,
         tuple(smoothing.threshold), scoring.mean, scoring.other, scoring.seen_only, scoring.partial,
@@ -92,3 +93,13 @@ def run(
         report_plots.draw(report, picture)
         if not (output.quiet or output.json):
             print_line(str(picture))
+
+
+def _refuse(truth: TruthOptions, scoring: ScoringOptions) -> None:
+    """Raise UsageError for options that have no effect beside the others."""
+    from .unread_options import refuse
+
+    if truth.truth.is_file():
+        refuse(["part"], f"{truth.truth} is a list, which has no parts")
+    if scoring.bootstrap == 0:
+        refuse(["seed"], "--bootstrap 0 draws nothing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -52,4 +53,20 @@ def run(
     """
     from .export_run import export_tables
 
+    _refuse(to)
     return export_tables(tables, to, output, chosen_rules(wanted), clock, rate, media, people)
+
+
+def _refuse(to: str) -> None:
+    """Raise UsageError for an option that none of the formats uses."""
+    from ..exports.catalogue import FORMATS, parse_targets
+    from .unread_options import refuse
+
+    chosen = [FORMATS[name] for name in parse_targets(to)]
+    if not any(one.constant_rate for one in chosen):
+        refuse(["rate"], f"--to {to} has no format with a constant rate")
+    if not any(one.links_media for one in chosen):
+        refuse(["media"], f"--to {to} has no format that links a video")
+    if not any(one.intervals for one in chosen):
+        rules = (field.name.replace("_", "-") for field in dataclasses.fields(SegmentOptions))
+        refuse(rules, f"--to {to} has no format that holds segments")

@@ -66,14 +66,14 @@ def run(
     from ..postprocess.recipe import Recipe, parse_models
     from . import extract_run
     from .settings import decode_options, how_to_run
+    from .unread_options import refuse
 
     features.check_dtype(wanted.dtype)
     if wanted.audio:
-        _check_sound(input, faces, running)
+        _check_sound(input)
         wav2vec = extract_run.SoundModel(wanted.weights, running.device, running.threads, running.offline)
         return extract_run.sound(videos, output, wav2vec, wanted.dtype, input.video_fps)
-    if wanted.weights is not None:
-        raise UsageError("--weights is for --audio; weights for --model are given as NAME=FILE.")
+    refuse(["weights"], "it is for --audio; weights of --model are given as NAME=FILE")
     names, given = parse_models(wanted.model)
     if len(names) != 1:
         raise UsageError(f"--model {wanted.model}: extract takes one model at a time.")
@@ -91,15 +91,12 @@ def run(
     return extract_run.faces(videos, output, settings, wanted.dtype)
 
 
-def _check_sound(input: InputOptions, faces: FaceOptions, running: RunningOptions) -> None:
-    """Raise UsageError for an option that means nothing beside --audio."""
-    if input.crops or input.every != 1 or faces.min_face is not None:
-        raise UsageError("--crops, --every and --min-face are about images; leave them out beside --audio.")
-    if running.backend == "onnx" or running.precision != "fp32":
-        raise UsageError("--audio runs in torch and float32; leave out --backend and --precision.")
-    if input.stream is not None or input.region is not None or (input.deinterlace, input.rotate) != ("auto", "auto"):
-        raise UsageError(
-            "--stream, --deinterlace, --rotate and --region are about images; leave them out beside --audio."
-        )
+def _check_sound(input: InputOptions) -> None:
+    """Raise UsageError for an option that has no effect beside --audio."""
+    from .unread_options import DECODING, refuse
+
+    images = [*(name for name in DECODING if name != "video-fps"), "every", "faces", "detector", "min-face"]
+    refuse(images, "with --audio no image is read")
+    refuse(["model", "batch-size", "backend", "precision"], "--audio runs wav2vec 2.0 in torch and float32")
     if input.video_fps is not None and not 0 < input.video_fps < math.inf:
         raise UsageError(f"--video-fps {input.video_fps:g}: give a rate above 0.")

@@ -25,6 +25,7 @@ from ..runtime.stage_timer import StageClock
 from ..runtime.terminal import say
 from .console import print_line, progress, say_passed_over
 from .options import OutputOptions
+from .unread_options import refuse_for_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class SoundModel:
 def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: str) -> int:
     """Write the embeddings of the faces of every video to ``NAME.features.parquet``; returns the exit code."""
     found = discover(videos, crops=settings.crops)
+    refuse_for_sources((job.path for job in found.jobs), crops=settings.crops)
     if not output.quiet:
         say_passed_over(found.passed_over, found.notes)
     _prepare(found.jobs, output)

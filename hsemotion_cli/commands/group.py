@@ -12,9 +12,13 @@ from ..runtime.terminal import say
 from . import catalogue, defaults
 from .boundary import boundary
 from .signature import expand, option_facts
+from .unread_options import GIVEN
 
 _CHOSEN = "hsemotion.chosen"
 """Key in a context's meta: what ``defaults.chosen`` gives."""
+
+_GIVEN = "hsemotion.given"
+"""Key in a context's meta: names of the options on the command line."""
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:
@@ -64,9 +68,11 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         token = defaults.CHOSEN.set(ctx.meta.get(_CHOSEN, {}))
+        given = GIVEN.set(ctx.meta.get(_GIVEN, frozenset()))
         try:
             return super().invoke(ctx)
         finally:
+            GIVEN.reset(given)
             defaults.CHOSEN.reset(token)
 
     def _settings(self, ctx: Any, args: list[str]) -> dict[str, defaults.Setting]:
@@ -79,6 +85,7 @@ class Command(TyperCommand):
         given = [name for name, option in facts.items() if words.get(option.parameter) is not None]
         settings = defaults.effective(layers, given)
         ctx.default_map = {facts[name].parameter: setting.value for name, setting in settings.items()}
+        ctx.meta[_GIVEN] = frozenset(given)
         ctx.meta[_CHOSEN] = defaults.chosen(facts, {name: words[facts[name].parameter] for name in given}, settings)
         if settings and not words.get("quiet"):
             say(defaults.announce(settings))

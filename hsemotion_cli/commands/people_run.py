@@ -26,6 +26,7 @@ from ..runtime.atomic_files import atomic_file, prepare_folder
 from ..timeline import People
 from .console import print_line, progress
 from .options import OutputOptions
+from .unread_options import refuse
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the name of a recording, frames done and, if known, frames in all."""
@@ -81,7 +82,8 @@ def run(request: Request) -> None:
 
 def _check(request: Request) -> None:
     if request.forget:
-        if request.gallery is None or request.sources or request.enrol or request.out is not None:
+        others = (request.sources, request.enrol, request.out, request.people, request.videos)
+        if request.gallery is None or any(others):
             raise UsageError("--forget deletes people from a gallery: give it with --gallery and nothing else.")
         return
     if not request.sources or (request.out is None and not request.enrol):
@@ -102,6 +104,8 @@ def tracks_of(
         InputError: a source cannot be read, the video of a table is not there, or two have one name.
     """
     tables = [path for path in sources if (_holds_tables(path) if path.is_dir() else path.suffix.lower() in SUFFIXES)]
+    if not tables:
+        refuse(["videos"], "it is where the videos of tables are, and no table was given")
     found: dict[str, Recorded] = {}
     for table in find_tables(tables) if tables else []:
         meta = sidecar.read(table.with_suffix(".json"))

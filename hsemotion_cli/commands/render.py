@@ -31,11 +31,13 @@ def run(
     from ..runtime.atomic_files import prepare_folder
     from .console import print_line, progress
     from .settings import decode_options
+    from .unread_options import refuse_for_sources
 
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"-o {out}: overlays are MP4 files; give a name that ends in .mp4.")
     if out.exists() and video.exists() and out.samefile(video):
         raise UsageError(f"-o {out}: that is the video itself; choose another name.")
+    refuse_for_sources([video])
     check_outputs([out], output.overwrite)
     prepare_folder(out.parent)
     source = open_source(video, decode_options(input))

@@ -47,6 +47,10 @@ def run(request: Request) -> int:
     """
     options = _options(request)
     if request.input.is_dir() and find_tables(request.input):
+        if request.video is not None and request.video.is_file():
+            raise UsageError(
+                f"--video {request.video}: {request.input} is a folder of tables; give that of their videos."
+            )
         return _folder(request, options)
     table, options = _table(request, options)
     out = request.out or table.with_suffix(".html")

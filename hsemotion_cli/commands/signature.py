@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 
 from . import options
 from .options import Only, OwnDefaults, Reworded
+from .unread_options import GIVEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,12 @@ def call(run: Callable[..., Any], **given: Any) -> Any:
     Raises:
         TypeError: an option that the command does not have, or lacks.
     """
+    if GIVEN.get() is None:  # not from the command line
+        token = GIVEN.set(_changed(run, given))
+        try:
+            return call(run, **given)
+        finally:
+            GIVEN.reset(token)
     arguments: dict[str, Any] = {}
     for name, kind in _groups(run).items():
         if isinstance(kind, _Group):
@@ -130,6 +137,19 @@ def call(run: Callable[..., Any], **given: Any) -> Any:
         elif name in given:
             arguments[name] = given.pop(name)
     return run(**arguments, **given)
+
+
+def _changed(run: Callable[..., Any], given: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the options that are given with another value than their default."""
+    usual = {name: parameter.default for name, parameter in inspect.signature(expand(run)).parameters.items()}
+    facts = option_facts(run).values()
+    empty: tuple[Any, ...] = (None, [])  # the default of a list is either
+    return frozenset(
+        option.name
+        for option in facts
+        if option.parameter in given
+        and given[option.parameter] not in (usual[option.parameter], *(empty if option.many else ()))
+    )
 
 
 @functools.cache

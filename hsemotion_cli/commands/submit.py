@@ -10,6 +10,7 @@ import typer
 
 from ..errors import UsageError
 from .options import InputOptions, Only, OutputOptions, OwnDefaults, SmoothingOptions
+from .unread_options import DECODING, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,8 +148,11 @@ def run(
     if wanted.validate is not None:
         if tables or out is not None or given or frames.layout != "file":
             raise UsageError("--validate takes --track, --list and the file alone.")
+        refuse([*DECODING, "overwrite"], "--validate takes --track, --list and the file alone")
         return submit_run.validated(wanted.validate, lists.read(listed, asked), output.quiet, output.json)
     _check_options(asked, given, frames.layout)
+    if asked.name == "emi":
+        refuse(DECODING, "--track emi reads features, and decodes no video")
     places = _checked(tables or [], out, listed, frames.layout)
     rows = lists.read(listed, asked)
     every = [places / f"{video}.txt" for video in rows.videos] if frames.layout == "per-video" else [places]

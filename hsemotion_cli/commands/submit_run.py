@@ -26,6 +26,7 @@ from ..runtime.atomic_files import prepare_folder
 from ..tasks import COMPOUNDS
 from .console import Table, counting, print_json, print_line, print_table, progress
 from .options import InputOptions, OutputOptions
+from .unread_options import DECODING, refuse, refuse_for_sources
 
 _SHOWN = 100
 """Number of problems printed; all are counted."""
@@ -38,12 +39,14 @@ def annotated(
     videos = [path for path in paths if _is_source(path)]
     tables = [path for path in paths if path not in videos]
     if not videos:
+        refuse(DECODING, "only tables were given, and their videos are not decoded again")
         return tables
     folder = out.with_name(f"{out.name}.tables")
     from ..pipeline import Annotator, Settings  # a quarter of a second that validating need not wait
     from .settings import decode_options
 
     jobs = find_jobs(videos, crops=input.crops)
+    refuse_for_sources((job.path for job in jobs), crops=input.crops)
     settings = Settings(recipe=recipe or Recipe.usual(), crops=input.crops, decoding=decode_options(input))
     names = (name for job in jobs for name in output_names(job.name, settings.formats).values())
     check_outputs((folder / name for name in names), output.overwrite)

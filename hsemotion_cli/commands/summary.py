@@ -90,6 +90,7 @@ def run(
     from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
+    from .unread_options import refuse
 
     if out.suffix.lower() != ".csv":
         raise UsageError(f"-o {out}: summaries are CSV files; give a name that ends in .csv.")
@@ -97,6 +98,8 @@ def run(
         raise UsageError(f"--form {wanted.form}: choose from {', '.join(FORMS)}.")
     by = parse_by(wanted.by) if wanted.by is not None else None
     events = [one for path in wanted.events for one in read_events(path)] if wanted.events else None
+    if wanted.baseline is None:
+        refuse(["correct"], "it is for --baseline")
     settings = _settings(wanted, events or ())
     found, names = find_tables(tables), read_people(people)
     check_outputs([out, out.with_suffix(".json")], output.overwrite, is_result)

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ModelUnavailable
 from .options import Only, OutputOptions, RunningOptions
+from .unread_options import refuse
 
 Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="Training plan, PLAN.toml.", show_default=False)]
 Workers = Annotated[
@@ -36,6 +37,8 @@ def run(
 
     hsemotion train finetune plans/mobilefacenet.toml
     """
+    if samples is not None:
+        refuse(["workers"], "--samples are packed already, so no image is read")
     try:
         import torch
 

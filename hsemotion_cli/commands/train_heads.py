@@ -13,6 +13,7 @@ import typer
 from ..errors import ModelUnavailable, UsageError
 from ..runtime.whole_numbers import whole_number
 from .options import Only, OutputOptions
+from .unread_options import refuse
 
 if TYPE_CHECKING:
     from ..models.heads import Head
@@ -121,6 +122,8 @@ def run(
     began = time.perf_counter()
     if out.suffix != ".safetensors":
         raise UsageError(f"-o {out}: a head is a .safetensors file; call it {out.stem or 'head'}.safetensors.")
+    if data.val_truth is not None:
+        refuse(["val-share"], "--val-truth names what to validate with")
     try:
         from ..training import features as matching
         from ..training import head_trainer as trainer

@@ -117,6 +117,7 @@ def run(
     from ..runtime.atomic_files import atomic_file, prepare_folder
     from . import tune_view
     from .console import counting, print_json, print_line
+    from .unread_options import refuse
 
     _check(wanted, truth)
     out, surface = wanted.out, wanted.surface
@@ -130,6 +131,8 @@ def run(
         prepare_folder(path.parent)
     if surface is not None:
         plotting.check_plot_path(surface)
+    if truth.truth.is_file():
+        refuse(["part"], f"{truth.truth} is a list, which has no parts")
     known = read_for(truth.truth, truth.track, truth.part)
     data = tuning_data.gather(predictions.find(tables), known, truth.track, models=models, max_gap=search.max_gap)
     if search.weights is not None and len(data.models) < 2:

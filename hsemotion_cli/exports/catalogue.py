@@ -26,6 +26,8 @@ class Format:
         write: (recordings, folder, opener, samples per second) -> sentences about what the format cannot hold.
         together: whether all recordings make one result.
         suffix: of a format with one file for each table.
+        constant_rate: whether it is sampled at a constant rate, so that ``--rate`` has an effect.
+        links_media: whether it links the video, so that ``--media`` has an effect.
     """
 
     title: str
@@ -34,10 +36,16 @@ class Format:
     write: Callable[[Sequence[SourceTable], Path, Opener, float | None], list[str]]
     together: bool = False
     suffix: str = ""
+    constant_rate: bool = False
+    links_media: bool = False
 
 
 def _single(
-    title: str, suffix: str, write: Callable[[SourceTable, IO[bytes]], list[str]], intervals: bool = False
+    title: str,
+    suffix: str,
+    write: Callable[[SourceTable, IO[bytes]], list[str]],
+    intervals: bool = False,
+    links_media: bool = False,
 ) -> Format:
     """A format with one file for each table."""
 
@@ -51,7 +59,7 @@ def _single(
                 sentences |= dict.fromkeys(write(recording, file))
         return list(sentences)
 
-    return Format(title, intervals, paths, write_all, suffix=suffix)
+    return Format(title, intervals, paths, write_all, suffix=suffix, links_media=links_media)
 
 
 def _write_book(recordings: Sequence[SourceTable], folder: Path, opened: Opener, rate: float | None) -> list[str]:
@@ -72,10 +80,11 @@ FORMATS: Mapping[str, Format] = {
         lambda recordings: [Path("bids") / p for p in bids.paths(recordings)],
         _write_dataset,
         True,
+        constant_rate=True,
     ),
     "xdf": _single("XDF", ".xdf", xdf.write, intervals=True),
     "xlsx": Format("Excel workbook", False, lambda recordings: [Path("tables.xlsx")], _write_book, True),
-    "elan": _single("ELAN", ".eaf", elan.write, intervals=True),
+    "elan": _single("ELAN", ".eaf", elan.write, intervals=True, links_media=True),
     "textgrid": _single("Praat TextGrid", ".TextGrid", textgrid.write, intervals=True),
     "webvtt": _single("WebVTT", ".vtt", subtitles.write_webvtt, intervals=True),
     "srt": _single("SubRip", ".srt", subtitles.write_srt, intervals=True),

@@ -278,13 +278,21 @@ class VideoFile:
         return _JOINED if joined else ""
 
 
-Source = VideoFile | ImageSequence | AnimatedImage | TiffStack | PhotoFolder | ArraySource | LiveSource
+SourceOfPath = VideoFile | ImageSequence | AnimatedImage | TiffStack | PhotoFolder
+Source = SourceOfPath | ArraySource | LiveSource
 
 
 def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:
     """Open a video file, an image, a folder of numbered images, or a folder of photos.
 
-    What kind of file it is, its content says; its name decides only where the content says nothing.
+    Raises:
+        InputError: there is nothing there that can be read as a video.
+    """
+    return source_class(path)(path, options)
+
+
+def source_class(path: Path) -> type[SourceOfPath]:
+    """The class that reads a path. The content of a file decides, and its name only where the content says nothing.
 
     Raises:
         InputError: there is nothing there that can be read as a video.
@@ -292,7 +300,7 @@ def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:
     if not path.exists():
         raise InputError(f"{path}: no such file or directory.")
     if path.is_dir():
-        return ImageSequence(path, options) if has_numbered_images(path) else PhotoFolder(path, options)
+        return ImageSequence if has_numbered_images(path) else PhotoFolder
     try:
         found, text = file_type(path), holds_text(path)
     except OSError as error:
@@ -300,11 +308,11 @@ def open_source(path: Path, options: DecodeOptions = _AS_IT_IS) -> Source:
     if found is not None and found.kind == OTHER:
         raise InputError(f"{path}: {found.problem}.")
     if found is not None and found.kind == ANIMATION and found.name in ("WebP", "APNG"):
-        return AnimatedImage(path, options)
+        return AnimatedImage
     if found is not None and found.kind == ANIMATION and found.name == "TIFF":
-        return TiffStack(path, options)
+        return TiffStack
     if (found.kind == IMAGE and found.name != "GIF") if found else path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSequence(path, options)
+        return ImageSequence
     if found is None and text:
         raise InputError(f"{path}: not a readable video; it is a text file.")
-    return VideoFile(path, options)
+    return VideoFile
