@@ -79,7 +79,7 @@ class Settings:
         overlay: also write the overlay video.
         faces: faces kept in each frame, the largest; None keeps all.
         sampling: frames analysed.
-        crops: the pictures are faces already, so nothing is detected.
+        crops: the images are cropped faces; nothing is detected.
         decoding: how sources are decoded.
         detector: of ``DETECTORS``.
         detect_every: frames from one search for faces to the next; those between are interpolated.
@@ -123,8 +123,8 @@ class Settings:
         names = self.recipe.models
         if (registry.SOUND.name in names) != (self.audio_head is not None) or names == (registry.SOUND.name,):
             raise UsageError(
-                f"the models are {' and '.join(names)}: {registry.SOUND.name} is what hears beside a model that sees, "
-                "with the head that --audio-head names."
+                f"the models are {' and '.join(names)}: {registry.SOUND.name} needs a model for faces beside "
+                "it, and the head that --audio-head names."
             )
         if self.recipe.gate is not None and not any(map(_replaces_expression, self.running.heads)):
             raise UsageError(
@@ -139,12 +139,12 @@ class Settings:
         interpolation.check(self.detect_every)
         frame_skipping.check(self.stride)
         if self.crops and self.detect_every > 1:
-            raise UsageError(f"--detect-every {self.detect_every}: of --crops every picture is a face; leave it out.")
+            raise UsageError(f"--detect-every {self.detect_every}: with --crops nothing is detected; leave it out.")
         if self.identify and self.crops:
-            raise UsageError("--identify: the images of --crops all show one person; leave it out.")
+            raise UsageError("--identify: with --crops all images of a folder show one person; leave it out.")
         if self.gallery is not None:
             if not self.identify:
-                raise UsageError("--gallery: people are recognised with --identify; give both.")
+                raise UsageError("--gallery: needs --identify; give both.")
             read_gallery(self.gallery)  # before the first frame
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: give 1 or more.")
@@ -201,8 +201,8 @@ class Annotator:
         settings = self.settings
         with ExitStack() as stack:
             if self._executor.threads == 1:
-                stack.callback(cv2.setNumThreads, cv2.getNumThreads())  # as the caller of the library had it
-                cv2.setNumThreads(1)  # its own threads would only get in the way of the other stages
+                stack.callback(cv2.setNumThreads, cv2.getNumThreads())  # restores the caller's setting
+                cv2.setNumThreads(1)  # OpenCV's own threads would compete with the other stages
             running = replace(settings.running, threads=self._executor.threads)
             self.models = predict.load_all(self.cards.values(), running)
             self.listener = _listener(settings) if settings.audio_head is not None else None
@@ -213,7 +213,7 @@ class Annotator:
                 return stack.enter_context(made)
 
             self._detectors = self._executor.workers(detector, most=_MOST_DETECTORS)
-            # What lies between two searches is interpolated in the thread that follows the faces.
+            # Frames between two detections are interpolated in the tracking thread.
             self._spare_detector = detector() if settings.detect_every > 1 else None
             # A GPU has two callers, so that one prepares faces while the other's are computed.
             self._gpu = any(is_gpu(model.device) for model in self.models.values())
@@ -229,7 +229,7 @@ class Annotator:
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """What results depend on besides recipe, models and source, as the sidecar says it."""
+        """What results depend on besides recipe, models and source, as recorded in the sidecar."""
         settings = self.settings
         detector = {
             "networks": dict(DETECTORS[settings.detector].NETWORKS),
@@ -242,7 +242,7 @@ class Annotator:
             "faces_kept": settings.faces,
             "fov": None if settings.crops else settings.fov,
         }
-        # Of numbered images, the clock of the source says the rate.
+        # The rate of numbered images is in the source's clock.
         decoding = {k: v for k, v in asdict(settings.decoding).items() if k != "image_fps"}
         decoding["region"] = decoding["region"] and list(decoding["region"])  # as JSON gives it back
         return {
@@ -337,7 +337,7 @@ class Annotator:
         """
         clock, progress, settings = StageClock(), progress or _silent, self.settings
         if settings.identify or settings.names:
-            raise UsageError(f"{source.path}: people are told apart when a video is complete; annotate it as a whole.")
+            raise UsageError(f"{source.path}: --identify needs the complete video; annotate it as a whole.")
         heard = self._listen(source.path, clock, progress)
         some = False
         with closing(self.readings(source, clock, progress)) as readings:
@@ -354,7 +354,7 @@ class Annotator:
     ) -> Generator[Reading, None, None]:
         """The models' predictions for each analysed frame, in order.
 
-        Images of frames wait for detectors only; after that only crops travel.
+        Full images are kept until detection only; later stages pass on crops.
 
         Args:
             tracks: collects embeddings on the way.
@@ -413,7 +413,7 @@ class Annotator:
         return interpolation.interpolate(searched, self._spare_detector, self.crops, optics)
 
     def _followed(self, sightings: Iterator[Sighting], photos: bool) -> Iterator[Sighting]:
-        """The same with track ids, and only as many faces as are wanted; nobody is followed from photo to photo."""
+        """Sightings with track ids, limited to the wanted number of faces; photos are not linked."""
         settings = self.settings
         same = settings.crops and not photos
         sightings = tracking.one_person(sightings) if same else tracking.follow(sightings)
@@ -424,7 +424,7 @@ class Annotator:
         return [(reading, one.scored) for reading, one in zip(readings, group, strict=True)]
 
     def _listen(self, path: Path, clock: StageClock, progress: Progress) -> AudioScores | None:
-        """What is heard, before anything is seen, so that a video without sound fails at once."""
+        """Scores of the sound, computed first so that a video without sound fails at once."""
         if self.listener is None:
             return None
         with clock.busy("sound"):
@@ -472,7 +472,7 @@ def _note_extra(timeline: Timeline, source: Source, settings: Settings) -> None:
 def _search(
     plan: interpolation.ScheduledFrame, finder: FaceDetector, recipes: Sequence[str], optics: Optics
 ) -> Sighting | Frame:
-    """A frame's faces, or the frame itself where they are not to be searched for."""
+    """A frame's faces, or the frame itself if it is not scheduled for detection."""
     return detect_faces(plan.frame, finder, recipes, optics=optics) if plan.searched else plan.frame
 
 
@@ -514,4 +514,4 @@ def _watched(readings: Iterable[Reading], progress: Progress, total: int | None)
 
 
 def _silent(_stage: str, _frames: int, _faces: int, _total: int | None) -> None:
-    """Progress for nobody."""
+    """Progress callback that does nothing."""

@@ -347,8 +347,8 @@ def test_annotate_links_ids_across_cuts_and_smooth_takes_names(tmp_path: Path) -
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     clips.write(tmp_path / "a.mp4", [clips.blank()] * 2)
     for more, message in (
-        (["--identify", "--crops"], "--identify: the images of --crops"),
-        (["--gallery", str(tmp_path)], "--gallery: people are recognised with --identify"),
+        (["--identify", "--crops"], "--identify: with --crops"),
+        (["--gallery", str(tmp_path)], "--gallery: needs --identify; give both"),
         (["--identify", "--gallery", str(tmp_path)], "no gallery here"),
     ):
         result = CliRunner().invoke(app, ["annotate", str(tmp_path / "a.mp4"), "-o", str(tmp_path / "o"), *more])

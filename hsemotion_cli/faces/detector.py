@@ -40,7 +40,7 @@ was 0.110 of the eyes' distance after one look and 0.101 after two (0.133 and 0.
 """
 
 BLOCK = 8
-"""Frames of which one is searched in tiles: a small face is found at the latest so many frames after it appears."""
+"""Frames per tiled search: a small face is found at most this many frames after it appears."""
 
 _BLOCK_PIXELS = 16_600_000  # in one block: eight frames of 1080p
 
@@ -378,14 +378,14 @@ def detect_in_turn(
 
 
 def with_crops(face: Face, image: Image, recipes: Sequence[str]) -> Face:
-    """A face whose points are known, cut out of its picture by each crop recipe."""
+    """A face whose points are known, cut out of its image by each crop recipe."""
     if not recipes or face.points is None:
         return face
     return replace(face, crops=crops.cut(image, face.box, face.points, recipes))
 
 
 def to_canvas(face: Face, view: View) -> Face:
-    """A face in pixels of an image -> the same in pixels of the displayed image; its crops stay as they are."""
+    """Convert a face from pixels of an image to pixels of the displayed image; its crops are unchanged."""
     if view == WHOLE:
         return face
     left, top = view.to_canvas(*face.box[:2])
@@ -475,7 +475,7 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def share_inside(box: Box, image: Image) -> float:
-    """Share of a box's area that lies in a picture, in [0, 1]."""
+    """Share of a box's area that lies in an image, in [0, 1]."""
     return intersection(box, whole(image)) / (box[2] * box[3])
 
 
@@ -489,14 +489,14 @@ def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]
 
 
 def shifted(face: Face, right: float, down: float) -> Face:
-    """A face without crops, so many pixels further."""
+    """A face without crops, shifted by a number of pixels."""
     shift, (x, y, width, height) = np.array((right, down), np.float32), face.box
     points, landmarks = (None if known is None else known + shift for known in (face.points, face.landmarks))
     return replace(face, box=(x + right, y + down, width, height), points=points, landmarks=landmarks)
 
 
 def margin(image: Image) -> int:
-    """Pixels by which a crop is framed: both detectors want some surroundings, and crops have none."""
+    """Pixels of padding around a crop: both detectors need some context, which crops lack."""
     return max(image.shape[:2]) // 3
 
 
@@ -507,7 +507,7 @@ def pad_edges(image: Image) -> Image:
 
 
 def whole(image: Image) -> Box:
-    """The box of a whole picture."""
+    """The box of a whole image."""
     return 0.0, 0.0, float(image.shape[1]), float(image.shape[0])
 
 

@@ -246,7 +246,7 @@ class SourceInfo:
     """The properties that a source declares, known before it is decoded.
 
     Attributes:
-        kind: "video" (also an animated image), "pictures" (numbered images), "picture" or "photos".
+        kind: "video" (also an animated image), "images" (numbered images), "image" or "photos".
         width, height: of the displayed image (rotation and pixel aspect applied) in pixels, the units of all boxes; 0
             for photos of several sizes.
         fps: average frames per second, or None.

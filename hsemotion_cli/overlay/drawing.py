@@ -164,7 +164,7 @@ def number(row: Row, column: str) -> float | None:
         return None
     try:
         found = float(value)
-    except (TypeError, ValueError):  # pandas has a missing value of its own that is no number
+    except (TypeError, ValueError):  # pandas' own missing value is not a number
         return None
     return found if math.isfinite(found) else None
 
@@ -213,5 +213,5 @@ def signed(value: float) -> str:
 
 
 def clamp(value: Any, low: Any, high: Any) -> Any:
-    """The value, or the nearest of both limits; the lower one where they cross."""
+    """The value clamped to the limits; the lower limit if they cross."""
     return max(low, min(value, high))

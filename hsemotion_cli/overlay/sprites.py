@@ -16,15 +16,15 @@ from ..domain import Image
 
 Colour = tuple[int, int, int]
 
-DARK: Colour = (14, 16, 20)  # the ground of panels and labels
-WHITE: Colour = (255, 255, 255)  # laid thinly over it, for what is not filled
+DARK: Colour = (14, 16, 20)  # background of panels and labels
+WHITE: Colour = (255, 255, 255)  # drawn at low opacity, for empty parts of bars
 
-_FINER = 4  # times as large as it will be, text is drawn
+_FINER = 4  # text is drawn at this multiple of its size, then scaled down
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sprite:
-    """A small picture with its transparency, ready to be pasted.
+    """A small image with its transparency, ready to be pasted.
 
     Attributes:
         light: (h, w, 3) uint8 RGB, colour times opacity.
@@ -37,7 +37,7 @@ class Sprite:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextSprite:
-    """A line of text as a stamp; ``width`` is its advance and ``baseline`` the row that it stands on, in pixels."""
+    """A line of text as a sprite; ``width`` is its advance and ``baseline`` the row that it stands on, in pixels."""
 
     stamp: Sprite
     width: int
@@ -57,7 +57,7 @@ def write(canvas: Image, text: str, size: int, colour: Colour, x: int, middle: i
 
 
 def paste(canvas: Image, stamp: Sprite, x: int, y: int) -> None:
-    """Paste a stamp with its upper left corner there; what lies outside the picture is cut off."""
+    """Paste a sprite with its upper left corner at a position; parts outside the image are cut off."""
     height, width = canvas.shape[:2]
     rows, columns = stamp.light.shape[:2]
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + columns, width), min(y + rows, height)
@@ -70,16 +70,16 @@ def paste(canvas: Image, stamp: Sprite, x: int, y: int) -> None:
 
 
 def make_sprite(mask: NDArray[np.floating], colour: Colour) -> Sprite:
-    """A stamp of one colour; mask: (h, w) opacity in [0, 1]."""
+    """A sprite of one colour; mask: (h, w) opacity in [0, 1]."""
     opacity = mask[..., None]
     light = np.round(opacity * np.array(colour, np.float64)).astype(np.uint8)
-    # Rounded by what was added, so that nothing pasted often can ever overflow.
+    # Rounded such that repeated pasting never overflows.
     keep = np.floor(255 * (1 - opacity) + 1e-6).astype(np.uint8)
     return Sprite(light, np.ascontiguousarray(np.broadcast_to(keep, light.shape)))
 
 
 def stacked(below: Sprite, above: Sprite) -> Sprite:
-    """Two stamps of the same size as one."""
+    """Two sprites of the same size, merged."""
     through = above.keep.astype(np.float64) / 255
     light = np.minimum(np.round(below.light * through) + above.light, 255).astype(np.uint8)
     return Sprite(light, np.floor(below.keep * through).astype(np.uint8))
@@ -103,7 +103,7 @@ def block(width: float, height: float, radius: float, colour: Colour, opacity: f
 
 @lru_cache(maxsize=16)
 def ground(width: int, height: int, radius: int, stripe: int, colour: Colour) -> Sprite:
-    """The ground of a panel: dark, with a stripe of colour along its left edge."""
+    """The background of a panel: dark, with a coloured stripe along its left edge."""
     shape = rounded(width, height, radius)
     bar = shape * (np.arange(width) < stripe)
     return stacked(make_sprite(0.8 * shape, DARK), make_sprite(bar, colour))
@@ -174,12 +174,12 @@ def edge(length: int, line: int, dash: int, colour: Colour, opacity: float, upri
 def word(text: str, size: int, colour: Colour) -> TextSprite:
     """A line of text; empty text has no width."""
     font = load_font(_FINER * size)
-    # Drawn larger and made smaller: letters keep their shapes and distances, which at ten pixels hinting spoils.
+    # Drawn larger and scaled down: at ten pixels, hinting would distort letters and their spacing.
     width, ascent, descent = (math.ceil(length / _FINER) for length in (font.getlength(text), *font.getmetrics()))
     plate = Pillow.new("L", (_FINER * (width + 2), _FINER * (ascent + descent)))
     ImageDraw.Draw(plate).text((_FINER, _FINER * ascent), text, fill=255, font=font, anchor="ls")
     mask = cv2.resize(np.asarray(plate), (width + 2, ascent + descent), interpolation=cv2.INTER_AREA)
-    # The font is thin; small light text on a dark ground reads better a little heavier.
+    # The font is thin; small light text on a dark background reads better slightly bolder.
     return TextSprite(make_sprite((mask / 255) ** 0.75, colour), width, ascent)
 
 

@@ -1,6 +1,6 @@
 """A video and the table rows of its frames -> an mp4 with the rows drawn in, in the source's own timing and sound.
 
-The file grows under a temporary name beside its place and is moved there whole, or not at all.
+The file is written under a temporary name beside its destination, and renamed only when it is complete.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ CLOCK = 90_000
 """Ticks per second of the written video: every usual frame rate is a whole number of them, or nearly so."""
 
 SLIDE = 2.0
-"""Seconds for which each photo of a folder is shown."""
+"""Display time of each photo of a folder, in seconds."""
 
 COPIED = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
-"""Audio codecs that an mp4 carries, so that their packets are copied; any other sound becomes AAC."""
+"""Audio codecs whose packets are copied into the mp4; other audio is re-encoded as AAC."""
 
 ENCODER_THREADS = 4
 """Threads of x264, which encode successive images: the same on every machine, since the bytes depend on it."""
@@ -49,7 +49,7 @@ WIDEST = 4096
 """Pixels: the widest image that level 5.2 of H.264 and with it the decoders of most devices take."""
 
 _LONGEST_HOLD = 5 * 3600 * CLOCK
-"""Ticks that an image is shown at most; then it is written once more. ffmpeg's mp4 takes no 2^31 ticks (6.6 hours)."""
+"""Longest duration of one image in ticks; then it is repeated. ffmpeg's mp4 muxer limits it to 2^31 - 1 (6.6 hours)."""
 
 _LONGEST_STEP = (1 << 31) - (1 << 20)
 """Ticks, here samples, from one packet of sound to the next at most: 2^31 less what an encoder adds."""
@@ -62,7 +62,7 @@ _OWN_ERRORS = 1 << 16
 
 _MUXER = {"movflags": "+faststart", "movie_timescale": str(CLOCK)}
 
-# Seconds that sound may lie behind the picture in a file before the search for the rest of it is given up.
+# How far audio may lag behind video in a file, in seconds, before reading ahead for it stops.
 _PATIENCE = 10.0
 
 Rows = Iterable[tuple[int, Sequence[Row]]]
@@ -73,9 +73,9 @@ class RenderReport:
     """What was written.
 
     Attributes:
-        frames: pictures written.
-        duration: seconds from the first picture to the end of the last one.
-        shift: seconds by which picture and sound were both moved towards zero.
+        frames: number of frames written.
+        duration: seconds from the first frame to the end of the last one.
+        shift: seconds by which video and audio were both moved towards zero.
         audio: a sentence part: "none", "copied (aac)" or "pcm_s16le turned into AAC, which mp4 can carry".
     """
 
@@ -87,14 +87,14 @@ class RenderReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OverlayFrame:
-    """One picture to be written.
+    """One frame to write.
 
     Attributes:
         frame: as it was read.
         faces: rows of the last analysed frame, which may be this one; None before the first one.
         analysed: number of that frame.
         duration: seconds until the next frame of the source.
-        first, last: whether the source has no frame before it, or behind it.
+        first, last: whether it is the source's first or last frame.
     """
 
     frame: Frame
@@ -119,15 +119,15 @@ def render(
     rows of the one before.
 
     Args:
-        source: a video, a picture, or a folder of numbered pictures; opened already if its pictures have a rate of
+        source: a video, an image, or a folder of numbered images; opened already if its images have a rate of
             their own.
         rows: (frame number, rows of its faces) of every analysed frame, in the order of the frames.
         out: the mp4 file.
-        progress: receives the number of pictures written so far.
+        progress: receives the number of frames written so far.
         plain: width and height of a copy without anything drawn; None for an overlay of the size of the source.
 
     Raises:
-        OutputError: the file could not be written; what had been there is still there.
+        OutputError: the file could not be written; an earlier file of that name is unchanged.
         InputError: the rows do not belong to this video, or it cannot be read.
     """
     reader = open_source(source) if isinstance(source, Path) else source
@@ -184,7 +184,7 @@ def _stranger(index: int, path: Path) -> str:
 
 
 def _refuse(out: Path, source: Path) -> None:
-    """Say now what would fail only after the work is done."""
+    """Raise before any work what would otherwise fail at its end."""
     if out.exists() and source.exists() and out.samefile(source):
         raise OutputError(f"{out}: is the source itself; choose another name for the overlay.")
     if out.is_dir():
@@ -234,7 +234,7 @@ def _drained(packets: deque[Any]) -> list[Any]:
 
 
 def _hear_on(frames: Iterator[Frame], met: deque[Any], sound: AudioCopy, end: float) -> None:
-    """Read on until the sound has come as far as the picture: in a file it may lie behind it."""
+    """Read on until the audio has caught up with the video, which it may lag behind in the file."""
     sound.offer(_drained(met))
     for frame in frames:
         sound.offer(_drained(met))
@@ -244,11 +244,11 @@ def _hear_on(frames: Iterator[Frame], met: deque[Any], sound: AudioCopy, end: fl
 
 
 class OverlayWriter:
-    """The mp4 file while it is written: pictures one by one, and sound as far as the pictures have come.
+    """The mp4 file while it is written: frame by frame, with audio up to the current frame.
 
     Args:
         part: the file that is written to.
-        out: the name to be used in messages.
+        out: file name for messages.
         sound: the source's sound, or None.
         size: width and height of the displayed image, which the boxes are in; None if each image has a system of its
             own, so that the first one gives the size.
@@ -275,7 +275,7 @@ class OverlayWriter:
         self._painters: dict[tuple[int, int], OverlayPainter] = {}
         self._tick = -1
         self._container: Any = self._guarded(lambda: av.open(f"file:{part}", "w", format="mp4", options=_MUXER))
-        self._container.metadata["encoding_tool"] = file_marks.TOOL  # by which a later run knows the file as ours
+        self._container.metadata["encoding_tool"] = file_marks.TOOL  # identifies the file as ours to later runs
 
     def drawn(self, shown: OverlayFrame) -> Any:
         """The image with its faces, in the form that the encoder takes; None before the first analysed frame."""
@@ -304,7 +304,7 @@ class OverlayWriter:
         )
 
     def add(self, shown: OverlayFrame, picture: Any) -> None:
-        """Write one picture of ``drawn``, and the sound that belongs before it."""
+        """Write one frame from ``drawn``, and the audio that precedes it."""
         if not self.frames:
             self._begin(shown, picture)
         # A time stamp that is not later than the one before it would end the file; broken sources have them.
@@ -324,7 +324,7 @@ class OverlayWriter:
         self._guarded(lambda: self._container.mux(self._video.encode(picture)))
 
     def close(self, whole: bool) -> None:
-        """Write what is left and end the file; ``whole`` keeps sound that lasts longer than the last picture."""
+        """Flush and finish the file; ``whole`` keeps audio beyond the end of the last frame."""
         self._guarded(lambda: self._container.mux(self._video.encode(None)))
         self._mux_sound(math.inf if whole else self.end)
         sound = self.sound
@@ -333,19 +333,19 @@ class OverlayWriter:
         self._guarded(self._container.close)
 
     def abandon(self) -> None:
-        """Let go of the file, whatever state it is in; after ``close`` it does nothing."""
+        """Release the file in whatever state it is; does nothing after ``close``."""
         with suppress(Exception):
             self._container.close()
 
     def _begin(self, shown: OverlayFrame, picture: Any) -> None:
-        """Set up the streams, and move picture and sound together so that the earlier of them begins at zero."""
+        """Set up the streams, and shift video and audio together so that the earlier one begins at zero."""
         self.start = shown.frame.time
         begin = Fraction(shown.frame.time)
         if self.sound:
             if not shown.first:
                 self.sound.forget(shown.frame.time)
             elif self.sound.starts is not None:
-                # An encoder's run-in has negative times, which players cut off: it is no reason to move anything.
+                # Encoder priming has negative times, which players cut off, so it needs no shift.
                 begin = min(begin, max(self.sound.starts, Fraction(0)))
         self.shift = begin
         self._guarded(lambda: self._open_streams(shown, picture))
@@ -363,7 +363,7 @@ class OverlayWriter:
         context.thread_type, context.thread_count = "FRAME", ENCODER_THREADS
         context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709 in all three lists
         context.color_range = ColorRange.MPEG
-        context.flags |= Flags.frame_duration  # how long the last picture lasts is told by nothing else
+        context.flags |= Flags.frame_duration  # nothing else states the duration of the last frame
         self._video = video
         if self.sound:
             self.sound.enter(self._container, self.shift)
@@ -374,7 +374,7 @@ class OverlayWriter:
             self._guarded(lambda: [self._container.mux(packet) for packet in sound.packets(until)])
 
     def _guarded(self, work: Callable[[], Any]) -> Any:
-        """Do something with the output; whatever goes wrong there is an OutputError."""
+        """Run an operation on the output; any failure becomes an OutputError."""
         with name_failed_file(self.out):
             try:
                 return work()
@@ -385,15 +385,15 @@ class OverlayWriter:
 
 
 class AudioCopy:
-    """The first audio stream of the source on its way into the new file, packet by packet.
+    """Transfers the source's first audio stream to the new file, packet by packet.
 
     Args:
         template: that stream, of a container of its own that stays open.
 
     Attributes:
         starts: declared time of its first packet in seconds, or None.
-        heard: time in seconds to which packets have come.
-        told: for the report, what becomes of it.
+        heard: time in seconds up to which packets have been read.
+        told: for the report, how the audio was treated.
     """
 
     def __init__(self, template: Any) -> None:
@@ -405,13 +405,13 @@ class AudioCopy:
         self.told = f"copied ({codec})" if self.copied else f"{codec} turned into AAC, which mp4 can carry"
         self._waiting: deque[Any] = deque()
         self._floor = self._last = -math.inf
-        self._due: Fraction | None = None  # when what has been encoded ends, in seconds of the new file
+        self._due: Fraction | None = None  # end of the encoded audio, in seconds of the new file
         self._over = False
         self._shift = Fraction(0)
         self._stream: Any = None
 
     def offer(self, packets: Iterable[Any]) -> None:
-        """Take packets as they are met in the source; they wait until the picture has come as far."""
+        """Queue packets as they are read from the source, until the video reaches them."""
         for packet in packets:
             time = float(_seconds(packet))
             self.heard = max(self.heard, time)
@@ -419,7 +419,7 @@ class AudioCopy:
                 self._waiting.append(packet)
 
     def enter(self, container: Any, shift: Fraction) -> None:
-        """Add a stream for it to the new file, whose times lie ``shift`` seconds earlier."""
+        """Add its stream to the new file, whose times are ``shift`` seconds earlier."""
         self._shift = shift
         if self.copied:
             self._stream = container.add_stream_from_template(self.template)
@@ -433,7 +433,7 @@ class AudioCopy:
         self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=self._rate)
 
     def forget(self, before: float) -> None:
-        """Drop what begins before a time in seconds, also what is yet to come: it belongs to no picture."""
+        """Drop packets, including future ones, that begin before a time in seconds: no frame is shown then."""
         self._floor = before
         while self._waiting and _seconds(self._waiting[0]) < before:
             self._waiting.popleft()
@@ -445,7 +445,7 @@ class AudioCopy:
             yield from self._copy(packet) if self.copied else self._encode(packet)
 
     def rest(self) -> list[Any]:
-        """What an encoder still holds at the end."""
+        """The packets that the encoder still holds at the end."""
         if self.copied or self._stream is None:
             return []
         return [p for frame in self._resampler.resample(None) for p in self._stream.encode(frame)] + list(
@@ -453,7 +453,7 @@ class AudioCopy:
         )
 
     def _copy(self, packet: Any) -> list[Any]:
-        """The packet itself with new times; none if its decoding time does not grow, which no mp4 can hold."""
+        """The packet with new times; none if its decoding time does not increase, which mp4 forbids."""
         unit, shift = packet.time_base, self._shift
         shown, decoded, lasting = packet.pts, packet.dts, packet.duration
         shown = decoded if shown is None else shown
@@ -481,7 +481,7 @@ class AudioCopy:
         return packets
 
     def _place(self, frame: Any) -> bool:
-        """Give decoded sound its time in the new file; False if its place is taken, as where recordings are joined."""
+        """Set the time of decoded audio in the new file; False if that time is occupied, as between joined recordings."""
         if frame.pts is None:
             return not self._over
         unit = Fraction(1, frame.sample_rate)
@@ -489,13 +489,13 @@ class AudioCopy:
         if self._due is not None:
             if start < self._due - lasting / 2 or self._is_over((start - self._due) * self._rate):
                 return False
-            start = max(start, self._due)  # the encoder takes no sample twice
+            start = max(start, self._due)  # the encoder rejects overlapping samples
         self._due = start + lasting
         frame.pts, frame.time_base = round(start / unit), unit
         return True
 
     def _is_over(self, ticks: float) -> bool:
-        """Whether a step of so many ticks is more than ffmpeg's mp4 takes: all that follows is then left out."""
+        """Whether a step of this many ticks exceeds what ffmpeg's mp4 muxer supports; the rest is then left out."""
         if not self._over and ticks > _LONGEST_STEP:
             self._over = True
             self.told += f", left out after a gap of {ticks / self._rate / 3600:.1f} h, which mp4 cannot hold"
@@ -514,7 +514,7 @@ def _playable(width: int, height: int) -> tuple[int, int]:
 
 
 def fitted(image: Image, width: int, height: int) -> Image:
-    """A picture of another size, made to fit into (height, width) in its own proportions, black around it."""
+    """An image scaled to fit into (height, width) at its aspect ratio, with black bars."""
     rows, columns = image.shape[:2]
     if (columns, rows) == (width, height):
         return image
@@ -528,7 +528,7 @@ def fitted(image: Image, width: int, height: int) -> Image:
 
 
 def even(image: Image) -> Image:
-    """The picture, its last row or column repeated where their number is odd: yuv420p needs even ones."""
+    """The image with its last row or column repeated if their number is odd, since yuv420p needs even sizes."""
     rows, columns = image.shape[:2]
     if rows % 2 or columns % 2:
         image = np.pad(image, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge")

@@ -45,9 +45,9 @@ def model_card(facts: Mapping[str, Any]) -> str:
     Args:
         facts: plain data. "card" (as ``cards.ModelCard``), "plan" (``TrainingConfig.to_json``), "plan_sha256",
             "commit", "versions" (name -> version), "device", "seconds", "steps", "onnx_sha256"; "data", a row for each
-            part of each source with source, part, pictures, with_face, terms and, if the plan does not say so, labels
+            part of each source with source, part, images, with_face, terms and, if the plan does not say so, labels
             (how they were made); "figures", name of a set -> ``EvaluationFigures`` as plain data; "calibration" (part,
-            temperature, shift); "au_thresholds"; "pictures", caption -> name of a file beside the page. Whatever is
+            temperature, shift); "au_thresholds"; "images", caption -> name of a file beside the page. Whatever is
             missing, None or empty is left out.
 
     Returns:
