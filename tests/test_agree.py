@@ -88,7 +88,7 @@ def compare(folder: Path, *words: str) -> dict[tuple[str, str, str, str], dict[s
 
 
 def test_frames_are_compared_as_other_packages_do(study: dict[str, np.ndarray], tmp_path: Path) -> None:
-    found = compare(tmp_path, "--picture", str(tmp_path / "c.png"))
+    found = compare(tmp_path, "--plot", str(tmp_path / "c.png"))
     whole = np.concatenate(list(study.values()))
     columns = {"model": 0, "ann": 1, "bob": 2}
     for first, second in (("ann", "model"), ("bob", "model"), ("ann", "bob")):
@@ -227,7 +227,7 @@ def test_ratings_over_time_and_a_second_table_are_raters(tmp_path: Path) -> None
         (["two,1,2,smile"], [], 4, "row 2: it names no person, but two has 2 (0, 1)"),
         (["talk,1,5,happiness", "talk,3,6,sadness"], [], 4, "row 3: sadness begins while happiness"),
         (["talk,1,2,smile"], ["--map", "x=grin"], 2, "--map x=grin: write it as grin=smile"),
-        (["talk,1,2,smile"], ["--picture", "p.png"], 2, "no coder coded expressions"),
+        (["talk,1,2,smile"], ["--plot", "p.png"], 2, "no coder coded expressions"),
     ],
 )
 def test_codings_that_do_not_fit_are_one_sentence(
@@ -241,7 +241,7 @@ def test_codings_that_do_not_fit_are_one_sentence(
     got, output = run("agree", *tables, "--coding", coding, "-o", tmp_path / "out", *words)
     assert got == code
     assert sentence in output
-    if "picture" not in str(words):
+    if "plot" not in str(words):
         assert not (tmp_path / "out").exists()
 
 

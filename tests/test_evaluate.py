@@ -732,7 +732,7 @@ def test_options_that_make_no_sense(track: str, options: dict[str, Any], says: s
 def run(tables: list[Path], truth: Path, track: str, **options: Any) -> None:
     usual: dict[str, Any] = {
         "part": "validation", "recipe": None, "threshold": [], "mean": "arithmetic", "other": "contempt",
-        "seen_only": False, "partial": False, "bootstrap": 50, "seed": 0, "picture": None, "quiet": False,
+        "seen_only": False, "partial": False, "bootstrap": 50, "seed": 0, "plot": None, "quiet": False,
         "json": False,
     }  # fmt: skip
     call(command.run, tables=tables, truth=truth, track=track, **{**usual, **options})
@@ -802,21 +802,21 @@ def test_pictures(mtl: Set, compound: Any, tmp_path: Path, capsys: pytest.Captur
     sizes = {}
     for track in ("expr", "va", "au", "mtl"):
         path = tmp_path / f"{track}.png"
-        run([mtl.tables], mtl.data.root, track, picture=path)
+        run([mtl.tables], mtl.data.root, track, plot=path)
         assert capsys.readouterr().out.splitlines()[-1] == str(path)
         with Image.open(path) as image:
             image.load()
             sizes[track] = image.size
     assert sizes["mtl"] == (1080, sum(sizes[track][1] for track in ("expr", "va", "au")))
-    run([compound[1]], compound[0], "ce", picture=tmp_path / "ce.png", quiet=True)
+    run([compound[1]], compound[0], "ce", plot=tmp_path / "ce.png", quiet=True)
     random = np.random.default_rng(0)
     clips = intensities(tmp_path / "clips.csv", {str(k): random.random(6) for k in range(9)})
-    run([clips], clips, "emi", picture=tmp_path / "emi.png", json=True)
+    run([clips], clips, "emi", plot=tmp_path / "emi.png", json=True)
     assert json.loads(capsys.readouterr().out)["score"]["value"] == pytest.approx(1)
     assert (tmp_path / "ce.png").is_file() and (tmp_path / "emi.png").is_file()
     for bad in (tmp_path / "mine.jpg", tmp_path / "none" / "mine.png"):
-        with pytest.raises(UsageError, match=r"--picture .*\.png file"):
-            run([mtl.tables], mtl.data.root, "va", picture=bad)
+        with pytest.raises(UsageError, match=r"--plot .*\.png file"):
+            run([mtl.tables], mtl.data.root, "va", plot=bad)
 
 
 def test_a_picture_shows_how_often_each_truth_met_each_answer(mtl: Set, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_extract(smile: Path, tmp_path: Path, no_work: None) -> None:
 def test_evaluate_and_tune(made: Path, tmp_path: Path, no_work: None) -> None:
     path = mine(tmp_path / "plot.png")
     options = ("--truth", tmp_path, "--track", "expr")
-    refused(invoke("evaluate", made, *options, "--picture", path), path)
+    refused(invoke("evaluate", made, *options, "--plot", path), path)
     refused(invoke("tune", made, *options, "-o", tmp_path / "recipe.toml", "--surface", path), path)
     path = mine(tmp_path / "recipe.toml")
     refused(invoke("tune", made, *options, "-o", path), path)

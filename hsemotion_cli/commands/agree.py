@@ -68,7 +68,7 @@ class AgreementOptions:
         Path | None,
         typer.Option(metavar="FILE", help="Rules of segments that calibrate wrote.", show_default=False),
     ] = None
-    picture: Annotated[
+    plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Also plot the confusion matrix of expressions.", show_default=False),
     ] = None
@@ -112,21 +112,21 @@ def run(
     settings = AgreeSettings(rules, wanted.tolerance, wanted.margin, wanted.bootstrap, wanted.seed)
     found, names = find_tables(tables), read_people(people)
     outputs = [output.out / name for name in FILES]
-    picture = [wanted.picture] if wanted.picture else []
-    check_outputs([*outputs, *picture], output.overwrite, is_result)
+    plot = [wanted.plot] if wanted.plot else []
+    check_outputs([*outputs, *plot], output.overwrite, is_result)
     with counting("agree", "tables", output.quiet or output.json) as progress:
         report, sums = agreement_of(found, events, ratings, settings, names, progress)
     prepare_folder(output.out)
     write_agreement(output.out, report, sums, settings, [path.name for _, path in files])
-    if wanted.picture:
-        _draw(report, wanted.picture)
+    if wanted.plot:
+        _draw(report, wanted.plot)
     for sentence in (*report.notes, *map(str, report.failures), *_left_out(report)):
         say(sentence)
     if output.json:
         print_json([dataclasses.asdict(one) for one in report.statistics])
     elif not output.quiet:
         _show(report)
-        for path in [*outputs, *picture]:
+        for path in [*outputs, *plot]:
             print_line(str(path))
     return exit_code_of(report.failures, some_succeeded=True)
 
@@ -149,7 +149,7 @@ def _draw(report: AgreeReport, path: Path) -> None:
     from ..training import plots
 
     if not report.confusion:
-        raise UsageError(f"--picture {path}: no coder coded expressions, so there is no confusion matrix.")
+        raise UsageError(f"--plot {path}: no coder coded expressions, so there is no confusion matrix.")
     coder, counts = next(iter(report.confusion.items()))
     kept = [k for k in range(len(EXPRESSIONS)) if any(counts[k]) or any(row[k] for row in counts)]
     table = {"confusion": [[counts[j][k] for k in kept] for j in kept]}

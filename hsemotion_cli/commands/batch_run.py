@@ -1,4 +1,4 @@
-"""A batch from its plan to its end: what is done already, the run itself, the manifest and the list of failures."""
+"""Runs a batch: planning, skipping of finished inputs, the run itself, the manifest and the list of failures."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def _catch_up(plan: BatchPlan, exports: BatchExports) -> None:
 
 
 def _say_shortened(tasks: Sequence[Task], quiet: bool) -> None:
-    """Say which results do not have the name of their video."""
+    """Print which results are not named after their video."""
     cut = [task for task in tasks if was_shortened(task.place)]
     if cut and not quiet:
         count = f"the names of {len(cut)} inputs are" if len(cut) > 1 else "the name of one input is"
@@ -254,7 +254,7 @@ class _Records:
 
     @contextlib.contextmanager
     def _tolerant(self) -> Iterator[None]:
-        """Results matter more than the records: if these cannot be written, report it once and continue."""
+        """Results matter more than records: if records cannot be written, report it once and continue."""
         try:
             yield
         except OutputError as error:
@@ -271,7 +271,7 @@ def _plan(
     decisions: dict[str, ResumeDecision] = {}
     refused: dict[str, Outcome] = {}
     sizes, done = {}, 0
-    # Where the manifest is lost the sources are read from end to end, and that may take its time.
+    # Without a manifest the sources are hashed completely, which may take a while.
     with counting("batch", "videos looked at", quiet or options.quiet or options.as_json) as count:
         for task in inputs.tasks:
             try:
@@ -294,7 +294,7 @@ def _plan(
 
 
 def _refusal(task: Task, job: JobConfig, wanted: ExpectedResults, overwrite: bool) -> Failure | None:
-    """Why the results of a task cannot be written, before anybody works on it."""
+    """Why the results of a task cannot be written; checked before it is run."""
     try:
         check_outputs((task.folder(job.out) / name for name in wanted.files(task.name).values()), overwrite)
         job.exports.check(task, job.out)
@@ -304,7 +304,7 @@ def _refusal(task: Task, job: JobConfig, wanted: ExpectedResults, overwrite: boo
 
 
 def _dry_plan(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions) -> BatchPlan:
-    """The plan, without a trace in the output folder. Models are loaded only where a sidecar asks with which."""
+    """Plan the batch without writing to the output folder. Models are loaded only to compare them with a sidecar."""
     sidecars = (task.folder(job.out) / f"{task.name}.json" for task in inputs.tasks)
     if options.overwrite or not any(sidecar.is_file() for sidecar in sidecars):
         return _plan(job.wanted({}), job, inputs, options, quiet=True)
@@ -346,7 +346,7 @@ def _show_plan(inputs: Inputs, out: Path, plan: BatchPlan, exports: BatchExports
 
 
 def _exit_code(settled: Sequence[Outcome]) -> int:
-    """4 where nothing could be used, 3 where something failed or is not whole, 6 for low coverage, else 0."""
+    """4 if no input could be used, 3 if some failed or are incomplete, 6 for low coverage, else 0."""
     failed = [outcome.failure for outcome in settled if outcome.failure]
     if failed and len(failed) == len(settled) and all(failure.usual for failure in failed):
         return InputError.exit_code

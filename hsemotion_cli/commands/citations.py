@@ -18,13 +18,13 @@ _DETECTOR = "Lugaresi et al. 2019, arXiv:1906.08172 (MediaPipe); Bazarevsky et a
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to cite.
+    """A work to cite.
 
     Attributes:
         what: "program", "faces", "model" or "head".
         name: of the program, the detector, the model or the head.
         cite: in words: authors, year, and where to find it.
-        licence: of it; "" where nothing is known of it.
+        licence: of the work; "" if unknown.
     """
 
     what: str
@@ -74,7 +74,7 @@ def _faces() -> Work:
 
 
 def _model(entry: Mapping[str, Any]) -> Work:
-    """A model by its card; one that is not known here (any more) by what the sidecar has of it."""
+    """A model's citation from its card, or from the sidecar if this version lacks the model."""
     name = str(entry.get("name"))
     try:
         card = registry.card(name)

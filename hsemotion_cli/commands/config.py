@@ -83,7 +83,7 @@ def unset(key: Key, project: Project = False) -> None:
 
 
 def path(project: Project = False) -> None:
-    """Print where the user's file of defaults is, or would be; with --project the project's."""
+    """Print the path of the user's defaults file, or of the project's with --project."""
     from ..runtime import user_folders
     from . import config_files
     from .console import print_line
@@ -92,7 +92,7 @@ def path(project: Project = False) -> None:
 
 
 def _option(path: Path, key: str) -> tuple[tuple[str, ...], Option, tuple[str, ...]]:
-    """The table of a default, the option that it is of, and a command that has it.
+    """Split the name of a default into its table, its option and a command with that option.
 
     Raises:
         UsageError: there is no such option.
@@ -109,10 +109,10 @@ def _option(path: Path, key: str) -> tuple[tuple[str, ...], Option, tuple[str, .
 
 
 def _converted(path: Path, option: Option, command: tuple[str, ...], text: str, project: bool) -> Any:
-    """A value as the file holds it, once the command line would take it.
+    """Check a value as the command line would, and return it as the file stores it.
 
     Raises:
-        UsageError: it would not.
+        UsageError: the command line would refuse it.
     """
     from . import defaults
     from .group import parameter_of
@@ -123,7 +123,7 @@ def _converted(path: Path, option: Option, command: tuple[str, ...], text: str, 
         value = parameter.process_value(context, _flag(text) if option.flag else given)
     except typer.BadParameter as error:
         raise UsageError(f"{option.name} {text}: {error.message}") from error
-    if option.path:  # a path is given from where the user is, and is read from where the file is
+    if option.path:  # given relative to the current folder, read relative to the file
         places = [each if project else each.expanduser().absolute() for each in (value if option.many else [value])]
         value = list(map(str, places)) if option.many else str(places[0])
     defaults.usable(path, defaults.PROJECT if project else defaults.USER, option, value)

@@ -40,7 +40,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def values(content: Mapping[str, Any], table: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, Any]]:
-    """(table, key, value) of all that is in a file; keys as options are written, with hyphens."""
+    """(table, key, value) of every entry of a file; keys are written like options, with hyphens."""
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from values(value, (*table, key))
@@ -49,7 +49,7 @@ def values(content: Mapping[str, Any], table: tuple[str, ...] = ()) -> Iterator[
 
 
 def changed(text: str, table: Sequence[str], key: str, value: Any) -> str:
-    """The text of a file with one value set, or removed where it is None; all else stays, comments included.
+    """The text of a file with one value set, or removed if None; everything else stays, including comments.
 
     Args:
         table: names of the table and those around it; none for the top of the file.

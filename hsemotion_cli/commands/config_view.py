@@ -23,7 +23,7 @@ class ConfigRow:
         value: of it.
         source: "environment", "project file", "user file" or "built in".
         origin: the variable or the file; "" for what is built in.
-        remark: what has the same option nearer to the command; or what is wrong; or "".
+        remark: which nearer source overrides it, or what is wrong with it, or "".
     """
 
     option: str
@@ -34,7 +34,7 @@ class ConfigRow:
 
 
 def everything() -> list[ConfigRow]:
-    """All that was set anywhere, the nearest to the command line first.
+    """All defaults that are set, starting with those nearest to the command line.
 
     Raises:
         UsageError: a file cannot be used.
@@ -71,7 +71,7 @@ def of_command(words: Sequence[str]) -> list[ConfigRow]:
 
 
 def _variables() -> list[ConfigRow]:
-    """Those of the environment; also those that look like ours and are none, which would be ignored in silence."""
+    """Defaults from the environment, and variables that look like one but match no option and have no effect."""
     known = {}
     for names, run in catalogue.functions().items():
         for option in option_facts(run).values():

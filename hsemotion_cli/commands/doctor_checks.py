@@ -42,7 +42,7 @@ class CheckResult:
 
 
 class _Warning(Exception):
-    """Raised by a check for something worth knowing that does not stop hsemotion."""
+    """Raised by a check for a finding that does not prevent hsemotion from running."""
 
 
 def run(*, as_json: bool) -> int:
@@ -65,7 +65,7 @@ def _result(name: str, check: Callable[[], str]) -> CheckResult:
         return CheckResult(name, "ok", check())
     except _Warning as warning:
         return CheckResult(name, "warning", str(warning))
-    except Exception as error:  # whatever it is, it is the diagnosis
+    except Exception as error:  # any error is the diagnosis
         says = str(error) if isinstance(error, HsemotionError) else f"{type(error).__name__}: {error}"
         return CheckResult(name, "FAILS", says)
 
@@ -84,7 +84,7 @@ def _libraries() -> str:
 
 
 def _one_opencv() -> str:
-    """The one distribution that has ``cv2``: of two, each overwrites the other's files, and pip does not notice."""
+    """The one distribution that provides ``cv2``; two would overwrite each other's files, which pip does not notice."""
     owners = sorted({_normal(name) for name in packages_distributions().get("cv2", [])})
     if not owners:
         _fail("no OpenCV is installed: pip install opencv-python-headless.")
@@ -177,7 +177,7 @@ def _models() -> str:
 
 
 def _torch() -> str:
-    """What torch, torchvision and timm are; each is named by itself where it does not import."""
+    """Versions of torch, torchvision and timm; each package that fails to import is reported."""
     if find_spec("torch") is None:
         return "not installed; needed only for GPUs, training and converting checkpoints"
     from ..models.architectures import mend_torchvision
@@ -226,7 +226,7 @@ def _end_to_end() -> str:
 
 
 def _draw_clip(path: Path) -> None:
-    """Two seconds of a portrait that slowly moves: 320 x 240, 25 frames/s, H.264."""
+    """Two seconds of a slowly moving portrait: 320 x 240, 25 frames/s, H.264."""
     import av
     import cv2
     import numpy as np

@@ -37,9 +37,9 @@ class ScoringOptions:
         ),
     ] = 1000
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed of the bootstrap.")] = 0
-    picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Also plot the result.", show_default=False)
-    ] = None
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also plot the result.", show_default=False)] = (
+        None
+    )
 
 
 def run(
@@ -77,22 +77,22 @@ def run(
         tuple(smoothing.threshold), scoring.mean, scoring.other, scoring.seen_only, scoring.partial,
         scoring.bootstrap, scoring.seed,
     )  # fmt: skip
-    picture = scoring.picture
-    if picture is not None and (picture.suffix != ".png" or not picture.parent.is_dir()):
-        raise UsageError(f"--picture {picture}: give the name of a .png file in a folder that is there.")
-    check_outputs([picture] if picture else [], output.overwrite)
+    plot = scoring.plot
+    if plot is not None and (plot.suffix != ".png" or not plot.parent.is_dir()):
+        raise UsageError(f"--plot {plot}: give the name of a .png file in a folder that is there.")
+    check_outputs([plot] if plot else [], output.overwrite)
     with counting("evaluate", "videos", output.quiet or output.json) as progress:
         report = evaluate(tables, truth.truth, asked, progress)
     if output.json:
         print_json(report.to_json(), indent=None)
     elif not output.quiet:
         evaluate_view.show(report)
-    if picture is not None:
+    if plot is not None:
         from ..abaw import report_plots
 
-        report_plots.draw(report, picture)
+        report_plots.draw(report, plot)
         if not (output.quiet or output.json):
-            print_line(str(picture))
+            print_line(str(plot))
 
 
 def _refuse(truth: TruthOptions, scoring: ScoringOptions) -> None:

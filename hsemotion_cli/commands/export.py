@@ -47,7 +47,7 @@ def run(
     ] = None,
     people: People = None,
 ) -> int:
-    """Write tables in the formats of other programs, and say what each cannot hold.
+    """Write tables in the formats of other programs, and report what each format cannot hold.
 
     Formats of intervals and events hold segments; the rules for those are as for hsemotion segments.
     """

@@ -34,7 +34,7 @@ def add(
     ],
     output: Json,
 ) -> None:
-    """Keep a trained network in the cache, so that every command knows it by its name."""
+    """Copy a trained network into the cache, so that every command finds it by name."""
     from . import models_cache
 
     models_cache.add(file, as_json=output.json)

@@ -92,7 +92,7 @@ class InputOptions:
         str,
         typer.Option(
             metavar="auto|0|90|180|270",
-            help="Rotate as the file says (auto), or by degrees counter-clockwise instead of what it says.",
+            help="Rotation: as declared by the file (auto), or degrees counter-clockwise that replace it.",
         ),
     ] = "auto"
     region: Annotated[

@@ -26,7 +26,7 @@ def run(
         Path | None,
         typer.Option(
             metavar="FILE|FOLDER", help="The video that was annotated, or the folder that holds it.",
-            show_default="beside the table, one folder up, or as the manifest says",
+            show_default="beside the table, one folder up, or where the manifest has it",
         ),
     ] = None,
     embed_video: Annotated[

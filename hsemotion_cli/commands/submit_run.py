@@ -42,7 +42,7 @@ def annotated(
         refuse(DECODING, "only tables were given, and their videos are not decoded again")
         return tables
     folder = out.with_name(f"{out.name}.tables")
-    from ..pipeline import Annotator, Settings  # a quarter of a second that validating need not wait
+    from ..pipeline import Annotator, Settings  # takes a quarter of a second, which validation does not need
     from .settings import decode_options
 
     jobs = find_jobs(videos, crops=input.crops)
@@ -113,12 +113,12 @@ def _shares(parts: Sequence[VideoRows]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What ``submit --track emi`` takes of the sound.
+    """Audio inputs of ``submit --track emi``.
 
     Attributes:
-        head: on features of sound; None without.
+        head: trained on audio features; None without audio.
         features: files of ``extract --audio``, or folders.
-        weights: share of the sound, W or CLASS=W each.
+        weights: weight of the audio head, W or CLASS=W each.
     """
 
     head: Path | None

@@ -112,7 +112,7 @@ COLUMNS: tuple[Column, ...] = (
         "text",
         "",
         ", ".join(EXPRESSIONS),
-        "The expression of the highest probability; no model knows all.",
+        "The expression with the highest probability; each model covers a subset.",
     ),
     _number("expression_score", "probability", "0 to 1", "Probability of that expression."),
     *(

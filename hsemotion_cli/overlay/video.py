@@ -481,7 +481,7 @@ class AudioCopy:
         return packets
 
     def _place(self, frame: Any) -> bool:
-        """Set the time of decoded audio in the new file; False if that time is occupied, as between joined recordings."""
+        """Set the time of decoded audio in the new file; False if occupied, as between joined recordings."""
         if frame.pts is None:
             return not self._over
         unit = Fraction(1, frame.sample_rate)
