@@ -163,14 +163,14 @@ def lives(process: int) -> bool:
 
 
 def begun(out: Path, process: subprocess.Popen[str], tables: int = 1) -> None:
-    """Wait until so many tables are there."""
+    """Wait until there are this many tables."""
     wait_until(lambda: len(list(out.rglob("*.csv"))) >= tables or process.poll() is not None, "a table")
     if process.poll() is not None:
         raise Broken(f"the batch was over before the fault: {process.communicate()[1][-300:]}")
 
 
 def fails(process: subprocess.Popen[str], *codes: int) -> str:
-    """Wait for the end with one of these exit codes; returns what was said."""
+    """Wait for the end with one of these exit codes; returns what it printed."""
     told = process.communicate()[1]
     if process.returncode not in codes or "Traceback" in told or "a bug" in told:
         raise Broken(f"it ended with {process.returncode}: {told.strip()[-300:]}")
@@ -254,7 +254,7 @@ def _hit_workers(study: Study, place: Path, chance: random.Random, times: int, n
             if workers := children(process.pid):
                 os.kill(chance.choice(workers), number)
                 hit += 1
-        fails(process, 0, 5)  # 5: the very first worker had not yet said with what it annotates
+        fails(process, 0, 5)  # 5: the first worker had not yet reported its models
         study.check_whole(out)
         study.resume(out)
         study.check_complete(out)

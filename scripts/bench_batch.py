@@ -1,7 +1,7 @@
 """How much do more workers bring, and what does Ray cost? Rounds of one batch in several ways, one after the other.
 
 The same files are annotated by one process of this machine, by two, and by two workers of a Ray cluster that is started
-here, in turn, so that whatever else the machine does meets all of them. Starting is told apart from working. Ratios are
+here, in turn, so that other load on the machine affects all alike. Start-up and work are measured separately. Ratios are
 of one round; their median, least and greatest are printed, and tables that differ end the script. On a machine that
 others use as well, processor seconds say more than those of the clock; those of all processes are counted, also Ray's
 own.
@@ -94,7 +94,7 @@ def local(workers: int) -> Callable[[WorkerConfig, Path], Any]:
 
 
 def on_ray() -> Callable[[WorkerConfig, Path], Any]:
-    """An engine on a cluster of its own. Ray gives way to other programs unless told otherwise; local ones do not."""
+    """An engine on a cluster of its own. Ray lowers its priority unless configured otherwise; local workers do not."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (its name is so)
     from hsemotion_cli.batch.ray_engine import RayEngine
 
@@ -102,7 +102,7 @@ def on_ray() -> Callable[[WorkerConfig, Path], Any]:
 
 
 def measure(engine: Callable[[WorkerConfig, Path], Any], tasks: Sequence[Task], out: Path, every: int) -> Measured:
-    """Annotate everything anew, with one thread to a worker."""
+    """Annotate everything again, with one thread per worker."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     settings = Settings(recipe=Recipe.usual(), sampling=Sampling(every=every), running=InferenceOptions(threads=1))

@@ -46,7 +46,7 @@ Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def faces(paths: Sequence[Path], model: ModelCard, every: int) -> np.ndarray:
-    """The faces of every so many frames, as the network is given them."""
+    """The face crops of every n-th frame, as the network receives them."""
     found: list[Image] = []
     assert model.crop is not None, model.name
     with FaceDetector() as finder:

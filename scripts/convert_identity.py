@@ -1,4 +1,4 @@
-"""Makes the ONNX graph that tells people apart out of the MobileFaceNet of TensorFlow.js.
+"""Converts the MobileFaceNet of TensorFlow.js to the ONNX graph for identification.
 
     pip install onnx
     python scripts/convert_identity.py ../shared/models/mobilefacenet.json

@@ -1,7 +1,7 @@
 """How small a face does the detector still find, and how close? Prints shares found.
 
-A portrait is pasted at several sizes and places onto a 1920 x 1080 picture; then portraits are cropped so that the
-picture ends near the face or within it. Found means that a face of about the right size lies at the right place. Run:
+A portrait is pasted at several sizes and places onto a 1920 x 1080 image; then portraits are cropped so that the
+image ends near the face or within it. Found means that a face of about the right size lies at the right place. Run:
 python scripts/detector_reach.py
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def one_look(finder: FaceDetector) -> Callable[[Image], list[Face]]:
-    """What finds the faces that show in one look at the whole picture."""
+    """What finds the faces that show in one look at the whole image."""
     return lambda picture: finder._verified(picture, finder.candidates(picture), [])
 
 

@@ -2,7 +2,7 @@
 
     python scripts/fast_looks.py --videos ../shared/data/videos
 
-Frames are cut or padded so that a face takes a given share of the picture's longer side. For each share: how far the
+Frames are cut or padded so that a face takes a given share of the image's longer side. For each share: how far the
 five points of the fast detector lie from those of the landmarks, in distances of the eyes, when it looks once and when
 it looks again more closely; median over all frames.
 """
@@ -61,7 +61,7 @@ def faces(folder: Path, finder: FaceDetector) -> Iterator[tuple[Image, Candidate
 
 
 def framed(image: Image, candidate: Candidate, share: float) -> tuple[Image, np.ndarray]:
-    """A square in which the face has this share of the side, and where it begins; grey beyond the picture's edge."""
+    """A square in which the face has this share of the side, and where it begins; grey beyond the image's edge."""
     side = round(candidate.box[2] / share)
     x, y, width, height = candidate.box
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)

@@ -4,7 +4,7 @@ Each case is made from a seed and its number alone, and runs in a process of its
 everything, with a limit on address space and on time. Outcomes:
 
   fine        it was read, and nothing was wrong with it
-  early       it was read as far as it goes: packets or pictures could not be decoded, or it ended early
+  early       it was read as far as it goes: packets or images could not be decoded, or it ended early
   refused     one sentence in one line that names the file
   unclear     a refusal that names no file, or is no sentence in one line
   traceback   any other exception
@@ -107,7 +107,7 @@ class Corpus:
     """Good files.
 
     Attributes:
-        videos, pictures, weights: their bytes by name.
+        videos, images, weights: their bytes by name.
         results: what annotating a clip left, by name.
         texts: lists, truth, recipes, plans, by name.
     """
@@ -452,7 +452,7 @@ def bent_archive(data: bytes, chance: random.Random) -> bytes:
 
 
 def declared(chance: random.Random, folder: Path) -> Path:
-    """Pictures of a few bytes that declare a great many pixels, and archives that unpack to far more than they are."""
+    """Images of a few bytes that declare a great many pixels, and archives that unpack to far more than they are."""
     width, height = chance.choice(
         ((100_000, 100_000), (65_500, 65_500), (1 << 30, 1), (20_000, 20_000), (16_384, 16_384))
     )
@@ -738,7 +738,7 @@ def child(corpus: Corpus, kind: str, chance: random.Random, folder: Path) -> Non
 
 
 def _tried(run: Case, folder: Path) -> tuple[str, str]:
-    """The outcome, and what was said."""
+    """The outcome, and the output."""
     try:
         return run(), ""
     except HsemotionError as error:

@@ -4,7 +4,7 @@
 
 Six videos of one person each and one of two people, as the organisers hand them out: aligned crops with gaps where
 nobody was seen, annotations of three tracks and the multi-task list with marks of what is not known, and a list for
-every track, in which each video has one frame more than there are pictures. The labels are not from people: they are
+every track, in which each video has one frame more than there are images. The labels are not from people: they are
 what mp-blendshapes sees, with one in six changed by chance, so that scores are neither perfect nor nothing.
 """
 
@@ -33,7 +33,7 @@ SAMPLES = Path(__file__).parent.parent / "sample_videos"
 FRAMES = 40
 SIZE = 112
 GAP = range(11, 16)
-"""Frames of which the crops are left out, as where a detector lost the face."""
+"""Frames without crops, as if the detector had lost the face."""
 
 CHANGED, MASKED = 1 / 6, 1 / 10
 UNKNOWN = {"expr": "-1", "va": "-5,-5", "au": ",".join(["-1"] * 12)}
@@ -42,7 +42,7 @@ FOLDERS = {"expr": "EXPR_Recognition_Challenge", "va": "VA_Estimation_Challenge"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person in one video: picture and truth of every frame, None where the face was not found."""
+    """One person in one video: image and truth of every frame, None where the face was not found."""
 
     video: str
     crops: list[Image | None]

@@ -137,7 +137,7 @@ def cell(text: str) -> str:
 
 
 def columns(page: str) -> str:
-    """The page of formats with the table of columns made anew between its markers.
+    """The page of formats with the table of columns regenerated between its markers.
 
     Raises:
         ValueError: the markers are missing.

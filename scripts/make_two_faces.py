@@ -18,7 +18,7 @@ from hsemotion_cli.media.images import read_image
 
 SAMPLES = Path(__file__).parent.parent / "sample_videos"
 WIDTH, HEIGHT, RATE, SECONDS = 640, 360, 25, 6
-# Picture, and the centre (x, y) and height of the part that is shown, in its pixels.
+# Image, and the centre (x, y) and height of the part that is shown, in its pixels.
 PORTRAITS = (("astronaut.png", 225, 140, 250), ("grace_hopper.jpg", 265, 190, 420))
 
 

@@ -1,4 +1,4 @@
-"""Measures how well people are told apart and followed, on made-up and composed data.
+"""Measures identification and tracking of people on synthetic and composed data.
 
 python scripts/measure_identity.py pairs ../shared/data/muxspace      # crops and weights, on pairs of images
 python scripts/measure_identity.py threshold ../shared/data/muxspace  # merges and splits by threshold

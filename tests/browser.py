@@ -1,4 +1,4 @@
-"""A real headless Chromium for the tests of pages, and what a page said and asked for while it was open."""
+"""A real headless Chromium for the tests of pages, and a record of a page's console messages and requests."""
 
 from __future__ import annotations
 

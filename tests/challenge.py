@@ -27,11 +27,11 @@ class Challenge:
 
     Attributes:
         root: its folder, for ``truth.read_tree``.
-        pictures: folder of ``<video>/NNNNN.jpg``.
+        images: folder of ``<video>/NNNNN.jpg``.
         train, validation: video -> what the files say, with what is masked as unknown.
-        beneath: the same frames with every value known, by which the pictures were painted; for planting a signal.
-        unlisted: video -> numbers of pictures that are there but annotated nowhere.
-        lost: (video, frame) that are annotated without a picture.
+        beneath: the same frames with every value known, by which the images were painted; for planting a signal.
+        unlisted: video -> numbers of images that are there but annotated nowhere.
+        lost: (video, frame) that are annotated without an image.
     """
 
     root: Path
@@ -93,8 +93,8 @@ def make_mtl(
         validation: videos of the validation part.
         hold: annotated frames for which the labels stay as they are, so that there is something to smooth.
         masked: share of frames without truth, task by task.
-        lost: annotated frames of the first training video that have no picture.
-        paint: makes the pictures; None for none at all.
+        lost: annotated frames of the first training video that have no image.
+        paint: makes the images; None for none at all.
     """
     random = np.random.default_rng(seed)
     parts = {"train": _names(videos, ""), "validation": _names(validation, "v", pair=False)}

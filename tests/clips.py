@@ -33,7 +33,7 @@ def still(path: Path) -> Image:
 
 
 def blank(width: int = 320, height: int = 240) -> np.ndarray:
-    """Nobody: a soft gradient."""
+    """No face: a soft gradient."""
     across = np.linspace(60, 160, width, dtype=np.uint8)
     return np.ascontiguousarray(np.broadcast_to(across[None, :, None], (height, width, 3)))
 
@@ -64,7 +64,7 @@ def write(
     container_options: dict[str, str] | None = None,
     format: str | None = None,
 ) -> list[float]:
-    """Encode pictures at the given times (seconds; constant rate by default); returns the times as stored."""
+    """Encode images at the given times (seconds; constant rate by default); returns the times as stored."""
     times = [k / rate for k in range(len(pictures))] if times is None else list(times)
     stamps = [round(t / TICKS) for t in times]
     height, width = pictures[0].shape[:2]

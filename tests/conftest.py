@@ -17,7 +17,7 @@ SHARED = ROOT.parent / "shared"
 
 @pytest.fixture(autouse=True, scope="session")
 def no_defaults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Defaults of whoever runs the tests do not count."""
+    """The defaults of the user who runs the tests have no effect."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HSEMOTION_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
         yield
@@ -66,7 +66,7 @@ def smile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def nobody(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six frames of nobody."""
+    """Six frames without a face."""
     path = tmp_path_factory.mktemp("clips") / "nobody.mp4"
     clips.write(path, [clips.blank()] * 6)
     return path

@@ -85,7 +85,9 @@ class Watch:
 
     def __init__(self) -> None:
         self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_EVERYTHING))
-        with contextlib.suppress(PermissionError):  # root only; ``lost`` tells whether the usual room was enough
+        with contextlib.suppress(
+            PermissionError
+        ):  # root only; ``lost`` counts what did not fit into the default buffer
             self._packets.setsockopt(socket.SOL_SOCKET, _FORCE_BUFFER, 1 << 26)
         self.sent: Counter[str] = Counter()
 

@@ -1,4 +1,4 @@
-"""Makes small sets of labelled pictures in memory, whose labels and pictures are known."""
+"""Makes small sets of labelled images in memory, whose labels and images are known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hsemotion_cli.training.dataset import Dataset, pack
 
 
 def make(pictures: Sequence[np.ndarray], classes: int = 8, **columns: object) -> Dataset:
-    """Samples of grey or RGB pictures; what is not given is unlabelled, unseen, and of the training part.
+    """Samples of grey or RGB images; what is not given is unlabelled, unseen, and of the training part.
 
     Args:
         columns: as in ``Samples``; a text stands for all rows.
@@ -37,7 +37,7 @@ def make(pictures: Sequence[np.ndarray], classes: int = 8, **columns: object) ->
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A lossless file of a grey or RGB picture."""
+    """A lossless file of a grey or RGB image."""
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", stored)[1].tobytes()
 

@@ -29,7 +29,7 @@ from hsemotion_cli.models.registry import ModelCard, card
 
 
 def faces(count: int, seed: int = 0) -> list[Image]:
-    """Synthetic pictures with detail at all scales, of many sizes and proportions."""
+    """Synthetic images with detail at all scales, of many sizes and proportions."""
     rng = np.random.default_rng(seed)
     pictures = []
     for _ in range(count):
@@ -57,9 +57,9 @@ def batch(count: int, spec: NetworkSpec, seed: int = 0) -> torch.Tensor:
 
 
 def network(model: ModelCard, seed: int = 0) -> architectures.Network:
-    """The first architecture of a card with random weights whose outputs tell pictures apart.
+    """The first architecture of a card with random weights whose outputs tell images apart.
 
-    Its normalisations get the statistics of some pictures, as in training; otherwise signals would fade from layer
+    Its normalisations get the statistics of some images, as in training; otherwise signals would fade from layer
     to layer and the outputs be nearly constant, and a test that compares them would see nothing.
     """
     return copy.deepcopy(_network(model.name, seed))
@@ -87,13 +87,13 @@ def _network(name: str, seed: int) -> architectures.Network:
     for layer, momentum in zip(normalisations, before, strict=True):
         layer.momentum = momentum
         assert layer.running_var is not None
-        layer.running_var *= 1.1  # a margin, so that other pictures than these do not set it off
+        layer.running_var *= 1.1  # a margin, so that other images than these do not set it off
     _spread_outputs(net.eval(), images, fed)
     return net
 
 
 def _spread_outputs(net: architectures.Network, images: torch.Tensor, spec: NetworkSpec) -> None:
-    """Scale the head so that logits vary by about 2 between pictures, valence and arousal by 0.4."""
+    """Scale the head so that logits vary by about 2 between images, valence and arousal by 0.4."""
     head = [layer for layer in net.modules() if isinstance(layer, nn.Linear) and layer.out_features == net.outputs][-1]
     with torch.no_grad():
         nn.init.normal_(head.weight)

@@ -13,7 +13,7 @@ import numpy as np
 from hsemotion_cli.formats.schema import NAMES
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS
 
-BITS = 8  # of a frame number in a picture
+BITS = 8  # of a frame number in an image
 
 
 def face(face_id: int, number: int, **given: Any) -> dict[str, Any]:

@@ -57,7 +57,7 @@ PIXEL_CROP = {"bottom": b"\x54\xaa", "top": b"\x54\xbb", "left": b"\x54\xcc", "r
 
 
 def cropped_matroska(path: Path, picture: np.ndarray, side: str, pixels: int) -> None:
-    """A Matroska file of one picture that says to crop it at one side; the unit of its display size makes room."""
+    """A Matroska file of one image that says to crop it at one side; the unit of its display size makes room."""
     height, width = picture.shape[:2]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)

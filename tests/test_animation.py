@@ -150,7 +150,7 @@ def test_a_still_image_stays_one(tmp_path: Path) -> None:
         assert open_source(tmp_path / name).info.kind == "picture"
 
 
-def test_of_an_animated_image_among_numbered_ones_the_first_frame_is_read_and_this_is_said(tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animated_image_among_numbered_ones_is_read_and_this_is_reported(tmp_path: Path) -> None:
     drawn(1)[0].save(tmp_path / "1.png")
     save(tmp_path / "2.webp", drawn(), duration=DURATIONS)
     save(tmp_path / "3.tif", drawn())
@@ -160,7 +160,7 @@ def test_of_an_animated_image_among_numbered_ones_the_first_frame_is_read_and_th
     assert source.notes == ["3 of its images hold several frames; only the first of each was read."]
 
 
-def test_the_pages_of_a_tiff_follow_at_the_image_rate_and_this_is_said(tmp_path: Path) -> None:
+def test_the_pages_of_a_tiff_follow_at_the_image_rate_and_this_is_reported(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", drawn(7))
     source = open_source(path, DecodeOptions(image_fps=25))
     frames = list(source.frames())

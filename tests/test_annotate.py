@@ -79,7 +79,7 @@ def test_every_real_clip_has_a_row_for_every_frame(shared_videos: list[Path], tm
     assert vanishing["face_detected"].tolist() == [int(f < 72) for f in vanishing["frame"]]
 
 
-def test_two_people_are_told_apart(samples: Path, tmp_path: Path) -> None:
+def test_two_people_are_distinguished(samples: Path, tmp_path: Path) -> None:
     summary = annotate(samples / "two_faces.mp4", tmp_path, sampling=Sampling(every=5))
     table = pd.read_csv(tmp_path / "two_faces.csv")
     assert (summary.faces, summary.coverage) == (2, 1.0)
@@ -142,7 +142,7 @@ def test_smoothing_an_old_table_makes_one_of_today(annotated: Path, tmp_path: Pa
     assert list(pd.read_csv(tmp_path / "new" / "smile.csv")) == list(schema.NAMES)
 
 
-def test_the_sidecar_tells_how_the_table_came_about(smile: Path, annotated: Path) -> None:
+def test_the_sidecar_records_how_the_table_was_made(smile: Path, annotated: Path) -> None:
     content = json.loads((annotated / "smile.json").read_text())
     digest = subprocess.run(["sha256sum", str(smile)], capture_output=True, text=True, check=True).stdout.split()[0]
     assert content["source"]["sha256"] == digest
@@ -202,7 +202,7 @@ def test_crops_in_a_folder_are_annotated_without_detection(tmp_path: Path) -> No
     assert table[["x", "y", "w", "h"]].to_numpy().tolist() == [[0, 0, 112, 112]] * 5
 
 
-def test_a_single_picture_is_one_row(samples: Path, tmp_path: Path) -> None:
+def test_a_single_image_is_one_row(samples: Path, tmp_path: Path) -> None:
     annotate(samples / "stills" / "astronaut.png", tmp_path)
     table = pd.read_csv(tmp_path / "astronaut.csv")
     assert (table["frame"].tolist(), table["expression"].tolist()) == ([0], ["happiness"])
@@ -215,7 +215,7 @@ def test_only_the_largest_face_is_kept_with_its_own_id(samples: Path, tmp_path: 
     assert set(table["face_id"]) == {1}
 
 
-def test_json_says_what_the_summary_says(smile: Path, tmp_path: Path) -> None:
+def test_json_agrees_with_the_summary(smile: Path, tmp_path: Path) -> None:
     (said,) = json.loads(run("annotate", smile, "-o", tmp_path, "--json", "--every", "4"))
     assert said["frames"]["analysed"] == 3
     assert said["coverage"] == 1.0

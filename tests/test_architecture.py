@@ -123,7 +123,7 @@ def test_annotating_loads_no_torch(smile: Path, tmp_path: Path) -> None:
 
 
 def test_scripts_ask_for_what_the_package_has() -> None:
-    """Nobody runs most of them in a test, and a name that has moved would go unnoticed."""
+    """Most scripts are run by no test, so a moved name would go unnoticed."""
     for script in sorted((PACKAGE.parent / "scripts").glob("*.py")):
         for name in re.findall(r'patch\.object\((\w+, "\w+")', script.read_text()):
             module, attribute = name.replace('"', "").split(", ")

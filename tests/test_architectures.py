@@ -245,7 +245,7 @@ def test_timm_imports_beside_any_torchvision_in_a_fresh_process() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "1280"), done.stderr
 
 
-def test_a_mirrored_network_says_the_mean_of_both_sides() -> None:
+def test_a_mirrored_network_predicts_the_mean_of_both_sides() -> None:
     torch.manual_seed(0)
     plain, both = (
         architectures.build("mobilefacenet_first_48", 5),

@@ -106,7 +106,7 @@ def leftover(folder: Path, process: int) -> Path:
 
 
 @pytest.mark.linux
-def test_a_leftover_of_a_dead_process_that_nobody_reaped_is_removed(tmp_path: Path) -> None:
+def test_a_leftover_of_an_unreaped_process_is_removed(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as dead:
         status = Path(f"/proc/{dead.pid}/status")
         while "State:\tZ" not in status.read_text():

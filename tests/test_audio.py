@@ -151,7 +151,7 @@ def test_chunks_of_any_size_hold_the_same_samples(size: int, tmp_path_factory: p
     np.testing.assert_array_equal(np.concatenate(found), heard(path))
 
 
-def test_a_survey_tells_what_numpy_tells(tmp_path: Path) -> None:
+def test_a_survey_agrees_with_numpy(tmp_path: Path) -> None:
     samples = speech(25) + np.float32(0.01)
     found = AudioFile(wav(tmp_path / "a.wav", samples)).survey()
     assert found.samples == len(samples) and found.failures == 0 and not found.ended_early
@@ -439,7 +439,7 @@ def test_memory_does_not_grow_with_the_recording(weights: Path, tmp_path: Path) 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """Fails whoever tries to connect."""
+    """Fails every attempt to connect."""
     tried: list[Any] = []
 
     def connect(self: socket.socket, address: Any) -> None:
@@ -678,7 +678,7 @@ def test_frames_are_matched_with_states_by_time(tmp_path: Path) -> None:
     for name in data.train:
         video = matching.recording(name)
         starts[video] = 0.4
-        time = 0.9 + 0.0125 + 0.02 * np.arange(110)  # sound from 0.9 to 3.1 s, pictures from 0.4 to 3.4 s
+        time = 0.9 + 0.0125 + 0.02 * np.arange(110)  # sound from 0.9 to 3.1 s, images from 0.4 to 3.4 s
         known[video] = (time, random.normal(0, 1, (len(time), 6)).astype(np.float32))
         write_states(tmp_path / "sound", video, *known[video], start=starts[video])
     truth = read_tree(tmp_path / "set", "train")
@@ -703,7 +703,7 @@ def test_frames_are_matched_with_states_by_time(tmp_path: Path) -> None:
         assert rows.expression[k] == expression
 
 
-def test_an_unknown_frame_rate_is_said(tmp_path: Path) -> None:
+def test_an_unknown_frame_rate_is_reported(tmp_path: Path) -> None:
     data = challenge.make_tracks(tmp_path / "set", paint=None)
     name = next(iter(data.train))
     write_states(tmp_path / "sound", name, np.arange(50) * 0.02, np.ones((50, 4), np.float32), fps=None)
@@ -728,7 +728,7 @@ def test_an_expression_head_is_trained_on_sound(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     maps = random.normal(0, 1, (8, 12))
     for name, labels in data.beneath.items():
-        if name.endswith("_right"):  # one sound for both, and it tells of the left one
+        if name.endswith("_right"):  # one recording for both, about the left one
             continue
         time = 0.0125 + 0.02 * np.arange(250)
         said = labels.expression[np.clip(np.searchsorted((labels.frames - 0.5) / 30, time), 0, len(labels.frames) - 1)]
@@ -887,7 +887,7 @@ def test_annotate_blends_what_it_hears_with_what_it_sees(
         assert alone[name].equals(both[name]), name
 
 
-def test_the_sidecar_tells_of_head_and_weights_and_the_table_can_be_made_anew(
+def test_the_sidecar_records_head_and_weights_and_the_table_can_be_rebuilt(
     together: Path, weights: Path, tmp_path: Path
 ) -> None:
     content = json.loads((together / "talk.json").read_text())

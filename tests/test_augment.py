@@ -60,7 +60,7 @@ def shown(values: np.ndarray) -> np.ndarray:
 
 
 def inside(scale: float = 0.5, angle: float = 0.1) -> np.ndarray:
-    """A face whose crop lies wholly in a picture of 160 x 160."""
+    """A face whose crop lies wholly in an image of 160 x 160."""
     return five(scale, angle, 80, 84)
 
 
@@ -86,7 +86,7 @@ def test_the_exact_view_is_what_annotating_feeds_the_network(data: st.DataObject
 
 @CALM
 @given(SEEDS, st.integers(16, 120), st.integers(2, 200), st.integers(2, 200), st.booleans())
-def test_a_picture_without_points_is_shown_whole(seed: int, size: int, height: int, width: int, colour: bool) -> None:
+def test_an_image_without_points_is_used_whole(seed: int, size: int, height: int, width: int, colour: bool) -> None:
     shape = (height, width, 3) if colour else (height, width)
     picture = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
     rgb = picture if colour else np.repeat(picture[..., None], 3, axis=2)
@@ -151,7 +151,7 @@ def test_without_any_variation_it_is_the_exact_view(
     np.testing.assert_allclose(found, viewer().exact(given_sample, 0), atol=1e-6)
 
 
-def test_without_any_variation_a_picture_without_points_is_nearly_the_exact_view() -> None:
+def test_without_any_variation_an_image_without_points_is_nearly_the_exact_view() -> None:
     for side in (40, 48, 160):
         picture = cv2.resize(SMOOTH, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
         found = viewer().augmented(sample(picture), 0, OFF, np.random.default_rng(0))
@@ -199,7 +199,7 @@ def test_a_face_is_turned_and_scaled_about_the_middle_of_its_view(data: st.DataO
     seed = data.draw(SEEDS)
     found = augment._jitter(base, size, how, np.random.default_rng(seed))
     middle = np.full(2, (size - 1) / 2)
-    place = np.linalg.solve(base[:, :2], middle - base[:, 2])  # in the picture
+    place = np.linalg.solve(base[:, :2], middle - base[:, 2])  # in the image
     np.testing.assert_allclose(found[:, :2] @ place + found[:, 2], middle, atol=1e-6 * size)
     change = found[:, :2] @ np.linalg.inv(base[:, :2])
     mirrored = np.linalg.det(change) < 0
@@ -228,7 +228,7 @@ def test_turning_reaches_its_bounds_and_goes_both_ways() -> None:
 
 @CALM
 @given(SEEDS)
-def test_another_crop_is_the_box_or_the_whole_picture(seed: int) -> None:
+def test_another_crop_is_the_box_or_the_whole_image(seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (60, 60), np.uint8)
     box = (9, 4, 48, 48)  # at the size of the view, so that its pixels come as they are
     kept = sample(picture, inside(0.2), box)
@@ -236,7 +236,7 @@ def test_another_crop_is_the_box_or_the_whole_picture(seed: int) -> None:
     boxed = fed(picture[4:52, 9:57], 48)
     whole = viewer().augmented(sample(picture), 0, OFF, np.random.default_rng(seed))
     assert np.allclose(found, boxed, atol=1e-6) != np.allclose(found, whole, atol=1e-6)
-    # Where no box is known, it is the whole picture.
+    # Where no box is known, it is the whole image.
     found = viewer().augmented(
         sample(picture, inside(0.2)), 0, replace(OFF, other_crop=1.0), np.random.default_rng(seed)
     )

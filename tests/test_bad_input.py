@@ -123,7 +123,7 @@ def test_half_a_file_with_its_index_in_front_is_annotated_and_is_exit_3(tmp_path
     assert (table["face_detected"] == 1).all()
 
 
-def test_one_frame_one_pixel_and_nobody_are_no_errors(tmp_path: Path, nobody: Path) -> None:
+def test_one_frame_one_pixel_and_no_face_are_no_errors(tmp_path: Path, nobody: Path) -> None:
     clips.write(tmp_path / "one.mp4", [clips.portrait()])
     clips.write(tmp_path / "pixel.mkv", [clips.portrait(1, 1)] * 3, codec="ffv1", pixels="bgr0")
     done = run("annotate", tmp_path / "one.mp4", tmp_path / "pixel.mkv", nobody, "-o", tmp_path / "out", "--overlay")
@@ -136,7 +136,7 @@ def test_one_frame_one_pixel_and_nobody_are_no_errors(tmp_path: Path, nobody: Pa
         assert (tmp_path / "out" / f"{name}.overlay.mp4").is_file()
 
 
-def test_one_bad_input_among_good_ones_is_exit_3_and_stops_nobody(tmp_path: Path, smile: Path) -> None:
+def test_one_bad_input_among_good_ones_is_exit_3_and_stops_no_other(tmp_path: Path, smile: Path) -> None:
     done = invoke("annotate", text(tmp_path), smile, "-o", tmp_path / "out", "-q")
     assert_fails(done, 3, "text.mp4")
     assert left_in(tmp_path / "out") == ["smile.csv", "smile.json", "smile.raw.npz"]
@@ -240,7 +240,7 @@ def test_a_really_full_disk(smile: Path, tmp_path: Path) -> None:
 
 
 def hearing_ctrl_c() -> None:
-    """In a process to be: whoever runs the tests in the background may have it ignored."""
+    """Called in the child: a shell that runs the tests in the background may ignore the signal."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -1,4 +1,4 @@
-"""A whole collection at once: what is done, what is done again, and what is said about it."""
+"""A whole collection at once: what is done, what is repeated, and the messages about it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(study: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """The folder of one run over them, and what it said."""
+    """The folder of one run over them, and its output."""
     out = tmp_path_factory.mktemp("done")
     return out, batch(study, "-o", out, "--json")
 
@@ -86,7 +86,7 @@ def test_every_video_has_the_table_that_annotate_makes(study: Path, done: tuple[
     assert len(tables(out)) == 8
 
 
-def test_the_books_tell_all(study: Path, done: tuple[Path, Result]) -> None:
+def test_the_workbook_holds_everything(study: Path, done: tuple[Path, Result]) -> None:
     out, result = done
     told = {record["output"]: record for record in jsonl.read(out / "manifest.jsonl")}
     stem = ODD.removesuffix(".mp4")
@@ -329,7 +329,7 @@ def test_a_source_is_known_by_its_content_or_cheaply_by_size_and_time(
     assert made.judged().reason == "its source has changed"
 
 
-def test_a_folder_of_pictures_is_known_by_its_content(made: Made, tmp_path: Path) -> None:
+def test_a_folder_of_images_is_recognised_by_its_content(made: Made, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for k in (1, 2):

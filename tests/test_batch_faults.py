@@ -126,13 +126,13 @@ def test_without_retries_a_killed_worker_says_what_may_have_killed_it(tmp_path: 
     assert "memory" in outcome.failure.sentence
 
 
-def test_what_the_first_worker_cannot_load_is_told_at_once(tmp_path: Path) -> None:
+def test_what_the_first_worker_cannot_load_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"weights\.bin is missing; fetch it\."):
         run(tmp_path, ["good-1"], "refused")
 
 
 @pytest.mark.parametrize(("opener", "says"), [("only_once", "weights.bin is gone"), ("other_weights", "are not those")])
-def test_when_no_worker_can_start_any_more_the_rest_fails_and_says_why(tmp_path: Path, opener: str, says: str) -> None:
+def test_when_no_worker_can_start_any_more_the_rest_fails_with_a_reason(tmp_path: Path, opener: str, says: str) -> None:
     found = run(tmp_path, ["good-1", "crash-1", "good-2"], opener, workers=1, retries=0)
     assert {name: o.state for name, o in found.items()} == {
         "good-1": "done", "crash-1": "failed", "good-2": "failed"
@@ -182,7 +182,7 @@ def test_no_worker_outlives_the_process_that_commands_it(tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five clips of which two have the same name."""
+    """Five clips, two with the same name."""
     folder = tmp_path_factory.mktemp("study")
     for k, name in enumerate(("a/clip", "b/clip", "b/two", "three", "four")):
         path = folder / f"{name}.mp4"
@@ -215,7 +215,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
     chance = random.Random(7)
     for k in range(3):  # scripts/batch_faults.py does it twenty times
         process = subprocess.Popen(batch(study, tmp_path, "--workers", "2"), stderr=subprocess.DEVNULL)
-        # Begin to count when something happens, since nobody knows how long loading takes.
+        # Count from the first event, since loading times vary.
         before = len(list(tmp_path.rglob("*")))
 
         def begun(least: int = before + 2, running: subprocess.Popen[bytes] = process) -> bool:
@@ -246,7 +246,7 @@ def test_workers_that_are_killed_at_random_change_no_byte(study: Path, undisturb
         for child in children(process.pid)[:1]:
             os.kill(child, signal.SIGKILL)
     process.wait()
-    if process.returncode == 5:  # the first worker was killed before it had said with what it annotates
+    if process.returncode == 5:  # the first worker was killed before it had reported its models
         process = subprocess.Popen(batch(study, tmp_path), stderr=subprocess.DEVNULL)
         process.wait()
     assert process.returncode == 0
@@ -262,7 +262,7 @@ def children(process: int) -> list[int]:
 
 
 def hearing_ctrl_c() -> None:
-    """In a process to be: whoever runs the tests in the background may have it ignored."""
+    """Called in the child: a shell that runs the tests in the background may ignore the signal."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -292,7 +292,7 @@ def went_on(study: Path, undisturbed: Path, out: Path) -> None:
     assert len(list(jsonl.read(out / "manifest.jsonl"))) == 5
 
 
-def test_a_folder_that_may_not_be_written_any_more_fails_and_says_so(
+def test_a_folder_that_may_not_be_written_any_more_fails_and_reports_it(
     study: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     # Root may write everywhere, unless what makes it root is taken from it.

@@ -80,7 +80,7 @@ def test_equal_names_get_places_of_their_own(here: Path) -> None:
     assert sorted(placed(found("a", "b")).values()) == ["a/clip", "b/clip", "clip.mov", "other"]
 
 
-def test_names_that_some_file_systems_confuse_are_told_apart(here: Path) -> None:
+def test_names_that_some_file_systems_confuse_are_kept_distinct(here: Path) -> None:
     composed, apart = unicodedata.normalize("NFC", "é.mp4"), unicodedata.normalize("NFD", "é.mkv")
     touch("a/Clip.mp4", "a/clip.mkv", f"a/{composed}", f"a/{apart}")
     keys = [unicodedata.normalize("NFC", place).casefold() for place in placed(found("a")).values()]
@@ -130,7 +130,7 @@ def test_patterns(here: Path) -> None:
     assert isinstance(error, InputError)
 
 
-def test_folders_of_numbered_pictures_are_sources(here: Path) -> None:
+def test_folders_of_numbered_images_are_sources(here: Path) -> None:
     touch("crops/v1/00001.jpg", "crops/v1/00002.jpg", "crops/v2/00001.png", "crops/v2/extra.mp4", "crops/film.mp4")
     assert placed(found("crops")) == {"crops/film.mp4": "film", "crops/v1": "v1", "crops/v2": "v2"}
     assert placed(found("crops", crops=True)) == {"crops/v1": "v1", "crops/v2": "v2"}

@@ -159,9 +159,7 @@ def test_a_first_worker_of_another_version_is_refused(
         pass
 
 
-def test_a_later_message_that_nobody_knows_fails_the_task_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_later_message_fails_the_task_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other_version(tmp_path, monkeypatch, [encode(Ready({}))], [b'{"kind": "milestone"}'])
     with LocalEngine(WorkerConfig("", None, 1), tmp_path, retries=0) as engine:
         (outcome,) = engine.run([Task("a.mp4", "a")], lambda _: None)

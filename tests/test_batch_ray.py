@@ -51,7 +51,7 @@ pytestmark = [
 
 
 class Machines:
-    """A cluster of which every node is a raylet with processes of its own; the head works on no video."""
+    """A cluster whose nodes are raylets with processes of their own; the head annotates nothing."""
 
     def __init__(self) -> None:
         beats = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_timeout_ms": 2000}
@@ -64,7 +64,7 @@ class Machines:
         self.address: str = self.cluster.address
 
     def add(self, **options: Any) -> Any:
-        """One more node, of one core unless said otherwise."""
+        """Another node, with one core by default."""
         path = os.pathsep.join([*options.pop("modules", [str(HERE.parent), str(HERE)])])
         return self.cluster.add_node(**{"num_cpus": 1, "env_vars": {"PYTHONPATH": path}, **options})
 
@@ -114,7 +114,7 @@ def parts(folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
-    """A head and two nodes, of which the second says that it has a GPU."""
+    """A head and two nodes; the second declares a GPU."""
     started = Machines()
     started.add()
     started.add(num_gpus=1)
@@ -206,7 +206,7 @@ def test_fractions_of_a_gpu(machines: Machines, tmp_path: Path) -> None:
         run(engine(machines, tmp_path, gpus=2.0), ["good-1"])
 
 
-def test_what_the_first_worker_cannot_load_is_told_at_once(machines: Machines, tmp_path: Path) -> None:
+def test_what_the_first_worker_cannot_load_is_reported_at_once(machines: Machines, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"weights\.bin is missing; fetch it\."):
         run(engine(machines, tmp_path, "refused"), ["good-1"])
     assert parts(tmp_path) == []

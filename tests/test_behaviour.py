@@ -113,7 +113,7 @@ def test_speaking_is_movement_of_the_lips_in_a_second() -> None:
     assert speaking(timeline, gap, 0.5) == pytest.approx(np.full(120, 0.5), abs=1e-3)
 
 
-def test_a_slow_camera_and_a_moment_tell_nothing_of_speech() -> None:
+def test_a_low_frame_rate_and_a_short_run_give_no_speech_score() -> None:
     for curve, rate in (([0.1, 0.2] * 30, 5.0), ([0.1, 0.2, 0.1], 25.0), ([0.1], 25.0)):
         timeline, gap = line({0: curve}, rate)
         assert np.isnan(speaking(timeline, gap, 0.5)).all()

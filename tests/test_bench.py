@@ -84,9 +84,7 @@ def test_a_long_clip_is_ten_seconds_over_and_over(tmp_path: Path) -> None:
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(855) / 25, atol=1e-9)
     for k in range(105, 605):
         np.testing.assert_array_equal(frames[k].image, frames[k + 250].image)
-    assert (
-        np.abs(frames[104].image.astype(int) - frames[354].image).mean() < 4
-    )  # encoded by itself, but the same picture
+    assert np.abs(frames[104].image.astype(int) - frames[354].image).mean() < 4  # encoded by itself, but the same image
     assert np.abs(frames[105].image.astype(int) - frames[230].image).mean() > 4
 
 

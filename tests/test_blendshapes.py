@@ -199,7 +199,7 @@ def test_a_recomputation_from_the_file_with_scipy_agrees() -> None:
     np.testing.assert_allclose(scores["action_units"], expit(logits), atol=1e-6)
 
 
-# A model whose expression head says what it is told: only its biases speak.
+# A model whose expressions depend on its biases only.
 
 
 @pytest.fixture
@@ -347,10 +347,10 @@ def test_the_figures_are_computed_as_sklearn_computes_them() -> None:
 
 
 def test_the_figures_agree_with_hand_worked_numbers() -> None:
-    # Two pictures said with 0.8 of which one is right, in one bin: |0.8 - 0.5| = 0.3.
+    # Two predictions with confidence 0.8, one of them right, in one bin: |0.8 - 0.5| = 0.3.
     scores = np.array([[0.8] + [0.2 / 7] * 7] * 2)
     assert blendshape_evaluation.calibration_error(scores, np.eye(8)[[0, 1]]) == pytest.approx(0.3)
-    # An undecided picture of anger and surprise: AU04 is 0.85 in one and absent in the other.
+    # An undecided image of anger and surprise: AU04 is 0.85 in one and absent in the other.
     shares = np.eye(8)[[EXPRESSIONS.index("anger")]] / 2 + np.eye(8)[[EXPRESSIONS.index("surprise")]] / 2
     assert blendshape_head.unit_targets(shares)[0, ACTION_UNITS.index("AU04")] == pytest.approx(0.425)
 

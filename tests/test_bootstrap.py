@@ -168,7 +168,7 @@ def test_collections_that_hardly_vary_keep_their_digits() -> None:
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7])
-def test_a_constant_says_nothing(value: float) -> None:
+def test_a_constant_has_no_correlation(value: float) -> None:
     same = np.full((7, 1), value)
     pooled = Moments.of([(same, same), (same[:3], same[:3])], 1).pooled(np.array([[1.0, 1.0], [0.0, 5.0], [0.0, 0.0]]))
     assert pooled.ccc[:, 0].tolist()[:2] == pooled.pearson[:, 0].tolist()[:2] == [0, 0]
@@ -181,7 +181,7 @@ def test_a_constant_says_nothing(value: float) -> None:
     st.floats(-1, 1, width=32),
     st.floats(-1, 1, width=32),
 )
-def test_a_constant_says_nothing_whatever_lies_beside_it(parts: list, value: float, other: float) -> None:
+def test_a_constant_has_no_correlation_whatever_lies_beside_it(parts: list, value: float, other: float) -> None:
     """The mean of equal numbers, and that of equal means, may be rounded; it must not seem that they vary."""
     value, other = value / 3, other / 7
     videos = [(np.full((2, 1), other), np.arange(2.0)[:, None])]
@@ -252,7 +252,7 @@ def test_intervals_are_percentiles() -> None:
     assert np.isnan(low[2]) and np.isnan(high[2])
 
 
-def test_the_intervals_are_those_of_rows_that_are_drawn_and_scored_anew() -> None:
+def test_the_intervals_are_those_of_rows_that_are_resampled_and_scored_again() -> None:
     """All three kinds against a plain loop over resampled rows with scikit-learn and numpy."""
     random = np.random.default_rng(5)
     sizes, groups = (30, 4, 55, 0, 21), ["a", "a", "b", "c", "d"]

@@ -136,7 +136,7 @@ def test_people_stay_together_where_they_have_names(tmp_path: Path) -> None:
     assert (printed["by"], printed["gain"][0]["groups"]) == ("person", 3)
 
 
-def test_nobody_is_scored_by_what_was_fitted_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_person_is_scored_by_what_was_fitted_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real fit runs; what it is given is noted."""
     seen: list[set[str]] = []
 

@@ -1,4 +1,4 @@
-"""The challenge in miniature, word for word as docs/abaw.md has it: from pictures to checked submissions."""
+"""The challenge in miniature, word for word as docs/abaw.md has it: from images to checked submissions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_gaps_are_filled_and_the_frame_beyond_the_last_repeats_it(mini: tuple[Pa
     for video in videos:
         at = [values[f"{video}/{number:05d}.jpg"] for number in range(1, 42)]
         np.testing.assert_array_equal(at[40], at[39])
-        # Frames 11 to 15 have no picture: a straight line from 10 to 16.
+        # Frames 11 to 15 have no image: a straight line from 10 to 16.
         line = np.linspace(at[9], at[15], 7)
         np.testing.assert_allclose(at[9:16], line, atol=2e-6)
     written = next(output for command, output in said.items() if "submit mini/tables --track va" in command)

@@ -276,7 +276,7 @@ def test_a_module_that_contains_itself_many_times_is_refused(tmp_path: Path) -> 
 # --- what is damaged ------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_checkpoint_is_said(tmp_path: Path) -> None:
+def test_what_is_no_checkpoint_is_reported(tmp_path: Path) -> None:
     for content in (
         b"",
         b"GIF89a",

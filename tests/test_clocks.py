@@ -135,7 +135,7 @@ def joined(folder: Path, name: str, codecs: str, later: float = 0.0) -> tuple[Pa
     return one, other, both
 
 
-# The clock of Matroska does not start anew, so a gap of it is a gap.
+# Matroska's clock never restarts, so a gap in it is a real gap.
 JOINED = [(name, later) for name in PARTS for later in (0.0, 90.0) if not later or not name.endswith(("mkv", "webm"))]
 
 
@@ -393,7 +393,7 @@ def test_a_bare_stream_has_the_rate_of_its_codec(codec: str, tmp_path: Path) -> 
     assert video.report.guessed_times == 0 and any("--video-fps 10" in note for note in video.notes)
 
 
-def test_a_rate_that_is_assumed_is_said(tmp_path: Path) -> None:
+def test_a_rate_that_is_assumed_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "bare.hevc"
     ffmpeg(moving(1), "-pix_fmt yuv420p -c:v libx265 -x265-params log-level=none:vui-timing-info=0 -f hevc", path)
     video, times = read(path)
@@ -450,7 +450,7 @@ def test_the_last_image_lasts_as_long_as_the_file_says(suffix: str, tmp_path: Pa
 
 
 def held(path: Path, seconds: float) -> None:
-    """50 frames, 25 a second, the last of which is shown for some seconds, as screen recorders store it."""
+    """50 frames, 25 a second, the last one shown for some seconds, as screen recorders store it."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"

@@ -159,7 +159,7 @@ def test_a_stream_keeps_its_matrix_when_it_changes_its_size() -> None:
 
 
 @pytest.mark.parametrize(("tag", "name"), [(3, "reserved"), (10, "bt2020c"), (12, "chroma-derived-nc"), (14, "ictcp")])
-def test_a_matrix_that_is_not_supported_is_replaced_and_said(tmp_path: Path, tag: int, name: str) -> None:
+def test_a_matrix_that_is_not_supported_is_replaced_and_reported(tmp_path: Path, tag: int, name: str) -> None:
     used = 9 if tag in (10, 14) else 6
     for pixels in ("yuv444p", "yuyv422"):
         frame = av.VideoFrame(*SD, pixels)

@@ -128,7 +128,7 @@ def test_options_of_one_command_stand_in_its_table_only(monkeypatch: pytest.Monk
     assert "retries is an option of single commands; write batch.retries." in run("annotate", "a.mp4", code=2)
 
 
-def test_smooth_keeps_what_a_table_has_unless_its_own_table_says_otherwise() -> None:
+def test_smooth_keeps_a_table_s_settings_unless_its_own_defaults_differ() -> None:
     user("smooth = 'gaussian:0.5'\nformat = 'parquet'\n")
     smooth = catalogue.functions()["smooth",]
     assert set(defaults.effective(defaults.layers(("smooth",), smooth), ())) == {"format"}
@@ -161,10 +161,10 @@ def test_a_recipe_of_the_project_counts_before_a_model_of_the_user_but_not_besid
     assert set(chosen(seen)) == {"recipe", "model"}
 
 
-# --- what is said and recorded ----------------------------------------------------------------------------------
+# --- messages and records ---------------------------------------------------------------------------------------
 
 
-def test_defaults_are_said_unless_quiet(seen: dict[str, Any]) -> None:
+def test_defaults_are_printed_unless_quiet(seen: dict[str, Any]) -> None:
     one, two = project("overlay = true\n"), user("min-face = 3\n")
     said = run("annotate", "a.mp4", code=2).splitlines()
     assert said == [f"hsemotion: defaults from {one}: overlay true; {two}: min-face 3.", "hsemotion: enough."]

@@ -30,7 +30,7 @@ CALM = settings(deadline=None, max_examples=30, suppress_health_check=[HealthChe
 
 @st.composite
 def sets(draw: st.DrawFn, classes: int | None = None) -> tuple[list[np.ndarray], Dataset]:
-    """Pictures, and samples of them with all kinds of labels."""
+    """Images, and samples of them with all kinds of labels."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     count, classes = draw(st.integers(0, 5)), classes or draw(st.integers(2, 9))
     shapes = [tuple(random.integers(1, 9, 2)) + ((3,) if random.random() < 0.5 else ()) for _ in range(count)]
@@ -116,7 +116,7 @@ def test_a_joined_set_can_be_read_again(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=20), max_size=6))
-def test_pictures_are_packed_end_to_end(files: list[bytes]) -> None:
+def test_images_are_packed_end_to_end(files: list[bytes]) -> None:
     encoded, offsets = pack(iter(files))
     assert encoded.dtype == np.uint8
     assert offsets.dtype == np.int64
@@ -266,7 +266,7 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["one.npz"]
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------------
 
 
 def stored(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -300,7 +300,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_pictures_are_those_that_annotating_reads(tmp_path: Path, name: str) -> None:
+def test_images_are_those_that_annotating_reads(tmp_path: Path, name: str) -> None:
     (tmp_path / "picture").write_bytes(FILES[name])
     expected = read_image(tmp_path / "picture")
     found = decode_image(np.frombuffer(FILES[name], np.uint8))
@@ -321,7 +321,7 @@ def huge() -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", b"no images", FILES["colour"][:60], FILES["jpeg"][:200], huge()])
-def test_a_picture_that_does_not_decode(content: bytes) -> None:
+def test_an_image_that_does_not_decode(content: bytes) -> None:
     encoded, offsets = pack([FILES["grey"], content])
     samples = labelled.make([np.zeros((2, 2), np.uint8)] * 2, source="web").replaced(encoded=encoded, offsets=offsets)
     assert samples.image(0).shape == (6, 9)

@@ -34,7 +34,7 @@ UNITS = [f"AU{number:02d}" for number in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25,
 
 @pytest.fixture(autouse=True)
 def without_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searching for faces takes seconds; blendshapes are made up from the picture's bytes instead."""
+    """Searching for faces takes seconds; blendshapes are made up from the image's bytes instead."""
 
     def look(pictures: list[bytes], workers: object, progress: object) -> tuple[np.ndarray, ...]:
         shapes = np.array([[len(data) % 7 / 7] * 52 for data in pictures], np.float32).reshape(-1, 52)
@@ -45,7 +45,7 @@ def without_faces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def folder(path: Path, shade: int = 0) -> Path:
-    """60 people with one labelled picture each."""
+    """60 people with one labelled image each."""
     path.mkdir()
     lines = [",".join(["image", "label", "subject", "valence", "arousal", *UNITS])]
     for k in range(60):
@@ -158,7 +158,7 @@ def test_whatever_changes_the_samples_changes_the_key(tmp_path: Path, tree: Path
 
 
 def test_what_does_not_change_the_samples_leaves_the_key(tmp_path: Path) -> None:
-    """Nobody waits for a search for faces that finds the same."""
+    """Face detection that would find the same is not repeated."""
     source = DatasetSource("folder", folder(tmp_path / "one"), "one")
     config = TrainingConfig("test", "ddamfn", (source,), (StageConfig(1.0),), classes=CLASSES)
     for name, value in CHANGED["config"].items():

@@ -37,7 +37,7 @@ FACE = clips.PORTRAIT.read_bytes()
 
 @pytest.fixture
 def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks for faces: that takes seconds, and labels do not depend on it."""
+    """Skip face detection, which takes seconds and does not affect labels."""
 
     def look(pictures: list[bytes], workers: object, progress: object) -> tuple[np.ndarray, ...]:
         return tuple(np.full((len(pictures), *shape), np.nan, np.float32) for shape in ((5, 2), (4,), (52,)))
@@ -66,7 +66,7 @@ VOTED = ("happiness", "neutral", "unknown", "sadness", "nf")
 VOTES = np.array(
     [
         [8, 1, 1, 0, 0],  # clear
-        [4, 3, 0, 3, 0],  # nobody has five
+        [4, 3, 0, 3, 0],  # no image has five
         [0, 5, 3, 0, 2],  # half and half: most did not say one of ours
         [1, 2, 6, 0, 1],  # unknown
         [0, 0, 1, 0, 9],  # not a face
@@ -155,7 +155,7 @@ def test_files_that_are_no_archive(tmp_path: Path) -> None:
 
 
 def folder(path: Path, text: str, pictures: int = 3, encoding: str = "utf-8") -> DatasetSource:
-    """Pictures 0.png, 1.png, ... whose grey is 10 times their number, and a table."""
+    """Images 0.png, 1.png, ... whose grey is 10 times their number, and a table."""
     path.mkdir(parents=True, exist_ok=True)
     for k in range(pictures):
         (path / f"{k}.png").write_bytes(labelled.png(np.full((4, 4), 10 * k, np.uint8)))
@@ -190,7 +190,7 @@ def test_a_folder_is_what_its_table_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unseen")
-def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+def test_images_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     source = folder(tmp_path, "image,label\n1.png,anger\n")
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1.png").write_bytes(labelled.png(np.full((4, 4), 99, np.uint8)))
@@ -284,7 +284,7 @@ def test_people_are_held_out_whole(crowd: DatasetSource) -> None:
 
 
 @pytest.mark.usefixtures("unseen")
-def test_nobody_is_held_out_where_none_is_wanted(crowd: DatasetSource) -> None:
+def test_no_person_is_held_out_where_none_is_wanted(crowd: DatasetSource) -> None:
     assert set(dataset_readers.gather(planned(crowd)).part) == {"train"}
     found = dataset_readers.gather(planned(replace(crowd, held_out=0.5)))
     assert set(found.part) == {"train", "validation"}
@@ -319,11 +319,11 @@ def test_no_person_is_in_two_parts(people: int, each: int, held_out: float, cali
 
 
 @pytest.mark.usefixtures("unseen")
-def test_pictures_of_unknown_people_are_held_out_by_themselves(tmp_path: Path) -> None:
+def test_images_of_unknown_people_are_held_out_by_themselves(tmp_path: Path) -> None:
     source = replace(many(tmp_path, 1, 1, 300), held_out=0.5, calibration=0.3)
     found = dataset_readers.gather(planned(source))
     nameless = found.subject == ""
-    # The same picture, listed often, is validation everywhere or nowhere.
+    # The same image, listed often, is validation everywhere or nowhere.
     for grey in (0, 10, 20):
         rows = [k for k in np.flatnonzero(nameless) if found.image(int(k))[0, 0] == grey]
         assert len({found.part[k] == "validation" for k in rows}) == 1
@@ -381,7 +381,7 @@ def test_a_list_of_affwild2_is_what_it_says(tmp_path: Path, classes: tuple[str, 
 
 
 @pytest.mark.usefixtures("unseen")
-def test_tracks_of_affwild2_are_what_they_say(tmp_path: Path) -> None:
+def test_tracks_of_affwild2_match_their_names(tmp_path: Path) -> None:
     data = challenge.make_tracks(tmp_path / "tracks", videos=3, frames=12, validation=1)
     (tmp_path / "tracks" / "cropped_aligned").rename(tmp_path / "tracks" / "faces")
     data = replace(data, pictures=tmp_path / "tracks" / "faces")
@@ -495,11 +495,11 @@ def test_faces_are_where_they_are_and_give_the_action_units_of_geometry(tmp_path
     np.testing.assert_allclose(found.blendshapes[0], face.blendshapes, atol=1e-6)
     np.testing.assert_array_equal(found.action_units[:4], geometry(found.blendshapes[:4]))
     np.testing.assert_array_equal(found.action_units[0], geometry(face.blendshapes[None])[0])
-    # Nobody is on the wall, and nothing is known of nobody.
+    # The wall shows no face, so nothing is known about it.
     assert found.expression[1].tolist() == [1, 0, 0]
     for values in (found.points[1], found.boxes[1], found.blendshapes[1], found.action_units[1]):
         assert np.isnan(values).all()
-    # A smaller picture has its points in its own pixels, one that lies is stood up first.
+    # A smaller image has its points in its own pixels, one that lies is stood up first.
     across = picture.shape[1]
     np.testing.assert_allclose((found.points[2] + 0.5) * across / 96 - 0.5, found.points[0], atol=0.012 * across)
     assert found.image(3).shape == picture.shape
@@ -507,7 +507,7 @@ def test_faces_are_where_they_are_and_give_the_action_units_of_geometry(tmp_path
     assert found.source.tolist() == ["web"] * 4 + ["packed"]
 
 
-def test_a_picture_that_does_not_decode_is_named(tmp_path: Path) -> None:
+def test_an_image_that_does_not_decode_is_named(tmp_path: Path) -> None:
     source = folder(tmp_path, "image\n0.png\n1.png\n")
     (tmp_path / "1.png").write_bytes(b"no picture")
     fails(planned(source), "image 2 of 10 bytes cannot be decoded")

@@ -33,7 +33,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(faces: Path) -> Path:
-    """Nobody in the first stream, the face in the second."""
+    """No face in the first stream, a face in the second."""
     path = faces.with_name("two.mkv")
     command = [program("ffmpeg"), "-v", "error", "-y", "-f", "lavfi", "-i", "color=gray:size=160x96:rate=5:duration=1"]
     command += ["-i", str(faces), "-map", "0:v", "-map", "1:v", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
@@ -51,7 +51,7 @@ def bare(faces: Path) -> Path:
     return path
 
 
-def test_annotate_reads_the_chosen_stream_and_says_so(two: Path, tmp_path: Path) -> None:
+def test_annotate_reads_the_chosen_stream_and_reports_it(two: Path, tmp_path: Path) -> None:
     done = run("annotate", two, "-o", tmp_path / "other", "--stream", "0", *FAST)
     assert done.exit_code == 0 and "2 video streams; stream 0 (eng) was analysed" in " ".join(done.output.split())
     assert table.load(tmp_path / "other" / "two.csv").face_detected.sum() == 0

@@ -96,7 +96,7 @@ def test_matroska_crops_at_each_side(tmp_path: Path, side: str) -> None:
 
 
 @pytest.mark.parametrize(("angle", "left", "name"), [(80, -10.0, "90 clockwise"), (20, 20.0, "as it is")])
-def test_other_angles_are_rounded_and_said(plain: Path, tmp_path: Path, angle: int, left: float, name: str) -> None:
+def test_other_angles_are_rounded_and_reported(plain: Path, tmp_path: Path, angle: int, left: float, name: str) -> None:
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     path = stored.with_matrix(plain, tmp_path / "turned.mp4", (cosine, sine, -sine, cosine))
     assert np.array_equal(shown(path)[0], stored.laid(shown(plain)[0], stored.MATRICES[name]))
@@ -169,7 +169,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_sizes_are_said_with_the_frames_where_they_change(call: Path) -> None:
+def test_sizes_are_reported_with_the_frames_where_they_change(call: Path) -> None:
     source = open_source(call)
     frames = list(source.frames())
     assert [frame.image.shape[1] for frame in frames] == [640] * 6 + [320] * 6 + [640] * 6

@@ -41,7 +41,7 @@ def test_a_working_installation_passes_and_is_shown_as_a_table() -> None:
         ("codecs", "_has", lambda codec, mode: codec != "libx264", "libx264 encoder"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_problems_are_reported(
     check: str, target: str, value: object, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, target, value)

@@ -71,18 +71,18 @@ def bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def scaled(width: int, height: int, x: float, y: float, size: float) -> Box:
-    """A square box from shares of the picture's width, height and height."""
+    """A square box from shares of the image's width, height and height."""
     return x * width, y * height, size * height, size * height
 
 
-def test_the_picture_itself_is_left_alone() -> None:
+def test_the_image_itself_is_left_alone() -> None:
     image = grey(320, 180)
     drawn = draw(image, [row((100, 60, 60, 60))])
     assert drawn.shape == image.shape and drawn.dtype == np.uint8
     assert (image == 120).all() and changed(image, drawn).any()
 
 
-def test_nobody_changes_nothing() -> None:
+def test_frames_without_faces_change_nothing() -> None:
     image = grey(320, 180)
     np.testing.assert_array_equal(draw(image, []), image)
 
@@ -176,7 +176,7 @@ def test_texts_of_a_panel_do_not_run_into_bars_or_numbers() -> None:
         assert moment < sizes.content
 
 
-def test_a_class_that_the_model_does_not_know_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_that_the_model_lacks_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = Sizes.of(1280, 720)
     affectnet, affwild2 = (dict[str, Any]({f"p_{name}": None}) for name in ("other", "contempt"))
     written: list[str] = []
@@ -197,7 +197,7 @@ def test_a_class_that_the_model_does_not_know_takes_no_room(monkeypatch: pytest.
         written.clear()
 
 
-def test_a_face_that_fills_the_picture_keeps_a_label_only() -> None:
+def test_a_face_that_fills_the_image_keeps_a_label_only() -> None:
     image = grey(224, 224)
     mask = changed(image, draw(image, [row((0, 0, 224, 224))]))
     assert mask.any()
@@ -471,7 +471,7 @@ def test_words_stand_out_on_any_ground(level: int) -> None:
         max_size=4,
     ),
 )
-def test_any_box_in_any_picture(width: int, height: int, boxes: list[Box]) -> None:
+def test_any_box_in_any_image(width: int, height: int, boxes: list[Box]) -> None:
     drawn = draw(grey(width, height), [row(box, k) for k, box in enumerate(boxes)])
     assert drawn.shape == (height, width, 3)
 
@@ -488,13 +488,13 @@ def test_any_values_in_a_row(values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (1, 300), (300, 1), (40, 30)])
-def test_tiny_pictures(size: tuple[int, int]) -> None:
+def test_tiny_images(size: tuple[int, int]) -> None:
     painter = OverlayPainter(*size)
     drawn = painter.draw(grey(*size), [row((0, 0, *size)), row((-3, -3, 8, 8), 1)], NOW)
     assert drawn.shape == (painter.canvas[1], painter.canvas[0], 3)
 
 
-def test_a_picture_of_another_size_is_refused() -> None:
+def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected .*\(90, 160, 3\)"):
         OverlayPainter(160, 90).draw(grey(90, 160), [], NOW)
 

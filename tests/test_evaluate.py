@@ -1,5 +1,5 @@
 """Evaluation against scikit-learn, scipy and numpy, on rows that a slow loop collects frame by frame from what was
-written to disk; and what is said of truth and tables that do not fit together."""
+written to disk; and messages about truth and tables that do not match."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def a_face(random: np.random.Generator, frame: int, x: float, size: float, *, ot
 def a_world(
     random: np.random.Generator, last: int, *, people: int = 1, seen: float = 0.7, other: bool = False
 ) -> World:
-    """Frames 1 to ``last``; faces are seen in a share of them, and each person in its own part of the picture."""
+    """Frames 1 to ``last``; faces are seen in a share of them, and each person in its own part of the image."""
     faces = []
     for frame in range(1, last + 1):
         for person in range(people):
@@ -122,7 +122,7 @@ def of_person(world: World, side: str | None) -> list[Face]:
 
 
 def value_at(world: World, side: str | None, task: str, frame: int) -> tuple[np.ndarray, bool]:
-    """What is said of one frame, by hand; and whether of that very frame."""
+    """The prediction for one frame, computed by hand, and whether it is of that very frame."""
     known: dict[int, np.ndarray] = {}
     for number in {face.frame for face in of_person(world, side)}:
         there = [face for face in of_person(world, side) if face.frame == number]
@@ -211,7 +211,7 @@ class Set:
 
 
 def a_set(folder: Path, seed: int, *, dense: bool = False, **options: Any) -> Set:
-    """A data set and tables of it: an end that nobody decoded, frames without faces, two people in one table."""
+    """A data set and tables of it: an end that was not decoded, frames without faces, two people in one table."""
     random = np.random.default_rng(seed)
     make = challenge.make_tracks if dense else challenge.make_mtl
     data = make(folder / "data", videos=4, frames=14, seed=seed, masked=0.25, paint=None, **options)
@@ -273,7 +273,7 @@ def test_trees_of_tracks_are_read_as_well(dense: Set, track: str) -> None:
         }
         same = evaluate(dense.tables, dense.data.root / folders[track] / "Validation_Set", track, part="train")
         assert same.score == report.score
-        # A broken file of another track is nobody's business here.
+        # A broken file of another track must not matter here.
         other = folders["va" if track == "expr" else "expr"]
         broken = next((dense.data.root / other / "Train_Set").iterdir())
         text = broken.read_text()
@@ -377,7 +377,7 @@ def test_bridged_gaps_are_not_seen(mtl: Set, tmp_path: Path) -> None:
     assert bridged.score.value == pytest.approx(plain.score.value, abs=1e-9)  # bridged as frames are filled here
 
 
-def test_pictures_have_their_own_numbers(mtl: Set, tmp_path: Path) -> None:
+def test_images_have_their_own_numbers(mtl: Set, tmp_path: Path) -> None:
     for video in mtl.data.validation:
         write(tmp_path, video, mtl.worlds[video], kind="pictures")
     for track in ("expr", "va", "au"):
@@ -797,7 +797,7 @@ def test_many_videos_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "22 left out, because there are no predictions for them: v01, v02, v03, v04, v05 and 17 more" in shown
 
 
-def test_pictures(mtl: Set, compound: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images(mtl: Set, compound: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
     sizes = {}
     for track in ("expr", "va", "au", "mtl"):
@@ -819,7 +819,7 @@ def test_pictures(mtl: Set, compound: Any, tmp_path: Path, capsys: pytest.Captur
             run([mtl.tables], mtl.data.root, "va", plot=bad)
 
 
-def test_a_picture_shows_how_often_each_truth_met_each_answer(mtl: Set, tmp_path: Path) -> None:
+def test_a_plot_shows_how_often_each_truth_met_each_prediction(mtl: Set, tmp_path: Path) -> None:
     """What lies on the diagonal is drawn on the diagonal, for valence on the left and for arousal on the right."""
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
     from hsemotion_cli.abaw import report_plots
@@ -838,5 +838,5 @@ def test_a_picture_shows_how_often_each_truth_met_each_answer(mtl: Set, tmp_path
     left = columns_ < report_plots.NUMBERS_SIZE[0] * 0.45
     for half, sign in ((left, -1), (~left & ~bar, 1)):
         assert half.sum() > 1000
-        assert np.sign(np.corrcoef(columns_[half], rows[half])[0, 1]) == sign  # rows of a picture count downwards
+        assert np.sign(np.corrcoef(columns_[half], rows[half])[0, 1]) == sign  # rows of an image count downwards
         assert abs(np.corrcoef(columns_[half], rows[half])[0, 1]) > 0.95

@@ -50,7 +50,7 @@ def test_events_with_dates_give_dates() -> None:
     assert date is not None and abs((date - datetime(2026, 3, 1, 10, 0, 30, 2000)).total_seconds()) < 1e-5
 
 
-def test_without_a_sidecar_the_assumption_is_said() -> None:
+def test_without_a_sidecar_the_assumption_is_reported() -> None:
     clock = parse_clock("video", {})
     assert clock.zero == 0.0 and "so 0 was assumed" in clock.notes[0]
     assert parse_clock("container", {}).notes == ()

@@ -58,7 +58,7 @@ def milli(time: float) -> int:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 seconds from container time 1.4 on: a smile that comes and goes every two seconds; then nobody."""
+    """12 seconds from container time 1.4 on: a smile that comes and goes every two seconds; then no face."""
     rows = [tables.face(k, START + k / 25) for k in range(250)]
     rows += [tables.nobody(k, START + k / 25) for k in range(250, 300)]
     return tables.write_table(tmp_path_factory.mktemp("in") / "talk.csv", rows, start=START, source="a talk & co.mp4")

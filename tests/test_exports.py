@@ -57,7 +57,7 @@ def talk(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gap(tmp_path: Path) -> Path:
-    """Nobody in the middle, and uneven times."""
+    """No face in the middle, and uneven times."""
     rows = [
         tables.face(0, 0.0),
         tables.face(1, 0.04),

@@ -50,7 +50,7 @@ def finder() -> Iterator[FaceDetector]:
         yield finder
 
 
-def test_the_same_picture_gives_the_same_face_whatever_came_before(finder: FaceDetector, astronaut: np.ndarray) -> None:
+def test_the_same_image_gives_the_same_face_whatever_came_before(finder: FaceDetector, astronaut: np.ndarray) -> None:
     (alone,) = finder.find(astronaut)
     finder.find(clips.portrait(shift=40))
     finder.find(clips.blank())
@@ -68,14 +68,14 @@ def test_two_faces_are_two(finder: FaceDetector) -> None:
     assert overlap(found[0].box, found[1].box) == 0
 
 
-def test_nobody_is_nobody_and_tiny_pictures_do_no_harm(finder: FaceDetector) -> None:
+def test_images_without_a_face_yield_none_and_tiny_images_do_no_harm(finder: FaceDetector) -> None:
     for size in ((1, 1), (2, 500), (500, 2), (320, 240)):
         assert finder.find(clips.blank(*size)) == []
 
 
 @pytest.mark.parametrize("kind", [FaceDetector, BlazeFaceDetector, MediaPipeDetector])
-def test_a_face_that_fills_the_picture_is_found_where_it_is(kind: type[FaceDetector], astronaut: np.ndarray) -> None:
-    left, top = 170, 102  # the forehead is not in the picture
+def test_a_face_that_fills_the_image_is_found_where_it_is(kind: type[FaceDetector], astronaut: np.ndarray) -> None:
+    left, top = 170, 102  # the forehead is not in the image
     close = np.ascontiguousarray(astronaut[top:189, left:262])
     with kind() as finder:
         (expected,) = finder.find(astronaut)
@@ -107,7 +107,7 @@ def test_photos_without_faces_have_none(finder: FaceDetector) -> None:
 
 
 def on_grey(picture: np.ndarray, places: list[tuple[int, int, float]], size: tuple[int, int]) -> np.ndarray:
-    """An image of (width, height) with the picture at each place (left, top, scale)."""
+    """An image of (width, height) with the image at each place (left, top, scale)."""
     image = np.full((size[1], size[0], 3), 110, np.uint8)
     for left, top, scale in places:
         small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -233,7 +233,7 @@ def test_faces_without_landmarks_are_scored_by_the_network_alone(finder: FaceDet
             assert all(bool(row[column]) == answered for column in ("expression", "valence", "AU12_p"))
 
 
-def test_min_face_says_which_faces_are_searched_for(finder: FaceDetector, astronaut: np.ndarray) -> None:
+def test_min_face_sets_which_faces_are_searched_for(finder: FaceDetector, astronaut: np.ndarray) -> None:
     own = finder.find(astronaut)[0].box[2]
     small = on_grey(astronaut, [(700, 300, 26 / own)], (1920, 1080))
     assert finder.find(small) == []
@@ -285,13 +285,13 @@ def test_of_a_given_crop_the_face_crop_is_cut_by_its_landmarks(finder: FaceDetec
     (face,) = sighting.faces
     assert face.crops["aligned-112"] is given
     assert np.array_equal(face.crops["face-112"], crops.face(given, known(face.points), 112))
-    # ... so it is what the whole picture gives, but for the last decimals of the landmarks.
+    # ... so it is what the whole image gives, but for the last decimals of the landmarks.
     (direct,) = finder.find(astronaut)
     whole = crops.face(astronaut, known(direct.points), 112).astype(float)
     assert np.abs(face.crops["face-112"] - whole)[20:90, 20:90].mean() < 6
 
 
-def test_of_a_given_crop_without_a_face_the_face_crop_is_the_whole_picture(finder: FaceDetector) -> None:
+def test_the_face_crop_of_a_given_crop_without_a_face_is_the_whole_image(finder: FaceDetector) -> None:
     picture = clips.blank(300, 200)
     sighting = detect_faces(Frame(0, 0.0, picture), finder, ["box", "face-50"], given=True)
     crop = sighting.faces[0].crops["face-50"]
@@ -344,14 +344,14 @@ def test_the_face_crop_shows_chin_and_eyebrows(finder: FaceDetector, astronaut: 
     for size in (64, 112, 224):
         matrix = crops.face_matrix(known(face.points).astype(float), size)
         chin_at, *brows_at = (matrix[:, :2] @ point + matrix[:, 2] for point in (chin, *brows))
-        # The tip of this wide smile's chin lies just on the edge; the template's own picture ends far above it.
+        # The tip of this wide smile's chin lies just on the edge; the template's own image ends far above it.
         assert 0.98 * size < chin_at[1] < 1.02 * size
         assert all(0.2 * size < y < 0.3 * size for _, y in brows_at)
         cut = crops.cut(astronaut, face.box, known(face.points), [f"face-{size}"])[f"face-{size}"]
         assert np.array_equal(cut, crops.warped(astronaut, matrix, size, cv2.BORDER_REPLICATE))
 
 
-def test_beyond_the_picture_the_face_crop_repeats_its_edge() -> None:
+def test_beyond_the_image_the_face_crop_repeats_its_edge() -> None:
     picture = np.full((30, 30, 3), 200, np.uint8)
     points = (crops.ARCFACE_TEMPLATE - 40).astype(np.float32)
     assert (crops.face(picture, points, 112) == 200).all()
@@ -390,7 +390,7 @@ def test_warping_is_sampling_at_the_places_that_the_matrix_gives(
 def test_warping_down_averages_whichever_way_it_turns(quarters: int) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (480, 480), np.uint8)
     averages = picture.reshape(120, 4, 120, 4).mean(axis=(1, 3))
-    # Four pixels become one, and the middle of the picture stays its middle.
+    # Four pixels become one, and the middle of the image stays its middle.
     turn = 0.25 * np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), quarters)
     shift = np.full(2, 59.5) - turn @ np.full(2, 239.5)
     found = crops.warped(picture, np.column_stack([turn, shift]), 120)
@@ -405,7 +405,7 @@ def test_warping_down_averages_whichever_way_it_turns(quarters: int) -> None:
     st.tuples(st.floats(-50, 50), st.floats(-50, 50)),
     st.sampled_from([cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE]),
 )
-def test_warping_takes_any_similarity_and_grey_pictures(
+def test_warping_takes_any_similarity_and_grey_images(
     angle: float, scale: float, mirrored: bool, shift: tuple[float, float], border: int
 ) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (40, 70, 3), np.uint8)

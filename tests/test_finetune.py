@@ -107,7 +107,7 @@ class Flat(Network):
 
 
 def telling(count: int, seed: int = 0, *, missing: float = 0.0, meaning: bool = True, **columns: Any) -> Dataset:
-    """Pictures that show their labels, which are there for some of the tasks only.
+    """Images that show their labels, which are there for some of the tasks only.
 
     Which third of the upper edge is bright is the class, twelve squares in the middle are the action units, the two
     halves of the lower edge are as bright as valence and arousal are high.
@@ -304,7 +304,7 @@ def test_without_weights_everything_is_drawn_once() -> None:
     draw = StageSampler(planned(), StageConfig(1.0, batch=10), samples)
     first, second = ([draw.rows(e * draw.epoch_steps + k).tolist() for k in range(3)] for e in (0, 1))
     assert first != second  # in another order
-    # A step's pictures do not depend on which were asked for before.
+    # A step's images do not depend on which were asked for before.
     assert StageSampler(planned(), StageConfig(1.0, batch=10), samples).rows(draw.epoch_steps + 1).tolist() == second[1]
     assert StageSampler(planned(seed=1), StageConfig(1.0, batch=10), samples).rows(0).tolist() != first[0]
 
@@ -353,7 +353,7 @@ def test_sources_are_drawn_by_their_weights(weights: tuple[float, float], batch:
     spare = draw.count % batch == 1  # one more, for company
     for name, weight in zip("ab", weights, strict=True):
         there = found[:, samples.source == name]
-        chance = 3 * math.sqrt(there.shape[1]) / 2  # of the parts of a picture
+        chance = 3 * math.sqrt(there.shape[1]) / 2  # of the parts of an image
         assert (abs(there.sum(axis=1) - there.shape[1] * weight) <= chance + 1 + spare).all()
         assert (there >= math.floor(weight * 0.97)).all() and (there <= math.ceil(weight * 1.03) + spare).all()
 
@@ -415,7 +415,7 @@ def test_losses_are_weighed_by_what_the_training_part_has(tmp_path: Path) -> Non
     samples = telling(9, expression=labelled.onehot(classes, 3), action_units=units, part=part)
     run = trainer(tmp_path, planned(loss=LossConfig(class_power=1.0, balance_units=True)), samples)
     np.testing.assert_allclose(run.loss_weights["expression"], [1, 2, 4])
-    # As HSEmotion's N / (2 neg) and N / (2 pos); nobody has too much to say.
+    # As HSEmotion's N / (2 neg) and N / (2 pos); no class has too much weight.
     expected = np.tile([[6 / 10], [6 / 2]], (1, 12))
     expected[:, 3], expected[:, 4], expected[:, 5] = (1, 1), (0.5 / 0.99, 50), (50, 0.5 / 0.99)
     np.testing.assert_allclose(run.loss_weights["action_units"], expected, rtol=1e-5)
@@ -518,7 +518,7 @@ def test_dropout_is_before_the_last_layer(tmp_path: Path) -> None:
     assert all(torch.equal(values != 0, values == values) for values in seen[1:])  # none where it is measured
 
 
-def test_a_loss_that_is_no_number_is_told(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_is_reported(tmp_path: Path) -> None:
     run = trainer(tmp_path, planned())
     with torch.no_grad():
         linear(run.network).bias[0] = torch.nan
@@ -669,7 +669,7 @@ def test_the_best_epoch_is_kept_if_wanted(
     np.testing.assert_array_equal(run.predict(rows), infer(network, run.augmenter, run.dataset, rows))
 
 
-def test_the_best_needs_something_to_tell_it_by(tmp_path: Path) -> None:
+def test_the_best_needs_a_criterion(tmp_path: Path) -> None:
     samples = telling(20, part="train")
     with pytest.raises(InputError, match="keep = 'best'"):
         trainer(tmp_path, planned(keep="best"), samples)
@@ -679,8 +679,8 @@ def test_the_best_needs_something_to_tell_it_by(tmp_path: Path) -> None:
 
 
 @given(alpha=st.floats(0.05, 5.0), seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))
-def test_pictures_and_labels_are_mixed_alike(alpha: float, seed: int, count: int) -> None:
-    """Labels that can be read off the picture can be read off the mixture; each is above all itself."""
+def test_images_and_labels_are_mixed_alike(alpha: float, seed: int, count: int) -> None:
+    """Labels that can be read off the image can be read off the mixture; each is above all itself."""
     chance = np.random.default_rng(seed)
     own = torch.from_numpy(chance.random((count, 3)).astype(np.float32))
     lacking = own.clone()
@@ -690,7 +690,7 @@ def test_pictures_and_labels_are_mixed_alike(alpha: float, seed: int, count: int
     torch.testing.assert_close(found.images[:, :, 1, 0], found.labels["a"])
     apart = (found.labels["a"][:, None] - own[None]).norm(dim=2)
     between = (own[:, None] - own[None]).norm(dim=2)
-    # On the way to another picture, and never past the middle.
+    # On the way to another image, and never past the middle.
     assert all((apart[k] + apart[k, k] <= between[k] + 1e-5).any() or apart[k, k] < 1e-5 for k in range(count))
     assert (apart.diagonal() <= between.max(dim=1).values / 2 + 1e-5).all()
     told = ~found.labels["b"].isnan()
@@ -712,7 +712,7 @@ def test_mixing_shows_in_what_is_trained_on(tmp_path: Path) -> None:
 
 
 def busy() -> TrainingConfig:
-    """All that a step can depend on: chance in pictures, order and dropout, averages, momenta, statistics, stages."""
+    """All that a step can depend on: chance in images, order and dropout, averages, momenta, statistics, stages."""
     return planned(
         StageConfig(1.5, rate=3e-3, batch=7, scope="head"),
         StageConfig(3.4, rate=3e-3, batch=8, balance=0.5),
@@ -953,7 +953,7 @@ def test_a_checkpoint_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.linux
 @pytest.mark.parametrize("name", [LOG, "best.pt", CHECKPOINT])
-def test_a_full_disk_is_told_and_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_full_disk_is_reported_and_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     plan = planned(StageConfig(2.0, batch=16), keep="best")
     run = trainer(tmp_path, plan)
     run.run(stop_at=run.sampler.stages[0].epoch_steps)

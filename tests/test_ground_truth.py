@@ -494,7 +494,7 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
 
 
 @pytest.mark.parametrize("paint", [challenge.plain, challenge.telling])
-def test_the_synthetic_pictures_are_those_of_the_lists(tmp_path: Path, paint: challenge.Painter) -> None:
+def test_the_synthetic_images_are_those_of_the_lists(tmp_path: Path, paint: challenge.Painter) -> None:
     made = challenge.make_mtl(tmp_path, videos=3, frames=8, validation=1, lost=2, seed=1, paint=paint)
     assert [ground_truth.recording(name) for name in made.train] == ["1-30-1280x720", "2-30-1280x720", "2-30-1280x720"]
     for name, part in (made.train | made.validation).items():

@@ -53,7 +53,7 @@ def rotation(pitch: float, yaw: float, roll: float) -> NDArray[np.float64]:
 def projected(
     pose: tuple[float, float, float], towards: tuple[float, float] = (0, 0), camera: Camera = USUAL
 ) -> NDArray[np.float64]:
-    """(478, 2) pixels of the canonical face at 1 m, ``towards`` so many degrees right and down of the axis.
+    """(478, 2) pixels of the canonical face at 1 m, ``towards`` these degrees right and down of the axis.
 
     The pose is relative to the line of sight.
     """
@@ -210,7 +210,7 @@ def test_angles_survive_smoothing_later(smile: Path, tmp_path: Path) -> None:
 
 
 def line(rolls: list[float], positions: list[int]) -> Timeline:
-    """One face of which the roll is known, in some of ten frames."""
+    """One face with known roll, in some of ten frames."""
     n = len(positions)
     known = {name: np.arange(n, dtype=np.float32) for name in MEASURES} | {"head_roll": np.array(rolls, np.float32)}
     random = np.random.default_rng(0)

@@ -70,7 +70,7 @@ def write_features(
     dtype: str = "float32",
     **facts: Any,
 ) -> Path:
-    """A file as extract writes it, of pictures that are crops unless ``facts`` say otherwise."""
+    """A file as extract writes it, of images that are crops unless ``facts`` say otherwise."""
     known: dict[str, Any] = {"source": {"name": video, "sha256": "00", "kind": "pictures"}, "given_crops": True}
     known |= {"weights": {"file": "w.onnx", "sha256": BASE.sha256}, "crop": "box"} | facts
     model = known.pop("model", BASE.model)
@@ -103,7 +103,7 @@ def shuffled(labels: Annotations, random: np.random.Generator) -> Annotations:
 
 
 def make(folder: Path, *, meaning: bool = True, videos: int = 6, frames: int = 100) -> challenge.Challenge:
-    """An s-Aff-Wild2 without pictures, and features of all its frames in ``folder / "features"``."""
+    """An s-Aff-Wild2 without images, and features of all its frames in ``folder / "features"``."""
     data = challenge.make_mtl(folder, videos=videos, frames=frames, validation=4, paint=None)
     random = np.random.default_rng(5)
     maps = random.normal(0, 1, (8 + 2 + 12, SIZE))
@@ -224,7 +224,7 @@ def by_hand(kind: str, head: Head, embedding: np.ndarray, scores: np.ndarray) ->
 
 @pytest.mark.parametrize("kind", ["unitask", "mtl"])
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_a_head_says_what_the_papers_wiring_gives(kind: str, temperature: float, tmp_path: Path) -> None:
+def test_a_head_predicts_what_the_papers_wiring_gives(kind: str, temperature: float, tmp_path: Path) -> None:
     head = saved(tmp_path / "h.safetensors", random_head(kind, temperature=temperature))
     random = np.random.default_rng(1)
     embedding, scores = random.normal(size=(7, SIZE)).astype(np.float32), random.normal(size=(7, OUTPUTS))
@@ -259,7 +259,7 @@ def test_training_starts_where_keras_does() -> None:
         assert weights.std() == pytest.approx(limit / np.sqrt(3), rel=0.05)
 
 
-def test_what_is_said_of_a_face_is_the_same_to_the_last_bit_in_any_batch() -> None:
+def test_the_scores_of_a_face_are_bit_identical_in_any_batch() -> None:
     head, random = random_head("mtl"), np.random.default_rng(2)
     rows = random.normal(size=(40, SIZE)).astype(np.float32), random.normal(size=(40, OUTPUTS)).astype(np.float32)
     whole = head(*rows)
@@ -267,7 +267,7 @@ def test_what_is_said_of_a_face_is_the_same_to_the_last_bit_in_any_batch() -> No
         assert values.tobytes() == whole[task][5:17].tobytes()
 
 
-def test_a_face_of_which_nothing_is_known_is_a_row_of_nan() -> None:
+def test_a_face_without_any_scores_is_a_row_of_nan() -> None:
     head = random_head("mtl")
     embedding, scores = np.ones((3, SIZE), np.float32), np.ones((3, OUTPUTS), np.float32)
     embedding[1] = scores[1] = np.nan
@@ -626,7 +626,7 @@ def test_rows_are_matched_by_video_and_frame(tmp_path: Path) -> None:
     }
 
 
-def test_frames_of_a_video_count_from_0_and_pictures_from_1(tmp_path: Path) -> None:
+def test_frames_of_a_video_count_from_0_and_images_from_1(tmp_path: Path) -> None:
     facts: dict[str, Any] = {"source": {"name": "a.mp4", "sha256": "00", "kind": "video"}, "given_crops": False}
     write_features(tmp_path, "a", (0, 1, 4), *numbered(3), **facts)
     base, data = matching.gather(matching.find_files([tmp_path]), {"train": {"a": labels_of("a", range(1, 9))}})
@@ -848,7 +848,7 @@ def test_files_that_are_no_features_are_refused(small: Path) -> None:
 
 
 def make_clips(folder: Path, count: int = 120, seed: int = 0, *, meaning: bool = True) -> None:
-    """Clips whose mean embedding tells their intensities, and both lists."""
+    """Clips whose mean embedding determines their intensities, and both lists."""
     random = np.random.default_rng(seed)
     maps = random.normal(0, 1, (6, SIZE))
     for part, first, size in (("train", 1, count), ("valid", count + 1, count // 2)):
@@ -1025,7 +1025,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, l
         yield folder, model
 
 
-def test_from_pictures_to_a_table_with_the_heads_scores(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_from_images_to_a_table_with_the_heads_scores(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     head = heads.read(folder / "head.safetensors")
     video = "1-30-1280x720"
@@ -1080,7 +1080,7 @@ def test_smoothing_later_needs_no_head(pictures: tuple[Path, list[str]], tmp_pat
     assert (tmp_path / "raw" / f"{video}.csv").read_bytes() != now
 
 
-def test_thresholds_of_the_head_give_way_to_what_is_said(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_given_thresholds_override_those_of_the_head(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     head = heads.read(folder / "head.safetensors")
     video = "1-30-1280x720"
@@ -1142,7 +1142,7 @@ def test_a_head_fits_its_own_base_only(pictures: tuple[Path, list[str]], tmp_pat
     assert not list(tmp_path.glob("*.csv"))
 
 
-def test_weights_that_nobody_knows_are_a_warning(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_unknown_weights_are_a_warning(pictures: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, model = pictures
     base = replace(heads.read(folder / "head.safetensors").base, sha256=None)
     heads.write(random_head("mtl", base=base), tmp_path / "old.safetensors", "")

@@ -299,7 +299,7 @@ def test_a_damaged_gallery_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def scenes(path: Path) -> None:
-    """Ann, Grace, both, Ann and nobody, Ann: every change a cut."""
+    """Ann, Grace, both, Ann, no face, Ann: a cut at every change."""
     ann, grace = (clips.still(STILLS / name) for name in ("astronaut.png", "grace_hopper.jpg"))
     ann, grace = ann[20:270, 100:350], grace[0:420, 60:480]
 

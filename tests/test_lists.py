@@ -98,7 +98,7 @@ HEAD = VA.header + "\n"
         ("a\nb\na\n", "line 3: a is already in line 1"),
     ],
 )
-def test_what_is_wrong_is_said(text: str, message: str, tmp_path: Path) -> None:
+def test_problems_are_reported(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         read(listing(tmp_path, text), VA)
     assert message in str(error.value)
@@ -119,7 +119,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("own", list(TRACKS))
 @pytest.mark.parametrize("other", list(TRACKS))
-def test_the_list_of_another_track_is_told_by_its_header(own: str, other: str, tmp_path: Path) -> None:
+def test_the_list_of_another_track_is_recognised_by_its_header(own: str, other: str, tmp_path: Path) -> None:
     row = "12660" if other == "emi" else "a/00001.jpg"
     path = listing(tmp_path, f"{TRACKS[other].header}\n{row},\n")
     if own == other:
@@ -175,7 +175,7 @@ def test_whatever_order_and_ends_of_lines(
     assert np.array_equal(found.line, np.arange(len(rows)) + 1 + header)
 
 
-def test_lines_know_what_they_ended_with(tmp_path: Path) -> None:
+def test_lines_keep_their_line_ends(tmp_path: Path) -> None:
     lines = read_lines(listing(tmp_path, "a\nb\r\nc\rd"))
     assert lines.lines == ("a", "b", "c", "d")
     assert (lines.ends, lines.odd, lines.ended, lines.has_bom) == ((1, 1, 1), 2, False, False)

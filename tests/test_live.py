@@ -261,7 +261,7 @@ def test_gaps_are_not_filled_live() -> None:
         (["--record-quality", "best"], 2, "lossless"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_sentence(arguments: list[str], code: int, part: str, tmp_path: Path) -> None:
+def test_what_cannot_be_is_reported_in_one_sentence(arguments: list[str], code: int, part: str, tmp_path: Path) -> None:
     found = run("live", "-o", tmp_path / "out", *arguments)
     assert found.exit_code == code, found.output
     assert part in found.output and len(found.stderr.strip().splitlines()) == 1

@@ -25,7 +25,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(how: str, megabytes: int) -> int:
-    """Pages fetched while twenty arrays of so many megabytes come and go."""
+    """Page faults while twenty arrays of this many megabytes are allocated and freed."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, how, str(megabytes)],
         capture_output=True, text=True, check=True, env={**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0"},
@@ -34,10 +34,10 @@ def faults(how: str, megabytes: int) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told anything")
-def test_the_memory_of_one_picture_serves_the_next() -> None:
+def test_the_memory_of_one_image_serves_the_next() -> None:
     pages = (25 << 20) // os.sysconf("SC_PAGE_SIZE")
     assert faults("settle", 25) < pages
-    assert faults("settle", 60) > 10 * pages  # what is larger than any picture is given back
+    assert faults("settle", 60) > 10 * pages  # what is larger than any image is given back
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told anything")

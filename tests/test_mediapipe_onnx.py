@@ -158,7 +158,7 @@ def test_without_anybody_who_reads_blendshapes_there_are_none(astronaut: np.ndar
     assert np.array_equal(known(one.landmarks), known(other.landmarks))
 
 
-def test_a_picture_without_a_face_has_no_landmarks() -> None:
+def test_an_image_without_a_face_has_no_landmarks() -> None:
     nothing = mediapipe_onnx.Candidate((100, 60, 90, 90), 0.9, np.array([(120, 90), (170, 90)] * 3, np.float32))
     assert mediapipe_onnx.landmarks(clips.blank(), nothing) is None
 
@@ -195,7 +195,7 @@ def test_boxes_that_overlap_become_their_mean(data: st.DataObject) -> None:
     drawn = np.concatenate(
         [rng.random((count, 1, 2)), rng.uniform(0.1, 0.4, (count, 1, 2)), rng.random((count, 6, 2))], 1
     )
-    # The same, said box by box.
+    # The same, box by box.
     left, expected = sorted(range(count), key=lambda k: -scores[k]), []
     while left:
         group = [k for k in left if k == left[0] or _overlap(drawn[left[0]], drawn[k]) > 0.3]

@@ -136,7 +136,7 @@ def test_scores_of_classes_are_scikit_learns(labels: tuple[int, np.ndarray, np.n
 
 
 @given(LABELS, st.randoms(use_true_random=False))
-def test_f1_knows_neither_the_order_of_rows_nor_the_names_of_classes(
+def test_f1_depends_neither_on_the_order_of_rows_nor_on_the_names_of_classes(
     labels: tuple[int, np.ndarray, np.ndarray], random: object
 ) -> None:
     classes, truth, prediction = labels
@@ -149,7 +149,7 @@ def test_f1_knows_neither_the_order_of_rows_nor_the_names_of_classes(
     assert metrics.f1_macro(renamed[truth], renamed[prediction], classes) == pytest.approx(score, abs=1e-12)
 
 
-def test_a_class_that_nobody_has_lowers_the_mean() -> None:
+def test_a_class_without_samples_lowers_the_mean() -> None:
     truth = prediction = np.array([0, 1, 1, 2])
     assert metrics.f1_macro(truth, prediction, 3) == 1
     assert metrics.f1_macro(truth, prediction, 4) == 0.75

@@ -106,7 +106,7 @@ def _network(spec: NetworkSpec, seed: int) -> architectures.Network:
 
 
 def network(spec: NetworkSpec | None = None, seed: int = 0) -> architectures.Network:
-    """Random weights whose outputs tell pictures apart, so that a test that compares them sees something."""
+    """Random weights whose outputs tell images apart, so that a test that compares them sees something."""
     nothing: Any = ()  # where the rules of resizing are, which are no matter here and cannot be hashed
     return copy.deepcopy(_network(replace(spec or spec_of(), resize=nothing), seed))
 
@@ -353,7 +353,7 @@ def test_what_could_not_be_read_again_is_not_written(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_place_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
+def test_a_place_where_nothing_can_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"file/a\.safetensors: could not be written"):
         model_file.write(tmp_path / "file" / "a.safetensors", network(), card_of(spec_of()), {})
@@ -559,7 +559,7 @@ def test_a_file_that_became_another_network_is_noticed(file: Path) -> None:
 # --- the graph beside it ----------------------------------------------------------------------------------------
 
 
-def test_the_graph_is_half_as_large_and_says_what_the_file_says(shelf: Path, tmp_path: Path) -> None:
+def test_the_graph_is_half_as_large_and_predicts_what_the_file_predicts(shelf: Path, tmp_path: Path) -> None:
     onnx_graphs.export(network(), 112, tmp_path / "full.onnx")
     size = (shelf / "tiny.onnx").stat().st_size
     assert size < 0.55 * (tmp_path / "full.onnx").stat().st_size
@@ -641,7 +641,7 @@ def test_a_wrong_graph_is_not_used(beside: str, shelf: Path, file: Path, home: P
 
 
 @given(st.lists(st.binary(min_size=250, max_size=300) | st.integers(0, 5), max_size=9), st.data())
-def test_a_file_told_by_another_is_the_same_again(pieces: list[bytes | int], data: st.DataObject) -> None:
+def test_a_delta_encoded_file_is_restored_exactly(pieces: list[bytes | int], data: st.DataObject) -> None:
     tensors = [np.random.default_rng(k).bytes(256 + k) for k in range(6)]
     other = b"head" + b"".join(tensors)
     ends = 4 + np.cumsum([0, *map(len, tensors)])
@@ -658,7 +658,7 @@ def test_a_file_told_by_another_is_the_same_again(pieces: list[bytes | int], dat
 @pytest.mark.parametrize(
     "parts", ["[[-1, 5]]", "[[0, 99]]", "[3]", "[-1]", "7", "[[1]]", '["a"]', "[null]", "{}x", "[1.5]"]
 )
-def test_what_tells_no_file_is_refused(parts: str) -> None:
+def test_a_delta_that_encodes_no_file_is_refused(parts: str) -> None:
     with pytest.raises(ValueError):
         delta.decode(struct.pack("<Q", len(parts)) + parts.encode(), b"0123456789")
 
@@ -669,7 +669,7 @@ def test_what_would_unpack_to_far_more_than_it_is_is_refused() -> None:
         delta.decode(struct.pack("<Q", len(parts)) + parts, bytes(10**6))
 
 
-def test_a_graph_may_be_told_by_the_weights(shelf: Path, file: Path, home: Path) -> None:
+def test_a_graph_may_be_delta_encoded_against_the_weights(shelf: Path, file: Path, home: Path) -> None:
     told = model_file.delta_graph_path(file)
     told.write_bytes(graph_file.encode_graph(shelf / "tiny.safetensors"))
     assert told.stat().st_size < 0.1 * (shelf / "tiny.onnx").stat().st_size
@@ -695,7 +695,7 @@ def test_an_export_into_the_cache_is_made_once(file: Path, monkeypatch: pytest.M
     assert len(made) == 1
 
 
-def test_without_torch_and_without_a_graph_both_ways_are_said(file: Path) -> None:
+def test_without_torch_and_without_a_graph_both_remedies_are_named(file: Path) -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'timm', 'torchvision'): sys.modules[name] = None\n"
@@ -926,13 +926,13 @@ def test_a_file_in_the_cache_under_another_name_is_not_that_network(file: Path) 
     assert set(registry.known()) == set(registry.MODELS)
 
 
-def test_a_wrong_graph_in_the_cache_is_told_by_verify(shelf: Path, home: Path) -> None:
+def test_a_wrong_graph_in_the_cache_is_reported_by_verify(shelf: Path, home: Path) -> None:
     run("models", "add", shelf / "tiny.safetensors")
     (home / "models" / "tiny.onnx").write_bytes(b"something else")
     assert "tiny.onnx is not the graph of tiny.safetensors" in run("models", "verify", code=5)
 
 
-def test_what_a_file_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+def test_text_from_a_file_does_nothing_to_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     strange = {"[red]figures[/red]": "\x1b[31m[bold]high\x07", "list": [{"a": 1}]}
     model_file.write(path, network(), card_of(spec_of(), paper_name="[blink]Tiny[/blink]"), strange)
@@ -1006,11 +1006,11 @@ def test_networks_of_one_task_leave_the_others_empty(outputs: dict, smile: Path,
         assert table[columns].isna().all(axis=None) == (task not in spec.tasks)
 
 
-def test_given_crops_are_cut_anew_for_a_network_of_face_crops(shelf: Path, tmp_path: Path) -> None:
+def test_given_crops_are_cropped_again_for_a_network_of_face_crops(shelf: Path, tmp_path: Path) -> None:
     folder = tmp_path / "faces"
     folder.mkdir()
     picture = clips.portrait(480, 480)
-    # The same face, cut in two ways, and once nobody.
+    # The same face, cropped in two ways, and one frame without a face.
     for name, crop in (("00001", picture), ("00002", picture[20:460, 40:440]), ("00003", clips.blank(90, 90))):
         cv2.imwrite(str(folder / f"{name}.png"), np.ascontiguousarray(crop[..., ::-1]))
     path = shelf / "tiny.safetensors"
@@ -1053,7 +1053,7 @@ def test_a_table_outlives_the_network_that_made_it(smile: Path, file: Path, tmp_
     assert "unknown model 'tiny'" in told
 
 
-def test_a_recipe_that_needs_an_unknown_model_s_card_says_so() -> None:
+def test_a_recipe_that_needs_an_unknown_model_s_card_reports_it() -> None:
     whole = Recipe.of("mp-blendshapes").to_json() | {"models": ["gone"]}
     assert Recipe.from_json(whole).models == ("gone",)
     assert Recipe.from_json(whole | {"models": ["gone", "mp-blendshapes"]}).blend["expression"] == 0.5

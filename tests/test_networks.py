@@ -99,7 +99,7 @@ def test_the_old_format_of_torch_is_converted_as_well(tmp_path: Path) -> None:
     assert torch.equal(linear(conversion.load(card(SMALL), tmp_path / "new.safetensors")).weight, linear(net).weight)
 
 
-def test_the_large_mobilefacenet_is_told_by_its_shapes(tmp_path: Path) -> None:
+def test_the_large_mobilefacenet_is_recognised_by_its_shapes(tmp_path: Path) -> None:
     from hsemotion_cli.models import architectures
 
     net: Any = architectures.build("mobilefacenet_large", 10)
@@ -179,7 +179,7 @@ OURS = {"Happy": "happiness", "Sad": "sadness"}
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in NETWORKS])
-def test_each_output_of_each_network_is_the_expression_that_its_authors_say(name: str) -> None:
+def test_each_output_of_each_network_is_the_expression_that_its_authors_name(name: str) -> None:
     spec = published.spec(card(name))
     authors = NUMERIC if name.startswith("ddamfn_") else ALPHABETICAL
     if len(spec.classes) == 7:
@@ -310,7 +310,7 @@ def test_an_answer_does_not_depend_on_the_other_faces(graph: Path) -> None:
         np.testing.assert_array_equal(alone[1][0], embeddings[k])
 
 
-def test_what_ran_is_said_for_the_sidecar(graph: Path) -> None:
+def test_the_devices_in_use_are_recorded_for_the_sidecar(graph: Path) -> None:
     model = NetworkModel(card(SMALL), path=graph, resize="cv2-bilinear")
     assert model.provenance == {
         "file": f"{SMALL}.onnx",
@@ -415,7 +415,7 @@ def test_a_cached_checkpoint_is_used_before_a_graph_is_fetched(
         ({"backend": "torch", "device": "cpu"}, UsageError, "an ONNX file needs --backend onnx"),
     ],
 )
-def test_options_that_do_not_go_together_are_said(
+def test_options_that_do_not_go_together_are_reported(
     options: dict[str, Any], error: type[Exception], message: str, graph: Path
 ) -> None:
     with pytest.raises(error, match=message):
@@ -444,7 +444,7 @@ def test_the_device_resizes_and_normalises_as_pillow_does() -> None:
         np.testing.assert_array_equal(ours, networks.prepare(pictures, spec, "pil-bilinear"))
 
 
-def test_pictures_are_taken_in_parts_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_processed_in_parts_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     from hsemotion_cli.models import gpu_preprocess
 
     pictures, spec = published.faces(9, seed=2), published.spec(card(SMALL))
@@ -472,7 +472,7 @@ def test_torch_takes_faces_that_are_on_its_device(files: dict[str, Path]) -> Non
     np.testing.assert_allclose(engine(on_device)[0], model.infer(images)[0], atol=1e-4)
 
 
-def test_a_gpu_without_memory_enough_is_said(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_enough_memory_is_reported(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     engine: Any = NetworkModel(card(SMALL), "torch", "cpu", path=files[SMALL]).engine
 
     def full(images: torch.Tensor) -> torch.Tensor:

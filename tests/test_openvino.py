@@ -26,7 +26,7 @@ GRAPH = known(graph_file.read_graph(ASSETS / f"{NAME}.safetensors"))
 
 
 def faces(count: int) -> list[np.ndarray]:
-    """Coarse noise, and in every other picture the portrait under it: networks answer alike to noise alone."""
+    """Coarse noise, and in every other image the portrait under it: networks answer alike to noise alone."""
     rng = np.random.default_rng(4)
     smooth = rng.uniform(0, 255, (count, 4, 4, 3))
     noise = [np.kron(picture, np.ones((20, 20, 1))) for picture in smooth]
@@ -38,7 +38,7 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
 
 
-def test_without_openvino_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openvino_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     without_openvino(monkeypatch)
     with pytest.raises(ModelUnavailable, match=r"^--backend openvino needs OpenVINO .*'hsemotion-cli\[openvino\]'"):
         NetworkModel(card(NAME), "openvino")

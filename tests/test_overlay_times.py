@@ -51,7 +51,7 @@ def test_a_gap_of_hours_is_held(tmp_path: Path) -> None:
     assert duration == pytest.approx(8 * 3600 + 0.08, abs=0.01)
 
 
-def test_sound_after_a_gap_that_mp4_cannot_hold_is_left_out_and_said(tmp_path: Path) -> None:
+def test_sound_after_a_gap_that_mp4_cannot_hold_is_left_out_and_reported(tmp_path: Path) -> None:
     path, late = tmp_path / "gap.mkv", 13 * 3600
     times = [0, 0.5, late, late + 0.5]
     with av.open(str(path), "w") as container:

@@ -70,7 +70,7 @@ def resting(page: Opened) -> int:
 
 
 def shown_number(page: Opened) -> tuple[int, int]:
-    """The number in the picture and the number in words, once both have come to rest."""
+    """The number in the image and the number in words, once both have come to rest."""
     settled(page)
     found = (-2, -3)
     for _ in range(40):
@@ -89,7 +89,7 @@ def test_the_page_asks_for_nothing_but_its_video(talk: Opened, folder: Path) -> 
     assert talk.complaints == []
 
 
-def test_the_frame_in_the_picture_is_the_row_that_is_shown(talk: Opened) -> None:
+def test_the_frame_in_the_image_is_the_row_that_is_shown(talk: Opened) -> None:
     talk.page.uncheck("#with-boxes")
     for share in np.random.default_rng(8).uniform(0.01, 0.99, 20):
         talk.seek(float(share))

@@ -117,7 +117,9 @@ def test_a_single_frame_is_seen_in_an_hour(chromium: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("embed", [False, True])
-def test_a_video_that_browsers_do_not_play_is_copied_and_said_so(chromium: Any, tmp_path: Path, embed: bool) -> None:
+def test_a_video_that_browsers_do_not_play_is_transcoded_and_this_is_reported(
+    chromium: Any, tmp_path: Path, embed: bool
+) -> None:
     times = varying_times(50, 2.0)
     numbered_clip(tmp_path / "old.mkv", times)
     write_table(tmp_path / "old.csv", [(k, t, [face(0, k)]) for k, t in enumerate(times)])
@@ -203,7 +205,7 @@ def test_a_page_allows_its_own_code_only_and_no_connection(tmp_path: Path) -> No
         ([".", "-o", "page.html"], "a folder of tables becomes a folder of pages"),
     ],
 )
-def test_what_cannot_be_shown_is_said(
+def test_what_cannot_be_shown_is_reported(
     arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -183,7 +183,7 @@ def test_crops_of_any_name_are_faces(photos: Path, tmp_path: Path) -> None:
     assert [(row["frame"], row["face_id"], row["det_score"]) for row in rows] == [(str(k), "0", "") for k in range(4)]
 
 
-def test_batch_makes_the_same_table_and_knows_when_it_is_done(photos: Path, annotated: Path, tmp_path: Path) -> None:
+def test_batch_makes_the_same_table_and_skips_it_when_done(photos: Path, annotated: Path, tmp_path: Path) -> None:
     command = ("batch", photos, "-o", tmp_path, "--workers", "1", "--json")
     first, second = (json.loads(run(*command).stdout) for _ in range(2))
     assert first["counts"] == {"done": 1, "skipped": 0, "failed": 0, "left": 0}

@@ -97,7 +97,7 @@ def test_the_heat_map_is_the_probabilities_of_action_units(table: Path, drawn: l
     np.testing.assert_allclose(np.ma.filled(mesh.reshape(12, 50), np.nan), expected, atol=1e-9)
 
 
-def test_long_recordings_are_averaged_and_say_so(drawn: list[Any], tmp_path: Path) -> None:
+def test_long_recordings_are_averaged_and_report_it(drawn: list[Any], tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     values = rng.uniform(-1, 1, 6000).round(6)
     rows = [(k, k / 25, [face(0, 0, valence=values[k])]) for k in range(6000)]
@@ -305,5 +305,5 @@ def test_the_models_are_named(table: Path, drawn: list[Any], tmp_path: Path) -> 
     assert drawn[0].get_supxlabel() == "talk · mp-blendshapes, smoothing gaussian:0.2"
 
 
-def test_classes_can_be_told_apart_in_grey() -> None:
+def test_classes_are_distinguishable_in_grey() -> None:
     assert len({style.HATCHES[name] for name in EXPRESSIONS}) == len(EXPRESSIONS)

@@ -230,7 +230,7 @@ def test_a_process_that_may_not_be_looked_at_lives(elsewhere: None, monkeypatch:
 
 
 @pytest.mark.linux
-def test_linux_and_psutil_say_the_same() -> None:
+def test_linux_and_psutil_agree() -> None:
     linux, other = processes._started_linux(os.getpid()), processes._started(os.getpid())
     assert linux is not None and other is not None and abs(linux - other) < 5
     assert processes._started_linux(2**22 + 5) is processes._started(2**22 + 5) is None

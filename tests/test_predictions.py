@@ -1,4 +1,4 @@
-"""What is said of each frame, as the challenges count: which face, which number, what lies between two sightings."""
+"""Predictions per frame as the challenges count them: which face, which frame number, and gaps between detections."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def annotated(folder: Path, name: str, content: Timeline, kind: str = "video", r
     return path
 
 
-def test_frames_of_videos_count_from_one_and_pictures_by_their_names(tmp_path: Path) -> None:
+def test_frames_of_videos_count_from_one_and_images_by_their_names(tmp_path: Path) -> None:
     frames, faces = [0, 1, 4, 5], [[(0, 50)], [], [(0, 50)], [(0, 50)]]
     video = load(annotated(tmp_path, "a", timeline(frames, faces)))
     pictures = load(annotated(tmp_path, "b", timeline(frames, faces), "pictures"))
@@ -82,7 +82,7 @@ def test_of_compounds_the_highest_of_all_faces_counts(tmp_path: Path) -> None:
 
 
 def test_the_two_people_of_a_video(tmp_path: Path) -> None:
-    """The picture is 200 wide; a middle at 100 is on the right."""
+    """The image is 200 wide; a middle at 100 is on the right."""
     content = timeline([0, 1, 2], [[(0, 40), (90, 60)], [(80, 40)], [(79, 40)]])
     source = load(annotated(tmp_path, "talk", content))
     left, right = predict(source, side="left"), predict(source, side="right")
@@ -138,7 +138,7 @@ def test_the_nearer_sighting_weighs_more() -> None:
     assert said.at("x", np.array([1, 10, 11, 14, 20]))[0][:, 0].tolist() == [0, 0, 0.25, 1, 1]
 
 
-def test_nobody_seen_is_an_error_when_values_are_asked_for(tmp_path: Path) -> None:
+def test_a_video_without_faces_is_an_error_when_values_are_asked_for(tmp_path: Path) -> None:
     said = predict(load(annotated(tmp_path, "a", timeline([0, 1], [[], []]))))
     assert len(said.frames) == 0
     with pytest.raises(InputError, match=r"a\.raw\.npz: no face was found"):

@@ -49,7 +49,7 @@ def never() -> Tensor:
 
 
 def pictures(count: int, size: int, seed: int = 0) -> Tensor:
-    """Smooth pictures from -1 to 1, as a network sees them."""
+    """Smooth images from -1 to 1, as a network sees them."""
     random = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 9, 9, generator=random) * 2 - 1
     return functional.interpolate(coarse, (size, size), mode="bicubic").clamp(-1, 1)
@@ -100,10 +100,10 @@ def text(value: dict[str, str]) -> str:
 
 
 def interpreted(path: Path, images: np.ndarray, wanted: str) -> np.ndarray:
-    """What a node of the graph gives for pictures (n, h, w, 3), but for two things that it was not trained with.
+    """What a node of the graph gives for images (n, h, w, 3), but for two things that it was not trained with.
 
     It says relu(x) + m (x - |x|), and is read as relu(x) + m (|x| - x): only so it knows people (below). And the
-    depth-wise layers hold a fused ReLU whose output y feeds their slopes as well, of which nothing would be left in
+    depth-wise layers hold a fused ReLU whose output y feeds their slopes as well; nothing of it would be left in
     y - |y|; y is read as x there.
     """
     values: dict[str, np.ndarray] = dict(stored_tensors(path))
@@ -145,7 +145,7 @@ def interpreted(path: Path, images: np.ndarray, wanted: str) -> np.ndarray:
     raise AssertionError(f"no {wanted}")
 
 
-def test_the_network_says_what_the_graph_says() -> None:
+def test_the_network_predicts_what_the_graph_predicts() -> None:
     path, images = graph(), pictures(2, 112, seed=1)
     network = FirstMobileFaceNet(22).eval()
     head = linear(network).weight.clone()
@@ -181,7 +181,7 @@ def test_padding_as_usual_would_be_another_network(monkeypatch: pytest.MonkeyPat
 
 
 def known_people(people: int) -> tuple[Tensor, np.ndarray]:
-    """Faces (n, 3, 112, 112) of people with several pictures in muxspace, and who each is; grey, as they are there."""
+    """Faces (n, 3, 112, 112) of people with several images in muxspace, and who each is; grey, as they are there."""
     folder = SHARED / "data" / "muxspace"
     if not folder.is_dir():
         pytest.skip("needs the named faces of ../shared/data/muxspace, which are not here")
@@ -213,7 +213,7 @@ def same_person(embeddings: np.ndarray, names: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-def test_the_network_to_start_from_knows_people_by_their_faces() -> None:
+def test_the_network_to_start_from_recognises_people() -> None:
     path, (faces, names) = graph(), known_people(30)
     network = FirstMobileFaceNet(22).eval()
     start_from(network, path, lambda: faces)
@@ -228,7 +228,7 @@ def test_the_network_to_start_from_knows_people_by_their_faces() -> None:
 
 
 @pytest.mark.parametrize("size", [48, 80])
-def test_a_smaller_picture_gets_the_last_kernel_resampled(size: int) -> None:
+def test_a_smaller_image_gets_the_last_kernel_resampled(size: int) -> None:
     network, full = FirstMobileFaceNet(22, size), FirstMobileFaceNet(22)
     start_from(network, graph(), lambda: pictures(4, size))
     start_from(full, graph(), lambda: pictures(4, 112))
@@ -311,7 +311,7 @@ def test_a_graph_gives_back_the_network_that_it_was_made_of(tmp_path: Path) -> N
     with torch.no_grad():
         expected, found = own.embed(pictures(4, 48, seed=2)), network.eval().embed(pictures(4, 48, seed=2))
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
-        # Training goes on from there: normalised by the batch, the same pictures give the same.
+        # Training goes on from there: normalised by the batch, the same images give the same.
         network.train()
         expected = own.embed(images)
         torch.testing.assert_close(network.embed(images), expected, rtol=1e-2, atol=1e-2 * expected.abs().max().item())
@@ -438,7 +438,7 @@ def test_a_head_of_the_same_size_is_taken_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "count"), [(FirstMobileFaceNet, 1), (DDAMFN, 7)], ids=["first MobileFaceNet", "DDAMFN"]
 )
-def test_a_network_for_pictures_of_another_size(tmp_path: Path, kind: Any, count: int) -> None:
+def test_a_network_for_images_of_another_size(tmp_path: Path, kind: Any, count: int) -> None:
     given, network = kind(10).state_dict(), kind(10, 48)
     found = start_from(network, saved(tmp_path / "a.safetensors", given), never)
     assert set(found) == set(network.state_dict())
@@ -452,7 +452,7 @@ def test_a_network_for_pictures_of_another_size(tmp_path: Path, kind: Any, count
     assert resampled == count
 
 
-def test_files_of_which_nothing_fits(tmp_path: Path) -> None:
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
     network = FirstMobileFaceNet(10, 48)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert isinstance(network.features[1], nn.Conv2d)
@@ -496,7 +496,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [16, 48, 64, 80, 96, 112])
-def test_the_first_mobilefacenet_takes_pictures_of_many_sizes(size: int) -> None:
+def test_the_first_mobilefacenet_takes_images_of_many_sizes(size: int) -> None:
     network = FirstMobileFaceNet(7, size).eval()
     with torch.no_grad():
         scores, embeddings = network(pictures(2, size))

@@ -98,7 +98,7 @@ def test_a_user_who_has_switched_off_reports_hears_nothing(value: str) -> None:
         ("RAY_USAGE_STATS_ENABLED", "1", "ray"),
     ],
 )
-def test_a_user_who_wants_reports_is_told_once(variable: str, value: str, library: str) -> None:
+def test_a_user_who_enabled_usage_reports_is_informed_once(variable: str, value: str, library: str) -> None:
     # A second time in the same process, and in a child: as a worker or a Ray actor would do it.
     code = (
         "import importlib, subprocess, sys, hsemotion_cli\nimportlib.reload(hsemotion_cli)\n"
@@ -110,7 +110,7 @@ def test_a_user_who_wants_reports_is_told_once(variable: str, value: str, librar
     assert f"{variable}={value!r} is replaced" in done.stderr and library in done.stderr
 
 
-def test_the_command_line_says_it_too_and_escapes_what_it_quotes() -> None:
+def test_the_command_line_reports_it_too_and_escapes_what_it_quotes() -> None:
     code = "import sys; sys.argv = ['hsemotion', '--version']\nfrom hsemotion_cli.cli import main\nmain()"
     done = python(code, ORT_DISABLE_TELEMETRY="\x1b[31m0")
     assert done.stdout.startswith("hsemotion ")
@@ -130,7 +130,7 @@ def test_a_host_program_may_silence_the_sentence() -> None:
 
 
 @pytest.mark.parametrize(("value", "reports"), [("", True), ("1", True), ("0", False)])
-def test_the_head_of_a_cluster_is_asked_for_what_it_was_told_and_not_for_what_we_set(
+def test_the_cluster_s_head_is_asked_for_its_own_setting_and_not_for_ours(
     value: str, reports: bool, tmp_path: Path
 ) -> None:
     given = {"RAY_USAGE_STATS_ENABLED": value} if value else {}

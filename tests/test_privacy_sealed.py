@@ -116,7 +116,7 @@ REPORTING = {"unguarded", "unguarded-contained"}
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a command: how it ended, what it sent (None: nobody looked), and what lies about."""
+    """Outcome of a command: exit code, what it sent (None: not watched), and the files it left."""
 
     code: int
     printed: str
@@ -285,7 +285,7 @@ def test_it_lived_long_enough_to_show_that(name: str, runs: dict[str, Run]) -> N
     assert all(wait["home"] == str(run.folder / "home") for wait in lived)
 
 
-def test_the_seal_ends_onnx_runtime_where_nobody_has_switched_its_reports_off(
+def test_the_seal_ends_onnx_runtime_unless_its_reports_are_switched_off(
     runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = result(runs, "unguarded")
@@ -320,6 +320,6 @@ def test_the_namespaces_show_what_is_sent_and_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"])
-def test_the_seal_knows_every_kind_of_socket(family: str) -> None:
+def test_the_seal_catches_every_kind_of_socket(family: str) -> None:
     code = f"import socket; socket.socket(socket.{family}, socket.SOCK_DGRAM)"
     assert subprocess.run([*SEALED, "--run", code]).returncode == -signal.SIGSYS

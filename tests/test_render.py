@@ -62,7 +62,7 @@ def grey(level: int = 128, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def two_streams(path: Path, video_start: float, audio_start: float, format: str | None = None) -> None:
-    """Ten pictures and half a second of sound, each beginning at a time of its own."""
+    """Ten images and half a second of sound, each beginning at a time of its own."""
     with av.open(str(path), "w", format=format) as container:
         video: Any = container.add_stream("libx264", rate=25, options={"bf": "0"})
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
@@ -133,7 +133,7 @@ def test_variable_frame_rate_stays_variable(tmp_path: Path) -> None:
     assert report.duration == pytest.approx(1.18, abs=1e-3)
 
 
-def test_the_last_picture_lasts_as_long_as_in_the_source(tmp_path: Path) -> None:
+def test_the_last_image_lasts_as_long_as_in_the_source(tmp_path: Path) -> None:
     clips.write(tmp_path / "in.mkv", [grey()] * 7, VARIABLE)
     report = render(tmp_path / "in.mkv", nobody(5), tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -158,7 +158,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_cores(smile: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("video_start", "audio_start", "shift"), [(1.4, 1.2, 1.2), (1.4, 1.6, 1.4), (0.5, 0.0, 0.0), (0.0, 0.25, 0.0)]
 )
-def test_late_starts_keep_picture_and_sound_together(
+def test_late_starts_keep_video_and_audio_together(
     tmp_path: Path, video_start: float, audio_start: float, shift: float
 ) -> None:
     source, out = tmp_path / "in.mkv", tmp_path / "out.mp4"
@@ -173,7 +173,7 @@ def test_late_starts_keep_picture_and_sound_together(
     assert [data for _, data in after.sound] == [data for _, data in before.sound]
 
 
-def test_transport_streams_keep_picture_and_sound_together(tmp_path: Path) -> None:
+def test_transport_streams_keep_video_and_audio_together(tmp_path: Path) -> None:
     two_streams(tmp_path / "in.ts", 1.5, 1.4)
     before = read(tmp_path / "in.ts")
     assert before.times[0] > 1, "this kind of file starts late"
@@ -268,7 +268,7 @@ def test_odd_and_tiny_sizes_are_padded_to_even_ones(tmp_path: Path, size: tuple[
     assert read(tmp_path / "plain.mp4").pictures[0].shape == (size[1] + size[1] % 2, size[0] + size[0] % 2)
 
 
-def test_padding_leaves_the_picture_as_sharp_as_it_was(tmp_path: Path) -> None:
+def test_padding_leaves_the_image_as_sharp_as_it_was(tmp_path: Path) -> None:
     stripes = grey(40, (97, 65))
     stripes[:, ::2] = 210
     cv2.imwrite(str(tmp_path / "in.png"), stripes)
@@ -297,7 +297,7 @@ def test_a_canvas_too_wide_for_players_is_made_smaller(tmp_path: Path) -> None:
     assert shown.shape == (round(height * WIDEST / width / 2) * 2, WIDEST)
 
 
-def test_a_folder_of_pictures_becomes_a_video_by_their_numbers(tmp_path: Path) -> None:
+def test_a_folder_of_images_becomes_a_video_by_their_numbers(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in (3, 4, 8):
@@ -307,7 +307,7 @@ def test_a_folder_of_pictures_becomes_a_video_by_their_numbers(tmp_path: Path) -
     assert report.audio == "none" and report.shift == pytest.approx(0.3)
 
 
-def test_pictures_of_another_size_are_fitted_to_the_first(tmp_path: Path) -> None:
+def test_images_of_another_size_are_fitted_to_the_first(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     cv2.imwrite(str(folder / "0.png"), grey(200, (64, 64)))
@@ -381,7 +381,7 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_the_older_file(
 
 
 @pytest.mark.posix
-def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""What a training run leaves for people: pictures that show the log and the matrix, and a page that holds the facts."""
+"""What a training run leaves for people: images that show the log and the matrix, and a page that holds the facts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLASSES = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surpr
 Pixels = NDArray[np.int64]
 
 
-# --- pictures -------------------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------------------
 
 
 def a_log(rows: int = 6, stages: tuple[int, ...] = (), part: str = "calibration") -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Pixels:
     return drawn(tmp_path_factory.mktemp("usual"), a_log())
 
 
-def test_curves_are_a_picture_of_the_expected_size_and_the_same_every_time(tmp_path: Path) -> None:
+def test_curves_are_a_plot_of_the_expected_size_and_the_same_every_time(tmp_path: Path) -> None:
     first = drawn(tmp_path, a_log(2), "1.png")
     assert first.shape == (plots.CURVES_SIZE[1], plots.CURVES_SIZE[0], 3)
     drawn(tmp_path, a_log(2), "2.png")
@@ -157,7 +157,7 @@ def test_numbers_that_are_none_leave_gaps(tmp_path: Path, usual: Pixels) -> None
         assert least < share < most
 
 
-def test_a_log_read_from_its_file_is_the_same_picture(tmp_path: Path) -> None:
+def test_a_log_read_from_its_file_gives_the_same_plot(tmp_path: Path) -> None:
     text = [{key: str(value) for key, value in row.items()} for row in a_log(stages=(2,))]
     assert (drawn(tmp_path, text) == drawn(tmp_path, a_log(stages=(2,)))).all()
 
@@ -209,7 +209,7 @@ def test_only_where_one_stage_follows_another_is_a_line(tmp_path: Path, figures:
 
 
 def changed_columns(one: Pixels, other: Pixels) -> list[int]:
-    """Where two pictures differ inside the panel of the rate, in which nothing is written: thin lines only."""
+    """Where two images differ inside the panel of the rate, in which nothing is written: thin lines only."""
     columns = np.flatnonzero((one != other).any(axis=2)[890:1000].any(axis=0))
     groups = np.split(columns, np.flatnonzero(np.diff(columns) > 8) + 1) if len(columns) else []
     assert all(len(group) <= 6 for group in groups)
@@ -349,7 +349,7 @@ def test_a_title_is_no_formula(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = pytest.importorskip("matplotlib.figure", reason="needs matplotlib to draw")
     path = tmp_path / "curves.png"
     path.write_text("what was there")
@@ -367,7 +367,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
         plots.curves(a_log(), tmp_path / "missing" / "curves.png", "a run")
 
 
-def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ModelUnavailable, match=r"pip install 'hsemotion-cli\[plot\]'"):
         plots.curves(a_log(), tmp_path / "curves.png", "a run")
@@ -440,7 +440,7 @@ def the_facts() -> dict[str, Any]:
     """Facts as a finished run has them."""
     todo = the_plan()
     rng = np.random.default_rng(3)
-    truth = rng.integers(0, 7, 900)  # nobody shows contempt
+    truth = rng.integers(0, 7, 900)  # no face shows contempt
     said = np.where(rng.random(900) < 0.6, truth, rng.integers(0, 8, 900))
     found = training_figures.EvaluationFigures(
         rows={"expression": 900, "valence_arousal": 1234, "action_units": 1100},
@@ -778,7 +778,7 @@ def test_any_single_fact_can_be_missing() -> None:
 def test_the_plan_on_the_page_is_the_plan(tmp_path: Path) -> None:
     todo = the_plan(tmp_path, citation='A "quoted" \\ text\twith\x7f signs, ünïcode 🙂', average=1e-7)
     page = model_card({"plan": todo.to_json()})
-    assert str(tmp_path) not in page  # nobody's folders
+    assert str(tmp_path) not in page  # folders that do not exist
     (block,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "copy.toml").write_text(block, encoding="utf-8")
     again = config.read(tmp_path / "copy.toml")

@@ -281,7 +281,7 @@ def test_one_bad_table_does_not_stop_the_others_and_only_bad_ones_write_nothing(
     assert not list((tmp_path / "none").iterdir())
 
 
-def test_tables_without_sidecar_are_used_and_it_is_said(tmp_path: Path) -> None:
+def test_tables_without_sidecar_are_used_and_this_is_reported(tmp_path: Path) -> None:
     path = curves.table(tmp_path / "talk.csv", {0: talker(np.random.default_rng(3), 60)}, 60, sidecar=False)
     code, output = run("segments", path, "-o", tmp_path / "out")
     assert code == 0

@@ -102,7 +102,7 @@ def test_no_page_loads_anything_from_another_host(pages: dict[Path, Page]) -> No
     for path, page in pages.items():
         assert page.loaded, path
         assert [address for address in page.loaded if is_foreign(address)] == [], path
-        # Browsers are told to refuse the rest, before anything is loaded.
+        # The policy makes browsers refuse the rest, before anything is loaded.
         assert page.policy == POLICY and page.loaded_before_policy == 0, path
         # What makes the theme's own scripts ask other hosts.
         assert not page.classes & {"mermaid", "glightbox", "pyodide"}, path

@@ -175,7 +175,7 @@ def brute(position: np.ndarray, values: np.ndarray, filter_: Smoothing) -> np.nd
 def test_every_filter_is_what_it_is_documented_to_be(
     filter_: Smoothing, steps: list[tuple[int, float]], data: st.DataObject
 ) -> None:
-    """Rows of which single columns, or all of them, are unknown weigh nothing; frames may be far apart."""
+    """Rows with some or all columns unknown get no weight; frames may be far apart."""
     index = np.cumsum([s for s, _ in steps])
     position = index.astype(float) if filter_.unit == "frames" else index / 25
     values = np.array([[v, -v, v * v] for _, v in steps])
@@ -344,7 +344,7 @@ def test_neighbours_are_rows_of_the_same_face() -> None:
 
 
 def test_sparse_frames_count_by_their_true_distance() -> None:
-    """The pictures of s-Aff-Wild2: gaps are no gaps there, and the Gaussian knows how long they are."""
+    """The images of s-Aff-Wild2: gaps are no gaps there, and the Gaussian knows how long they are."""
     index = np.array([3, 17, 20, 400, 402])
     line = Timeline(
         index, index / 30, np.arange(5), np.zeros(5, np.int64), np.ones(5, np.float32), np.ones((5, 4), np.float32), {}

@@ -48,7 +48,7 @@ def annotated(path: Path, out: Path, in_turn: bool = False, **options: Any) -> T
 
 @pytest.fixture(scope="module")
 def coming_and_going(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nobody, a face that moves, a cut to the same face elsewhere, nobody: 5, 14, 9 and 4 frames."""
+    """No face, a moving face, a cut to the same face elsewhere, no face: 5, 14, 9 and 4 frames."""
     path = tmp_path_factory.mktemp("clips") / "coming.mp4"
     moving = [clips.portrait(shift=3 * k) for k in range(14)]
     elsewhere = [255 - clips.portrait(shift=0) // 3 for _ in range(3)]
@@ -123,7 +123,7 @@ def test_a_face_that_is_turned_and_moved_has_points_turned_and_moved(s: float, a
     np.testing.assert_allclose(moved, the_map.points(marks.astype(np.float32)) @ turn.T + (x, y), atol=0.01 * s + 1e-3)
 
 
-def test_of_a_given_crop_the_fast_detector_knows_the_points(finders: tuple[FaceDetector, FaceDetector]) -> None:
+def test_the_fast_detector_finds_the_points_of_a_given_crop(finders: tuple[FaceDetector, FaceDetector]) -> None:
     slow, fast = finders
     picture = clips.portrait()
     face = slow.find(picture)[0]
@@ -179,7 +179,7 @@ def test_between_two_searches_a_face_moves_in_a_straight_line(tmp_path: Path) ->
         share = (k - before) / 4
         expected = exact.box[before] * (1 - share) + exact.box[after] * share
         np.testing.assert_allclose(some.box[k], expected, atol=0.01)
-    # The network looked at the picture of each frame, at the place that was worked out.
+    # The network looked at the image of each frame, at the place that was worked out.
     for task in ("expression", "valence_arousal"):
         ours, theirs = (one.scores["mt-mobilefacenet"][task] for one in (some, exact))
         np.testing.assert_array_equal(ours[::4], theirs[::4])

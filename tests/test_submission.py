@@ -234,7 +234,7 @@ def test_what_was_seen_is_counted(one: Values, tmp_path: Path) -> None:
     assert part.frames.tolist() == NUMBERS and part.overridden == 0
 
 
-def test_pictures_count_by_their_names(tmp_path: Path) -> None:
+def test_images_count_by_their_names(tmp_path: Path) -> None:
     values = table(tmp_path, "a", [1, 3], 3, kind="pictures")[FIRST]["valence_arousal"]
     lines = submitted(tmp_path, listing(tmp_path, "va", pictures("a", [1, 3])))
     assert np.array([line.split(",")[1:] for line in lines[1:]], float) == pytest.approx(values.clip(-1, 1), abs=1e-6)
@@ -573,7 +573,7 @@ def test_all_problems_are_found(tmp_path: Path) -> None:
     assert [p.line for p in problems(tmp_path, listed, text.encode())] == [1, 2, 3, 4, 6]
 
 
-def test_the_first_problem_is_told_where_a_file_is_read(tmp_path: Path) -> None:
+def test_the_first_problem_is_reported_where_a_file_is_read(tmp_path: Path) -> None:
     _, text = good(tmp_path, "va")
     path = tmp_path / "submitted.txt"
     for change, message in (
@@ -592,7 +592,7 @@ def test_the_first_problem_is_told_where_a_file_is_read(tmp_path: Path) -> None:
     assert read(path, TRACKS["va"])[0].names == tuple(NAMES)
 
 
-def test_a_list_of_videos_says_nothing_of_rows(tmp_path: Path) -> None:
+def test_a_list_of_videos_does_not_set_rows(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a\n")
     with pytest.raises(InputError, match=r"it lists videos, not images"):
         validate(tmp_path / "list.txt", lists.read(tmp_path / "list.txt", TRACKS["va"]))
@@ -725,7 +725,7 @@ def emi_run(listed: FrameList, tables: list[Path], out: Path | None, **options: 
     return call(submit.run, tables=tables, out=out, listed=listed.path, **{**EMI, **options})
 
 
-def test_what_is_from_one_of_the_two_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_from_one_of_the_two_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     face, ear = clip_head(tmp_path, "face", 0), clip_head(tmp_path, "ear", 1, "wav2vec2")
     for folder, names in (("f", ["1", "2"]), ("s", ["2", "3"])):
         for name in names:
@@ -833,7 +833,7 @@ def test_only_a_hundred_problems_are_shown(tmp_path: Path, capsys: pytest.Captur
     assert (found["total"], len(found["problems"])) == (250, 100)
 
 
-def test_compounds_are_told_by_each_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compounds_are_predicted_by_each_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     n = 60
     values = scores(n, 3)
     table(tmp_path, "01", list(range(1, n + 1)), n, mp_blendshapes=values)
@@ -848,7 +848,7 @@ def test_compounds_are_told_by_each_mean(tmp_path: Path, capsys: pytest.CaptureF
     run(listed, [tmp_path], out, mean="geometric", quiet=False)
     text = capsys.readouterr().out
     assert "geometric (written)" in text and f"{rel_entr(PRIOR, shares).sum():.4f}" in text
-    # A class that is never said is infinitely far, which JSON cannot hold.
+    # A class that is never predicted is infinitely far, which JSON cannot hold.
     run(listing(tmp_path, "ce", pictures("01", [1])), [tmp_path], out, json=True)
     assert json.loads(capsys.readouterr().out)["means"]["harmonic"]["divergence"] is None
 

@@ -61,7 +61,7 @@ def test_the_columns_are_the_promised_ones_in_order() -> None:
     ]
 
 
-def test_cells_say_what_the_scores_say(tmp_path: Path) -> None:
+def test_cells_agree_with_the_scores(tmp_path: Path) -> None:
     line, affect = example()
     read = pd.read_csv(saved(affect, tmp_path)["csv"])
     assert read["frame"].tolist() == [0, 0, 1, 2, 3]

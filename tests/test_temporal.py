@@ -404,7 +404,7 @@ def test_annotating_with_a_temporal_head(mode: str, smile: Path, tmp_path: Path)
     assert any("learned from 12 frames per second" in note for note in told["source"]["notes"])
 
 
-def test_what_a_temporal_head_cannot_do_is_said_before_the_first_frame(smile: Path, tmp_path: Path) -> None:
+def test_what_a_temporal_head_cannot_do_is_reported_before_the_first_frame(smile: Path, tmp_path: Path) -> None:
     heads.write(random_head("causal", size=52), tmp_path / "h.safetensors", "a page")
     given = ["annotate", smile, "-o", tmp_path / "out", "--head", tmp_path / "h.safetensors"]
     assert "--stride 2: a temporal head needs every frame" in run_it(*given, "--stride", 2, code=2)

@@ -162,7 +162,7 @@ def test_a_cut_is_marked_on_the_next_analysed_frame(tmp_path: Path, codec: str, 
         assert [frame.index for frame in frames if frame.cut] == marked
 
 
-def test_missing_pictures_are_no_cut(tmp_path: Path) -> None:
+def test_missing_images_are_no_cut(tmp_path: Path) -> None:
     for number, picture in ((1, clips.portrait()), (2, clips.corners(320, 240)), (9, clips.portrait())):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
     assert [(f.index, f.cut) for f in ImageSequence(tmp_path, 25).frames()] == [(1, False), (2, True), (9, False)]
@@ -190,7 +190,7 @@ def columns(tracks: dict[int, list[float]]) -> Timeline:
     )
 
 
-def test_a_pattern_that_looks_like_a_face_for_a_moment_is_nobody() -> None:
+def test_a_pattern_that_looks_like_a_face_for_a_moment_is_dropped() -> None:
     found, count = without_fleeting(columns({0: [0.6] * 3, 1: [0.89, 0.7], 2: [0.6, 0.95], 3: [0.8], 4: [0.99]}))
     assert count == 2
     assert sorted(set(found.face_id.tolist())) == [0, 2, 4]

@@ -1,4 +1,4 @@
-"""Calibration, and ``train finetune`` from a folder of pictures to an annotated video."""
+"""Calibration, and ``train finetune`` from a folder of images to an annotated video."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_evened_classes_are_divided_by_their_shares_among_what_was_trained_on() 
     logits = np.random.default_rng(3).normal(0, 2, (200, 22))
     found = calibrate.fit(logits, samples, np.arange(len(classes), len(shares)), two)
     p = softmax(logits[:, :8] / found.temperature, axis=1)
-    share = np.maximum(counts["made"], 1) / np.maximum(counts["made"], 1).sum()  # the class that nobody has, as one
+    share = np.maximum(counts["made"], 1) / np.maximum(counts["made"], 1).sum()  # the class without samples, as one
     expected = p / share**0.4
     shift = [found.shift[name] for name in two.classes]
     np.testing.assert_allclose(
@@ -144,7 +144,7 @@ def test_a_network_without_expressions_is_left_alone() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 pictures of one face in different light, with labels, and a plan beside them."""
+    """24 images of one face in different light, with labels, and a plan beside them."""
     root = tmp_path_factory.mktemp("train")
     face = cv2.resize(known(cv2.imread(str(ASSETS / "doctor_face.jpg"))), (128, 128))
     with (root / "labels.csv").open("w", newline="") as file:

@@ -158,7 +158,7 @@ def test_a_folder_is_counted_as_training_reads_it(tmp_path: Path) -> None:
     assert "has no rows" in run("folder", tmp_path, code=4)
 
 
-def test_without_a_path_it_is_said_where_to_get_the_data() -> None:
+def test_without_a_path_the_source_of_the_data_is_printed() -> None:
     assert "kaggle.com" in run("ferplus") and "github.com/microsoft/FERPlus" in run("ferplus")
     assert "muxspace/facial_expressions" in run("folder")
     assert found("ferplus")["where"] == train_data_check.WHERE["ferplus"]

@@ -382,11 +382,11 @@ def test_the_digest_changes_with_everything_that_changes_the_result(tmp_path: Pa
     assert len(digests) > 50
 
 
-def test_plain_data_tells_no_folder(tmp_path: Path) -> None:
+def test_plain_data_names_no_folder(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(read(written(tmp_path, LARGEST)).to_json())
 
 
-# --- what is said of the fields ---------------------------------------------------------------------------------
+# --- messages about the fields ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ SMALL = Grid(sigmas=(10.0, 1000.0), deltas=(1, 6), weights=(0.0, 0.3, 0.5, 1.0))
 
 
 def labels(name: str, frames: int, seed: int, start: int = 1, step: int = 1) -> Annotations:
-    """Labels that change slowly, of which some are not known."""
+    """Slowly changing labels, some of them unknown."""
     random = np.random.default_rng(seed)
     numbers = start + step * np.arange(frames)
     expression = np.repeat(random.integers(0, 8, frames // 12 + 1), 12)[:frames]
@@ -169,7 +169,7 @@ def sk_score(task: str, true: np.ndarray, prediction: np.ndarray) -> float:
 
 
 def values_of(folder: Path, truth: dict[str, Annotations], recipe: Recipe, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Truth, and what is said, of all frames by the public path; probabilities of action units are left as they are."""
+    """Truth and predictions of all frames by the public path; probabilities of action units are left as they are."""
     tables, found = find([folder]), []
     for name, one in truth.items():
         whole, _, side = name.partition("_")
@@ -299,7 +299,7 @@ def test_sums_score_as_scikit_learn_does(n: int, seed: int, coarse: bool) -> Non
             assert measure.score(measure.at_thresholds(sums[k], levels)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_who_says_the_same_all_the_time_follows_nothing() -> None:
+def test_a_constant_prediction_follows_nothing() -> None:
     measure = OBJECTIVES["valence_arousal"]
     flat, truth = np.full((2, 30), 0.1), np.random.default_rng(0).random((2, 30))
     assert measure.best(measure.sums(flat, flat, (0.5,), truth)).tolist() == [0]
@@ -474,7 +474,7 @@ def test_progress_runs_to_its_end(made: tuple[Path, dict[str, Annotations]]) -> 
 # --- which rows count -----------------------------------------------------------------------------------------
 
 
-def test_frames_are_counted_and_what_is_left_out_is_said(made: tuple[Path, dict[str, Annotations]]) -> None:
+def test_frames_are_counted_and_omissions_are_reported(made: tuple[Path, dict[str, Annotations]]) -> None:
     folder, truth = made
     tables = find([folder])
     more = truth | {"elsewhere": labels("elsewhere", 9, 0)}
@@ -492,7 +492,7 @@ def test_frames_are_counted_and_what_is_left_out_is_said(made: tuple[Path, dict[
     assert gather(tables, truth, "au", max_gap=2.0).max_gap == 2.0
 
 
-def test_single_pictures_are_smoothed_by_their_true_distance(tmp_path: Path) -> None:
+def test_single_images_are_smoothed_by_their_true_distance(tmp_path: Path) -> None:
     """The lists of s-Aff-Wild2; the score is that of smoothing by hand, which knows no gaps."""
     random = np.random.default_rng(4)
     truth = replace(labels("v", 120, 8), frames=np.cumsum(random.integers(1, 40, 120)))
@@ -519,7 +519,7 @@ def test_single_pictures_are_smoothed_by_their_true_distance(tmp_path: Path) -> 
     assert not gather(find([video]), {"v": truth}, "va").sparse, "a video is one, whatever was analysed of it"
 
 
-def test_videos_in_which_nobody_was_scored_are_left_out(made: tuple[Path, dict[str, Annotations]]) -> None:
+def test_videos_without_any_scored_face_are_left_out(made: tuple[Path, dict[str, Annotations]]) -> None:
     folder, truth = made
     tables = find([folder])
     nobody = folder.parent / "nobody"
@@ -720,7 +720,7 @@ def test_the_surface_is_printed_and_drawn(
     assert again.read_bytes() == (tmp_path / "s.png").read_bytes()
 
 
-def test_a_recipe_for_single_pictures_says_so_and_any_name_can_be_told(tmp_path: Path) -> None:
+def test_a_recipe_for_single_images_is_marked_and_names_any_model(tmp_path: Path) -> None:
     truth = labels("v", 60, 1, start=5, step=7)
     write(tmp_path / "raw", "v", line(truth, {ONE: said(truth, 5, 2.0)}, first=0), "pictures")
     listed = as_list(tmp_path, {"v": truth}).rename(tmp_path / 'li"st\n\x7f\udcff.txt')

@@ -79,7 +79,7 @@ def webp(width: int, height: int) -> bytes:
         ("webp", webp(16_384, 16_384)),
     ],
 )
-def test_a_picture_that_declares_too_much_is_refused_before_it_is_decoded(
+def test_an_image_that_declares_too_much_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, data: bytes
 ) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("a decoder was asked"))
@@ -92,7 +92,7 @@ def test_a_picture_that_declares_too_much_is_refused_before_it_is_decoded(
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpeg"])
-def test_what_a_picture_declares_is_what_it_has(tmp_path: Path, suffix: str) -> None:
+def test_what_an_image_declares_is_what_it_has(tmp_path: Path, suffix: str) -> None:
     for k, (width, height) in enumerate(((1, 1), (37, 53), (640, 3), (300, 301))):
         path = tmp_path / f"{k}{suffix}"
         cv2.imwrite(str(path), clips.portrait(width, height))
@@ -296,7 +296,7 @@ def test_a_page_shows_names_as_they_are() -> None:
         assert "[a](" not in outside.replace("\\[a\\](", ""), line
 
 
-def test_memory_that_runs_out_is_said(smile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_is_reported(smile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hsemotion_cli.media import discovery
 
     def exhausted(*_: object, **__: object) -> None:
@@ -309,7 +309,7 @@ def test_memory_that_runs_out_is_said(smile: Path, tmp_path: Path, monkeypatch: 
     assert "a bug" not in done.stderr
 
 
-def test_a_folder_or_picture_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+def test_a_folder_or_image_that_cannot_be_read_reports_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"1\.png: cannot be read"):
         read_image(tmp_path / "1.png")
     (tmp_path / "1.png").mkdir()
@@ -373,7 +373,7 @@ def test_a_link_round_in_a_circle_is_passed_over(tmp_path: Path, command: str, n
     assert "in this folder" in done.stderr
 
 
-def test_a_picture_that_grows_in_mid_video_is_refused(tmp_path: Path) -> None:
+def test_an_image_that_grows_in_mid_video_is_refused(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "clip.avi"), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"

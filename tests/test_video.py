@@ -154,7 +154,7 @@ def test_broken_packets_are_counted_and_their_frames_have_no_ordinal(tmp_path: P
     assert not set(np.round(stamps, 4)) & set(np.round([t for _, t in frames], 4))
 
 
-def test_half_a_file_is_read_as_far_as_it_goes_and_says_so(tmp_path: Path, samples: Path) -> None:
+def test_half_a_file_is_read_as_far_as_it_goes_and_reports_it(tmp_path: Path, samples: Path) -> None:
     data = (samples / "langer_pexels.mp4").read_bytes()
     (tmp_path / "half.mp4").write_bytes(data[: len(data) // 2])
     video = VideoFile(tmp_path / "half.mp4")
@@ -180,7 +180,7 @@ def test_what_is_no_video_is_refused_in_one_sentence(tmp_path: Path, content: by
     assert "\n" not in str(raised.value)
 
 
-def test_sound_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_sound_without_images_is_refused(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "song.mp4"), "w") as container:
         clips._tone(container, container.add_stream("aac", rate=48000, layout="mono"), 0, 1)
     with pytest.raises(InputError, match="no video stream"):
@@ -217,7 +217,7 @@ def test_a_play_list_cannot_make_us_fetch_anything(tmp_path: Path) -> None:
     assert asked == []
 
 
-def test_numbered_pictures_keep_their_numbers_and_gaps(tmp_path: Path) -> None:
+def test_numbered_images_keep_their_numbers_and_gaps(tmp_path: Path) -> None:
     for number in (3, 10, 11, 2):
         cv2.imwrite(str(tmp_path / f"{number:05d}.jpg"), clips.corners()[..., ::-1])
     (tmp_path / "notes.txt").write_text("not a picture")
@@ -227,7 +227,7 @@ def test_numbered_pictures_keep_their_numbers_and_gaps(tmp_path: Path) -> None:
     assert_corners(next(pictures.frames()).image, "rgbw")
 
 
-def test_a_damaged_picture_is_counted(tmp_path: Path) -> None:
+def test_a_damaged_image_is_counted(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "1.png"), clips.corners())
     (tmp_path / "2.png").write_bytes(b"\x89PNG but no more")
     pictures = ImageSequence(tmp_path, 25)
@@ -235,14 +235,14 @@ def test_a_damaged_picture_is_counted(tmp_path: Path) -> None:
     assert (pictures.report.failures, pictures.report.failed_at) == (1, [2])
 
 
-def test_two_pictures_with_one_number_are_refused(tmp_path: Path) -> None:
+def test_two_images_with_one_number_are_refused(tmp_path: Path) -> None:
     for name in ("1.png", "0001.png"):
         cv2.imwrite(str(tmp_path / name), clips.corners())
     with pytest.raises(InputError, match="same number"):
         numbered_images(tmp_path)
 
 
-def test_a_single_picture_is_a_video_of_one_frame(samples: Path) -> None:
+def test_a_single_image_is_a_video_of_one_frame(samples: Path) -> None:
     frames = list(open_source(samples / "stills" / "astronaut.png").frames())
     assert [(f.index, f.time, f.image.shape) for f in frames] == [(0, 0.0, (512, 512, 3))]
 

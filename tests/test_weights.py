@@ -22,7 +22,7 @@ CONTENT = bytes(range(256)) * 2000
 
 
 class Shelf(ThreadingHTTPServer):
-    """Serves one file, and misbehaves as it is told.
+    """Serves one file, and misbehaves on request.
 
     Attributes:
         content: what it serves.
@@ -146,7 +146,7 @@ def test_a_server_that_stays_busy_is_given_up(shelf: Shelf) -> None:
     assert len(shelf.asked) == weights.ATTEMPTS
 
 
-def test_a_file_that_has_moved_is_said_at_once(shelf: Shelf) -> None:
+def test_a_file_that_has_moved_is_reported_at_once(shelf: Shelf) -> None:
     shelf.plan = ["gone"] * 9
     with pytest.raises(
         ModelUnavailable, match=r"the file has moved \(HTTP 404 from http://127.*put a copy at .*net\.pt"
@@ -165,8 +165,8 @@ def test_no_lock_is_left_whether_a_file_arrives_or_not(shelf: Shelf) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["net.pt", "net.pt.json"]
 
 
-def test_no_network_is_said_in_one_sentence(shelf: Shelf) -> None:
-    file = shelf.file(url="http://127.0.0.1:9/net.pt")  # the discard port: nobody listens
+def test_no_network_is_reported_in_one_sentence(shelf: Shelf) -> None:
+    file = shelf.file(url="http://127.0.0.1:9/net.pt")  # the discard port: nothing listens
     with pytest.raises(ModelUnavailable, match=r"127\.0\.0\.1 failed after 4 attempts"):
         weights.ensure(file)
 
@@ -189,7 +189,7 @@ def test_a_wrong_file_never_takes_its_place(shelf: Shelf, field: str, kind: str)
 
 
 @pytest.mark.parametrize("by_environment", [False, True])
-def test_offline_asks_nobody_and_says_where_to_put_the_file(
+def test_offline_makes_no_request_and_says_where_to_put_the_file(
     shelf: Shelf, by_environment: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by_environment:
@@ -237,7 +237,7 @@ def test_verify_says_that_a_file_is_missing(shelf: Shelf) -> None:
         weights.verify(shelf.file())
 
 
-def test_a_full_disk_is_said(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -246,7 +246,9 @@ def test_a_full_disk_is_said(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> N
         weights.ensure(shelf.file())
 
 
-def test_a_cache_that_cannot_be_written_is_said(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("HSEMOTION_HOME", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="cannot be written"):

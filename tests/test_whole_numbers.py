@@ -82,7 +82,7 @@ def test_a_plan_with_an_endless_number_is_no_plan(tmp_path: Path) -> None:
 
 
 def test_no_module_asks_a_text_whether_it_is_a_number_in_another_way() -> None:
-    """``isdigit`` and its like accept what ``int`` refuses, and a pattern with \\d what nobody expects."""
+    """``isdigit`` and its like accept what ``int`` refuses, and a pattern with \\d more than expected."""
     package = Path(__file__).parent.parent / "hsemotion_cli"
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
