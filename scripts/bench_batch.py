@@ -1,7 +1,7 @@
 """How much do more workers bring, and what does Ray cost? Rounds of one batch in several ways, one after the other.
 
 The same files are annotated by one process of this machine, by two, and by two workers of a Ray cluster that is started
-here, in turn, so that other load on the machine affects all alike. Start-up and work are measured separately. Ratios are
+here, in turn, so that other load on the machine affects all. Start-up and work are measured separately. Ratios are
 of one round; their median, least and greatest are printed, and tables that differ end the script. On a machine that
 others use as well, processor seconds say more than those of the clock; those of all processes are counted, also Ray's
 own.
