@@ -945,7 +945,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
     wrong: list[tuple[dict[str, Any], type[HsemotionError], str]] = [
         ({"model": "mp-blendshapes,mt-mobilefacenet"}, UsageError, "third model"),
         ({"model": None}, UsageError, "third model"),
-        ({"model": "wav2vec2"}, UsageError, "beside a model that sees"),
+        ({"model": "wav2vec2"}, UsageError, "needs a model for faces beside"),
         ({"head": seeing}, UsageError, "--head"),
         ({"head": silent}, UsageError, "not expressions"),
         ({"weights": other}, ModelUnavailable, "--audio-weights"),

@@ -153,7 +153,6 @@ LINES: dict[str, tuple[str, str]] = {
     "extract-faces": ("extract CLIP -o OUT --audio --faces largest", "faces"),
     "extract-detector": ("extract CLIP -o OUT --audio --detector fast", "detector"),
     "extract-image-fps": ("extract CLIP -o OUT --audio --image-fps 25", "image-fps"),
-    "extract-batch-size": ("extract CLIP -o OUT --audio --batch-size 4", "batch-size"),
     "extract-backend": ("extract CLIP -o OUT --audio --backend openvino", "backend"),
     "extract-weights": ("extract CLIP -o OUT --weights x", "weights"),
     "batch-memory": ("batch CLIP -o OUT --dry-run --workers 1 --memory 2", "memory"),

@@ -97,6 +97,6 @@ def _check_sound(input: InputOptions) -> None:
 
     images = [*(name for name in DECODING if name != "video-fps"), "every", "faces", "detector", "min-face"]
     refuse(images, "with --audio no image is read")
-    refuse(["model", "batch-size", "backend", "precision"], "--audio runs wav2vec 2.0 in torch and float32")
+    refuse(["model", "backend", "precision"], "--audio runs wav2vec 2.0 in torch and float32")
     if input.video_fps is not None and not 0 < input.video_fps < math.inf:
         raise UsageError(f"--video-fps {input.video_fps:g}: give a rate above 0.")

@@ -148,7 +148,7 @@ def run(
     if wanted.validate is not None:
         if tables or out is not None or given or frames.layout != "file":
             raise UsageError("--validate takes --track, --list and the file alone.")
-        refuse([*DECODING, "overwrite"], "--validate takes --track, --list and the file alone")
+        refuse(DECODING, "--validate takes --track, --list and the file alone")
         return submit_run.validated(wanted.validate, lists.read(listed, asked), output.quiet, output.json)
     _check_options(asked, given, frames.layout)
     if asked.name == "emi":
