@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..errors import HsemotionError
-    from ..media.discovery import Job
-    from ..pipeline import Annotator
+    from ..media.discovery import Job, Jobs
+    from ..pipeline import Annotator, Settings
     from ..reporting.video_summary import VideoSummary
 
 
@@ -45,7 +45,7 @@ def run(
         ),
     ] = False,
 ) -> int:  # fmt: skip
-    """Annotate videos: for each a table, raw scores and a description, and an overlay if asked for.
+    """Annotate videos: writes a table, raw scores and a description for each, and an overlay on request.
 
     hsemotion annotate talk.mp4 --overlay
 
@@ -56,42 +56,61 @@ def run(
     from ..runtime import malloc
 
     malloc.settle()
-    from ..formats.output_names import output_names
-    from ..formats.ownership import check_outputs
     from ..media.discovery import discover
     from ..pipeline import Annotator
     from ..runtime.atomic_files import prepare_folder
-    from .annotate_view import print_summaries
-    from .console import print_json, say_passed_over
-    from .export_run import check_targets, export_annotated, split_targets
+    from .console import say_passed_over
+    from .export_run import export_annotated, split_targets
     from .settings import chosen_settings
-    from .unread_options import refuse_for_sources
 
     # Everything that can be checked is checked before the first frame. A video that fails does not stop the others.
     output, targets = split_targets(output)
     settings = chosen_settings(input, faces, models, smoothing, output, running)
     found = discover(videos, crops=input.crops)
-    refuse_for_sources((job.path for job in found.jobs), crops=input.crops)
     if not output.quiet:
         say_passed_over(found.passed_over, found.notes)
-    kinds = (settings.formats, settings.overlay, output.report)
-    names = (n for job in found.jobs for n in output_names(job.name, *kinds).values())
-    check_outputs((output.out / name for name in names), output.overwrite)
-    check_targets([job.name for job in found.jobs], targets, output)
+    _check(found, settings, targets, output)
     prepare_folder(output.out)
     with Annotator(settings) as annotator:
         results = [_annotated(annotator, job, output) for job in found.jobs]
     done = [result for result in results if not isinstance(result, Exception)]
+    failures = [result for result in results if isinstance(result, Exception)]
     unreported = _reported(done, output) if output.report else []
     unexported = export_annotated(done, targets, settings.formats[0], output) if targets and done else []
     problems = _problems(done)
+    _print(found, results, output, verbose)
+    return _exit_code(done, [*failures, *problems, *unreported, *unexported], output.min_coverage)
+
+
+def _check(found: Jobs, settings: Settings, targets: Sequence[str], output: OutputOptions) -> None:
+    """Raise UsageError for options without effect, and where a file of the user's would be replaced.
+
+    Args:
+        targets: formats of other programs to export to.
+    """
+    from ..formats.output_names import output_names
+    from ..formats.ownership import check_outputs
+    from .export_run import check_targets
+    from .unread_options import refuse_for_sources
+
+    refuse_for_sources((job.path for job in found.jobs), crops=settings.crops)
+    kinds = (settings.formats, settings.overlay, output.report)
+    names = (name for job in found.jobs for name in output_names(job.name, *kinds).values())
+    check_outputs((output.out / name for name in names), output.overwrite)
+    check_targets([job.name for job in found.jobs], targets, output)
+
+
+def _print(found: Jobs, results: Sequence[VideoSummary | HsemotionError], output: OutputOptions, verbose: bool) -> None:
+    """Print the results: JSON with ``--json``, else a table of the videos that succeeded."""
+    from .annotate_view import print_summaries
+    from .console import print_json
+
+    done = [result for result in results if not isinstance(result, Exception)]
     if output.json:
         left = [{"source": path, "passed_over": reason} for path, reason in found.passed_over]
         print_json([*map(_entry, found.jobs, results), *left])
     elif done and not output.quiet:
         print_summaries(done, verbose=verbose)
-    failures = [result for result in results if isinstance(result, Exception)]
-    return _exit_code(done, [*failures, *problems, *unreported, *unexported], output.min_coverage)
 
 
 def _annotated(annotator: Annotator, job: Job, output: OutputOptions) -> VideoSummary | HsemotionError:

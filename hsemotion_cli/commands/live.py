@@ -24,7 +24,7 @@ SMOOTH_HELP = (
     "none, or causal:0.2, half a Gaussian over the past (standard deviation in seconds); TASK=KIND:WIDTH for single "
     "tasks."
 )
-MIN_FACE_HELP = "Smallest face to detect, in pixels; smaller ones take more time."
+MIN_FACE_HELP = "Smallest face to detect, in pixels; lower values take more time."
 
 
 def run(

@@ -136,12 +136,13 @@ class FaceOptions:
         int | None,
         typer.Option(
             metavar="PIXELS",
-            help="Smallest face to detect, in pixels; smaller ones take more time.",
+            help="Smallest face to detect, in pixels; lower values take more time.",
             show_default="1/32 of the longer side, 24 at least",
         ),
     ] = None
     det_threshold: Annotated[
-        float, typer.Option(metavar="SCORE", help="Lowest probability of being a face that counts (det_score).")
+        float,
+        typer.Option(metavar="SCORE", help="Lowest probability (det_score) from which a candidate counts as a face."),
     ] = 0.55
     fov: Annotated[
         float,

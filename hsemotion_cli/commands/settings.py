@@ -15,12 +15,13 @@ from ..models import heads
 from ..models.predict import InferenceOptions
 from ..pipeline import Settings
 from ..postprocess.model_choice import choose, chosen_models
+from ..postprocess.recipe import Recipe
 from ..runtime.terminal import say
 from .console import fetching
 from .defaults import CHOSEN
 from .options import FaceOptions, InputOptions, ModelOptions, OutputOptions, RunningOptions, SmoothingOptions
 
-__all__ = ["chosen_models", "chosen_settings", "decode_options", "how_to_run"]
+__all__ = ["changed_recipe", "chosen_models", "chosen_settings", "decode_options", "how_to_run"]
 
 
 def chosen_settings(
@@ -40,14 +41,7 @@ def chosen_settings(
         smoothing.blend,
     )  # fmt: skip
     settings = Settings(
-        recipe=choice.recipe.changed(
-            blend=smoothing.blend,
-            smooth=smoothing.smooth,
-            max_gap=smoothing.max_gap,
-            interpolate=smoothing.interpolate,
-            thresholds=smoothing.threshold,
-            gate=smoothing.gate,
-        ),
+        recipe=changed_recipe(choice.recipe, smoothing),
         formats=parse_formats(output.formats),
         overlay=output.overlay,
         faces=parse_faces(faces.faces),
@@ -73,6 +67,22 @@ def chosen_settings(
         for sentence in choice.warnings:
             say(sentence)
     return settings
+
+
+def changed_recipe(recipe: Recipe, smoothing: SmoothingOptions) -> Recipe:
+    """A recipe with the changes that options ask for.
+
+    Raises:
+        UsageError: an invalid value, or one that does not fit the recipe's models.
+    """
+    return recipe.changed(
+        blend=smoothing.blend,
+        smooth=smoothing.smooth,
+        max_gap=smoothing.max_gap,
+        interpolate=smoothing.interpolate,
+        thresholds=smoothing.threshold,
+        gate=smoothing.gate,
+    )
 
 
 def decode_options(input: InputOptions) -> DecodeOptions:

@@ -26,48 +26,6 @@ def run(
 
     Settings that are not given stay as they were.
     """
-    from ..analysis.who import identified
-    from ..errors import InputError
-    from ..formats import raw_scores, sidecar
-    from ..formats.output_names import output_names
-    from ..formats.ownership import check_outputs
-    from ..formats.people import names_for, read_people
-    from ..formats.results import write_results
-    from ..formats.table import parse_formats
-    from ..pipeline import rebuild
-    from ..postprocess.recipe import Recipe
-    from ..runtime.atomic_files import prepare_folder
-    from ..runtime.terminal import say
-    from .console import print_line
-    from .defaults import CHOSEN
+    from .smooth_run import smooth
 
-    name = table.stem
-    wanted = parse_formats(output.formats)
-    beside = table.with_name(f"{name}.json")
-    check_outputs((out / each for each in output_names(name, wanted).values()), output.overwrite)
-    content = sidecar.read(beside)
-    timeline = raw_scores.read(table.with_name(f"{name}.raw.npz"))
-    if people is not None:
-        timeline = identified(timeline, None, names_for(read_people(people), name))
-    before = Recipe.read(smoothing.recipe) if smoothing.recipe else sidecar.recipe(content, beside)
-    after = before.changed(
-        blend=smoothing.blend,
-        smooth=smoothing.smooth,
-        max_gap=smoothing.max_gap,
-        interpolate=smoothing.interpolate,
-        thresholds=smoothing.threshold,
-        gate=smoothing.gate,
-    )
-    try:
-        done, note = rebuild(timeline, content, after)
-    except InputError as error:
-        raise InputError(f"{table}: {error}") from error
-    prepare_folder(out)
-    if chosen := {**content.get("options", {}), **CHOSEN.get()}:
-        done.content["options"] = chosen
-    if note:
-        say(f"{table}: {note}")
-    outputs = write_results(done.affect, timeline, done.content, out, name, wanted)
-    if not output.quiet:
-        for file_name in outputs.values():
-            print_line(str(out / file_name))
+    smooth(table, out, smoothing, output, people)
