@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .analysis.video_summary import VideoSummary, summarise
 from .analysis.who import described, identified, identity_conditions
 from .domain import Frame, Reading, Sighting
 from .errors import UsageError
@@ -42,7 +43,6 @@ from .models.temporal_stream import rate_note
 from .models.wav2vec import Wav2Vec2
 from .postprocess.recipe import Recipe
 from .postprocess.refine import Affect, photo_note, refine
-from .reporting.video_summary import VideoSummary, summarise
 from .runtime import resources
 from .runtime.atomic_files import atomic_file, prepare_folder
 from .runtime.executor import Executor, Run, ThreadedExecutor

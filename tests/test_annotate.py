@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from hsemotion_cli.analysis.video_summary import VideoSummary
 from hsemotion_cli.cli import app
 from hsemotion_cli.faces.detector import FaceDetector
 from hsemotion_cli.formats import raw_scores, schema
@@ -22,7 +23,6 @@ from hsemotion_cli.media.video import VideoFile
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.postprocess.refine import refine
-from hsemotion_cli.reporting.video_summary import VideoSummary
 
 
 def annotate(path: Path, out: Path, **options: Any) -> VideoSummary:

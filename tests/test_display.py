@@ -21,6 +21,7 @@ import stored
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from hsemotion_cli.analysis.video_summary import VideoSummary
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.media.canvas import Region, parse_region
 from hsemotion_cli.media.images import decode_image, read_image
@@ -29,7 +30,6 @@ from hsemotion_cli.media.video import open_source
 from hsemotion_cli.overlay.layout import OverlayPainter
 from hsemotion_cli.pipeline import Annotator, Settings
 from hsemotion_cli.postprocess.recipe import Recipe
-from hsemotion_cli.reporting.video_summary import VideoSummary
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg command")
 

@@ -28,8 +28,9 @@ from PIL import Image
 from hsemotion_cli.errors import ModelUnavailable, OutputError
 from hsemotion_cli.models import model_file, registry
 from hsemotion_cli.models.cards import HALF, IMAGENET, NetworkSpec, network_card
+from hsemotion_cli.reporting import score_plots
 from hsemotion_cli.tasks import ACTION_UNITS
-from hsemotion_cli.training import config, plots
+from hsemotion_cli.training import config
 from hsemotion_cli.training import figures as training_figures
 from hsemotion_cli.training.model_card import model_card
 
@@ -74,7 +75,7 @@ def of_colour(picture: Pixels, colour: str) -> NDArray[np.bool_]:
 
 def drawn(tmp_path: Path, log: list[dict[str, Any]], name: str = "curves.png") -> Pixels:
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
-    plots.curves(log, tmp_path / name, "a run")
+    score_plots.curves(log, tmp_path / name, "a run")
     return pixels(tmp_path / name)
 
 
@@ -86,7 +87,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Pixels:
 
 def test_curves_are_a_plot_of_the_expected_size_and_the_same_every_time(tmp_path: Path) -> None:
     first = drawn(tmp_path, a_log(2), "1.png")
-    assert first.shape == (plots.CURVES_SIZE[1], plots.CURVES_SIZE[0], 3)
+    assert first.shape == (score_plots.CURVES_SIZE[1], score_plots.CURVES_SIZE[0], 3)
     drawn(tmp_path, a_log(2), "2.png")
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"1.png", "2.png"}
@@ -176,7 +177,7 @@ def test_a_log_read_from_its_file_gives_the_same_plot(tmp_path: Path) -> None:
     ],
 )
 def test_odd_logs_are_drawn_without_a_warning(tmp_path: Path, log: list[dict[str, Any]]) -> None:
-    assert drawn(tmp_path, log).shape[:2] == plots.CURVES_SIZE[::-1]
+    assert drawn(tmp_path, log).shape[:2] == score_plots.CURVES_SIZE[::-1]
 
 
 def test_losses_of_very_different_sizes_can_all_be_seen(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_only_where_one_stage_follows_another_is_a_line(tmp_path: Path, figures: list[Any]) -> None:
-    plots.curves(a_log(12, stages=(3, 6)), tmp_path / "curves.png", "a run")
+    score_plots.curves(a_log(12, stages=(3, 6)), tmp_path / "curves.png", "a run")
     for axes in figures[0].axes:
         lines = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
         assert lines == [[300, 300], [900, 900]]
@@ -234,7 +235,7 @@ def test_a_line_marks_where_a_stage_ends(tmp_path: Path, usual: Pixels) -> None:
 def matrix(counts: Any, tmp_path: Path, classes: tuple[str, ...] | None = None, **more: Any) -> Pixels:
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
     names = classes or CLASSES[: len(counts)]
-    plots.confusion({"confusion": counts, **more}, names, tmp_path / "matrix.png", "a run: a set")
+    score_plots.confusion({"confusion": counts, **more}, names, tmp_path / "matrix.png", "a run: a set")
     return pixels(tmp_path / "matrix.png")
 
 
@@ -247,7 +248,7 @@ def fields(picture: Pixels) -> NDArray[np.int64]:
 def test_a_matrix_has_truth_in_rows_and_their_shares_as_colours(tmp_path: Path) -> None:
     matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
     picture = matrix([[30, 10], [0, 2000]], tmp_path)
-    assert picture.shape == (plots.CONFUSION_SIZE[1], plots.CONFUSION_SIZE[0], 3)
+    assert picture.shape == (score_plots.CONFUSION_SIZE[1], score_plots.CONFUSION_SIZE[0], 3)
     blues = matplotlib.colormaps["Blues"]
     expected = [[blues(share)[:3] for share in row] for row in ([0.75, 0.25], [0.0, 1.0])]
     assert np.abs(fields(picture) - 255 * np.array(expected)).max() <= 2
@@ -270,14 +271,14 @@ def test_a_matrix_shows_counts_classes_and_figures(tmp_path: Path) -> None:
 def test_a_matrix_is_found_among_all_tasks(tmp_path: Path) -> None:
     alone = matrix([[1, 2], [3, 4]], tmp_path)
     every = {"rows": {"expression": 10}, "expression": {"confusion": [[1, 2], [3, 4]]}, "valence_arousal": {}}
-    plots.confusion(every, CLASSES[:2], tmp_path / "all.png", "a run: a set")
+    score_plots.confusion(every, CLASSES[:2], tmp_path / "all.png", "a run: a set")
     assert (pixels(tmp_path / "all.png") == alone).all()
 
 
 @pytest.mark.parametrize("found", [{}, {"confusion": []}, {"confusion": [[1, 2]]}, {"confusion": [[1], [2, 3]]}])
 def test_what_is_no_matrix_of_the_classes_is_refused(tmp_path: Path, found: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a set: no confusion matrix of 2 x 2 counts"):
-        plots.confusion(found, ("a", "b"), tmp_path / "matrix.png", "a set")
+        score_plots.confusion(found, ("a", "b"), tmp_path / "matrix.png", "a set")
     assert not list(tmp_path.iterdir())
 
 
@@ -311,12 +312,12 @@ def test_nothing_is_written_over_anything_else_in_the_curves(
     tmp_path: Path, figures: list[Any], stages: tuple[int, ...]
 ) -> None:
     log = [{**row, "attention": 200.0 / (k + 1), "step": 4300 * k} for k, row in enumerate(a_log(240, stages))]
-    plots.curves(log, tmp_path / "curves.png", "a network whose name is long, " * 5)
+    score_plots.curves(log, tmp_path / "curves.png", "a network whose name is long, " * 5)
     (figure,) = figures
     boxes = texts(figure)
     assert len(boxes) > 30
     assert overlapping(boxes) == []
-    width, height = plots.CURVES_SIZE
+    width, height = score_plots.CURVES_SIZE
     for text, box in boxes:
         assert 0 <= box.x0 < box.x1 <= width, text
         assert 0 <= box.y0 < box.y1 <= height, text
@@ -328,7 +329,7 @@ def test_nothing_is_written_over_anything_else_in_the_curves(
 def test_every_count_stays_in_its_field(tmp_path: Path, figures: list[Any], count: int, largest: int) -> None:
     names = (*CLASSES, "other")[:count]
     found = {"confusion": [[largest] * count] * count, "accuracy": 0.5, "f1": 0.5}
-    plots.confusion(found, names, tmp_path / "matrix.png", "a network: a set with a long name " * 3)
+    score_plots.confusion(found, names, tmp_path / "matrix.png", "a network: a set with a long name " * 3)
     axes = figures[0].axes[0]
     field = (axes.bbox.width / count, axes.bbox.height / count)
     assert len(axes.texts) == count * count
@@ -344,8 +345,8 @@ def test_every_count_stays_in_its_field(tmp_path: Path, figures: list[Any], coun
 
 def test_a_title_is_no_formula(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib to draw")
-    plots.curves(a_log(1), tmp_path / "curves.png", r"$\frac$")
-    plots.confusion({"confusion": [[1, 0], [0, 1]]}, (r"$\frac$", "$_$"), tmp_path / "matrix.png", r"$\frac$")
+    score_plots.curves(a_log(1), tmp_path / "curves.png", r"$\frac$")
+    score_plots.confusion({"confusion": [[1, 0], [0, 1]]}, (r"$\frac$", "$_$"), tmp_path / "matrix.png", r"$\frac$")
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -356,23 +357,23 @@ def test_an_image_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(figure.Figure, "savefig", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            plots.curves(a_log(), path, "a run")
+            score_plots.curves(a_log(), path, "a run")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(OutputError, match=r"curves\.png: could not be written \(No space left on device\)"):
-            plots.curves(a_log(), path, "a run")
+            score_plots.curves(a_log(), path, "a run")
     assert [entry.name for entry in tmp_path.iterdir()] == ["curves.png"]
     assert path.read_text() == "what was there"
     with pytest.raises(OutputError, match="could not be written"):
-        plots.curves(a_log(), tmp_path / "missing" / "curves.png", "a run")
+        score_plots.curves(a_log(), tmp_path / "missing" / "curves.png", "a run")
 
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ModelUnavailable, match=r"pip install 'hsemotion-cli\[plot\]'"):
-        plots.curves(a_log(), tmp_path / "curves.png", "a run")
+        score_plots.curves(a_log(), tmp_path / "curves.png", "a run")
     with pytest.raises(ModelUnavailable, match="matplotlib"):
-        plots.confusion({"confusion": [[1]]}, ("a",), tmp_path / "matrix.png", "a run")
+        score_plots.confusion({"confusion": [[1]]}, ("a",), tmp_path / "matrix.png", "a run")
     assert not list(tmp_path.iterdir())
 
 
@@ -380,7 +381,7 @@ def test_no_display_no_global_state_and_no_settings_of_the_machine(tmp_path: Pat
     expected = drawn(tmp_path, a_log(2))
     (tmp_path / "matplotlibrc").write_text("savefig.bbox: tight\ntext.usetex: True\nsavefig.dpi: 30\nfont.size: 30\n")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom hsemotion_cli.training import plots\n"
+        "import sys\nfrom pathlib import Path\nfrom hsemotion_cli.reporting import score_plots\n"
         "print({'matplotlib', 'torch'} & set(sys.modules))\n"
         "import matplotlib\nbefore = dict(matplotlib.rcParams)\n"
         "import test_report\nplots.curves(test_report.a_log(2), Path(sys.argv[1]), 'a run')\n"

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..reporting import plotting
+from ..reporting import plotting, score_plots
 from ..runtime.atomic_files import atomic_file
 from ..runtime.file_marks import TOOL
-from ..training import plots
 from .aligned import CLIPS
 from .evaluation import Report
 from .scores import ClassScores, RegressionScores, Score, TaskScores, UnitScores
@@ -76,7 +75,7 @@ def _draw(report: Report, task: str, found: TaskScores, path: Path) -> None:
     if isinstance(found, ClassScores):
         figures = {"confusion": found.confusion, "accuracy": found.accuracy.value}
         names = [name.replace("_", " ") for name in found.classes]
-        plots.confusion(figures, names, path, f"{title}: macro F1 {_score_text(found.score)}")
+        score_plots.confusion(figures, names, path, f"{title}: macro F1 {_score_text(found.score)}")
     elif isinstance(found, UnitScores):
         rows = {name: row.f1 for name, row in found.units.items()}
         half = {name: row.half.value for name, row in found.units.items() if row.half is not None}
@@ -92,7 +91,7 @@ def _bars(rows: Mapping[str, Score], half: Mapping[str, float], label: str, titl
     """A bar for each score with its interval, and a mark for the score at the threshold 0.5."""
     values = [score.value for score in rows.values()]
     positions = list(range(len(rows)))
-    with plotting.png_figure(path, plots.inches(BARS_SIZE), plots.DPI) as figure:
+    with plotting.png_figure(path, score_plots.inches(BARS_SIZE), score_plots.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         axes = figure.subplots()
         axes.bar(positions, values, 0.7, color=_COLOUR)
@@ -124,7 +123,7 @@ def _densities(found: RegressionScores, title: str, path: Path) -> None:
 
     assert found.density is not None
     top = max(int(found.density.max()), 2)
-    with plotting.png_figure(path, plots.inches(NUMBERS_SIZE), plots.DPI) as figure:
+    with plotting.png_figure(path, score_plots.inches(NUMBERS_SIZE), score_plots.DPI) as figure:
         figure.suptitle(title, fontsize=14, parse_math=False)
         panels = figure.subplots(1, len(found.columns))
         for axes, counts, (name, score) in zip(panels, found.density, found.columns.items(), strict=True):

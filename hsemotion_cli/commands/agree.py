@@ -145,15 +145,17 @@ def _draw(report: AgreeReport, path: Path) -> None:
         UsageError: none did.
     """
     from ..errors import UsageError
+    from ..reporting import score_plots
     from ..tasks import EXPRESSIONS
-    from ..training import plots
 
     if not report.confusion:
         raise UsageError(f"--plot {path}: no coder coded expressions, so there is no confusion matrix.")
     coder, counts = next(iter(report.confusion.items()))
     kept = [k for k in range(len(EXPRESSIONS)) if any(counts[k]) or any(row[k] for row in counts)]
     table = {"confusion": [[counts[j][k] for k in kept] for j in kept]}
-    plots.confusion(table, [EXPRESSIONS[k] for k in kept], path, f"Frames: {coder} (rows) and the model (columns)")
+    score_plots.confusion(
+        table, [EXPRESSIONS[k] for k in kept], path, f"Frames: {coder} (rows) and the model (columns)"
+    )
 
 
 def _show(report: AgreeReport) -> None:

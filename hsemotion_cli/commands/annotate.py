@@ -20,10 +20,10 @@ from .options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..analysis.video_summary import VideoSummary
     from ..errors import HsemotionError
     from ..media.discovery import Job, Jobs
     from ..pipeline import Annotator, Settings
-    from ..reporting.video_summary import VideoSummary
 
 
 FORMAT_HELP = "Table formats: csv, parquet, jsonl; also those of hsemotion export; several with commas."
@@ -160,7 +160,7 @@ def _entry(job: Job, result: VideoSummary | HsemotionError) -> dict[str, Any]:
     """The entry of one video in ``--json``; a failed one has the same keys, with the reason and no other values."""
     import dataclasses
 
-    from ..reporting.video_summary import VideoSummary
+    from ..analysis.video_summary import VideoSummary
 
     if isinstance(result, VideoSummary):
         return {**dataclasses.asdict(result), "state": "done", "error": None}

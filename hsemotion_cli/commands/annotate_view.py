@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .console import Table, print_line, print_table, print_text
 
 if TYPE_CHECKING:
-    from ..reporting.video_summary import VideoSummary
+    from ..analysis.video_summary import VideoSummary
 
 
 def print_summaries(summaries: Iterable[VideoSummary], *, verbose: bool) -> None:

@@ -23,7 +23,7 @@ from .defaults import CHOSEN
 from .options import OutputOptions
 
 if TYPE_CHECKING:
-    from ..reporting.video_summary import VideoSummary
+    from ..analysis.video_summary import VideoSummary
 
 
 def export_tables(

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from ..analysis.video_summary import VideoSummary
 from ..errors import HsemotionError, OutputError, UsageError, exit_code_of
 from ..formats.output_names import output_names
 from ..formats.ownership import check_outputs
@@ -21,7 +22,6 @@ from ..live.outputs import Datagrams, GrowingTable, JsonLines, Output, parse_add
 from ..live.recorder import QUALITIES, Recorder
 from ..live.session import watch
 from ..live.window import Window, why_no_window
-from ..reporting.video_summary import VideoSummary
 from ..runtime.atomic_files import prepare_folder
 from .annotate_view import print_summaries
 from .console import note, print_json, say

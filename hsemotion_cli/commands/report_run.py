@@ -19,7 +19,7 @@ from ..runtime.atomic_files import prepare_folder
 from .console import note, print_line, progress, say
 
 if TYPE_CHECKING:
-    from ..reporting.video_summary import VideoSummary
+    from ..analysis.video_summary import VideoSummary
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
+from ..analysis.video_summary import VideoSummary
 from ..domain import Frame, Image, Reading
 from ..errors import OutputError, UsageError
 from ..faces.detector import REACH
@@ -26,7 +27,6 @@ from ..media.paced_file import PacedFile
 from ..media.scene_cuts import CutDetector
 from ..media.video import Source
 from ..pipeline import Annotator, Progress, Settings
-from ..reporting.video_summary import VideoSummary
 from ..runtime.executor import SerialExecutor
 from ..runtime.stage_timer import StageClock
 from ..timeline import Timeline

@@ -20,10 +20,10 @@ from ..models import engines, model_file
 from ..models.architectures import Network
 from ..models.cards import ModelCard, NetworkSpec, network_card
 from ..models.conversion import spec_of
+from ..reporting import score_plots
 from ..reporting.markdown import signed
 from ..runtime.atomic_files import replace_when_done
 from ..tasks import ACTION_UNITS
-from . import plots
 from .calibrate import Calibration, build_in, class_shares, fit
 from .checkpoint import BEST, CHECKPOINT, LOG
 from .config import NORMALISATIONS, TrainingConfig
@@ -42,7 +42,7 @@ def outputs(config: TrainingConfig, folder: Path) -> list[Path]:
 
 
 def export(trainer: Trainer, folder: Path, warn: Callable[[str], None]) -> dict[str, Any]:
-    """Write the results of a finished run: weights, ONNX graph, model card, plots.
+    """Write the results of a finished run: weights, ONNX graph, model card, score_plots.
 
     Args:
         trainer: at the end of its run.
@@ -177,12 +177,12 @@ def _plot(
     """Plot curves and confusion matrices; caption -> file."""
     drawn = {}
     try:
-        plots.curves(log, folder / "curves.png", config.name)
+        score_plots.curves(log, folder / "curves.png", config.name)
         drawn["Losses and metrics over the run"] = "curves.png"
         for name, found in facts["figures"].items():
             if found["expression"]:
                 file = _confusion_name(name.removesuffix(" validation"))
-                plots.confusion(found["expression"], config.classes, folder / file, f"{config.name}: {name}")
+                score_plots.confusion(found["expression"], config.classes, folder / file, f"{config.name}: {name}")
                 drawn[f"Confusion matrix, {name}"] = file
     except ModelUnavailable as error:
         warn(f"no plots were made: {error}")

@@ -1,4 +1,4 @@
-"""Plots of a training run: learning curves and confusion matrices, as PNG files.
+"""Plots of scores: learning curves of a training run and confusion matrices, as PNG files.
 
 They need matplotlib, which is imported when the first plot is drawn, but no display.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..reporting import plotting
+from . import plotting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
