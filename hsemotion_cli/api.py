@@ -137,7 +137,7 @@ def settings_of(
     model: str | None = None, recipe: str | Path | None = None, head: Sequence[str | Path] = (), blend: Words = None,
     thresholds: Sequence[str] | Mapping[str, float] = (), faces: str | int = "all", rotate: str | int = "auto",
     region: tuple[int, int, int, int] | None = None, crops: bool = False,
-    detector: str = "landmarks", min_face: int | None = None, det_threshold: float = 0.55, fov: float = 60.0,
+    detector: str = "landmarks", min_face: int | None = None, det_threshold: float = 0.75, fov: float = 60.0,
     backend: str = "auto", device: str = "auto", precision: str = "fp32", threads: int | None = None,
     offline: bool = False, smooth: Words = None, max_gap: float | None = None, interpolate: float | None = None,
     start: float | str | None = None, end: float | str | None = None, fps: float | None = None, every: int = 1,

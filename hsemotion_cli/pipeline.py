@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .analysis.video_summary import VideoSummary, summarise
 from .analysis.who import described, identified, identity_conditions
@@ -20,10 +21,21 @@ from .errors import UsageError
 from .faces import identity_network, interpolation, tracking
 from .faces.blazeface_detector import BlazeFaceDetector
 from .faces.crops import check_recipe
-from .faces.detector import BLOCK, FaceDetector, block_size, blocks, detect_faces, detect_in_block, detect_in_turn
+from .faces.detector import (
+    BLOCK,
+    THRESHOLD,
+    FaceDetector,
+    block_size,
+    blocks,
+    detect_faces,
+    detect_in_block,
+    detect_in_turn,
+    smallest_tiled_face,
+)
 from .faces.head_pose import DEFAULT_FOV, check_fov
 from .faces.measures import Optics
 from .faces.mediapipe_detector import MediaPipeDetector
+from .faces.remarks import remarks
 from .faces.track_embeddings import TrackEmbeddings
 from .formats import sidecar, table
 from .formats.gallery import read_gallery
@@ -108,7 +120,7 @@ class Settings:
     detect_every: int = 1
     stride: int = 1
     min_face: int | None = None
-    threshold: float = 0.55
+    threshold: float = THRESHOLD
     fov: float = DEFAULT_FOV
     batch_size: int | None = None
     running: predict.InferenceOptions = field(default_factory=predict.InferenceOptions)
@@ -315,6 +327,8 @@ class Annotator:
         if tracks is not None or (settings.names and not photos):
             embeddings = None if tracks is None else tracks.result()
             timeline = identified(timeline, embeddings, names_for(settings.names, name), settings.gallery)
+        if not settings.crops:
+            source.report.notes += remarks(timeline, _smallest(timeline, source, settings))
         if heard is not None:
             timeline = heard.added_to(timeline)
         source.report.notes += [
@@ -467,6 +481,16 @@ def _note_extra(timeline: Timeline, source: Source, settings: Settings) -> None:
         source.report.notes.append(note)
     if settings.decoding.clock:
         source.report.notes.append(wall_clock_note(source.info))
+
+
+def _smallest(timeline: Timeline, source: Source, settings: Settings) -> float | NDArray[np.float64]:
+    """Width in pixels of the smallest face that was searched for; of photos, in each."""
+    if settings.min_face is not None:
+        return float(settings.min_face)
+    if isinstance(source, PhotoFolder):
+        sizes = zip(timeline.extra["image_width"].tolist(), timeline.extra["image_height"].tolist(), strict=True)
+        return np.array([smallest_tiled_face(width, height) for width, height in sizes], np.float64)
+    return float(smallest_tiled_face(source.info.width, source.info.height))
 
 
 def _search(

@@ -17,10 +17,9 @@ from measure_detection import matches
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from hsemotion_cli.faces import verification
+from hsemotion_cli.faces import face_classifier, verification
 from hsemotion_cli.faces.blazeface_detector import BlazeFaceDetector
-from hsemotion_cli.faces.detector import FaceDetector, _each_once
-from hsemotion_cli.faces.verification import Evidence
+from hsemotion_cli.faces.detector import _REJECTED, FaceDetector, _each_once, _surface
 from hsemotion_cli.media.images import read_image
 
 
@@ -42,18 +41,22 @@ def main() -> None:
 
 
 def gathered(finder: FaceDetector, folder: Path) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(n, 4) what is known about each candidate that a closer look shows, and whether it is a face."""
+    """(n, 5) what is known about each candidate that is not rejected, and whether it is a face."""
     rows, truth = [], []
     for scene, faces in json.loads((folder / "faces.json").read_text()).items():
         image = read_image(folder / scene)
         assert image is not None
-        for candidate in _each_once(finder.candidates(image) + finder._in_tiles(image)):
-            looked = finder._closer(image, candidate)
-            if looked is None:
+        candidates = _each_once(finder.candidates(image) + finder._in_tiles(image))
+        for candidate, logit in zip(candidates, face_classifier.logits(image, candidates), strict=True):
+            if logit < _REJECTED:
                 continue
-            evidence = Evidence(candidate.score, looked.best.score, looked.presence, candidate.box[2])
+            looked, evidence = finder.evidence(image, candidate, logit)
+            if looked is None or evidence is None:
+                continue
             rows.append(verification.values(evidence))
-            truth.append(any(matches(candidate.box, face["box"]) for face in faces))
+            # The box that the table would show: a closer look may find a face beside the candidate.
+            box = finder.map.box(looked.best.marks) if looked.shape is None else _surface(looked.shape[0])
+            truth.append(any(matches(box, face["box"]) for face in faces))
     return np.array(rows), np.array(truth)
 
 

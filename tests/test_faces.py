@@ -8,7 +8,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from typer.testing import CliRunner
 
 from hsemotion_cli import tasks
 from hsemotion_cli.cli import app
-from hsemotion_cli.domain import Frame
+from hsemotion_cli.commands.options import FaceOptions
+from hsemotion_cli.domain import Face, Frame
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.faces import crops, detector, mediapipe_onnx
 from hsemotion_cli.faces.blazeface_detector import BlazeFaceDetector
@@ -33,9 +34,12 @@ from hsemotion_cli.faces.crops import FIVE_POINTS
 from hsemotion_cli.faces.detector import FaceDetector, detect_faces, detect_in_block, overlap, tiles
 from hsemotion_cli.faces.mediapipe_detector import MediaPipeDetector
 from hsemotion_cli.faces.verification import Evidence, probability
+from hsemotion_cli.formats import raw_scores, table
 from hsemotion_cli.media.images import read_image
 from hsemotion_cli.media.source import Sampling
 from hsemotion_cli.media.video import open_source
+from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.postprocess.refine import refine
 
 
 def pictures(videos: list[Path], name: str, start: float, end: float | None = None) -> list[np.ndarray]:
@@ -158,16 +162,22 @@ def test_a_face_without_landmarks_counts_by_its_scores(finder: FaceDetector, ast
 scores = st.floats(0, 1)
 
 
-@given(scores, scores, st.none() | st.floats(-30, 30), st.floats(16, 2000), st.floats(0, 0.3))
+logits = st.floats(-30, 30)
+
+
+@given(scores, scores, st.none() | logits, st.floats(16, 2000), logits, st.floats(0, 0.3))
 def test_more_evidence_never_makes_a_face_less_likely(
-    score: float, closer: float, presence: float | None, width: float, more: float
+    score: float, closer: float, presence: float | None, width: float, classified: float, more: float
 ) -> None:
-    one = probability(Evidence(score, closer, presence, width))
+    evidence = Evidence(score, closer, presence, width, classified)
+    one = probability(evidence)
     assert 0 < one < 1
-    assert probability(Evidence(min(score + more, 1), closer, presence, width)) >= one
-    assert probability(Evidence(score, min(closer + more, 1), presence, width)) >= one
+    replace = dataclasses.replace
+    assert probability(replace(evidence, score=min(score + more, 1))) >= one
+    assert probability(replace(evidence, closer=min(closer + more, 1))) >= one
+    assert probability(replace(evidence, classified=classified + 10 * more)) >= one
     if presence is not None:
-        assert probability(Evidence(score, closer, presence + 10 * more, width)) >= one
+        assert probability(replace(evidence, presence=presence + 10 * more)) >= one
 
 
 class Counting(FaceDetector):
@@ -175,9 +185,9 @@ class Counting(FaceDetector):
 
     searched = 0
 
-    def _in_tiles(self, image: np.ndarray) -> list[mediapipe_onnx.Candidate]:
+    def _in_tiles(self, image: np.ndarray, known: Sequence[Face] = ()) -> list[mediapipe_onnx.Candidate]:
         self.searched += 1
-        return super()._in_tiles(image)
+        return super()._in_tiles(image, known)
 
 
 def test_in_a_block_one_frame_is_searched_in_tiles_and_the_others_near_its_faces(astronaut: np.ndarray) -> None:
@@ -229,8 +239,22 @@ def test_faces_without_landmarks_are_scored_by_the_network_alone(finder: FaceDet
             assert CliRunner().invoke(app, options).exit_code == 0
             with Path(out, f"{name}.csv").open(newline="") as file:
                 (row,) = csv.DictReader(file)
-            assert row["face_detected"] == "1"
+            assert row["face_detected"] == "1" and row["landmarks"] == "0" and row["head_yaw"] == ""
             assert all(bool(row[column]) == answered for column in ("expression", "valence", "AU12_p"))
+
+
+def test_the_table_has_a_column_for_placed_landmarks(smile: Path, tmp_path: Path) -> None:
+    for more, expected in (((), {"1"}), (("--detector", "fast"), {"0"})):
+        options = ["annotate", "-q", str(smile), "-o", str(tmp_path), "--model", "mt-mobilefacenet", *more]
+        assert CliRunner().invoke(app, options).exit_code == 0
+        with (tmp_path / f"{smile.stem}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["landmarks"] for row in rows} == expected
+    # Raw scores from before anything was measured do not tell.
+    raw = raw_scores.read(tmp_path / f"{smile.stem}.raw.npz")
+    affect = refine(dataclasses.replace(raw, measures={}), Recipe.of("mt-mobilefacenet"))
+    (block,) = table.blocks(affect)
+    assert set(block["landmarks"]) == {None}
 
 
 def test_min_face_sets_which_faces_are_searched_for(finder: FaceDetector, astronaut: np.ndarray) -> None:
@@ -242,6 +266,12 @@ def test_min_face_sets_which_faces_are_searched_for(finder: FaceDetector, astron
     assert face.box[2] == pytest.approx(26, abs=4)
     with FaceDetector(min_face=200) as wanted:
         assert wanted.find(on_grey(astronaut, [(700, 300, 100 / own)], (1920, 1080))) == []
+
+
+@given(st.floats(-300, 300), st.floats(-300, 300), st.floats(1, 400))
+def test_a_box_beyond_the_image_has_surroundings_too(x: float, y: float, size: float) -> None:
+    left, top, region = detector.surroundings(clips.blank(60, 40), (x, y, size, size), 1.0)
+    assert region.size and 0 <= left < 60 and 0 <= top < 40
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
@@ -458,3 +488,8 @@ def test_nothing_of_the_runtimes_chatter_reaches_the_user(finder: str) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stderr == "mine\n"
     assert done.stdout == ""
+
+
+def test_the_command_line_and_the_detectors_have_one_default_threshold() -> None:
+    kinds = (FaceDetector, BlazeFaceDetector, MediaPipeDetector)
+    assert {kind().threshold for kind in kinds} == {FaceOptions().det_threshold, detector.THRESHOLD}

@@ -58,6 +58,7 @@ def test_the_columns_are_the_promised_ones_in_order() -> None:
         *("head_pitch", "head_yaw", "head_roll", "gaze_pitch", "gaze_yaw"),
         *("blink", "mouth_open", "speaking", "uncertainty_expression", "uncertainty_va", "uncertainty_au"),
         "p_no_compound",
+        "landmarks",
     ]
 
 

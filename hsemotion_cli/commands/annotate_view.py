@@ -61,9 +61,4 @@ def notes(summary: VideoSummary) -> list[str]:
         found.append(f"{frames['corrupt']} decoded frames are damaged.")
     if frames["variable_frame_rate"]:
         found.append("its frame rate varies; use the time column, never frame / fps.")
-    if summary.coverage < 0.5:
-        found.append(
-            f"a face was seen in {summary.coverage:.0%} of its frames; "
-            "if faces are narrow (under a tenth of the longer side), try --min-face with their width in pixels."
-        )
     return found

@@ -155,7 +155,7 @@ def _has(codec: str, mode: Literal["r", "w"]) -> bool:
 
 
 def _models() -> str:
-    from ..faces import mediapipe_onnx
+    from ..faces import face_classifier, mediapipe_onnx
     from ..faces.mediapipe_detector import BUNDLE, BUNDLE_SHA256
     from ..models import graph_file, model_file
     from ..models.registry import ASSETS, MODELS, SHIPPED
@@ -163,6 +163,7 @@ def _models() -> str:
     wanted = (
         {BUNDLE: BUNDLE_SHA256}
         | mediapipe_onnx.NETWORKS
+        | face_classifier.NETWORKS
         | {c.file: c.sha256 for c in MODELS.values() if c.file and c.sha256}
     )
     for name, sha256 in wanted.items():

@@ -143,7 +143,7 @@ class FaceOptions:
     det_threshold: Annotated[
         float,
         typer.Option(metavar="SCORE", help="Lowest probability (det_score) from which a candidate counts as a face."),
-    ] = 0.55
+    ] = 0.75
     fov: Annotated[
         float,
         typer.Option(metavar="DEGREES", help="Field of view of the image's longer side, for head poses and gaze."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..domain import Face, Image
-from . import mediapipe_onnx
+from . import face_classifier, mediapipe_onnx
 from .detector import _CLOSER, LARGE, CloserLook, FaceDetector, _the_same, margin, pad_edges, surroundings, whole
 from .mediapipe_onnx import Candidate
 
@@ -18,7 +18,8 @@ class BlazeFaceDetector(FaceDetector):
     """
 
     NETWORKS = {  # noqa: RUF012
-        name: mediapipe_onnx.NETWORKS[name] for name in (mediapipe_onnx.BLAZEFACE, mediapipe_onnx.FULL_RANGE)
+        **{name: mediapipe_onnx.NETWORKS[name] for name in (mediapipe_onnx.BLAZEFACE, mediapipe_onnx.FULL_RANGE)},
+        **face_classifier.NETWORKS,
     }
 
     def find_in_crop(self, image: Image) -> Face:
@@ -28,7 +29,7 @@ class BlazeFaceDetector(FaceDetector):
         points = self.map.points(found[0].moved(-edge, -edge).marks) if found else None
         return Face(whole(image), math.nan, points)
 
-    def _closer(self, image: Image, candidate: Candidate) -> CloserLook | None:
+    def _closer(self, image: Image, candidate: Candidate, classified: float | None = None) -> CloserLook | None:
         """A closer look at a candidate: its marks are then several times as exact; None if it is gone."""
         if candidate.share >= LARGE:
             return CloserLook(candidate)

@@ -1,9 +1,10 @@
 """Frame -> Sighting: find faces, place 478 landmarks, read 52 blendshapes, cut the face out.
 
 BlazeFace proposes candidates: its short-range network sees near faces, its full-range network small ones. Both look at
-the whole image; where that shows no near face, the full-range network also searches overlapping tiles. Each candidate
-is then looked at again by itself at a good size (``verification`` turns what is found there into the probability that
-it is a face), and the landmarks are placed there. The same image gives the same faces whatever came before it.
+the whole image, and the full-range network also at overlapping tiles. A small classifier rejects most of what is no
+face. Each candidate that is left is looked at again by itself at a good size (``verification`` turns what is found
+there into the probability that it is a face), and the landmarks are placed there. The same image gives the same faces
+whatever came before it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,21 @@ from numpy.typing import NDArray
 
 from ..domain import WHOLE, Face, Frame, Image, Sighting, View
 from ..errors import UsageError
-from . import crops, mediapipe_onnx
+from . import crops, face_classifier, mediapipe_onnx, quarter_turns
 from .keypoints import KeypointMap
 from .measures import USUAL_OPTICS, Optics, measured
 from .mediapipe_onnx import FULL_RANGE, Box, Candidate, intersection, overlap
 from .verification import LOWEST, Evidence, probability
 
+THRESHOLD = 0.75
+"""Default probability from which a candidate counts as a face; docs/faces.md has the precision and recall that this
+gives."""
+
 MAX_FACES = 64
-"""Candidates per look that are verified, best scores first."""
+"""Candidates per search that get a closer look, the likeliest first."""
+
+_MOST_CANDIDATES = 256
+"""Candidates per search that the classifier looks at, best scores first."""
 
 REACH = 1 / 12
 """Width of the smallest face that BlazeFace full range finds reliably, as a share of the side of a tile
@@ -63,19 +71,38 @@ _CLOSER = 0.1
 _CLEAR = 0.3
 """Score of a candidate that is looked at once more where the first closer look shows nothing."""
 
+_REJECTED = -3.0
+"""Logit of the classifier below which a candidate gets no closer look."""
+
+_SURE = 3.0
+"""Logit of the classifier from which a candidate may be a face although BlazeFace does not see it in a closer look."""
+
+_SEEN = 0.15
+"""Score of BlazeFace that counts in an image that a face may fill."""
+
 _HOPELESS = 0.05
 """Probability without landmarks below which a candidate is given up."""
 
 _SAME = 0.25
 """Overlap from which what a closer look shows is the candidate and not a neighbour."""
 
+_NESTED = 0.1
+"""By how much a face may be less likely than one inside of it and yet replace it."""
+
+_CERTAIN = 0.95
+"""Probability of a face that is upright for sure. Where no face reaches it, turned images are searched as well, and
+what reaches it there is taken instead: BlazeFace finds a false upright face in most that hang upside down."""
+
 _PLAIN = 0.6
-"""Score from which a face that fills the image counts without landmarks: the mean of those of the image and its mirror
-image. What is taken for a face in noise, letters or clouds seldom looks like one in a mirror as well."""
+"""Score from which a face that fills the image may count without landmarks: the mean of those of the image and its
+mirror image. What is taken for a face in noise, letters or clouds seldom looks like one in a mirror as well."""
 
 _INSIDE = 0.7
 """Share of the box of a face that must lie in the image where it was found with surroundings made of repeated edges:
 a repeated edge alone is a pattern of its own."""
+
+_CUT = 0.55
+"""Share of the box of a face that must lie in the image: of one that the edge cuts in half, most would be guessed."""
 
 _OVERLAP = 0.35  # of a tile; more than the largest face that only tiles show, so that each lies whole in some tile
 
@@ -113,6 +140,7 @@ class FaceDetector:
 
     Attributes:
         NETWORKS: the files that it reads, with their SHA-256.
+        lowest: score of BlazeFace from which the classifier looks at a candidate.
         map: makes points and a box of BlazeFace's marks, for faces without landmarks.
 
     Raises:
@@ -120,9 +148,10 @@ class FaceDetector:
         ModelUnavailable: the map is missing from the installation.
     """
 
-    NETWORKS: Mapping[str, str] = mediapipe_onnx.NETWORKS
+    NETWORKS: Mapping[str, str] = mediapipe_onnx.NETWORKS | face_classifier.NETWORKS
+    lowest: float = LOWEST
 
-    def __init__(self, min_face: int | None = None, threshold: float = 0.55, blendshapes: bool = True) -> None:
+    def __init__(self, min_face: int | None = None, threshold: float = THRESHOLD, blendshapes: bool = True) -> None:
         if min_face is not None and min_face < 16:
             raise UsageError(f"--min-face {min_face} is too small to be read: give 16 pixels or more.")
         if not 0 < threshold < 1:
@@ -144,46 +173,84 @@ class FaceDetector:
 
         Args:
             before: the faces of the frame before. Only near faces are then searched for in the whole image, and small
-                ones where they were, not in tiles.
+                or rolled ones where they were, not in tiles or turned images.
         """
         if before is None:
             found = self._verified(image, self.candidates(image), [])
-            found = self._verified(image, self._in_tiles(image), found)
+            found = self._verified(image, self._in_tiles(image, found), found)
         else:
-            found = self._verified(image, _each_once(self.detect(image)), [])
-            found = self._verified(image, [_expected(face) for face in before], found)
+            rolled = [face for face in before if _turns(face.points)]
+            found = self._followed(image, rolled, [])
+            found = self._verified(image, _each_once(self.detect(image, self.lowest)), found)
+            found = self._followed(image, before, found)
+            if any(_turns(face.points) for face in found):
+                found = [face for face in found if face.score >= _CERTAIN or _turns(face.points)]
         if not found and self.fills(image):
             found = self._close(image)
+        if before is None and all(face.score < _CERTAIN for face in found):
+            found = self._rolled(image) or found
         return sorted(found, key=lambda face: (-face.score, face.box))
 
     def candidates(self, image: Image) -> list[Candidate]:
         """Candidates of both networks in one look at a whole image, highest score first, each face once."""
-        return _each_once(self._both(image))
+        near = self.detect(image, self.lowest)
+        return _each_once(near + mediapipe_onnx.detect(image, self.lowest, network=FULL_RANGE))
 
-    def _in_tiles(self, image: Image) -> list[Candidate]:
-        """Candidates in the tiles of an image, likewise."""
+    def _in_tiles(self, image: Image, known: Sequence[Face] = ()) -> list[Candidate]:
+        """Candidates of the full-range network in the tiles of an image, likewise.
+
+        Args:
+            known: faces that were found in the whole image; tiles that show little else are left out.
+        """
         height, width = image.shape[:2]
         found: list[Candidate] = []
         for left, top, side in tiles(width, height, self.min_face or smallest_tiled_face(width, height)):
-            found += [c.moved(left, top) for c in self._both(image[top : top + side, left : left + side])]
+            if any(_fills_tile(face, (left, top, side, side)) for face in known):
+                continue
+            part = image[top : top + side, left : left + side]
+            found += [c.moved(left, top) for c in mediapipe_onnx.detect(part, self.lowest, network=FULL_RANGE)]
         return _each_once(found)
-
-    def _both(self, image: Image) -> list[Candidate]:
-        return self.detect(image, LOWEST) + mediapipe_onnx.detect(image, LOWEST, network=FULL_RANGE)
 
     def _verified(self, image: Image, candidates: Sequence[Candidate], known: list[Face]) -> list[Face]:
         """The faces known already, and those of the candidates that are faces; each face once, the likelier of two."""
         found = list(known)
-        least = _SMALLER * (self.min_face or smallest_tiled_face(image.shape[1], image.shape[0]))
-        for candidate in candidates:
-            if any(_covers(face.box, candidate.box) for face in found):
-                continue
-            face = self.look(image, candidate)
-            if face is None or face.box[2] < least:
-                continue
-            if not any(_covers(other.box, face.box) for other in found):
-                found.append(face)
+        new = [c for c in candidates if not any(_covers(face.box, c.box) for face in found)]
+        logits = face_classifier.logits(image, new)
+        likely = [pair for pair in zip(logits, new, strict=True) if pair[0] >= _REJECTED]
+        likely.sort(key=lambda pair: -pair[0] - 2 * pair[1].score)
+        for logit, candidate in likely[:MAX_FACES]:
+            if not any(_covers(face.box, candidate.box) and not _within(face.box, candidate.box) for face in found):
+                self._add(image, self.look(image, candidate, logit), found)
         return found
+
+    def _followed(self, image: Image, before: Sequence[Face], known: list[Face]) -> list[Face]:
+        """The faces known already, and those of the frame before that are still where they were."""
+        found = list(known)
+        for face in before:
+            if not any(_covers(other.box, face.box) for other in found):
+                self._add(image, self.look(image, _expected(face)), found)
+        return found
+
+    def _rolled(self, image: Image) -> list[Face]:
+        """The faces of an image that are certain only after it is turned, because they lie or hang upside down."""
+        height, width = image.shape[:2]
+        for turns in (1, 3, 2):
+            turned = quarter_turns.turned_image(image, turns)
+            found = self._verified(turned, self.candidates(turned), [])
+            certain = [face for face in found if face.score >= _CERTAIN]
+            if certain:
+                back = (width, height) if turns == 2 else (height, width)
+                return [quarter_turns.turned_face(face, -turns, back) for face in certain]
+        return []
+
+    def _add(self, image: Image, face: Face | None, found: list[Face]) -> None:
+        """Add a face to those that were found unless it is too small, mostly beyond the edge, or one of them."""
+        least = _SMALLER * (self.min_face or smallest_tiled_face(image.shape[1], image.shape[0]))
+        if face is None or face.box[2] < least or share_inside(face.box, image) < _CUT:
+            return
+        same = [other for other in found if _covers(other.box, face.box)]
+        if all(_within(other.box, face.box) and face.score > other.score - _NESTED for other in same):
+            found[:] = [other for other in found if other not in same] + [face]
 
     def _close(self, image: Image) -> list[Face]:
         """The faces that fill an image: BlazeFace often misses them without some surroundings.
@@ -192,30 +259,32 @@ class FaceDetector:
         """
         edge, larger = margin(image), pad_edges(image)
         least = _FILLS * min(image.shape[:2])
-        close = [candidate for candidate in _each_once(self.detect(larger, LOWEST)) if candidate.box[2] >= least]
+        close = [candidate for candidate in _each_once(self.detect(larger, _SEEN)) if candidate.box[2] >= least]
         found = [shifted(face, -edge, -edge) for face in self._verified(larger, close, [])]
-        if found or not close:
+        if not close or any(face.score >= _CERTAIN for face in found):
             return found
         mirrored = [shifted(face, -edge, -edge) for face in self._mirrored(larger, close)]
-        return [face for face in mirrored if share_inside(face.box, image) >= _INSIDE]
+        # What both show is surer than landmarks that are not certain.
+        return [face for face in mirrored if share_inside(face.box, image) >= _INSIDE] or found
 
     def _mirrored(self, image: Image, candidates: Sequence[Candidate]) -> list[Face]:
         """Candidates that the mirror image shows too, as faces without landmarks; the score is the mean of both."""
-        again = self.detect(np.ascontiguousarray(image[:, ::-1]), LOWEST)
+        again = self.detect(np.ascontiguousarray(image[:, ::-1]), _SEEN)
         found = []
         for candidate in candidates:
             x, y, width, height = candidate.box
             there = (image.shape[1] - x - width, y, width, height)
             other = max((seen.score for seen in again if overlap(there, seen.box) >= 0.5), default=0.0)
             score = (candidate.score + other) / 2
-            if score >= max(_PLAIN, self.threshold):
+            # Two looks agree, so that a little less is enough where nobody asked for more.
+            if score >= (self.threshold if self.threshold > THRESHOLD else min(self.threshold, _PLAIN)):
                 # Of a face in profile BlazeFace's own box is nearer to the truth than one made of its marks.
                 found.append(Face(candidate.box, score, self.map.points(candidate.marks)))
         return found
 
     def fills(self, image: Image) -> bool:
         """Whether a face may fill the image; for this it need not be drawn with its surroundings, which takes long."""
-        seen = mediapipe_onnx.detect(image, LOWEST, margin(image))
+        seen = mediapipe_onnx.detect(image, _SEEN, margin(image))
         return any(candidate.box[2] >= _FILLS * min(image.shape[:2]) for candidate in seen)
 
     def find_in_crop(self, image: Image) -> Face:
@@ -233,26 +302,62 @@ class FaceDetector:
         # In whole pixels, as MediaPipe gives boxes: so the same places are looked at next.
         return [found.in_whole_pixels() for found in mediapipe_onnx.detect(image, threshold)]
 
-    def look(self, image: Image, candidate: Candidate) -> Face | None:
-        """The face of a candidate, its box drawn around its landmarks if it has any; None if it is no face."""
-        looked = self._closer(image, candidate)
-        if looked is None:
+    def look(self, image: Image, candidate: Candidate, classified: float | None = None) -> Face | None:
+        """The face of a candidate, its box drawn around its landmarks if it has any; None if it is no face.
+
+        Args:
+            classified: the classifier's logit at the candidate, where it is known.
+        """
+        # Marks that are far from level are mostly those of no face, or of one that is seen wrongly.
+        askew = max(self.threshold, _CERTAIN)
+        if turns := _turns(candidate.marks):
+            face = self._look_turned(image, candidate, turns, classified)
+            if face is not None and face.score >= askew:
+                return face
+        looked, evidence = self.evidence(image, candidate, classified)
+        if looked is None or evidence is None:
             return None
-        best = looked.best
-        score = probability(Evidence(candidate.score, best.score, looked.presence, candidate.box[2]))
-        if score < self.threshold:
+        score = probability(evidence)
+        drawn = looked.best.marks if looked.shape is None else looked.shape[0][list(crops.FIVE_POINTS)]
+        if score < (askew if turns or _turns(drawn) else self.threshold):
             return None
         if looked.shape is None:
-            return Face(self.map.box(best.marks), score, self.map.points(best.marks))
+            return Face(self.map.box(looked.best.marks), score, self.map.points(looked.best.marks))
         landmarks, blendshapes, _ = looked.shape
         return Face(_surface(landmarks), score, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
 
-    def _closer(self, image: Image, candidate: Candidate) -> CloserLook | None:
+    def _look_turned(self, image: Image, candidate: Candidate, turns: int, classified: float | None) -> Face | None:
+        """The same for a candidate that is upright only after so many quarter turns."""
+        left, top, region = surroundings(image, candidate.box, 1.5)
+        height, width = region.shape[:2]
+        turned = quarter_turns.turned_candidate(candidate.moved(-left, -top), turns, (width, height))
+        turned = replace(turned, share=0.0)  # marks of a face on its side are not exact, however large it is
+        face = self.look(quarter_turns.turned_image(region, turns), turned, classified)
+        if face is None:
+            return None
+        back = (width, height) if turns == 2 else (height, width)
+        return shifted(quarter_turns.turned_face(face, -turns, back), left, top)
+
+    def evidence(
+        self, image: Image, candidate: Candidate, classified: float | None = None
+    ) -> tuple[CloserLook | None, Evidence | None]:
+        """What a closer look at a candidate shows, and what speaks for a face there; None, None for hopeless ones."""
+        looked = self._closer(image, candidate, classified)
+        if looked is None:
+            if classified is None or classified < _SURE:
+                return None, None
+            looked = CloserLook(candidate)  # BlazeFace sees nothing there, but the classifier does
+            return looked, Evidence(candidate.score, 0.0, None, candidate.box[2], classified)
+        if classified is None or looked.best is not candidate:
+            (classified,) = face_classifier.logits(image, [looked.best])
+        return looked, Evidence(candidate.score, looked.best.score, looked.presence, candidate.box[2], classified)
+
+    def _closer(self, image: Image, candidate: Candidate, classified: float | None = None) -> CloserLook | None:
         """Look at a candidate by itself until its landmarks are found; None if BlazeFace sees nothing there."""
         best: Candidate | None = None
         presence = -math.inf
         # Twice the face is about what BlazeFace sees best; where a neighbour wins, a closer look decides.
-        for again, shape in self._looks(image, candidate):
+        for again, shape in self._looks(image, candidate, classified):
             if best is None or again.score > best.score:
                 best = again
             presence = max(presence, shape[2])
@@ -260,21 +365,28 @@ class FaceDetector:
                 return CloserLook(best, shape, presence)
         return None if best is None else CloserLook(best, None, presence)
 
-    def _looks(self, image: Image, candidate: Candidate) -> Iterator[tuple[Candidate, Shape]]:
+    def _looks(self, image: Image, candidate: Candidate, classified: float | None) -> Iterator[tuple[Candidate, Shape]]:
         """One look at a candidate after another, where BlazeFace sees it: as it draws it there, and the landmarks."""
         seen = None
+        clear = candidate.score >= _CLEAR or (classified is not None and classified >= 0)
         for reach in (1.0, 0.75):
             left, top, region = surroundings(image, candidate.box, reach)
             # Not in whole pixels: the landmark network is shown just what BlazeFace drew.
             near = _the_same(mediapipe_onnx.detect(region, _CLOSER), candidate.moved(-left, -top))
-            if near is None and candidate.score < _CLEAR:
+            if near is None and not clear:
                 return
-            if near is not None and _likely(candidate, near):
+            if near is not None and self._likely(region, candidate, near, classified):
                 landmarks, blendshapes, presence = self._landmark(region, near)
                 seen = near.moved(left, top)
                 yield seen, (landmarks + np.array((left, top), np.float32), blendshapes, presence)
         if seen is not None and candidate.share >= LARGE:
             yield seen, self._placed(image, candidate)
+
+    def _likely(self, region: Image, candidate: Candidate, near: Candidate, classified: float | None) -> bool:
+        """Whether the landmark network, which costs more than all looks together, is worth running."""
+        if classified is None or classified < 0:  # at the better box the classifier may change its mind
+            (classified,) = face_classifier.logits(region, [near])
+        return probability(Evidence(candidate.score, near.score, None, candidate.box[2], classified)) >= _HOPELESS
 
     def _landmark(self, region: Image, near: Candidate) -> Shape:
         """The landmarks and blendshapes of a face in an image of its surroundings, and how sure it is a face."""
@@ -415,7 +527,7 @@ def _each_once(candidates: list[Candidate]) -> list[Candidate]:
     for candidate in sorted(candidates, key=lambda candidate: (-candidate.score, candidate.box)):
         if all(overlap(candidate.box, other.box) < 0.4 for other in kept):
             kept.append(candidate)
-    return kept[:MAX_FACES]
+    return kept[:_MOST_CANDIDATES]
 
 
 def _expected(face: Face) -> Candidate:
@@ -425,21 +537,34 @@ def _expected(face: Face) -> Candidate:
     return Candidate(face.box, face.score, marks)
 
 
-def _likely(candidate: Candidate, near: Candidate) -> bool:
-    """Whether the landmark network, which costs more than all looks together, is worth asking."""
-    return probability(Evidence(candidate.score, near.score, None, candidate.box[2])) >= _HOPELESS
-
-
 def _the_same(seen: Sequence[Candidate], candidate: Candidate) -> Candidate | None:
     """Of what a closer look shows, the candidate itself; None if it is gone."""
     same = [other for other in seen if overlap(other.box, candidate.box) >= _SAME]
     return max(same, key=lambda other: other.score, default=None)
 
 
+def _turns(points: NDArray[np.float32] | None) -> int:
+    """Quarter turns that make points or marks upright, of which the first two are the eyes."""
+    assert points is not None  # every detected face has them
+    return quarter_turns.turns_to_upright(points)
+
+
+def _fills_tile(face: Face, tile: Box) -> bool:
+    """Whether a tile shows mostly a face and what surrounds it."""
+    x, y, width, height = face.box
+    around = (x - width / 8, y - height / 8, 1.25 * width, 1.25 * height)
+    return intersection(around, tile) >= 0.7 * tile[2] * tile[3]
+
+
 def _covers(one: Box, other: Box) -> bool:
     """Whether two boxes are of the same face: they overlap by half, or the smaller lies mostly in the larger."""
     smaller = min(one[2] * one[3], other[2] * other[3])
     return overlap(one, other) >= 0.4 or intersection(one, other) >= 0.7 * smaller
+
+
+def _within(one: Box, other: Box) -> bool:
+    """Whether a box is a part of another: an eye or a mouth that was taken for a face is found in the face itself."""
+    return one[2] * one[3] < 0.5 * other[2] * other[3] and intersection(one, other) >= 0.7 * one[2] * one[3]
 
 
 def _surface(landmarks: NDArray[np.float32]) -> Box:
@@ -483,7 +608,9 @@ def surroundings(image: Image, box: Box, reach: float) -> tuple[int, int, Image]
     """Left, top and pixels of a square around a box, ``reach`` larger sides to each side of its centre."""
     height, width = image.shape[:2]
     centre_x, centre_y, half = box[0] + box[2] / 2, box[1] + box[3] / 2, max(box[2], box[3]) * reach
-    left, top = max(math.floor(centre_x - half), 0), max(math.floor(centre_y - half), 0)
+    # One pixel at least, also of a box that lies beyond the image.
+    left = min(max(math.floor(centre_x - half), 0), width - 1)
+    top = min(max(math.floor(centre_y - half), 0), height - 1)
     right, bottom = min(math.ceil(centre_x + half), width), min(math.ceil(centre_y + half), height)
     return left, top, image[top : max(bottom, top + 1), left : max(right, left + 1)]
 

@@ -16,13 +16,14 @@ from ..domain import Image
 from ..errors import ModelUnavailable
 from ..runtime import signals
 from ..tasks import BLENDSHAPES
-from .detector import FaceDetector, Shape
+from . import face_classifier, mediapipe_onnx
+from .detector import THRESHOLD, FaceDetector, Shape
 from .mediapipe_onnx import Candidate
 from .verification import LOWEST
 
 BUNDLE = "face_landmarker.task"
-_SURE = 1.0
-"""Logit of presence that stands for the task's yes; the landmark network gives clear faces more."""
+_SURE = 4.0
+"""Logit of presence that stands for the task's yes, and its negative for no."""
 
 BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
@@ -36,9 +37,14 @@ class MediaPipeDetector(FaceDetector):
         ModelUnavailable: MediaPipe's library cannot be loaded, or its bundle is not the one that this was made for.
     """
 
-    NETWORKS = {BUNDLE: BUNDLE_SHA256}  # noqa: RUF012
+    NETWORKS = {  # noqa: RUF012
+        BUNDLE: BUNDLE_SHA256,
+        mediapipe_onnx.FULL_RANGE: mediapipe_onnx.NETWORKS[mediapipe_onnx.FULL_RANGE],
+        **face_classifier.NETWORKS,
+    }
+    lowest = 0.3  # the task places landmarks wherever it sees a face in a region, not at the candidate
 
-    def __init__(self, min_face: int | None = None, threshold: float = 0.55, blendshapes: bool = True) -> None:
+    def __init__(self, min_face: int | None = None, threshold: float = THRESHOLD, blendshapes: bool = True) -> None:
         super().__init__(min_face, threshold, blendshapes)
         self._names_checked = False
         self._tasks: list[Any] = []
@@ -108,6 +114,10 @@ class MediaPipeDetector(FaceDetector):
     def fills(self, image: Image) -> bool:
         """Always true: the task has no cheaper look than the one that is to follow."""
         return True
+
+    def _placed(self, image: Image, candidate: Candidate) -> Shape:
+        """See ``FaceDetector``: by the task as well."""
+        return self._landmark(image, candidate)
 
     def _landmark(self, region: Image, near: Candidate) -> Shape:
         """See ``FaceDetector``; the task gives no presence, so one that is as usual for a face, or for none."""

@@ -18,7 +18,7 @@ SCHEMA_VERSION = 3
 
 NO_COMPOUND = "p_no_compound"
 
-ADDED = ("p_other", *ANGLES, *BEHAVIOUR, *UNCERTAINTIES.values(), NO_COMPOUND)
+ADDED = ("p_other", *ANGLES, *BEHAVIOUR, *UNCERTAINTIES.values(), NO_COMPOUND, "landmarks")
 """Columns that tables of earlier versions do not have; they are read as empty."""
 
 ACTION_UNIT_NAMES = dict(
@@ -180,6 +180,12 @@ COLUMNS: tuple[Column, ...] = (
         "probability",
         "0 to 1",
         "Probability that there is none of the seven compound expressions; sums to 1 with theirs.",
+    ),
+    _integer(
+        "landmarks",
+        "0 or 1",
+        "1 if 478 landmarks were placed on the face; 0 if it has only the detector's keypoints, as in profile or "
+        "behind a hand, so that networks read it but nothing is measured on it. Empty if interpolated.",
     ),
 )
 

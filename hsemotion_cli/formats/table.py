@@ -149,6 +149,7 @@ def _block(affect: Affect, frame: NDArray[np.intp], row: NDArray[np.intp]) -> Bl
     }
     blink = _pick(affect.measures.get("blink", unmeasured), row)
     block["blink"] = [None if math.isnan(closed) else int(closed) for closed in blink.tolist()]
+    block["landmarks"] = _landmarks(affect, row)
     for name, values in affect.extra.items():
         block[name] = [_harmless(v) if isinstance(v, str) else v for v in values[frame].tolist()]
     if affect.who is not None:
@@ -168,6 +169,15 @@ def _person_columns(people: People, face_id: NDArray[np.int64]) -> Block:
     for name, values in (("person_score", people.score), ("person_second", people.second)):
         block[name] = _rounded(name, _pick(values.astype(np.float64), at))
     return block
+
+
+def _landmarks(affect: Affect, row: NDArray[np.intp]) -> list[int | None]:
+    """Whether something was measured on each face, which only landmarks allow; None where that is not known."""
+    if "head_pitch" not in affect.measures:
+        return [None] * len(row)
+    placed = np.isfinite(_pick(affect.measures["head_pitch"], row))
+    seen = (row >= 0) & ~_pick(affect.interpolated, row, fill=True)
+    return [int(one) if known else None for one, known in zip(placed, seen, strict=True)]
 
 
 def _harmless(text: str) -> str | None:

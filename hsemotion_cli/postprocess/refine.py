@@ -39,8 +39,8 @@ class Affect:
         tasks: task -> (N, columns) float64; all nan for a task that no model predicts.
         recipe: that was applied.
         measures: the names of measures, behaviour and uncertainties in ``tasks`` -> (N,) float64, nan where nothing is
-            known. They are not smoothed; in interpolated rows they lie between those of the neighbours, angles on the
-            shorter way round, but ``blink`` and uncertainties are nan.
+            known; empty for raw scores from before they existed. They are not smoothed; in interpolated rows they lie
+            between those of the neighbours, angles on the shorter way round, but ``blink`` and uncertainties are nan.
         extra: optional columns of the table, as in the timeline.
         who: who the face ids are, as in the timeline.
     """
@@ -182,7 +182,7 @@ def _bridge(
         recipe=recipe,
         extra=timeline.extra,
         who=timeline.who,
-        measures=dict(zip(_SHOWN, np.concatenate(measures)[order].T, strict=True)),
+        measures=dict(zip(_SHOWN, np.concatenate(measures)[order].T, strict=True)) if timeline.measures else {},
     )
 
 
