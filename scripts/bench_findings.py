@@ -1,10 +1,11 @@
-"""CPU time and peak memory of segments, summary and sync over recordings of 20 minutes, and the time of 1,000.
+"""CPU time and peak memory of segments, summary and sync over many recordings of 20 minutes.
 
-    python scripts/bench_findings.py --recordings 8 --work /tmp/bench
+    python scripts/bench_findings.py --recordings 1000 --few 20 --people 1 --only segments,summary --work /tmp/bench
 
-It makes tables of two people at 25 frames per second (60,000 rows), runs each command over half of them and over all in
-processes of their own, and prints CPU seconds per recording and the peak memory of both runs: memory is flat where the
-two agree. The figure for 1,000 recordings is the mean time of the longer run times 1,000, not a measurement.
+It makes tables at 25 frames per second (30,000 rows for each person), runs each command over a few of them and over all
+in processes of their own, and prints CPU seconds per recording and the peak memory of both runs: memory is flat where
+the two agree. Only ``--distinct`` tables are different; the others are the same files under other names, which the
+commands read again each time. Seconds are those of the processor, so other work on the machine matters little.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from hsemotion_cli.formats.table_reader import Block, to_frame
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.tasks import ACTION_UNITS, BASIC_EXPRESSIONS
 
-RATE, MINUTES, PEOPLE = 25, 20, 2
+RATE, MINUTES = 25, 20
+COMMANDS = {"segments": "out", "summary": "out.csv", "sync": "out"}
 
 
 def smooth_noise(random: np.random.Generator, frames: int, columns: int) -> np.ndarray:
@@ -36,11 +38,11 @@ def smooth_noise(random: np.random.Generator, frames: int, columns: int) -> np.n
     return values / values.std(axis=0)
 
 
-def write_table(path: Path, seed: int) -> None:
-    """A table of 20 minutes with its sidecar."""
+def write_table(path: Path, seed: int, people: int) -> None:
+    """A table of 20 minutes."""
     random, frames = np.random.default_rng(seed), RATE * 60 * MINUTES
     parts = []
-    for person in range(PEOPLE):
+    for person in range(people):
         p = np.exp(2 * smooth_noise(random, frames, len(BASIC_EXPRESSIONS)))
         p /= p.sum(axis=1, keepdims=True)
         va, units = smooth_noise(random, frames, 2) / 3, smooth_noise(random, frames, len(ACTION_UNITS))
@@ -54,6 +56,11 @@ def write_table(path: Path, seed: int) -> None:
     frame = to_frame(parts).sort_values(["frame", "face_id"])
     with path.open("wb") as file:
         write_csv(frame, file)
+
+
+def add_recording(source: Path, path: Path) -> None:
+    """The same table under another name, with a sidecar."""
+    os.link(source, path)
     content = {"recipe": Recipe.usual().to_json(), "outputs": {"csv": path.name}}
     path.with_suffix(".json").write_text(json.dumps(content))
 
@@ -79,27 +86,34 @@ def main() -> None:
     """Make the tables, run the commands, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, default=8)
+    parser.add_argument("--few", type=int, default=4, help="recordings of the shorter run")
+    parser.add_argument("--distinct", type=int, default=6)
+    parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--only", default=",".join(COMMANDS), help="commands, separated by commas")
     parser.add_argument("--work", type=Path, required=True, help="a folder that does not exist yet")
     asked = parser.parse_args()
-    count, half = max(asked.recordings, 2), max(asked.recordings // 2, 1)
-    (asked.work / "all").mkdir(parents=True)
-    (asked.work / "half").mkdir()
-    for k in range(count):
-        write_table(asked.work / "all" / f"r{k:03d}.csv", k)
-        if k < half:
-            for suffix in (".csv", ".json"):
-                os.link(asked.work / "all" / f"r{k:03d}{suffix}", asked.work / "half" / f"r{k:03d}{suffix}")
-    size = sum(path.stat().st_size for path in (asked.work / "all").glob("*.csv")) / count / 1e6
-    print(f"{count} recordings of {MINUTES} min, {PEOPLE} people, {RATE} frames/s; a table has {size:.0f} MB")
+    for name in ("tables", "few", "all"):
+        (asked.work / name).mkdir(parents=True)
+    sources = [asked.work / "tables" / f"{k}.csv" for k in range(min(asked.distinct, asked.recordings))]
+    for seed, source in enumerate(sources):
+        write_table(source, seed, asked.people)
+    for k in range(asked.recordings):
+        for folder in ("few", "all") if k < asked.few else ("all",):
+            add_recording(sources[k % len(sources)], asked.work / folder / f"r{k:04d}.csv")
+    size = sum(path.stat().st_size for path in sources) / len(sources) / 1e6
+    print(
+        f"{asked.recordings} recordings of {MINUTES} min, people: {asked.people}, {RATE} frames/s, {size:.0f} MB each"
+    )
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print("| command | CPU s, half | CPU s, all | MB, half | MB, all | CPU s each | 1,000 recordings (extrapolated) |")
+    print(f"| command | CPU s, {asked.few} | CPU s, all | MB, {asked.few} | MB, all | CPU s each | CPU hours, all |")
     print("|---|---|---|---|---|---|---|")
-    for name, out in (("segments", "out"), ("summary", "out.csv"), ("sync", "out")):
-        runs = [measure([name, str(asked.work / part), "-o", str(asked.work / part / f"{name}_{out}"), "-q"])
-                for part in ("half", "all")]  # fmt: skip
-        each = runs[1][0] / count  # with the start of the program, so it is rather too much than too little
-        cells = f"{runs[0][0]:.1f} | {runs[1][0]:.1f} | {runs[0][1]:.0f} | {runs[1][1]:.0f}"
-        print(f"| {name} | {cells} | {each:.2f} | {each * 1000 / 3600:.2f} h |", flush=True)
+    for name in asked.only.split(","):
+        out = f"{name}_{COMMANDS[name]}"
+        few, whole = (
+            measure([name, str(asked.work / part), "-o", str(asked.work / part / out), "-q"]) for part in ("few", "all")
+        )
+        cells = f"{few[0]:.1f} | {whole[0]:.1f} | {few[1]:.0f} | {whole[1]:.0f}"
+        print(f"| {name} | {cells} | {whole[0] / asked.recordings:.2f} | {whole[0] / 3600:.2f} |", flush=True)
     shutil.rmtree(asked.work)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import re
 import subprocess
 import xml.etree.ElementTree as ET
@@ -21,6 +22,7 @@ import pyxdf
 import tables
 import webvtt
 from browser import chromium as chromium
+from eaf_rules import violations
 from praatio import textgrid
 from pympi.Elan import Eaf
 from typer.testing import CliRunner
@@ -124,6 +126,35 @@ def test_elan_files_keep_the_rules_of_their_schema(out: Path) -> None:
             last = end
             assert words[each.get("CVE_REF")] == each.findtext("ANNOTATION_VALUE")
     assert root.find("HEADER/PROPERTY") is not None and root.get("FORMAT") == "3.0"
+
+
+def test_elan_files_break_no_rule_of_the_format(out: Path, tmp_path: Path) -> None:
+    """By rules of our own; and by the schema itself where it is at hand."""
+    assert not violations(out / "talk.eaf")
+    text = (out / "talk.eaf").read_text(encoding="utf-8")
+    for good, bad in (
+        ('TIME_SLOT_ID="ts1"', 'TIME_SLOT_ID="1"'),
+        ('TIME_VALUE="', 'TIME_VALUE="-'),
+        ('TIME_SLOT_REF1="ts1"', 'TIME_SLOT_REF1="ts0"'),
+        ('LINGUISTIC_TYPE_REF="expression"', 'LINGUISTIC_TYPE_REF="mood"'),
+        ('LANG_ID="eng"', 'LANG_ID="deu"'),
+        (' MIME_TYPE="video/mp4"', ""),
+        ("<TIME_ORDER>", "<PROPERTY/><TIME_ORDER>"),
+        ('TIME_ALIGNABLE="true"', 'TIME_ALIGNABLE="yes"'),
+        ('ANNOTATION_ID="a2"', 'ANNOTATION_ID="a1"'),
+    ):
+        assert good in text
+        (tmp_path / "bad.eaf").write_text(text.replace(good, bad, 1), encoding="utf-8")
+        assert violations(tmp_path / "bad.eaf"), bad
+
+
+def test_elan_files_are_valid_by_the_schema_of_its_authors(out: Path) -> None:
+    schema = os.environ.get("HSEMOTION_EAF_SCHEMA")
+    if not schema:
+        pytest.skip("HSEMOTION_EAF_SCHEMA names no EAFv3.0.xsd, which is in the source archive of pympi-ling, in test/")
+    etree = pytest.importorskip("lxml.etree")
+    checked = etree.XMLSchema(etree.parse(schema))
+    assert checked.validate(etree.parse(str(out / "talk.eaf"))), checked.error_log
 
 
 def test_our_own_readers_of_events_read_elan_boris_and_bids(out: Path, expected: list[Interval]) -> None:
@@ -302,6 +333,57 @@ def test_names_that_need_care(tmp_path: Path) -> None:
     assert len(webvtt.read(str(tmp_path / "out" / "t.vtt"))) > 0
     assert _escaped("a --> <b>\n& c") == "a --&gt; &lt;b&gt; &amp; c"
     assert pd.read_csv(tmp_path / "out" / "t.boris.csv")["Source"].iloc[0] == f"player #1:{name}"
+
+
+HARD = ("=cmd|'/c calc'!A1, \"x\"", "Zoë \U0001f600\n[00:01.00] <b>&--></b>;\t#q", "n" * 400)
+
+
+def test_every_reader_takes_names_that_nobody_should_have(tmp_path: Path) -> None:
+    """Formulas, quotes, separators, line ends, markup, an emoji and 400 letters, as names of three people."""
+    rows = [tables.face(k, k / 25, f, person=HARD[f], person_score=0.9) for k in range(50) for f in range(3)]
+    path = tables.write_table(tmp_path / "t.csv", rows)
+    output = export(path, "--to", FORMATS + ",openface,pyfeat,xlsx", "-o", tmp_path)
+    count = len(with_intervals(open_table(path), Rules()).intervals)
+    plain = [" ".join(name.split()) for name in HARD]
+    eaf = Eaf(str(tmp_path / "t.eaf"))
+    assert {eaf.get_parameters_for_tier(tier)["PARTICIPANT"] for tier in eaf.get_tier_names()} == set(HARD)
+    assert len(webvtt.read(str(tmp_path / "t.vtt"))) == len(webvtt.from_srt(str(tmp_path / "t.srt"))) == count
+    grid = textgrid.openTextgrid(str(tmp_path / "t.TextGrid"), includeEmptyIntervals=False)
+    assert {name.partition(" expression")[0] for name in grid.tierNames if "expression" in name} == set(plain)
+    names = [stream["info"]["name"][0] for stream in pyxdf.load_xdf(str(tmp_path / "t.xdf"))[0]]
+    assert names == [*(f"t {name}" for name in HARD), "t markers"]
+    edf = mne.read_annotations(tmp_path / "t.annotations.edf").description
+    assert {each.split("/", 2)[2] for each in edf} == set(plain)
+    text = mne.read_annotations(tmp_path / "t_annot.txt").description
+    assert {each.split("/", 2)[2][:4] for each in text} == {"=cmd", "Zoe ", "nnnn"} and len(text) == count
+    assert "MNE reads ASCII without , and # in this file, so names were changed." in output
+    for suffix, column in (("boris", "Subject"), ("fex", "Identity")):
+        found = set(pd.read_csv(tmp_path / f"t.{suffix}.csv")[column])
+        assert found == {f"'{HARD[0]}", *HARD[1:]}, "an apostrophe keeps spreadsheets from computing it"
+    events = (tmp_path / "bids" / "sub-t" / "beh" / "sub-t_task-video_events.tsv").read_text(encoding="utf-8")
+    assert {line.count("\t") for line in events.splitlines()} == {6} and len(events.splitlines()) == count + 1
+    done = subprocess.run(["bids-validator-deno", str(tmp_path / "bids"), "--json"], capture_output=True, text=True)
+    assert not [each for each in json.loads(done.stdout)["issues"]["issues"] if each["severity"] == "error"]
+    assert max(len(path.name) for path in (tmp_path / "bids").rglob("*")) < 120
+
+
+def test_a_recording_without_segments_is_said_and_gives_files_that_can_be_read(tmp_path: Path) -> None:
+    path = tables.write_table(tmp_path / "one.csv", [tables.face(0, 0.0)])
+    output = export(path, "--to", "elan,textgrid,webvtt,lrc,edf,mne,boris", "-o", tmp_path)
+    assert "no segments were found in one, so formats of intervals and events hold nothing of it." in output
+    grid = textgrid.openTextgrid(str(tmp_path / "one.TextGrid"), includeEmptyIntervals=False)
+    assert grid.tierNames == ("segments",) and not grid.getTier("segments").entries
+    assert not Eaf(str(tmp_path / "one.eaf")).get_tier_names()
+    assert not webvtt.read(str(tmp_path / "one.vtt")).captions
+    assert not len(mne.read_annotations(tmp_path / "one.annotations.edf"))
+    assert pd.read_csv(tmp_path / "one.boris.csv").empty
+
+
+def test_an_export_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    row = tables.face(0, 0.0, file="a.jpg", image_width=4, image_height=4)
+    tables.write_table(tmp_path / "photos.csv", [row])
+    assert "photos have no time" in export(tmp_path / "photos.csv", "--to", "bids", "-o", tmp_path / "out", code=4)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_rules_of_segments_count(table: Path, tmp_path: Path) -> None:

@@ -128,12 +128,13 @@ def _show(
     for error in failures:
         say(str(error))
     notes = notes_of([recording.clock for recording in recordings])
+    empty = _empty(recordings, done)
     if output.json:
         print_json(
             {
                 "files": [str(path) for path in done.files],
                 "lost": done.lost,
-                "notes": notes,
+                "notes": [*notes, *empty],
                 "failures": [str(error) for error in failures],
             }
         )
@@ -149,6 +150,17 @@ def _show(
             print_line(f"{FORMATS[name].title}: {sentence}")
     for sentence in notes:
         print_line(f"clock: {sentence}")
+    for sentence in empty:
+        print_line(sentence)
+
+
+def _empty(recordings: Sequence[SourceTable], done: Exported) -> list[str]:
+    """A sentence about the recordings in which there is nothing that formats of intervals could hold."""
+    names = [one.name for one in recordings if not one.intervals and not one.photos]
+    if not names or not any(FORMATS[name].intervals for name in done.lost):
+        return []
+    shown = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return [f"no segments were found in {shown}, so formats of intervals and events hold nothing of it."]
 
 
 _LISTED = 20

@@ -28,6 +28,9 @@ VERSION = "1.11.0"
 
 Opener = Callable[[Path], AbstractContextManager[IO[bytes]]]
 
+_LABEL = 40
+"""Characters of a person in file names, of which file systems mostly allow 255."""
+
 _ENTITY = re.compile(r"(sub|ses|task|run)-([A-Za-z0-9]+)")
 _NAME = re.compile(r"sub-[A-Za-z0-9]+(_(ses|task|run)-[A-Za-z0-9]+)*")
 
@@ -116,7 +119,7 @@ def _signal_names(place: Place, people: Sequence[str]) -> dict[str, str]:
     """Person -> stem of the signal; BIDS labels have letters and digits only, so two names may need a number."""
     found: dict[str, str] = {}
     for person in people:
-        label = re.sub(r"[^A-Za-z0-9]", "", person) or "person"
+        label = re.sub(r"[^A-Za-z0-9]", "", person)[:_LABEL] or "person"
         name, count = f"{place.stem}_recording-{label}", 1
         while name.lower() in (other.lower() for other in found.values()):
             count += 1

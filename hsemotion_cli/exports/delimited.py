@@ -16,6 +16,8 @@ def write_rows(
     """UTF-8, LF, one header; numbers with all their digits.
 
     Args:
+        separator: a comma for CSV as in RFC 4180; a tab for the TSV of BIDS, which has no quotes, so that line ends and
+            tabs in a text become spaces.
         nothing: an empty cell.
     """
     file.write((separator.join(header) + "\n").encode())
@@ -25,9 +27,11 @@ def write_rows(
 
 
 def _cell(value: str | int | float, separator: str) -> str:
-    """A cell of RFC 4180; text of others gets an apostrophe before what a spreadsheet would take for a formula."""
+    """A cell; text gets an apostrophe before what a spreadsheet would take for a formula."""
     if not isinstance(value, str):
         return str(value)
     text = quoted(value)
+    if separator == "\t":
+        return " ".join(text.split())
     special = any(sign in text for sign in (separator, '"', "\r", "\n"))
     return '"' + text.replace('"', '""') + '"' if special else text

@@ -7,6 +7,7 @@ Onsets are seconds of ``--clock``; of a clock with a date, the file begins at th
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import IO
@@ -30,9 +31,10 @@ def write_mne(recording: SourceTable, file: IO[bytes]) -> list[str]:
         lines.append(f"# orig_time : {_utc(began).strftime('%Y-%m-%d %H:%M:%S.%f')}")
     lines.append("# onset, duration, description")
     for onset, duration, one in _events(recording):
-        lines.append(f"{onset:.6f},{duration:.6f},{_description(one).replace(',', ' ')}")
-    file.write(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
-    return _LOST
+        lines.append(f"{onset:.6f},{duration:.6f},{_plain(_description(one))}")
+    file.write(("\n".join(lines) + "\n").encode("ascii"))
+    changed = any(_plain(_description(one)) != _description(one) for one in recording.intervals)
+    return [*_LOST, *(["MNE reads ASCII without , and # in this file, so names were changed."] if changed else [])]
 
 
 def write_edf(recording: SourceTable, file: IO[bytes]) -> list[str]:
@@ -68,6 +70,13 @@ def _events(recording: SourceTable) -> Iterator[tuple[float, float, Interval]]:
 
 def _description(one: Interval) -> str:
     return " ".join(f"{one.measure}/{one.label}/{one.person}".split())
+
+
+def _plain(text: str) -> str:
+    """ASCII without commas and #, which end a cell and begin a comment: MNE reads the file with ``numpy.loadtxt`` as
+    bytes. Accents are dropped, other characters are written as Python escapes them."""
+    bare = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    return bare.encode("ascii", "backslashreplace").decode("ascii").replace(",", " ").replace("#", " ")
 
 
 def _annotation(onset: float, duration: float, one: Interval) -> bytes:

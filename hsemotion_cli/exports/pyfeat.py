@@ -23,6 +23,7 @@ from .source_table import Row, SourceTable, lost
 
 _BOX = {"FaceRectX": "x", "FaceRectY": "y", "FaceRectWidth": "w", "FaceRectHeight": "h", "FaceScore": "det_score"}
 _POSE = {"Pitch": "head_pitch", "Roll": "head_roll", "Yaw": "head_yaw"}
+_TRANSLATION = ("X", "Y", "Z")  # of the head: ``Fex.poses`` fails without them
 _GAZE = {"gaze_pitch": "gaze_pitch", "gaze_yaw": "gaze_yaw"}
 _EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
 """Names and order of version 1, with contempt at the end, which py-feat does not have."""
@@ -42,7 +43,7 @@ def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
     held |= {f"{unit}_p" for unit in ACTION_UNITS} | {f"p_{name}" for name in _EMOTIONS} | {"valence", "arousal"}
     sentences = lost(recording, held)
     if "Pitch" in fields:
-        sentences.append("Pitch, Roll, Yaw and gaze are radians; gaze counts from the camera.")
+        sentences.append("Pitch, Roll, Yaw and gaze are radians; gaze counts from the camera; X, Y and Z are empty.")
     return [*sentences, "absent: landmarks, and the action units that the table does not have."]
 
 
@@ -50,6 +51,8 @@ def _fields(recording: SourceTable) -> dict[str, Callable[[Row], Cell]]:
     """py-feat's columns that this table can fill, in the order of its detector."""
     fields: dict[str, Callable[[Row], Cell]] = {name: value_of(ours) for name, ours in _BOX.items()}
     fields |= {name: radians_of(ours) for name, ours in _POSE.items() if ours in recording.filled}
+    if set(_POSE) <= fields.keys():
+        fields |= dict.fromkeys(_TRANSLATION, lambda row: None)
     fields |= {unit: value_of(f"{unit}_p") for unit in ACTION_UNITS if f"{unit}_p" in recording.filled}
     emotions = _EMOTIONS_2 if {"valence", "arousal"} <= recording.filled else {name: name for name in _EMOTIONS}
     fields |= {name: value_of(f"p_{ours}") for name, ours in emotions.items() if f"p_{ours}" in recording.filled}

@@ -18,11 +18,9 @@ def write(recording: SourceTable, file: IO[bytes]) -> list[str]:
     media = recording.clock.media
     last = [media(float(recording.times[-1])), *(media(one.offset) for one in recording.intervals)]
     end = round(max(*last, 0.001), 6)
-    found = tiers(recording.intervals)
+    found = tiers(recording.intervals) or [Tier("segments", "", "", ())]  # Praat wants one tier at least
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end}"]
-    lines += ["tiers? <exists>" if found else "tiers? <absent>"]
-    if found:
-        lines += [f"size = {len(found)}", "item []:"]
+    lines += ["tiers? <exists>", f"size = {len(found)}", "item []:"]
     for number, tier in enumerate(found, 1):
         parts = _parts(recording, tier, end)
         lines += [f"    item [{number}]:", '        class = "IntervalTier"', f"        name = {_quoted(tier.name)}"]

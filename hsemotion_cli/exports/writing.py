@@ -7,6 +7,7 @@ annotation that somebody went on to edit in ELAN is not lost. A table with its s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,13 +125,18 @@ def export(
 
 def _export_group(group: list[SourceTable], name: str, folder: Path, rate: float | None, done: Exported) -> None:
     made = FORMATS[name]
+    folders: list[Path] = []
     try:
         paths = [folder / path for path in made.paths(group)]
-        for parent in {path.parent for path in paths}:
-            parent.mkdir(parents=True, exist_ok=True)
+        folders += sorted({parent for path in paths for parent in path.parents if not parent.exists()})
+        for parent in folders:
+            parent.mkdir(exist_ok=True)
         with write_together() as opened:
             sentences = made.write(group, folder, opened, rate)
     except HsemotionError as error:
+        for parent in reversed(folders):
+            with suppress(OSError):  # something else was written into it
+                parent.rmdir()
         if error.exit_code in (2, 3):  # a full disk or a wrong option stops everything
             raise
         done.failures.append((f"{group[0].name if len(group) == 1 else 'all'} as {name}", error))
