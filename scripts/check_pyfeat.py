@@ -12,8 +12,8 @@ import json
 import sys
 from typing import Any
 
-from feat.utils.io import read_feat, read_openface  # type: ignore[import-not-found]
-from feat.version import __version__  # type: ignore[import-not-found]
+from feat.utils.io import read_feat, read_openface
+from feat.version import __version__
 
 
 def described(fex: Any, accessors: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hsemotion_cli.errors import InputError
-from hsemotion_cli.formats.events import Event, check_recordings, for_recording, read_events
+from hsemotion_cli.formats.events import Event, assumption, check_recordings, for_recording, read_events
 
 EAF = """<?xml version="1.0" encoding="UTF-8"?>
 <ANNOTATION_DOCUMENT AUTHOR="" DATE="2026-01-01T00:00:00+00:00" FORMAT="3.0" VERSION="3.0"
@@ -145,3 +145,21 @@ def test_what_another_reader_of_elan_finds_is_found(tmp_path: Path) -> None:
     ours = [e for e in read_events(path) if e.tier == "smiles"]
     assert [(round(1000 * e.onset), round(1000 * e.offset)) for e in ours] == [(a, b) for a, b, *_ in theirs]
     assert [e.label if e.label != "smiles" else "" for e in ours] == [label or "" for _, _, label, *_ in theirs]
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "says"),
+    [
+        ("talk.csv", "onset,offset,label", "its rows belong to the recording talk, by its name"),
+        ("talk_events.tsv", "onset\tduration\ttrial_type", "its rows belong to the recording talk, by its name"),
+        ("windows.csv", "onset,offset,label", "its rows belong to every recording"),
+        ("talk.csv", "recording,onset,offset,label", ""),
+        ("talk.csv", "Observation id,Behavior,Start (s),Stop (s)", ""),
+    ],
+)
+def test_what_a_file_without_a_recording_is_taken_for_is_said(
+    tmp_path: Path, name: str, header: str, says: str
+) -> None:
+    (tmp_path / name).write_text(header + "\n")
+    found = assumption(tmp_path / name)
+    assert found == (f"{tmp_path / name}: it has no column recording, so {says}." if says else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import curves
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import pearsonr
 from typer.testing import CliRunner
 
 from hsemotion_cli.analysis.recordings import read_recording
@@ -43,10 +45,37 @@ def by_formula(x: np.ndarray, y: np.ndarray, size: int, step: int, lag: int) -> 
             else:
                 one, other = x[start - k : start - k + size], y[start : start + size]
             bad = np.isnan(one).any() or np.isnan(other).any() or np.ptp(one) == 0 or np.ptp(other) == 0
-            line.append(np.nan if bad else np.arctanh(np.clip(np.corrcoef(one, other)[0, 1], -0.999999, 0.999999)))
+            r = np.nan if bad else np.corrcoef(one, other)[0, 1]
+            line.append(np.nan if bad else np.clip(np.arctanh(np.clip(r, -1 + 1e-16, 1 - 1e-16)), -10, 10))
         found.append(line)
         start += step
     return np.array(found)
+
+
+@pytest.mark.parametrize("rate", [5, 10])
+def test_windows_and_average_are_those_of_rmea(rate: int) -> None:
+    """MEAccf of rMEA, in its own terms: seconds, windows counted from 0, each of them with ``lag`` samples more."""
+    lag_s, window_s, increment_s = 2, 10, 3
+    random = np.random.default_rng(rate)
+    x, y = random.normal(size=(2, 61 * rate + 3)).cumsum(axis=1)
+    window, lag, increment = window_s * rate, lag_s * rate, increment_s * rate
+    count = math.ceil((len(x) - window - lag + 1) / increment)
+    table = np.empty((count, 2 * lag + 1))
+    for k in range(count):
+        part = slice(k * increment, k * increment + window + lag)
+        for j, shift in enumerate(range(-lag, lag + 1)):
+            near, far = slice(0, window), slice(abs(shift), window + abs(shift))
+            first, second = (near, far) if shift >= 0 else (far, near)
+            table[k, j] = np.arctanh(pearsonr(x[part][first], y[part][second])[0])
+    found = synchrony(x, y, Windows(window, increment, lag), 1, random)
+    np.testing.assert_allclose(found.z, table, rtol=1e-6)
+    assert found.strength == pytest.approx(np.abs(table).mean())
+
+
+def test_what_moves_exactly_alike_has_the_largest_z_of_rmea() -> None:
+    x = np.sin(np.arange(200) / 7)
+    found = synchrony(x, 2 * x, Windows(50, 10, 3), 1, np.random.default_rng(0))
+    assert (found.z[:, 3] == 10).all() and (np.abs(found.z) <= 10).all()
 
 
 @settings(deadline=None, max_examples=30)

@@ -3,7 +3,10 @@
 The definition is that of rMEA's MEAccf (Kleinbub & Ramseyer 2021) after Boker et al. (2002): windows of w samples begin
 at every s-th sample; at lag k >= 0 the window x[i .. i + w) is correlated with y[i + k .. i + k + w), at lag k < 0 the
 window x[i + |k| .. ) with y[i .. i + w), in steps of one sample; each Pearson correlation becomes z = artanh r.
-Synchrony is the mean of |z| over windows and lags. A positive lag means that y follows x, so that x leads.
+Synchrony is the mean of |z| over windows and lags ("grandAver" of rMEA). A positive lag means that y follows x, so that
+x leads. Compared with ``R/rMEA_ccf.R`` of kleinbub/rMEA, two things differ: a window that lacks a sample is left out
+here, while rMEA correlates what is left of windows with up to half of their samples missing; and identical windows have
+|z| = 10 here, while rMEA leaves them out.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from ..evaluation.metrics import ccc
 
 Floats = NDArray[np.float64]
 
-HIGHEST = 0.999999
-"""Correlations are cut here before artanh, which has no value at 1."""
+HIGHEST_Z = 10.0
+"""Largest |z|, because artanh has no value at 1; that of rMEA's ``fisher.r2z``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,8 @@ def correlations(
     for k, lag in enumerate(windows.lags):
         one, other = unit_x[starts_x + max(-lag, 0)], unit_y[starts_y + max(lag, 0)]
         r[:, k] = np.einsum("mw,mw->m", one, other)
-    return np.arctanh(np.clip(r, -HIGHEST, HIGHEST))
+    with np.errstate(divide="ignore"):
+        return np.clip(np.arctanh(np.clip(r, -1, 1)), -HIGHEST_Z, HIGHEST_Z)
 
 
 def standardised(values: Floats, windows: Windows) -> Floats:

@@ -94,6 +94,7 @@ def run(
     from ..analysis.recordings import find_tables
     from ..analysis.rules import Rules, read_rules
     from ..errors import exit_code_of
+    from ..formats.events import assumption
     from ..formats.ownership import check_outputs
     from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
@@ -106,7 +107,9 @@ def run(
     traces = [one for one in files if is_trace(one[1])]
     if len(traces) == len(files):
         refuse(["map", "tier"], "ratings over time and tables have no labels to choose or rename")
-    events = read_codings([one for one in files if one not in traces], parse_map(coding.map), coding.tier)
+    marked = [one for one in files if one not in traces]
+    events = read_codings(marked, parse_map(coding.map), coding.tier)
+    assumed = [sentence for _, path in marked if (sentence := assumption(path))]
     ratings = [rating for name, path in traces for rating in read_ratings(name or path.stem, path)]
     rules = read_rules(wanted.recipe) if wanted.recipe else Rules()
     settings = AgreeSettings(rules, wanted.tolerance, wanted.margin, wanted.bootstrap, wanted.seed)
@@ -116,6 +119,7 @@ def run(
     check_outputs([*outputs, *plot], output.overwrite, is_result)
     with counting("agree", "tables", output.quiet or output.json) as progress:
         report, sums = agreement_of(found, events, ratings, settings, names, progress)
+    report = dataclasses.replace(report, notes=[*assumed, *report.notes])
     prepare_folder(output.out)
     write_agreement(output.out, report, sums, settings, [path.name for _, path in files])
     if wanted.plot:

@@ -101,8 +101,9 @@ def _fitted(tables: list[Path], wanted: SampleOptions, people: Path | None, outp
     from ..analysis.recordings import find_tables
     from ..analysis.windows import parse_span
     from ..errors import UsageError
+    from ..formats.events import assumption
     from ..formats.people import read_people
-    from .console import counting
+    from .console import counting, say
 
     found, names = find_tables(tables), read_people(people)
     if wanted.neutral is not None:
@@ -112,7 +113,10 @@ def _fitted(tables: list[Path], wanted: SampleOptions, people: Path | None, outp
         if len(found) != 1:
             raise UsageError(f"--neutral {wanted.neutral}: it needs one table; {len(found)} are given.")
         return calibrate_neutral(found[0], span, wanted.person, names)
-    events = read_codings(parse_codings(wanted.coding), parse_map(wanted.map), wanted.tier)
+    codings = parse_codings(wanted.coding)
+    events = read_codings(codings, parse_map(wanted.map), wanted.tier)
+    for sentence in filter(None, (assumption(path) for _, path in codings)):
+        say(sentence)
     with counting("calibrate", "folds", output.quiet or output.json) as progress:
         return calibrate(found, events, names, wanted.keep_all, wanted.seed, progress)
 

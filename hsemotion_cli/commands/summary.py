@@ -85,7 +85,7 @@ def run(
     from ..analysis.recordings import find_tables
     from ..analysis.summary_run import FORMS, parse_by, write_summary
     from ..errors import UsageError, exit_code_of
-    from ..formats.events import read_events
+    from ..formats.events import assumption, read_events
     from ..formats.ownership import check_outputs
     from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
@@ -98,6 +98,8 @@ def run(
         raise UsageError(f"--form {wanted.form}: choose from {', '.join(FORMS)}.")
     by = parse_by(wanted.by) if wanted.by is not None else None
     events = [one for path in wanted.events for one in read_events(path)] if wanted.events else None
+    for sentence in filter(None, map(assumption, wanted.events)):
+        say(sentence)
     if wanted.baseline is None:
         refuse(["correct"], "it is for --baseline")
     settings = _settings(wanted, events or ())

@@ -2,8 +2,8 @@
 
 A CSV file has a header with ``onset``, ``offset`` or ``duration`` (seconds), ``label``, and where needed ``recording``,
 ``person``, ``kind``, ``tier`` and ``coder``; separators may be commas, semicolons or tabs. In a BIDS ``events.tsv`` the
-label is ``trial_type``, and the recording comes from the file's name. ``recording`` is the file name of a table without
-its extension; an empty one stands for every table.
+label is ``trial_type``. ``recording`` is the file name of a table without its extension; an empty one stands for every
+table. A file without that column belongs to the recording that its name says, see ``event_rows.recording_of``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .boris import header_at, read_boris
 from .elan import read_eaf
 from .event_rows import KINDS, Event, event, number, recording_of, rows_of
 
-__all__ = ["KINDS", "Event", "check_recordings", "for_recording", "read_events"]
+__all__ = ["KINDS", "Event", "assumption", "check_recordings", "for_recording", "read_events"]
 
 _ALIASES = {
     "recording": ("recording",),
@@ -46,6 +46,22 @@ def read_events(path: Path) -> list[Event]:
     if header_at(lines) is not None:
         return read_boris(path, lines)
     return _read_table(path, lines)
+
+
+def assumption(path: Path) -> str:
+    """A sentence about the recording that a file of events without a column ``recording`` was taken to be of, or "".
+
+    Args:
+        path: of a file that ``read_events`` has read.
+    """
+    if path.suffix.lower() == ".eaf":
+        return ""
+    lines = rows_of(path)
+    if header_at(lines) is not None or not lines or "recording" in (name.lower() for name in lines[0][1]):
+        return ""
+    name = recording_of(path)
+    whose = f"to the recording {name}, by its name" if name else "to every recording"
+    return f"{path}: it has no column recording, so its rows belong {whose}."
 
 
 def for_recording(events: Iterable[Event], recording: str) -> list[Event]:
