@@ -101,7 +101,7 @@ class ModelCard:
     Attributes:
         name: as given to ``--model``.
         paper_name: its name in publications.
-        family: the kind of model that runs it: "geometry", "network", or "audio".
+        family: the kind of model that runs it: "geometry", "network", "encoder" or "audio".
         tasks: the tasks of ``tasks.TASKS`` that it has.
         crop: crop recipe that it was trained with ("box", "aligned-112", "face-112"), or None if it needs no image.
         licence: of the weights.

@@ -94,6 +94,8 @@ def load(card: ModelCard, running: InferenceOptions) -> FaceModel:
     """
     if card.family == "audio":
         raise UsageError(f"--model {card.name}: this is an audio model; use annotate --audio-head, or extract --audio.")
+    if card.family == "encoder":
+        return _encoder(card, running)
     if card.network is None:
         from .blendshapes import GeometryModel
 
@@ -114,6 +116,17 @@ def load(card: ModelCard, running: InferenceOptions) -> FaceModel:
         threads=running.threads,
         progress=running.progress,
     )
+
+
+def _encoder(card: ModelCard, running: InferenceOptions) -> FaceModel:
+    """An encoder of timm, which only torch runs, in float32."""
+    from .encoders import Encoder
+
+    if running.backend not in ("auto", "torch") or running.precision != "fp32":
+        raise UsageError(
+            f"--model {card.name}: networks of timm run in torch and float32; leave out --backend and --precision."
+        )
+    return Encoder(card, running.device, running.offline, running.files.get(card.name), running.threads)
 
 
 def _match_heads(heads: Iterable[Head], names: Sequence[str]) -> dict[str, Head]:

@@ -53,6 +53,9 @@ SOUND = ModelCard(
 SHIPPED: tuple[str, ...] = ("mt-mobilefacenet.safetensors",)
 """Trained files in the package's assets."""
 
+ENCODERS = "timm:"
+"""Prefix of the names of timm's networks, which have no card until they are named; see ``models.encoders``."""
+
 ASSETS = Path(__file__).parent.parent / "assets"
 
 MODELS.update((shipped.name, shipped) for shipped, _ in (model_file.read_card(ASSETS / name) for name in SHIPPED))
@@ -95,6 +98,10 @@ def card(name: str) -> ModelCard:
         return found
     if name == SOUND.name:
         return SOUND
+    if name.startswith(ENCODERS):
+        from .encoders import encoder_card
+
+        return encoder_card(name)
     if card_json.NAME.fullmatch(name) and (path := model_file.place(name)).is_file():
         return kept_card(path)
     raise UsageError(f"unknown model {name!r}: choose from {', '.join(known())}.")

@@ -55,6 +55,12 @@ def choose(
     """
     given_heads = tuple(heads.per_face(path) for path in head)
     base, files = chosen_models(model, recipe, given_heads, detector)
+    for name in base.models:
+        if not registry.card(name).tasks and name not in {each.base.model for each in given_heads}:
+            raise UsageError(
+                f"--model {name}: it gives embeddings and predicts nothing itself; give a head on them with --head "
+                "(train heads makes one)."
+            )
     listening = _listening(audio_head, audio_weights)
     if listening is not None:
         base = with_sound(base)

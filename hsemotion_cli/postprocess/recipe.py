@@ -367,6 +367,8 @@ def parse_models(text: str) -> tuple[tuple[str, ...], dict[str, Path]]:
 def _parse_model(part: str) -> tuple[str, Path | None]:
     """One model of ``--model``, and the weight file to use instead of its own."""
     name, equals, given = part.partition("=")
+    if name.startswith(registry.ENCODERS):
+        return registry.card(name).name, Path(given) if given else None
     if not equals:
         if os.sep not in part and not Path(part).suffix:
             return registry.card(part).name, None
