@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ def run(*arguments: object, code: int = 0) -> str:
     return result.stdout if code == 0 else result.stderr
 
 
-def weights(folder: Path, name: str, *, classes: int = 0, seed: int = 0) -> tuple[Path, torch.nn.Module]:
+def weights(folder: Path, name: str, *, classes: int = 0, seed: int = 0) -> tuple[Path, Any]:
     """Random weights of a network in a file."""
     torch.manual_seed(seed)
     network = import_timm().create_model(name, pretrained=False, num_classes=classes).eval()
