@@ -17,6 +17,9 @@ from pathlib import Path
 CROP_RECIPE = r"box|(aligned|face)-[1-9][0-9]{0,3}"
 """Pattern of the crop recipes that a card may name; see ``faces.crops``."""
 
+ENCODERS = "timm:"
+"""Prefix of the names of timm's networks, which have no card until they are named; see ``models.encoders``."""
+
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

@@ -19,12 +19,11 @@ from PIL import Image as PIL
 
 from ..domain import Face, Image, Scores
 from ..errors import ModelUnavailable, UsageError
-from . import registry
-from .cards import ModelCard, NetworkSpec
+from .cards import ENCODERS, ModelCard, NetworkSpec
 from .engines import resolve_device
 from .weights import offline_wanted
 
-PREFIX = registry.ENCODERS
+PREFIX = ENCODERS
 FAMILY = "encoder"
 
 _GPU_BATCH = 64

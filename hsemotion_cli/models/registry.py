@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import ModelUnavailable, UsageError
 from ..tasks import ACTION_UNITS
 from . import card_json, model_file
-from .cards import NETWORKS, ModelCard
+from .cards import ENCODERS, NETWORKS, ModelCard
 
 MODELS: dict[str, ModelCard] = {
     card.name: card
@@ -52,9 +52,6 @@ SOUND = ModelCard(
 
 SHIPPED: tuple[str, ...] = ("mt-mobilefacenet.safetensors",)
 """Trained files in the package's assets."""
-
-ENCODERS = "timm:"
-"""Prefix of the names of timm's networks, which have no card until they are named; see ``models.encoders``."""
 
 ASSETS = Path(__file__).parent.parent / "assets"
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ..errors import UsageError, shortened
 from ..models import model_file, registry
+from ..models.cards import ENCODERS
 from ..tasks import ACTION_UNITS, TASKS
 from . import offsets
 from .gate import check_gate
@@ -367,7 +368,7 @@ def parse_models(text: str) -> tuple[tuple[str, ...], dict[str, Path]]:
 def _parse_model(part: str) -> tuple[str, Path | None]:
     """One model of ``--model``, and the weight file to use instead of its own."""
     name, equals, given = part.partition("=")
-    if name.startswith(registry.ENCODERS):
+    if name.startswith(ENCODERS):
         return registry.card(name).name, Path(given) if given else None
     if not equals:
         if os.sep not in part and not Path(part).suffix:
