@@ -62,7 +62,10 @@ TASKS: dict[str, tuple[str, ...]] = {
 FROZEN = "frozen_expression"
 """The expressions that a network itself predicts, kept beside those of the head that replaces them."""
 
-SCORES: dict[str, tuple[str, ...]] = {**TASKS, FROZEN: EXPRESSIONS}
+DISAGREEMENT = "disagreement"
+"""How far apart the heads of an ensemble are, for each task."""
+
+SCORES: dict[str, tuple[str, ...]] = {**TASKS, FROZEN: EXPRESSIONS, DISAGREEMENT: tuple(TASKS)}
 """The same for everything that models may give for each face: the tasks, and what helps to judge them."""
 
 BLENDSHAPES: tuple[str, ...] = tuple(

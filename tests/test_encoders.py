@@ -24,7 +24,8 @@ from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS
 from hsemotion_cli.formats import features
 from hsemotion_cli.models import heads, registry
 from hsemotion_cli.models.architectures import import_timm
-from hsemotion_cli.models.encoders import Encoder, digest_of, encoder_card
+from hsemotion_cli.models.encoder_cards import encoder_card
+from hsemotion_cli.models.encoders import Encoder, digest_of
 from hsemotion_cli.models.heads import Base, Head, Part
 from hsemotion_cli.models.predict import InferenceOptions, load
 from hsemotion_cli.postprocess.recipe import parse_models

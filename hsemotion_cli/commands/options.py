@@ -181,7 +181,7 @@ class ModelOptions:
         list[Path],
         typer.Option(
             metavar="FILE",
-            help="Head made by train heads, replaces its model's own; repeat for a second model.",
+            help="Head made by train heads, replaces its model's own; repeat for a second model, or to average.",
             show_default=False,
         ),
     ] = field(default_factory=list)

@@ -97,6 +97,15 @@ class HeadTrainingOptions:
     rate: Annotated[float, typer.Option(metavar="RATE", help="Learning rate of Adam.")] = 1e-3
     hidden: Annotated[int, typer.Option(metavar="N", min=0, help="Units of a hidden layer, for emi.")] = 0
     seed: Annotated[int, typer.Option(metavar="N", help="Random seed of weights, order and the held-out videos.")] = 0
+    members: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=100,
+            help="Number of heads to train with different seeds, for an ensemble: HEAD-1.safetensors and so on.",
+        ),
+    ] = 1
 
 
 def run(
@@ -119,7 +128,6 @@ def run(
 
     hsemotion train heads features/ --truth training_set_annotations.txt --kind mtl -o head.safetensors
     """
-    began = time.perf_counter()
     if out.suffix != ".safetensors":
         raise UsageError(f"-o {out}: a head is a .safetensors file; call it {out.stem or 'head'}.safetensors.")
     if data.val_truth is not None:
@@ -138,25 +146,26 @@ def run(
 
     plans = _plans(training, data.input)
     files = matching.find_files(features)
-    check_outputs(
-        [out, out.with_suffix(".md"), *([out.with_suffix(".onnx")] if training.temporal else [])], output.overwrite
-    )
+    places = [out] if training.members == 1 else [out.with_stem(f"{out.stem}-{k + 1}") for k in range(training.members)]
+    suffixes = (".safetensors", ".md", *([".onnx"] if training.temporal else []))
+    check_outputs([place.with_suffix(suffix) for place in places for suffix in suffixes], output.overwrite)
     prepare_folder(out.parent)
     truth = train_heads_run.Truth(data.truth, data.val_truth, data.val_share, training.seed)
     base, rows = train_heads_run.gather(training.kind, files, truth, plans, bool(training.temporal))
     progress = train_heads_run.progress(output.quiet or output.json)
     method = train_heads_run.method(training.temporal)
-    parts, facts = trainer.train(training.kind, base, rows, plans, training.seed, progress, method)
-    facts = {
-        "data": train_heads_run.described(truth, files, rows),
-        "terms": data.terms,
-        **facts,
-        **train_heads_run.timing(rows),
-        "seconds": round(time.perf_counter() - began, 3),
-        "versions": {"hsemotion": __version__, **libraries()},
-    }
-    head = heads.Head(out.stem, "", training.kind, base, parts, facts)
-    _write(head, out, output)
+    for k, place in enumerate(places):
+        began = time.perf_counter()
+        parts, facts = trainer.train(training.kind, base, rows, plans, training.seed + k, progress, method)
+        facts = {
+            "data": train_heads_run.described(truth, files, rows),
+            "terms": data.terms,
+            **facts,
+            **train_heads_run.timing(rows),
+            "seconds": round(time.perf_counter() - began, 3),
+            "versions": {"hsemotion": __version__, **libraries()},
+        }
+        _write(heads.Head(place.stem, "", training.kind, base, parts, facts), place, output)
 
 
 def _write(head: Head, out: Path, output: OutputOptions) -> None:

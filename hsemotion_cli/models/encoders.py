@@ -18,60 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image as PIL
 
 from ..domain import Face, Image, Scores
-from ..errors import ModelUnavailable, UsageError
-from .cards import ENCODERS, ModelCard, NetworkSpec
+from ..errors import ModelUnavailable
+from .cards import ENCODERS, ModelCard
 from .engines import resolve_device
 from .weights import offline_wanted
 
-PREFIX = ENCODERS
-FAMILY = "encoder"
-
 _GPU_BATCH = 64
-
-
-def encoder_card(name: str) -> ModelCard:
-    """The card of an encoder; needs timm, but no weights.
-
-    Args:
-        name: ``PREFIX`` and a name of timm's, with or without its tag: "timm:vit_small_patch14_dinov2.lvd142m".
-
-    Raises:
-        UsageError: timm has no such network.
-        ModelUnavailable: timm is not installed.
-    """
-    from .architectures import import_timm
-
-    timm, own = import_timm(), name.removeprefix(PREFIX)
-    config = timm.models.get_pretrained_cfg(own) if own and "/" not in own and timm.is_model(own) else None
-    if config is None:
-        near = ", ".join(f"{PREFIX}{each}" for each in timm.list_models(f"*{own.partition('.')[0]}*")[:3])
-        raise UsageError(
-            f"--model {name}: timm {timm.__version__} has no such network{f'; it has {near}' if near and own else ''}."
-        )
-    network = NetworkSpec(
-        (name,), int(config.input_size[-1]), config.mean, config.std, (), False, _size(timm, own), "the head",
-        resize={"torch": config.interpolation},
-    )  # fmt: skip
-    return ModelCard(
-        name=name,
-        paper_name=f"{own} of timm",
-        family=FAMILY,
-        tasks=(),
-        crop="box",
-        licence=config.license or "not stated by timm",
-        training_data=f"weights {config.tag or 'without a tag'} of timm; see the card of these weights",
-        citation="Wightman 2019, PyTorch Image Models (timm)",
-        network=network,
-    )
-
-
-def _size(timm: Any, name: str) -> int:
-    """Columns of the embedding, without memory for the weights."""
-    import torch
-
-    with torch.device("meta"):
-        network = timm.create_model(name, pretrained=False, num_classes=0)
-    return int(getattr(network, "head_hidden_size", None) or network.num_features)
 
 
 class Encoder:
@@ -80,7 +32,7 @@ class Encoder:
     On the CPU faces are encoded one by one, so an embedding does not depend on the other faces of a batch.
 
     Args:
-        card: of ``encoder_card``.
+        card: of ``encoder_cards.encoder_card``.
         device: "auto", "cpu", "cuda" or "cuda:N".
         offline: download nothing.
         path: a safetensors file with the network's weights; None for timm's own.
@@ -110,7 +62,7 @@ class Encoder:
         import torch
         from timm.data import create_transform, resolve_model_data_config
 
-        own = card.name.removeprefix(PREFIX)
+        own = card.name.removeprefix(ENCODERS)
         self.card, self.device = card, resolve_device(device, "torch")
         if threads:
             torch.set_num_threads(threads)

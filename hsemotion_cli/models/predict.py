@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..domain import Face, Reading, Scores
 from ..errors import ModelUnavailable, UsageError
 from ..tasks import FROZEN
+from .ensemble import average, check_members
 from .frame_skipping import ScheduledSighting
 from .heads import Head
 from .registry import ModelCard
@@ -82,7 +83,7 @@ def load_all(cards: Iterable[ModelCard], running: InferenceOptions) -> dict[str,
         names = ", ".join(card.name for card in cards)
         raise UsageError(f"--device {running.device}: {names} runs on the CPU only; use --device auto.")
     models = {card.name: load(card, running) for card in cards}
-    return models | {name: HeadedModel(models[name], head) for name, head in heads.items()}
+    return models | {name: HeadedModel(models[name], *members) for name, members in heads.items()}
 
 
 def load(card: ModelCard, running: InferenceOptions) -> FaceModel:
@@ -129,8 +130,9 @@ def _encoder(card: ModelCard, running: InferenceOptions) -> FaceModel:
     return Encoder(card, running.device, running.offline, running.files.get(card.name), running.threads)
 
 
-def _match_heads(heads: Iterable[Head], names: Sequence[str]) -> dict[str, Head]:
-    found: dict[str, Head] = {}
+def _match_heads(heads: Iterable[Head], names: Sequence[str]) -> dict[str, list[Head]]:
+    """Model -> its head, or the heads whose mean counts."""
+    found: dict[str, list[Head]] = {}
     for head in heads:
         name = head.base.model
         if name not in names:
@@ -138,9 +140,9 @@ def _match_heads(heads: Iterable[Head], names: Sequence[str]) -> dict[str, Head]
                 f"--head {head.name}: it is a head for {name}, but the model is {' and '.join(names)}; give --model "
                 f"{name}."
             )
-        if name in found:
-            raise UsageError(f"--head {head.name}: {found[name].name} is a head for {name}, too; give one of them.")
-        found[name] = head
+        found.setdefault(name, []).append(head)
+    for members in found.values():
+        check_members(members)
     return found
 
 
@@ -150,22 +152,24 @@ def _kept_of(scores: Scores, replaced: Collection[str]) -> dict[str, NDArray[np.
 
 
 class HeadedModel:
-    """A model with a user's head: the head predicts its tasks, the model all others.
+    """A model with a user's head, or the mean of several: the head predicts its tasks, the model all others.
 
     Args:
         base: the model whose embeddings and outputs the head uses.
         head: trained on features of the same model.
+        others: more members of an ensemble; see ``ensemble.check_members``.
 
     Attributes:
         card, device: the model's.
-        provenance: the model's, and the head's under "head".
+        provenance: the model's, and the head's under "head", or those of an ensemble under "heads".
 
     Raises:
         ModelUnavailable: the head was trained on features of other weights.
-        UsageError: the embeddings or outputs have other sizes.
+        UsageError: the embeddings or outputs have other sizes, or the heads cannot be averaged.
     """
 
-    def __init__(self, base: FaceModel, head: Head) -> None:
+    def __init__(self, base: FaceModel, head: Head, *others: Head) -> None:
+        check_members([head, *others])
         weights = base.provenance.get("sha256")
         if head.base.sha256 is not None and weights != head.base.sha256:
             raise ModelUnavailable(
@@ -179,12 +183,13 @@ class HeadedModel:
                 f"--head {head.name}: it needs embeddings of {head.base.embedding_size} numbers and "
                 f"{head.base.outputs} outputs, but {head.base.model} has {found[0]} and {found[1]}."
             )
-        self._base, self._head = base, head
+        self._base, self._head, self._members = base, head, (head, *others)
         self.card, self.device = base.card, base.device
-        self.provenance = {**base.provenance, "head": head.provenance}
+        own = {"heads": [each.provenance for each in self._members]} if others else {"head": head.provenance}
+        self.provenance = {**base.provenance, **own}
 
     def __repr__(self) -> str:
-        return f"HeadedModel({self._base!r}, {self._head!r})"
+        return f"HeadedModel({self._base!r}, {', '.join(map(repr, self._members))})"
 
     def __call__(self, faces: Sequence[Face]) -> Scores:
         """Score faces, each independently of the others; a temporal head is left to ``temporal_stream``."""
@@ -192,7 +197,7 @@ class HeadedModel:
         assert scores.embeddings is not None  # checked above
         if self._head.temporal:
             return scores
-        found = self._head(scores.embeddings, scores.outputs)
+        found = average(self._members, scores.embeddings, scores.outputs)
         return replace(scores, tasks={**scores.tasks, **found, **_kept_of(scores, found)})
 
 

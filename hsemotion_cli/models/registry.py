@@ -96,7 +96,7 @@ def card(name: str) -> ModelCard:
     if name == SOUND.name:
         return SOUND
     if name.startswith(ENCODERS):
-        from .encoders import encoder_card
+        from .encoder_cards import encoder_card
 
         return encoder_card(name)
     if card_json.NAME.fullmatch(name) and (path := model_file.place(name)).is_file():

@@ -125,13 +125,19 @@ def head_warnings(given_heads: Sequence[Head], recipe: Mapping[str, Any]) -> tup
     ]
     given = {head.sha256 for head in given_heads}
     for model in recipe.get("models", []):
-        before = model.get("head") if isinstance(model, dict) else None
-        if isinstance(before, dict) and before.get("sha256") not in given:
-            sentences.append(
-                f"--recipe: its table was made with the head {before.get('name')} on {model.get('name')}; "
-                "without --head FILE this one will be another."
-            )
+        for before in _heads_of(model):
+            if before.get("sha256") not in given:
+                sentences.append(
+                    f"--recipe: its table was made with the head {before.get('name')} on {model.get('name')}; "
+                    "without --head FILE this one will be another."
+                )
     return tuple(sentences)
+
+
+def _heads_of(model: Any) -> list[dict[str, Any]]:
+    """The heads in a sidecar's entry of a model."""
+    found = [model.get("head"), *(model.get("heads") or [])] if isinstance(model, dict) else []
+    return [each for each in found if isinstance(each, dict)]
 
 
 def _listening(head: Path | None, weights: str | None) -> Head | None:
@@ -144,13 +150,21 @@ def _listening(head: Path | None, weights: str | None) -> Head | None:
 
 
 def _with_thresholds(recipe: Recipe, given_heads: Sequence[Head], own: set[str]) -> Recipe:
-    """The recipe with the heads' thresholds of action units, except those that the recipe sets itself (``own``)."""
-    by_model = {head.base.model: head for head in given_heads}
+    """The recipe with the heads' thresholds of action units except those that the recipe sets itself (``own``).
+
+    Thresholds of an ensemble are the mean of its members'.
+    """
+    by_model: dict[str, list[Head]] = {}
+    for head in given_heads:
+        by_model.setdefault(head.base.model, []).append(head)
     usual: dict[str, float] = {}
     # As in ``Recipe.of``, the first model that knows the action units decides about their presence.
     for name in reversed(recipe.models):
-        if name in by_model and "action_units" in by_model[name].parts:
-            usual |= dict.fromkeys(ACTION_UNITS, 0.5) | by_model[name].thresholds
+        members = [head for head in by_model.get(name, []) if "action_units" in head.parts]
+        if members:
+            usual |= {
+                unit: sum(head.thresholds.get(unit, 0.5) for head in members) / len(members) for unit in ACTION_UNITS
+            }
         else:
             usual |= registry.card(name).au_thresholds
     thresholds = {unit: value for unit, value in usual.items() if unit not in own}

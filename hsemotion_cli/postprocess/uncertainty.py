@@ -3,6 +3,9 @@
 A logistic function of what is known about a face: how evenly the probabilities are spread, how much the models
 disagree, and how good the image is. ``scripts/fit_uncertainty.py`` fits it for the default models; with others it still
 ranks rows, but its values are no longer calibrated. What is not known of a face counts as average.
+
+Heads of an ensemble that are d apart raise an uncertainty u to 1 - (1 - u)(1 - d), as if their disagreement were a
+second and independent way to be wrong. This is a rule and not a fit: no labelled data with such heads are at hand.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelUnavailable
-from ..tasks import ACTION_UNITS, TASKS, UNCERTAINTIES
+from ..models.ensemble import distance
+from ..tasks import ACTION_UNITS, DISAGREEMENT, TASKS, UNCERTAINTIES
 from ..timeline import Timeline
 from .recipe import Recipe
 
@@ -45,7 +49,9 @@ def uncertainties(
             mean, spread, weight = _weights()[task]["features"][name]
             total += np.nan_to_num((values - mean) / spread) * weight
         unscored = np.isnan(blended[task]).all(axis=1)
-        found[column] = np.where(unscored, np.nan, 1 / (1 + np.exp(-total)))
+        alone = 1 / (1 + np.exp(-total))
+        apart = _of_members(timeline, recipe, task)
+        found[column] = np.where(unscored, np.nan, np.where(apart > 0, 1 - (1 - alone) * (1 - apart), alone))
     return found
 
 
@@ -58,8 +64,7 @@ def features(
     * ``entropy`` of the expressions, as a share of the largest possible one.
     * ``threshold`` (action units only): mean closeness of the units to their thresholds, 2 / (1 + exp(d)), where d is
       the distance of the logits; 1 at the threshold.
-    * ``disagreement`` of the two models: half the sum of the absolute differences of the expressions, the distance in
-      the plane of valence and arousal, the mean absolute difference of the units.
+    * ``disagreement`` of the two models: ``models.ensemble.distance``.
     * ``sharpness``: its logarithm; ``contrast``: log2(contrast / 40), at most 0; ``hidden``: 1 without landmarks.
     """
     measured = timeline.measures.get("contrast")
@@ -103,17 +108,15 @@ def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 def _disagreement(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
     """nan where fewer than two models predict the task; classes that one of them lacks do not count."""
     given = [timeline.scores[name][task] for name in recipe.models if task in timeline.scores[name]]
-    if len(given) < 2:
-        return np.full(len(timeline.row), np.nan)
-    difference = np.abs(given[0].astype(np.float64) - given[1])
-    unknown, known = np.isnan(difference).all(axis=1), np.nan_to_num(difference)
-    if task == "expression":
-        value = known.sum(axis=1) / 2
-    elif task == "valence_arousal":
-        value = np.hypot(known[:, 0], known[:, 1])
-    else:
-        value = known.sum(axis=1) / len(TASKS[task])
-    return np.where(unknown, np.nan, value)
+    return np.full(len(timeline.row), np.nan) if len(given) < 2 else distance(task, *given)
+
+
+def _of_members(timeline: Timeline, recipe: Recipe, task: str) -> NDArray[np.float64]:
+    """(N,) how far apart the heads of ensembles are, at most 1, the mean over models; 0 where there is no ensemble."""
+    column = list(TASKS).index(task)
+    given = [timeline.scores[name][DISAGREEMENT] for name in recipe.models if DISAGREEMENT in timeline.scores[name]]
+    apart = [np.nan_to_num(values[:, column].astype(np.float64)) for values in given]
+    return np.minimum(np.mean(apart, axis=0), 1.0) if apart else np.zeros(len(timeline.row))
 
 
 @functools.cache
