@@ -22,7 +22,7 @@ from .runtime import privacy
 
 if TYPE_CHECKING:
     from .annotation import Annotation, load
-    from .api import Session, annotate, annotate_image, rows
+    from .api import Session, annotate, annotate_image, annotate_stream, rows
     from .errors import (
         HsemotionError,
         HsemotionWarning,
@@ -46,6 +46,7 @@ __all__ = [
     "__version__",
     "annotate",
     "annotate_image",
+    "annotate_stream",
     "load",
     "rows",
 ]
@@ -56,7 +57,7 @@ privacy.disable_reporting()  # here, because it must happen before any of the li
 
 _HOMES = {
     "annotation": ("Annotation", "load"),
-    "api": ("Session", "annotate", "annotate_image", "rows"),
+    "api": ("Session", "annotate", "annotate_image", "annotate_stream", "rows"),
     "errors": (
         "HsemotionError",
         "HsemotionWarning",

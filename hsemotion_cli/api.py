@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import threading
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,9 @@ from .errors import HsemotionWarning, UsageError
 from .faces.tracking import parse_faces
 from .formats import sidecar, table
 from .formats.people import read_people
+from .live.in_turn import TimedImages, in_turn, live_settings
+from .live.newest import DEFAULT, check_causal
+from .live.outputs import rows_of
 from .media.arrays import ArraySource
 from .media.discovery import discover, parse_time
 from .media.photos import is_photo
@@ -28,9 +31,10 @@ from .media.video import Source, open_source
 from .models.predict import InferenceOptions
 from .pipeline import Annotator, Progress, Settings
 from .postprocess.model_choice import choose
+from .runtime.executor import SerialExecutor
 from .runtime.stage_timer import StageClock
 
-__all__ = ["Annotation", "Session", "annotate", "annotate_image", "load", "rows"]
+__all__ = ["Annotation", "Session", "annotate", "annotate_image", "annotate_stream", "load", "rows"]
 
 Rows = Generator[dict[str, Any], None, None]
 """Rows of a table, column name -> value; ``close`` stops the analysis."""
@@ -190,6 +194,18 @@ def settings_of(
     )
 
 
+class StreamOptions(ImageOptions, total=False):
+    """What can be chosen about a stream of images.
+
+    Attributes:
+        smooth: "none" or "causal:0.2", for all tasks or task -> filter; "causal:0.2" unless this or a recipe chooses.
+        max_gap: seconds without a face across which nothing is smoothed.
+    """
+
+    smooth: Words
+    max_gap: float | None
+
+
 class Session:
     """Models that are loaded once, for one source after another; use it as a context manager.
 
@@ -317,6 +333,45 @@ def rows(source: str | Path, *, progress: Progress | None = None, **options: Unp
     return _rows(session, open_source(path, settings.decoding), progress)
 
 
+def annotate_stream(
+    frames: Iterable[tuple[float, object]], **options: Unpack[StreamOptions]
+) -> Generator[list[dict[str, Any]], None, None]:
+    """Annotate images as they come, as ``hsemotion live`` does: for each image, its rows before the next is asked for.
+
+    Nothing looks ahead, and no image is left out: whoever gives the images decides which. The values are those of the
+    table that ``annotate`` makes of a lossless video of the images with the same recipe, ``blink`` and ``speaking``
+    excepted, which are judged by the past only.
+
+    Args:
+        frames: pairs of a time in seconds, rising, and an image: uint8, RGB (height, width, 3) or grey. OpenCV gives
+            BGR: convert it with ``image[..., ::-1]``.
+        options: see ``StreamOptions``. Unless ``min_face`` is given, faces narrower than 1/12 of the image's longer
+            side are not searched for.
+
+    Returns:
+        an iterator over lists of rows, column name -> value; one row without a face for an image of nobody.
+
+    Raises:
+        UsageError: options that make no sense or need later images, an image that cannot be used, or a time that is not
+            after the one before. Options are checked at once, the rest while it runs.
+        ModelUnavailable: weights are missing or damaged.
+    """
+    if options.get("smooth") is None and options.get("recipe") is None:
+        options["smooth"] = DEFAULT
+    settings = settings_of(**options)
+    check_causal(settings.recipe)
+    return _streamed(frames, settings)
+
+
+def _streamed(
+    frames: Iterable[tuple[float, object]], settings: Settings
+) -> Generator[list[dict[str, Any]], None, None]:
+    images = TimedImages(frames, settings)
+    with Annotator(live_settings(settings, images.size), SerialExecutor) as annotator:
+        for _, affect in in_turn(annotator, images.frames(), images.size):
+            yield rows_of(affect)
+
+
 def annotate_image(image: object, **options: Unpack[ImageOptions]) -> Annotation:
     """Annotate a single image.
 
@@ -378,5 +433,10 @@ def _show_options(function: Callable[..., Any], kind: type) -> None:
     function.__signature__ = signature  # type: ignore[attr-defined]
 
 
-for _function, _kind in ((annotate, Options), (rows, Options), (annotate_image, ImageOptions)):
+for _function, _kind in (
+    (annotate, Options),
+    (rows, Options),
+    (annotate_image, ImageOptions),
+    (annotate_stream, StreamOptions),
+):
     _show_options(_function, _kind)

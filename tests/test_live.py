@@ -21,12 +21,14 @@ import pytest
 from known import program
 from typer.testing import CliRunner
 
+import hsemotion_cli as hs
 from hsemotion_cli.cli import app
 from hsemotion_cli.domain import Frame
 from hsemotion_cli.errors import InputError, OutputError, UsageError
 from hsemotion_cli.formats.schema import MONOTONIC, WALL_TIME
-from hsemotion_cli.live.annotator import SceneCuts, smallest_face
+from hsemotion_cli.formats.table_reader import read_frames
 from hsemotion_cli.live.capture import Capture
+from hsemotion_cli.live.in_turn import SceneCuts, smallest_face
 from hsemotion_cli.live.latency import Latency
 from hsemotion_cli.live.newest import check_causal
 from hsemotion_cli.live.open_source import open_live, parse_size
@@ -409,3 +411,48 @@ def test_a_password_is_never_shown() -> None:
 def test_small_matters() -> None:
     assert parse_size("1280x720") == (1280, 720)
     assert smallest_face((1280, 720)) == 107
+
+
+def test_arrays_from_python_have_the_rows_of_their_recording(tmp_path: Path) -> None:
+    images = [clips.portrait(shift=3 * k) for k in range(10)]
+    times = [round(k / 15 + 0.004 * (k % 3), 3) for k in range(10)]
+    recorder = Recorder(tmp_path / "r.mkv", "lossless")
+    for image, when in zip(images, times, strict=True):
+        recorder.add(image, when, Stamp.now())
+    recorder.close()
+    least = smallest_face((320, 240))
+    found = run("annotate", tmp_path / "r.mkv", "-o", tmp_path, "--smooth", "causal:0.2", "--min-face", least)
+    assert found.exit_code == 0, found.output
+    asked: list[int] = []
+
+    def camera_of() -> Iterator[tuple[float, np.ndarray]]:
+        for k, pair in enumerate(zip(times, images, strict=True)):
+            asked.append(k)
+            yield pair
+
+    rows = []
+    for number, of_frame in enumerate(hs.annotate_stream(camera_of())):
+        assert asked[-1] == number  # the next image is not asked for before these rows are there
+        rows += of_frame
+    whole = [row for _, of_frame in read_frames(tmp_path / "r.csv") for row in of_frame]
+    assert len(rows) == len(whole) == 10
+    for row, other in zip(rows, whole, strict=True):
+        assert {k: v for k, v in row.items() if k not in LOOKS_AHEAD} == {
+            k: other[k] for k in row if k not in LOOKS_AHEAD
+        }
+
+
+def test_a_stream_of_arrays_refuses_what_it_cannot_use() -> None:
+    image = clips.blank(64, 48)
+    with pytest.raises(UsageError, match="later frames"):
+        hs.annotate_stream([], smooth="gaussian:0.2")
+    with pytest.raises(UsageError, match="no image"):
+        next(hs.annotate_stream([]))
+    with pytest.raises(UsageError, match="not after"):
+        list(hs.annotate_stream([(0.0, image), (0.0, image)]))
+    with pytest.raises(UsageError, match="not after"):
+        list(hs.annotate_stream([(float("nan"), image)]))
+    with pytest.raises(UsageError, match="pairs of a time"):
+        list(hs.annotate_stream([image]))  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="float64"):
+        list(hs.annotate_stream([(0.0, image / 255)]))

@@ -108,6 +108,13 @@ def run(
             show_default=False, rich_help_panel=SENDING,
         ),
     ] = None,
+    lsl: Annotated[
+        bool,
+        typer.Option(
+            "--lsl", help="Offer rows and markers as streams of the Lab Streaming Layer, to the whole local network.",
+            rich_help_panel=SENDING,
+        ),
+    ] = False,
 ) -> int:  # fmt: skip
     """Annotate a camera, a stream or a file at its own pace, with results at once.
 
@@ -125,5 +132,5 @@ def run(
     malloc.settle()
     from .live_run import Wishes, run_live
 
-    wishes = Wishes(camera, size, rate, seconds, window, name, record, record_quality, jsonl, udp)
+    wishes = Wishes(camera, size, rate, seconds, window, name, record, record_quality, jsonl, udp, lsl)
     return run_live(wishes, faces, models, smoothing, output, running)

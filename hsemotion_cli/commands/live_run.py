@@ -15,13 +15,15 @@ from ..analysis.video_summary import VideoSummary
 from ..errors import HsemotionError, OutputError, UsageError, exit_code_of
 from ..formats.output_names import output_names
 from ..formats.ownership import check_outputs
-from ..live.annotator import Live, LiveAnnotator, live_settings
+from ..live.annotator import Live, LiveAnnotator
+from ..live.in_turn import live_settings
 from ..live.newest import DEFAULT, check_causal
 from ..live.open_source import open_live, parse_size
 from ..live.outputs import Datagrams, GrowingTable, JsonLines, Output, parse_address
 from ..live.recorder import QUALITIES, Recorder
 from ..live.session import watch
 from ..live.window import Window, why_no_window
+from ..postprocess.recipe import Recipe
 from ..runtime.atomic_files import prepare_folder
 from .annotate_view import print_summaries
 from .console import note, print_json, say
@@ -48,6 +50,7 @@ class Wishes:
     record_quality: str
     jsonl: Path | None
     udp: str | None
+    lsl: bool
 
 
 def run_live(
@@ -76,7 +79,7 @@ def run_live(
         annotator = LiveAnnotator(live_settings(settings, size), live)
         stack.enter_context(annotator)
         # Files are made, and sockets opened, when nothing else can fail any more.
-        live.outputs = [_closed(stack, one) for one in (GrowingTable(growing), *_outputs(wishes.jsonl, address))]
+        live.outputs = [_closed(stack, one) for one in _outputs(wishes, address, settings.recipe, growing)]
         live.recorder = recorder = _closed(stack, Recorder(film, wishes.record_quality)) if wishes.record else None
         summary = _watched(annotator, live, wishes, output, name)
     summary.outputs["growing"] = str(growing)
@@ -109,11 +112,16 @@ def _closed(stack: ExitStack, one: T) -> T:
     return one
 
 
-def _outputs(jsonl: Path | None, address: tuple[str, int] | None) -> Iterator[Output]:
-    """What rows are sent to besides the growing table."""
+def _outputs(wishes: Wishes, address: tuple[str, int] | None, recipe: Recipe, growing: Path) -> Iterator[Output]:
+    """What rows are sent to, the growing table last."""
     if address is not None:
         yield Datagrams(address)
-    if jsonl is not None and str(jsonl) == "-":
+    if wishes.lsl:
+        from ..live.lab_streams import LabStreams
+
+        yield LabStreams(wishes.name or "hsemotion", recipe)
+    jsonl = wishes.jsonl
+    if to_stdout(wishes):
         yield JsonLines(sys.stdout.buffer, "stdout", owned=False)
     elif jsonl is not None:
         try:
@@ -121,6 +129,7 @@ def _outputs(jsonl: Path | None, address: tuple[str, int] | None) -> Iterator[Ou
         except OSError as error:
             raise OutputError(f"--jsonl {jsonl}: cannot be written ({error.strerror or error}).") from error
         yield JsonLines(file, str(jsonl), owned=True)
+    yield GrowingTable(growing)
 
 
 def _watched(annotator: LiveAnnotator, live: Live, wishes: Wishes, output: OutputOptions, name: str) -> VideoSummary:

@@ -12,27 +12,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from ..analysis.video_summary import VideoSummary
 from ..domain import Frame, Image, Reading
-from ..errors import OutputError, UsageError
-from ..faces.detector import REACH
+from ..errors import OutputError
 from ..faces.track_embeddings import TrackEmbeddings
 from ..formats.schema import MONOTONIC, WALL_TIME
-from ..media.colour import ColourReader
 from ..media.live_source import Captured, LiveSource, Stamp
 from ..media.paced_file import PacedFile
-from ..media.scene_cuts import CutDetector
 from ..media.video import Source
 from ..pipeline import Annotator, Progress, Settings
+from ..postprocess.refine import Affect
 from ..runtime.executor import SerialExecutor
 from ..runtime.stage_timer import StageClock
 from ..timeline import Timeline
 from .capture import Capture
+from .in_turn import in_turn
 from .latency import Latency
-from .newest import NewestRows, check_causal
 from .outputs import Output, Row, rows_of
 from .recorder import Recorder
 
@@ -67,36 +64,6 @@ class Live:
     def origin(self) -> Source:
         """The source as the rest of the program knows it."""
         return self.source.source if isinstance(self.source, PacedFile) else self.source
-
-
-def live_settings(settings: Settings, size: tuple[int, int]) -> Settings:
-    """Settings as a live source can keep them.
-
-    Unless a smallest face is given, faces are searched for in the whole image only: tiles, in which small faces show,
-    take several times as long as everything else together.
-
-    Args:
-        size: width and height of the source in pixels.
-
-    Raises:
-        UsageError: something is asked for that needs later frames, or the whole recording.
-    """
-    check_causal(settings.recipe)
-    for name, wanted in (
-        ("--identify", settings.identify or bool(settings.names)),
-        ("--detect-every", settings.detect_every > 1),
-        ("--stride", settings.stride > 1),
-        ("--audio-head", settings.audio_head is not None),
-    ):
-        if wanted:
-            raise UsageError(f"{name} needs frames that have not been seen yet; leave it out, or annotate a recording.")
-    least = settings.min_face
-    return replace(settings, min_face=smallest_face(size) if least is None else least)
-
-
-def smallest_face(size: tuple[int, int]) -> int:
-    """Width in pixels of the smallest face that the whole image shows, without tiles."""
-    return int(np.ceil(REACH * max(size)))
 
 
 class LiveAnnotator(Annotator):
@@ -143,27 +110,28 @@ class LiveAnnotator(Annotator):
             stack.enter_context(live.capture)
             taken: list[Captured] = []
             frames = clock.stage("wait", self._frames(taken))
-            rows = NewestRows(self.settings.recipe)
-            for reading in self.readings_in_turn(frames, (source.info.width, source.info.height)):
-                self._hand_on(rows, reading, taken.pop())
+            for reading, affect in in_turn(self, frames, (source.info.width, source.info.height), self._stamp_columns):
+                self._hand_on(affect, taken.pop())
                 faces += len(reading.faces)
                 progress("annotate", len(self._stamps), faces, None)
                 yield reading
 
     def _frames(self, taken: list[Captured]) -> Iterator[Frame]:
         """The newest frames; each is in ``taken`` as well."""
-        cuts = SceneCuts()
         for one in self._live.capture:
-            frame = replace(one.frame, cut=cuts.cut(one.frame.image))
+            frame = one.frame
             if self._live.recorder is not None:  # numbers and times are those of the recording
                 frame = replace(frame, index=len(self._stamps), time=round(frame.time, 3))
             self._stamps.append(one.stamp)
             taken.append(replace(one, frame=frame))
             yield frame
 
-    def _hand_on(self, newest: NewestRows, reading: Reading, captured: Captured) -> None:
+    def _stamp_columns(self) -> dict[str, object]:
+        stamp = self._stamps[-1]
+        return {WALL_TIME.name: stamp.wall_text, MONOTONIC.name: stamp.monotonic}
+
+    def _hand_on(self, affect: Affect, captured: Captured) -> None:
         live, stamp, image = self._live, captured.stamp, captured.frame.image
-        affect = newest.add(reading, **{WALL_TIME.name: stamp.wall_text, MONOTONIC.name: stamp.monotonic})
         rows = rows_of(affect)
         for output in list(self._outputs):
             self._guarded(lambda output=output: output.send(rows, affect, stamp), output)  # type: ignore[misc]
@@ -209,15 +177,3 @@ class LiveAnnotator(Annotator):
                 "outputs": [output.description for output in live.outputs],
             },
         }
-
-
-class SceneCuts:
-    """Scene cuts between analysed images, found as in a lossless recording of them."""
-
-    def __init__(self) -> None:
-        self._detector = CutDetector()
-
-    def cut(self, image: Image) -> bool:
-        """Whether a new scene begins with this image."""
-        picture = av.VideoFrame.from_ndarray(image, format="rgb24")
-        return self._detector.cuts(ColourReader(picture.width, picture.height).luma(picture))
