@@ -367,8 +367,9 @@ def _streamed(
     frames: Iterable[tuple[float, object]], settings: Settings
 ) -> Generator[list[dict[str, Any]], None, None]:
     images = TimedImages(frames, settings)
-    with Annotator(live_settings(settings, images.size), SerialExecutor) as annotator:
-        for _, affect in in_turn(annotator, images.frames(), images.size):
+    cores = settings.running.threads or 1  # more threads of one network mostly wait for each other
+    with Annotator(live_settings(settings, images.size), lambda _all: SerialExecutor(cores)) as annotator:
+        for _, affect in in_turn(annotator, images.frames(), images.size, StageClock()):
             yield rows_of(affect)
 
 

@@ -389,18 +389,23 @@ class Annotator:
                 whole = tracking.count_within_frames(whole)
             yield from _watched(whole, progress, settings.sampling.expected(source.info.frames))
 
-    def readings_in_turn(self, frames: Iterable[Frame], size: tuple[int, int]) -> Iterator[Reading]:
-        """The same predictions, each as soon as its frame comes, in the thread that asks for it: for live sources.
+    def readings_in_turn(
+        self, frames: Iterable[Frame], size: tuple[int, int], clock: StageClock
+    ) -> Generator[Reading, None, None]:
+        """The same predictions, each as soon as it is there, for sources that go on: frames are neither grouped nor
+        read ahead. A threaded executor finds the faces of one frame while models score those of the frame before.
 
         Args:
             size: width and height of the displayed image.
         """
-        settings = self.settings
+        settings, block = self.settings, block_size(size[0] * size[1])
         optics = Optics(settings.fov, size, settings.crops)
-        block = block_size(size[0] * size[1])
         seen = detect_in_turn(frames, block, self._detectors[0], self.crops, given=settings.crops, optics=optics)
-        for sighting in self._followed(seen, photos=False):
-            yield self._read([frame_skipping.ScheduledSighting(sighting, (True,) * len(sighting.faces))])[0][0]
+        followed = self._followed(clock.stage("faces", seen), photos=False)
+        alone = ([frame_skipping.ScheduledSighting(one, (True,) * len(one.faces))] for one in followed)
+        with self._executor.run(clock) as run:
+            for group in run.map("models", alone, [self._read], room=0):
+                yield group[0][0]
 
     def with_extra(self, timeline: Timeline, source: Source) -> Timeline:
         """The timeline with the optional columns of the table."""

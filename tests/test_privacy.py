@@ -40,6 +40,8 @@ CHECKED = {
     "matplotlib": ("3.11.2", "3.11.2"),
     # Holds OpenTelemetry, which sends nothing unless ARROW_TRACING_BACKEND names a place.
     "pyarrow": ("26.0.1", "26.0.1"),
+    # Offers streams to the local network, which is what it is for; loaded for live --lsl only.
+    "pylsl": ("1.18.6", "1.18.6"),
     # Nothing was found in these; they are large, and load or fetch models.
     "torch": ("2.13.0", "2.13.0"),
     "torchvision": ("0.28.0", "0.28.0"),

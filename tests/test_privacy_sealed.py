@@ -108,6 +108,7 @@ CASES = {
         needs=("torch",),
     ),
     "doctor": Case("doctor", {"mediapipe", "onnxruntime"}),
+    "live": Case("live --camera VIDEO -o OUT --window none --record --jsonl OUT/rows.jsonl --seconds 5"),
     "python": Case("CLIP OUT", start=[*SEALED, "--run", API]),
     "script": Case("SCRIPTS/fuzz.py --cases 4 --keep OUT", start=[*SEALED, "--run", SCRIPT]),
 }

@@ -41,7 +41,7 @@ def run(
         Reworded(smooth={"help": SMOOTH_HELP, "show_default": "causal:0.2, or the recipe's"}),
     ],
     output: Annotated[OutputOptions, Only("out", "formats", "overwrite", "quiet", "json", "log")],
-    running: Annotated[RunningOptions, Only("backend", "device", "precision", "threads", "offline")],
+    running: Annotated[RunningOptions, Only("backend", "device", "precision", "offline")],
     camera: Annotated[
         str,
         typer.Option(

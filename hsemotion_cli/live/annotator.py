@@ -6,6 +6,7 @@ and each frame's rows are handed on before the next frame is taken.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,13 @@ from .recorder import Recorder
 
 Shown = Callable[[Image, Sequence[Row]], None]
 """Takes each image with its rows, to be shown."""
+
+
+_THREADS = 1
+"""Threads that analyse. Two threads of one network wait for each other longer than they compute: with one face at 720p
+they took 59 ms of CPU for each frame, one takes 30 (``scripts/measure_live.py``). Finding the faces of one frame while
+models score those of the frame before gained no frames, and made each 20 to 40 % later. The other cores have capture,
+recording and the window to do."""
 
 
 @dataclass
@@ -78,7 +86,7 @@ class LiveAnnotator(Annotator):
     """
 
     def __init__(self, settings: Settings, live: Live) -> None:
-        super().__init__(settings, SerialExecutor)
+        super().__init__(settings, lambda _cores: SerialExecutor(_THREADS))
         self._live = live
         self.problems: list[OutputError] = []
         self._stamps: list[Stamp] = []
@@ -108,30 +116,26 @@ class LiveAnnotator(Annotator):
             if live.recorder is not None:
                 stack.callback(self._guarded, live.recorder.close, live.recorder)
             stack.enter_context(live.capture)
-            taken: list[Captured] = []
-            frames = clock.stage("wait", self._frames(taken))
-            for reading, affect in in_turn(self, frames, (source.info.width, source.info.height), self._stamp_columns):
-                self._hand_on(affect, taken.pop())
+            taken: deque[Captured] = deque()
+            frames, size = clock.stage("wait", self._frames(taken)), (source.info.width, source.info.height)
+            for reading, affect in in_turn(self, frames, size, clock, lambda: _columns(taken[0].stamp)):
+                self._hand_on(affect, taken.popleft())
                 faces += len(reading.faces)
                 progress("annotate", len(self._stamps), faces, None)
                 yield reading
 
-    def _frames(self, taken: list[Captured]) -> Iterator[Frame]:
-        """The newest frames; each is in ``taken`` as well."""
-        for one in self._live.capture:
+    def _frames(self, taken: deque[Captured]) -> Iterator[Frame]:
+        """The newest frames; each is appended to ``taken`` as well."""
+        for number, one in enumerate(self._live.capture):
             frame = one.frame
             if self._live.recorder is not None:  # numbers and times are those of the recording
-                frame = replace(frame, index=len(self._stamps), time=round(frame.time, 3))
-            self._stamps.append(one.stamp)
+                frame = replace(frame, index=number, time=round(frame.time, 3))
             taken.append(replace(one, frame=frame))
             yield frame
 
-    def _stamp_columns(self) -> dict[str, object]:
-        stamp = self._stamps[-1]
-        return {WALL_TIME.name: stamp.wall_text, MONOTONIC.name: stamp.monotonic}
-
     def _hand_on(self, affect: Affect, captured: Captured) -> None:
         live, stamp, image = self._live, captured.stamp, captured.frame.image
+        self._stamps.append(stamp)
         rows = rows_of(affect)
         for output in list(self._outputs):
             self._guarded(lambda output=output: output.send(rows, affect, stamp), output)  # type: ignore[misc]
@@ -177,3 +181,8 @@ class LiveAnnotator(Annotator):
                 "outputs": [output.description for output in live.outputs],
             },
         }
+
+
+def _columns(stamp: Stamp) -> dict[str, object]:
+    """The optional columns of a frame."""
+    return {WALL_TIME.name: stamp.wall_text, MONOTONIC.name: stamp.monotonic}

@@ -20,6 +20,7 @@ from ..media.orientation import Orientation
 from ..media.scene_cuts import CutDetector
 from ..pipeline import Annotator, Settings
 from ..postprocess.refine import Affect
+from ..runtime.stage_timer import StageClock
 from .newest import NewestRows, check_causal
 
 STREAM = Path("stream")
@@ -57,18 +58,22 @@ def smallest_face(size: tuple[int, int]) -> int:
 
 
 def in_turn(
-    annotator: Annotator, frames: Iterable[Frame], size: tuple[int, int], extra: Callable[[], dict[str, object]] = dict
+    annotator: Annotator,
+    frames: Iterable[Frame],
+    size: tuple[int, int],
+    clock: StageClock,
+    extra: Callable[[], dict[str, object]] = dict,
 ) -> Iterator[tuple[Reading, Affect]]:
-    """The reading and the rows of each frame, before the next one is asked for.
+    """The reading and the rows of each frame; with a serial executor, before the next frame is asked for.
 
     Args:
         annotator: with settings of ``live_settings``.
         size: width and height of the displayed image.
-        extra: gives the optional columns of the newest frame: name -> value.
+        extra: gives the optional columns of the frame that comes next: name -> value.
     """
     cuts, rows = SceneCuts(), NewestRows(annotator.settings.recipe)
     cut = (replace(frame, cut=cuts.cut(frame.image)) for frame in frames)
-    for reading in annotator.readings_in_turn(cut, size):
+    for reading in annotator.readings_in_turn(cut, size, clock):
         yield reading, rows.add(reading, **extra())
 
 
