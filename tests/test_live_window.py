@@ -19,7 +19,7 @@ from hsemotion_cli.live.window import Window, why_no_window
 
 pytest.importorskip("tkinter", reason="this Python lacks tkinter")
 
-WIDTH, HEIGHT = 800, 640
+WIDTH, HEIGHT = 1200, 700
 
 
 @pytest.fixture
@@ -59,7 +59,8 @@ def test_the_window_shows_the_image_the_overlay_and_the_figures(display: Path, t
     wait_for(lambda: np.abs(screen(display)[400:480, :640].astype(int) - plain[400:]).mean() < 4, 100)
     shown = screen(display)
     drawn = (np.abs(shown[:480, :640].astype(int) - plain) > 60).any(axis=2)
-    assert 0.01 < drawn.mean() < 0.5 and not drawn[:80].any()  # box and panel, and nothing far from the face
+    assert 0.002 < drawn.mean() < 0.5 and not drawn[:80].any()  # box and label, and nothing far from the face
+    assert (shown[:480, 640:900] > 200).any()  # scores beside the image
     line = shown[485:505, :640]
     assert (line > 200).any() and np.median(line) < 40  # light letters on a dark ground
     live.terminate()
@@ -71,7 +72,7 @@ def test_the_window_shows_the_image_the_overlay_and_the_figures(display: Path, t
 def test_a_key_closes_the_window_and_an_image_too_large_is_made_to_fit(display: Path) -> None:
     assert why_no_window() == ""
     window = Window("test", lambda: "figures")
-    window.show(clips.portrait(1600, 1200), [])
+    window.show(clips.portrait(1600, 1200), [{"frame": 0, "time": 0.0, "face_id": None}])
     window.update()
     window.update()
     assert window._photo.width() <= 0.9 * WIDTH and window._photo.height() <= 0.9 * HEIGHT

@@ -230,7 +230,8 @@ class SmoothingOptions:
         str | None,
         typer.Option(
             metavar="KIND:WIDTH",
-            help="none, gaussian:0.2 (standard deviation) or box:0.5 (full width), in seconds or as 5f in frames; "
+            help="none, gaussian:0.2 (standard deviation), box:0.5 (full width) or causal:0.2 (Gaussian over the past "
+            "only), in seconds or as 5f in frames; "
             "TASK=KIND:WIDTH for single tasks.",
             show_default="none",
         ),
