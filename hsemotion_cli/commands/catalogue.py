@@ -36,6 +36,7 @@ COMMANDS = {
     "export": "export:run",
     "import": "import_tables:run",
     "report": "report:run",
+    "sheet": "sheet:run",
     "people": "people:run",
     "plot": "plot:run",
     "sync": "sync:run",

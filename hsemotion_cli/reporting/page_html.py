@@ -17,8 +17,8 @@ from .. import __version__
 from ..runtime.file_marks import PAGE_MARK
 
 SCRIPTS = (
-    "decode.js", "tracks.js", "state.js", "draw.js", "people.js", "marks.js", "player.js", "strips.js", "panels.js",
-    "events.js", "main.js",
+    "theme.js", "decode.js", "tracks.js", "state.js", "draw.js", "people.js", "marks.js", "player.js", "strips.js",
+    "panels.js", "events.js", "main.js",
 )  # fmt: skip
 """The page's code, in the order in which it is joined."""
 
@@ -31,7 +31,7 @@ def page(title: str, facts: Mapping[str, Any], tiles: Mapping[str, str]) -> Iter
         tiles: id -> base64 text.
     """
     yield from _head(title, _asset("page.css"), script := _joined(SCRIPTS))
-    yield _asset("page.html")
+    yield _body("page.html")
     yield _data("facts", "application/json", as_json(facts))
     for name, text in tiles.items():
         yield _data(f"tile-{name}", "application/octet-stream", text)
@@ -40,10 +40,26 @@ def page(title: str, facts: Mapping[str, Any], tiles: Mapping[str, str]) -> Iter
 
 def index(title: str, facts: Mapping[str, Any]) -> Iterator[str]:
     """The page of a folder, which lists the recordings and their people."""
-    yield from _head(title, _asset("page.css") + _asset("index.css"), script := _joined(("state.js", "index.js")))
-    yield _asset("index.html")
+    yield from _plain("index", title, facts)
+
+
+def sheet(title: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """The contact sheet of a recording."""
+    yield from _plain("sheet", title, facts)
+
+
+def _plain(name: str, title: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """A page without tiles, whose own style, body and code are ``page/NAME.*``."""
+    script = _joined(("theme.js", "state.js", f"{name}.js"))
+    yield from _head(title, _asset("page.css") + _asset(f"{name}.css"), script)
+    yield _body(f"{name}.html")
     yield _data("facts", "application/json", as_json(facts))
     yield f'<script type="module">{script}</script>\n</body>\n</html>\n{PAGE_MARK}\n'
+
+
+def _body(name: str) -> str:
+    """The body of a page, in which ``{theme}`` stands for the choice of dark and light that all pages share."""
+    return _asset(name).replace("{theme}", _asset("theme.html").strip())
 
 
 def as_json(value: Any) -> str:

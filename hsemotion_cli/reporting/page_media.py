@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 
-from ..domain import Image
+from ..domain import Frame, Image
 from ..media.source import DecodeOptions, Sampling
 from ..media.video import Source, open_source
 from ..overlay.video import render
@@ -115,28 +115,40 @@ def look(source: Source, wanted: Collection[int], to_the_end: bool) -> Seen:
     Raises:
         InputError: it cannot be read.
     """
-    seen, last = Seen(), max(wanted, default=-1)
+    seen = Seen()
     if wanted or to_the_end:
-        for frame in source.frames(_Only(wanted=frozenset(wanted))):
-            seen.images[frame.index] = frame.image
-            if frame.index >= last and not to_the_end:
-                break
+        seen.images = {frame.index: frame.image for frame in frames_of(source, wanted, to_the_end)}
     seen.cuts = list(source.report.cuts)
     return seen
 
 
-def thumbnail(image: Image, box: tuple[float, float, float, float]) -> str:
-    """The face in its box with a margin, as a small JPEG: a data address."""
+def frames_of(source: Source, wanted: Collection[int], to_the_end: bool = False) -> Iterator[Frame]:
+    """The frames of these ordinals, in order, as they are decoded; see ``look``."""
+    last = max(wanted, default=-1)
+    for frame in source.frames(_Only(wanted=frozenset(wanted))):
+        yield frame
+        if frame.index >= last and not to_the_end:
+            return
+
+
+def thumbnail(image: Image, box: tuple[float, float, float, float], side: int = _THUMBNAIL, margin: float = 0.7) -> str:
+    """The face in its box with a margin, as a small JPEG: a data address.
+
+    Args:
+        box: x, y, width, height in pixels; the whole image where one of them is not finite.
+        side: pixels of its longer side.
+        margin: distance from the middle of the box to each side, in lengths of the box's longer side.
+    """
     height, width = image.shape[:2]
     x, y, w, h = box if np.isfinite(box).all() else (0.0, 0.0, float(width), float(height))
-    half = max(0.7 * max(w, h), 2.0)
+    half = max(margin * max(w, h), 2.0)
     left, top = (int(max(0, min(v, most - 1))) for v, most in ((x + w / 2 - half, width), (y + h / 2 - half, height)))
     right, bottom = (
         int(max(low + 1, min(v, most)))
         for v, most, low in ((x + w / 2 + half, width, left), (y + h / 2 + half, height, top))
     )
     part = image[top:bottom, left:right]
-    scale = _THUMBNAIL / max(part.shape[:2])
+    scale = side / max(part.shape[:2])
     size = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     _, content = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])

@@ -127,9 +127,7 @@ $("failure-list").append(...facts.failures.slice(0, 500).map((text) => make("li"
 $("search").addEventListener("input", choose);
 $("list").addEventListener("scroll", draw, { passive: true });
 new ResizeObserver(draw).observe($("list"));
-$("theme").addEventListener("change", () => {
-  if ($("theme").value) document.documentElement.dataset.theme = $("theme").value;
-  else delete document.documentElement.dataset.theme;
+prepareTheme(() => {
   drawn = "";
   draw();
 });

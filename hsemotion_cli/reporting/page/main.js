@@ -62,14 +62,7 @@ function writeMoreLegend() {
   $("legend").append(make("span", {}, make("i", { class: "gap" }), "nothing known"));
 }
 
-function prepareTheme() {
-  const choice = $("theme");
-  choice.addEventListener("change", () => {
-    if (choice.value) document.documentElement.dataset.theme = choice.value;
-    else delete document.documentElement.dataset.theme;
-    changed("theme");
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => changed("theme"));
+function preparePrint() {
   matchMedia("print").addEventListener("change", (event) => {
     printing = event.matches;
     readInk();
@@ -95,7 +88,8 @@ async function readTimes() {
 async function open() {
   writeHead();
   readInk();
-  prepareTheme();
+  prepareTheme(() => changed("theme"));
+  preparePrint();
   preparePeople();
   prepareMarks();
   await readTimes();
