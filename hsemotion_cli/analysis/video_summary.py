@@ -13,6 +13,7 @@ from ..postprocess.refine import Affect
 from ..runtime.stage_timer import StageClock
 from ..tasks import EXPRESSIONS
 from ..timeline import Timeline
+from .first_looks import Look, first_looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class VideoSummary:
         valence, arousal: means over the seen faces.
         seconds: wall seconds by stage.
         notes: how the source was decoded, in sentences.
+        looks: what to look at first.
+        kind: of the source, as in the sidecar: "video", "pictures", "picture" or "photos".
     """
 
     source: str
@@ -41,6 +44,8 @@ class VideoSummary:
     seconds: dict[str, float]
     elapsed: float
     notes: list[str]
+    looks: list[Look]
+    kind: str
 
 
 def summarise(
@@ -67,4 +72,6 @@ def summarise(
         seconds={k: round(v, 3) for k, v in clock.seconds().items()},
         elapsed=round(clock.elapsed, 3),
         notes=content["source"]["notes"],
+        looks=first_looks(affect),
+        kind=content["source"]["kind"],
     )

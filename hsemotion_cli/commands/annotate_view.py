@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..formats.table import WRITERS
+from ..media.photos import KIND as PHOTOS
 from .console import Table, print_line, print_table, print_text
 
 if TYPE_CHECKING:
@@ -34,13 +37,40 @@ def print_summaries(summaries: Iterable[VideoSummary], *, verbose: bool) -> None
     print_table(table)
     _print_times(summaries)
     for s in summaries:
-        if page := s.outputs.get("report"):
-            print_line(f"{s.source}: to look at it, open {page}")
         for remark in notes(s):
             print_line(f"{s.source}: {remark}")
         if verbose:
             for path in s.outputs.values():
                 print_line(f"  {path}")
+    _print_where_to_look(summaries)
+
+
+def _print_where_to_look(summaries: list[VideoSummary]) -> None:
+    """The moments that deserve a look, and the page that shows them, or the command that makes it."""
+    for s in summaries:
+        if s.looks:
+            spans = "; ".join(f"{look.start:.1f} to {look.end:.1f} s ({look.reason})" for look in s.looks)
+            print_line(f"{s.source}: look first at {spans}")
+        if page := s.outputs.get("report"):
+            print_line(f"{s.source}: to look at it, open {page}")
+    # Photos have no time, so that there is no page of them.
+    without = [s for s in summaries if "report" not in s.outputs and s.kind != PHOTOS]
+    folders = {str(Path(s.source).parent) for s in without}
+    if len(without) == 1:
+        command = shlex.join(["hsemotion", "report", _table(without[0]), "--video", without[0].source])
+        print_line(f"to look at it: {command}")
+    elif len(folders) == 1:
+        command = shlex.join(
+            ["hsemotion", "report", str(Path(_table(without[0])).parent), "--video", next(iter(folders))]
+        )
+        print_line(f"to look at them: {command}")
+    elif without:
+        print_line("to look at one of them: hsemotion report TABLE --video VIDEO")
+
+
+def _table(summary: VideoSummary) -> str:
+    """Path of the first table of a video."""
+    return next(path for kind, path in summary.outputs.items() if kind in WRITERS)
 
 
 def _print_times(summaries: list[VideoSummary]) -> None:

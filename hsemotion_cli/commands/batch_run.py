@@ -28,7 +28,7 @@ from ..pipeline import Settings
 from ..runtime.atomic_files import prepare_folder, remove_leftovers
 from ..runtime.terminal import say
 from .batch_export import BatchExports
-from .batch_view import print_counts, viewing
+from .batch_view import print_counts, print_where_to_look, viewing
 from .console import counting, print_json, print_line, say_passed_over
 
 
@@ -163,6 +163,7 @@ def _do(engine: Engine, job: JobConfig, inputs: Inputs, options: BatchOptions, e
         print_json({**whole, "passed_over": ignored, "notes": inputs.finding.notes})
     elif not options.quiet:
         print_counts(settled, left, time.time() - began, engine.workers)
+        print_where_to_look(settled, out, reported=options.report)
     return _exit_code(settled) or (OutputError.exit_code if unreported or unexported else 0)
 
 

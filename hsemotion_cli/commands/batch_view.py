@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
 from ..batch.messages import Outcome, Progress
 from ..runtime.terminal import printable
-from .console import Table, bars, note, print_table
+from .console import Table, bars, note, print_line, print_table
 
 _EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
+
+_LOW, _NAMED = 0.9, 3
+"""Share of frames with a face below which a recording is worth a look, and how many of them are named."""
 
 
 class BatchView:
@@ -126,6 +131,17 @@ def print_counts(outcomes: Sequence[Outcome], left: int, seconds: float, workers
     rate = frames / max(seconds, 1e-3)
     table.add_row(*map(str, (*counts, early, left, frames)), f"{seconds:.0f}", f"{rate:.1f}", str(workers))
     print_table(table)
+
+
+def print_where_to_look(outcomes: Sequence[Outcome], out: Path, reported: bool) -> None:
+    """The recordings with the fewest faces, and the command that makes pages of all, or the page that lists them."""
+    done = [(float(o.facts["coverage"]), o.task.place) for o in outcomes if o.facts.get("coverage") is not None]
+    if low := sorted(one for one in done if one[0] < _LOW)[:_NAMED]:
+        print_line("fewest faces: " + ", ".join(f"{place} {coverage:.0%}" for coverage, place in low))
+    if reported:
+        print_line(f"to look at them, open {out / 'index.html'}")
+    elif done:
+        print_line(f"to look at them: {shlex.join(['hsemotion', 'report', str(out)])}")
 
 
 def _name(news: Progress) -> str:
