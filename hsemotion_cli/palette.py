@@ -7,20 +7,27 @@ Their black is left out, since it cannot be seen on a dark page; neutral and oth
 
 from __future__ import annotations
 
+SKY, ORANGE, GREEN, PURPLE = "#56b4e9", "#e69f00", "#009e73", "#cc79a7"
+YELLOW, VERMILION, BLUE = "#f0e442", "#d55e00", "#0072b2"
+"""Okabe and Ito's colours by name."""
+
+INK, QUIET = "#222222", "#666666"
+"""Text and lines of figures on white, and what is less important."""
+
 EXPRESSION_COLOURS: dict[str, str] = {
     "neutral": "#b4b4b4",
-    "anger": "#d55e00",
-    "disgust": "#009e73",
-    "fear": "#cc79a7",
-    "happiness": "#f0e442",
-    "sadness": "#0072b2",
-    "surprise": "#56b4e9",
-    "contempt": "#e69f00",
+    "anger": VERMILION,
+    "disgust": GREEN,
+    "fear": PURPLE,
+    "happiness": YELLOW,
+    "sadness": BLUE,
+    "surprise": SKY,
+    "contempt": ORANGE,
     "other": "#7a7a7a",
 }
 """Expression -> hex colour."""
 
-PERSON_COLOURS: tuple[str, ...] = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2")
+PERSON_COLOURS: tuple[str, ...] = (SKY, ORANGE, GREEN, PURPLE, YELLOW, VERMILION, BLUE)
 """Colours of people, in the order in which overlays give them to face ids; the eighth has the first again."""
 
 HEAT: tuple[str, ...] = (

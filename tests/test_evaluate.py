@@ -814,8 +814,13 @@ def test_images(mtl: Set, compound: Any, tmp_path: Path, capsys: pytest.CaptureF
     run([clips], clips, "emi", plot=tmp_path / "emi.png", json=True)
     assert json.loads(capsys.readouterr().out)["score"]["value"] == pytest.approx(1)
     assert (tmp_path / "ce.png").is_file() and (tmp_path / "emi.png").is_file()
+    for suffix in ("pdf", "svg"):
+        run([mtl.tables], mtl.data.root, "mtl", plot=tmp_path / f"mtl.{suffix}", quiet=True)
+    text = (tmp_path / "mtl.svg").read_text()
+    assert "<image" not in text and all(f">{word}<" in text for word in ("prediction", "ground truth", "F1", "AU12"))
+    assert b"/Subtype /Image" not in (tmp_path / "mtl.pdf").read_bytes()
     for bad in (tmp_path / "mine.jpg", tmp_path / "none" / "mine.png"):
-        with pytest.raises(UsageError, match=r"--plot .*\.png file"):
+        with pytest.raises(UsageError, match=r"--plot .*\.png, \.pdf or \.svg file"):
             run([mtl.tables], mtl.data.root, "va", plot=bad)
 
 

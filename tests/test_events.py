@@ -163,3 +163,20 @@ def test_what_a_file_without_a_recording_is_taken_for_is_said(
     (tmp_path / name).write_text(header + "\n")
     found = assumption(tmp_path / name)
     assert found == (f"{tmp_path / name}: it has no column recording, so {says}." if says else "")
+
+
+def test_segments_are_read_as_labels_of_the_tier_that_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "segments.csv"
+    path.write_text(
+        "recording,person,kind,label,onset,peak,offset,duration,mean,maximum,area,rise,coverage,frames,first_row,last_row\n"
+        "talk,0,expression,happiness,1.0,1.5,2.0,1.0,0.9,0.9,0.9,0.5,1.0,25,1,25\n"
+    )
+    (one,) = read_events(path)
+    assert (one.recording, one.person, one.kind, one.tier, one.label) == (
+        "talk",
+        "0",
+        "label",
+        "expression",
+        "happiness",
+    )
+    assert (one.onset, one.offset) == (1.0, 2.0)

@@ -40,7 +40,7 @@ def ours(smile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     failed = Outcome(Task("a.mp4", "a"), "failed", failure=Failure("read", "InputError", "a.mp4: not a video."))
     jsonl.rewrite(folder / "manifest.jsonl", [failed.manifest()])
     jsonl.rewrite(folder / "failures.jsonl", failed.failures())
-    with plotting.png_figure(folder / "curves.png", (2, 2), 50) as figure:
+    with plotting.result_figure(folder / "curves.png", (2, 2), 50) as figure:
         figure.subplots().plot([1, 2])
     part = heads.Part("features", "softmax", ("a", "b"), ((np.zeros((2, 3)), np.zeros(2)),))
     base = heads.Base("mp-blendshapes", None, "face", 3, 0)

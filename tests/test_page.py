@@ -310,6 +310,54 @@ def test_marks_survive_a_round_trip_and_excluded_spans_do_not_count(
         assert page.download("#save-marks") == saved
 
 
+def test_events_of_segments_are_jumped_to_and_those_of_others_are_not(
+    chromium: Any, folder: Path, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(app, ["segments", str(folder / "talk.csv"), "-o", str(tmp_path / "seg"), "-q"])
+    assert done.exit_code == 0, done.output
+    found = pd.read_csv(tmp_path / "seg" / "segments.csv", dtype={"person": str})
+    label = str(found[found["person"] == "1"]["label"].value_counts().index[0])
+    own = (found["person"] == "1") & (found["label"] == label)
+    wanted = sorted(found[own]["onset"])
+    other = found[own].assign(person="0", onset=wanted[0] + 0.6, offset=wanted[0] + 0.9)
+    pd.concat([found, other]).to_csv(tmp_path / "seg" / "segments.csv", index=False)
+    report(folder / "talk.csv", "--video", folder / "talk.mp4", "--events", tmp_path / "seg" / "segments.csv", "-o",
+           tmp_path / "events.html", "--no-images")  # fmt: skip
+    with opened(chromium, tmp_path / "events.html") as page:
+        page.page.keyboard.press("2")  # the second person
+        page.page.select_option("#event-kind", f"event: {label}")
+        assert page.text("#event-count") == f"{len(set(wanted))} of Face 1"
+        page.page.locator("#event-kind").blur()
+        seen = []
+        for _ in set(wanted):
+            page.page.keyboard.press("]")
+            resting(page)
+            minutes, seconds = page.text("#now").split(" ")[0].split(":")
+            seen.append(60 * int(minutes) + float(seconds))
+        assert seen == pytest.approx(sorted(set(wanted)), abs=0.13)  # to the frame
+        assert page.page.locator("#mark-areas div.event").count() > 0
+        page.page.select_option("#event-kind", "gaps")
+        assert page.page.locator("#mark-areas div.event").count() == 0
+        assert page.download("#save-marks").count("\n") == 1, "events are no marks"
+        assert page.complaints == []
+
+
+def test_the_page_says_how_sure_it_is_who_somebody_is(chromium: Any, folder: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(folder / "talk.csv")
+    who = {0: ("Ann", 0.913, 0.204), 1: ("Bob", None, -0.051)}
+    for k, column in enumerate(("person", "person_score", "person_second")):
+        values = table["face_id"].map(lambda face, k=k: who[face][k] if face in who else None)
+        table.insert(list(table).index("face_id") + 1 + k, column, values)
+    table.to_csv(tmp_path / "talk.csv", index=False)
+    report(tmp_path / "talk.csv", "--video", folder / "talk.mp4", "--no-images")
+    with opened(chromium, tmp_path / "talk.html") as page:
+        lines = page.page.locator("#people-list tbody tr").all_inner_texts()
+        assert [line.split("\t")[3:5] for line in lines] == [["0.91", "0.20"], ["\u2013", "\u22120.05"]]
+        assert page.complaints == []
+    with opened(chromium, folder / "talk.html") as page:
+        assert "similar" not in page.text("#people-list")
+
+
 # --- for all eyes -------------------------------------------------------------------------------------------------
 
 

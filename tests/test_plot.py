@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from contextlib import contextmanager
@@ -12,18 +13,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from report_tables import face, write_table
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
 from hsemotion_cli.formats.events import read_events
 from hsemotion_cli.formats.ownership import is_ours
-from hsemotion_cli.reporting.figures import circumplex, comparison, cooccurrence, shares, style, timeline
+from hsemotion_cli.palette import EXPRESSION_COLOURS
+from hsemotion_cli.reporting.figures import circumplex, comparison, cooccurrence, mosaic, shares, style, timeline
 from hsemotion_cli.reporting.figures.binning import columns_of
 from hsemotion_cli.reporting.figures.material import read_material
 from hsemotion_cli.tasks import ACTION_UNITS, EXPRESSIONS
 
 GAP = range(20, 30)
+
+
+def to_hex(colour: Any) -> str:
+    """A colour of matplotlib as in the palette."""
+    return "#" + "".join(f"{round(255 * part):02x}" for part in tuple(colour)[:3])
 
 
 @pytest.fixture
@@ -84,6 +93,7 @@ def test_the_ribbon_stacks_the_probabilities_and_leaves_the_gap_empty(
         values, _, base = layer.get_data()
         expected = frame[f"p_{layer.get_label()}"].to_numpy()
         np.testing.assert_allclose(values - base, expected, atol=1e-9)
+        assert to_hex(layer.get_facecolor()) == EXPRESSION_COLOURS[layer.get_label()]
         assert np.isnan(values[list(GAP)]).all()
         total += np.nan_to_num(expected)
     seen = np.setdiff1d(np.arange(50), GAP)
@@ -91,10 +101,67 @@ def test_the_ribbon_stacks_the_probabilities_and_leaves_the_gap_empty(
 
 
 def test_the_heat_map_is_the_probabilities_of_action_units(table: Path, drawn: list[Any], tmp_path: Path) -> None:
+    import matplotlib
+
     plot(table, "-o", tmp_path / "talk.png", "--strips", "action_units")
-    mesh = drawn[0].axes[0].collections[0].get_array()
+    axes = drawn[0].axes[0]
+    shapes, shown = axes.collections[0], np.full((12, 50), np.nan)
+    colours = matplotlib.colormaps["cividis"](np.linspace(0, 1, 64))
+    for path, colour in zip(shapes.get_paths(), shapes.get_facecolors(), strict=True):
+        level = np.abs(colours - colour).sum(axis=1).argmin() / 63
+        for left, top, right, bottom in np.round(path.vertices.reshape(-1, 5, 2)[:, [0, 2]].reshape(-1, 4), 9):
+            first, last = (round(25 * edge) for edge in (left, right))
+            assert bottom == top + 1 and np.isnan(shown[int(top), first:last]).all(), "no cell is drawn twice"
+            shown[int(top), first:last] = level
     expected = pd.read_csv(table)[[f"{unit}_p" for unit in ACTION_UNITS]].to_numpy().T
-    np.testing.assert_allclose(np.ma.filled(mesh.reshape(12, 50), np.nan), expected, atol=1e-9)
+    np.testing.assert_allclose(shown, expected, atol=0.5 / 63 + 1e-6)
+    assert (axes.get_ylim(), [text.get_text() for text in axes.get_yticklabels()][:3]) == ((12, 0), ["1", "2", "4"])
+
+
+@pytest.mark.parametrize("kind", ["timeline", "circumplex", "shares", "cooccurrence"])
+def test_vector_files_hold_no_pixels(table: Path, tmp_path: Path, kind: str) -> None:
+    for suffix in ("svg", "pdf"):
+        plot(table, "-o", tmp_path / f"a.{suffix}", "--kind", kind)
+    assert "<image" not in (tmp_path / "a.svg").read_text()
+    assert b"/Subtype /Image" not in (tmp_path / "a.pdf").read_bytes()
+
+
+def step_values(patch: Any, base: float) -> np.ndarray:
+    """(n,) heights of a step patch above a level; nan where it is not drawn."""
+    return np.asarray(patch.get_data()[0], float) - base
+
+
+def test_presence_is_a_line_in_the_row_of_its_action_unit(table: Path, drawn: list[Any], tmp_path: Path) -> None:
+    plot(table, "-o", tmp_path / "talk.png", "--strips", "action_units")
+    frame = pd.read_csv(table)
+    patches = [patch for patch in drawn[0].axes[0].patches if hasattr(patch, "get_data")]
+    assert len(patches) == len(ACTION_UNITS)
+    for k, (unit, patch) in enumerate(zip(ACTION_UNITS, patches, strict=True)):
+        on = ~np.isnan(step_values(patch, k))
+        np.testing.assert_array_equal(on, frame[f"{unit}_c"] == 1)
+        assert 0 < np.nanmax(patch.get_data()[2]) - k < np.nanmax(step_values(patch, k)) <= 1, "inside its own row"
+
+
+def test_coverage_is_dark_where_seen_and_hatched_where_interpolated(drawn: list[Any], tmp_path: Path) -> None:
+    bridged = {"interpolated": 1, "face_detected": 0}
+    rows = {0: {}, 1: bridged, 2: None}  # seen, interpolated, no face
+    frames = [(k, k / 25, [] if rows[k // 10] is None else [face(0, k, **rows[k // 10])]) for k in range(30)]
+    plot(write_table(tmp_path / "talk.csv", frames), "-o", tmp_path / "talk.png", "--strips", "coverage")
+    seen, hatched = (patch for patch in drawn[0].axes[0].patches if hasattr(patch, "get_data"))
+    for patch, part, hatch in ((seen, range(10), None), (hatched, range(10, 20), "//////")):
+        assert np.flatnonzero(~np.isnan(step_values(patch, 0))).tolist() == list(part)
+        assert (patch.get_hatch() or None) == hatch
+    assert sum(seen.get_facecolor()[:3]) < sum(hatched.get_facecolor()[:3])
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0, math.nan])), min_size=1, max_size=60))
+def test_a_mosaic_covers_every_known_cell_once(cells: list[float]) -> None:
+    row, found = np.array(cells), np.full(len(cells), np.nan)
+    for level, first, last in mosaic.runs(row):
+        assert first < last and np.isnan(found[first:last]).all()
+        found[first:last] = level / (mosaic.LEVELS - 1)
+    np.testing.assert_allclose(found, row, atol=0.5 / (mosaic.LEVELS - 1) + 1e-12)
 
 
 def test_long_recordings_are_averaged_and_report_it(drawn: list[Any], tmp_path: Path) -> None:
@@ -188,6 +255,10 @@ def test_the_path_lies_at_valence_and_arousal(table: Path, drawn: list[Any], tmp
     np.testing.assert_allclose(
         np.stack(lines.get_segments()), np.stack([frame[steps], frame[[k + 1 for k in steps]]], 1)
     )
+    np.testing.assert_allclose(lines.get_array(), (np.array(steps) + 0.5) / 25, atol=1e-6)
+    ends = {line.get_marker(): line.get_xydata()[0] for line in drawn[0].axes[0].lines if line.get_marker() in "os"}
+    np.testing.assert_allclose(ends["o"], frame[0])
+    np.testing.assert_allclose(ends["s"], frame[49])
 
 
 def test_shares_are_seconds_of_each_expression(table: Path, two: Path, drawn: list[Any], tmp_path: Path) -> None:
@@ -203,6 +274,10 @@ def test_shares_are_seconds_of_each_expression(table: Path, two: Path, drawn: li
     for name, bar in zip(known, line, strict=True):
         # A frame before the gap lasts no longer than others, since frames without a face are frames.
         assert bar.get_width() == pytest.approx(found.get(name, 0.0), abs=1e-6)
+        assert to_hex(bar.get_facecolor()) == EXPRESSION_COLOURS[name]
+        assert (bar.get_hatch() or "") == style.HATCHES[name]
+    written = [text.get_text() for text in axes.texts if text.get_position()[1] == 2]
+    assert written == [f"{100 * found[name]:.0f}" for name in known if found.get(name, 0) >= shares._LABELLED]
 
 
 def test_shares_within_events(table: Path, tmp_path: Path) -> None:
@@ -223,6 +298,37 @@ def test_cooccurrence_is_a_conditional_share(table: Path, two: Path) -> None:
         assert count[i] == frame[one].sum()
         for j, other in enumerate(frame.columns):
             assert got[i, j] == pytest.approx(frame.loc[frame[one] == 1, other].mean())
+
+
+def test_the_matrix_has_the_condition_down_and_the_other_unit_across(
+    table: Path, drawn: list[Any], tmp_path: Path
+) -> None:
+    plot(table, "-o", tmp_path / "c.png", "--kind", "cooccurrence")
+    shares_, count, _ = cooccurrence.together([read_material(table)])
+    axes = drawn[0].axes[0]
+    np.testing.assert_allclose(axes.collections[0].get_array().reshape(12, 12), shares_)
+    (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert low < high and bottom > top, "the first unit is at the top left"
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written == {(j, i): f"{100 * shares_[i, j]:.0f}" for i in range(12) for j in range(12)}
+    assert axes.get_yticklabels()[0].get_text() == f"1  ({count[0]:.0f})"
+
+
+def test_ticks_are_where_the_expressions_of_two_tables_agree_and_differ(
+    table: Path, drawn: list[Any], tmp_path: Path
+) -> None:
+    frame = pd.read_csv(table)
+    frame.loc[5:8, "expression"] = [("fear" if name != "fear" else "anger") for name in frame["expression"][5:9]]
+    (tmp_path / "new").mkdir()
+    frame.to_csv(tmp_path / "new" / "talk.csv", index=False)
+    plot(table, tmp_path / "new" / "talk.csv", "-o", tmp_path / "c.png", "--kind", "comparison")
+    axes = drawn[0].axes[-1]
+    same, differs = ({round(25 * path.vertices[:, 0].min()) for path in bars.get_paths()} for bars in axes.collections)
+    assert differs == {5, 6, 7, 8} and same == set(range(50)) - differs - set(GAP)
+    assert axes.get_title(loc="right") == "90.0% the same, n = 40"
+    rows = [bars.get_paths()[0].vertices[:, 1].min() for bars in axes.collections]
+    labels = {text.get_text(): text.get_position()[1] for text in axes.get_yticklabels()}
+    assert rows[0] > 1 > rows[1] and labels["same"] > labels["differs"]
 
 
 def test_an_absent_unit_has_no_share(tmp_path: Path) -> None:
@@ -267,7 +373,8 @@ def test_tables_of_different_faces_are_not_compared(table: Path, two: Path, tmp_
         (["-o", "a.pdf", "--kind", "comparison"], "draws two tables; 1 were given"),
         (["-o", "a.pdf", "--by", "person"], "belongs to --kind shares"),
         (["-o", "a.pdf", "--kind", "shares", "--by", "event"], "give the events"),
-        (["-o", "a.pdf", "--span", "9-3"], "two rising numbers"),
+        (["-o", "a.pdf", "--span", "9-3"], "it ends before it begins"),
+        (["-o", "a.pdf", "--span", "early"], "two rising numbers"),
     ],
 )
 def test_wrong_options_are_one_sentence(

@@ -718,6 +718,9 @@ def test_the_surface_is_printed_and_drawn(
     again = tmp_path / "again.png"
     grid_plots.draw(found, again, "mtl, 6 videos")
     assert again.read_bytes() == (tmp_path / "s.png").read_bytes()
+    grid_plots.draw(found, tmp_path / "s.svg", "mtl, 6 videos")
+    text = (tmp_path / "s.svg").read_text()
+    assert "<image" not in text and ">mtl, 6 videos<" in text
 
 
 def test_a_recipe_for_single_images_is_marked_and_names_any_model(tmp_path: Path) -> None:

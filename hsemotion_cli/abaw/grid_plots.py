@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..palette import BLUE, QUIET, VERMILION
 from ..reporting import plotting
 from .objectives import OBJECTIVES, Floats
 from .search_space import Block, Grid
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.patches import Rectangle
 
 DPI = 100
-_GREY = "#6a6d70"
-_BEST = "#d62728"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +57,7 @@ def draw(tuned: TuningResult, path: Path, title: str) -> None:
     """Plot the scores of all filters at the chosen weight, and those of all weights with the chosen filter.
 
     Args:
-        path: the PNG file to write atomically.
+        path: the file to write atomically.
         title: above the plot.
 
     Raises:
@@ -70,8 +69,8 @@ def draw(tuned: TuningResult, path: Path, title: str) -> None:
     widths = [0.7 * len(block.columns) + 1.8 for block in blocks] + ([4.2] if weights else [])
     tallest = max(len(block.rows) for block in blocks)
     size = max(sum(widths), 6.5), len(tuned.tasks) * max(0.34 * tallest + 1.2, 3.0) + 0.6
-    with plotting.png_figure(path, size, DPI, margin=0.1) as figure:
-        figure.suptitle(title, fontsize=13, parse_math=False)
+    with plotting.result_figure(path, size, DPI, margin=0.1) as figure:
+        figure.suptitle(title, fontsize=13)
         grid_of_axes = figure.subplots(len(tuned.tasks), len(widths), squeeze=False, width_ratios=widths)
         for line, (task, outcome) in zip(grid_of_axes, tuned.tasks.items(), strict=True):
             label = f"{task.replace('_', ' ')}: {OBJECTIVES[task].name}"
@@ -86,7 +85,9 @@ def draw(tuned: TuningResult, path: Path, title: str) -> None:
 
 def _heat(axes: Axes, panel: Panel, low: float, high: float) -> None:
     """A heat map with a cell for each filter and its score; the chosen one is framed."""
-    axes.imshow(panel.scores, cmap="viridis", vmin=low, vmax=max(high, low + 1e-9), aspect="auto")
+    rows, columns = (np.arange(count + 1) - 0.5 for count in panel.scores.shape)
+    axes.pcolormesh(columns, rows, panel.scores, cmap="cividis", vmin=low, vmax=max(high, low + 1e-9))
+    axes.set_ylim(rows[-1], rows[0])
     for i, j in np.ndindex(*panel.scores.shape):
         score = panel.scores[i, j]
         dark = score < (low + high) / 2
@@ -94,9 +95,10 @@ def _heat(axes: Axes, panel: Panel, low: float, high: float) -> None:
     # No smoothing is the same in all columns and gets one frame around all of them.
     for i, j in np.argwhere(panel.best)[: 1 if panel.best[0].any() else None]:
         length = panel.best[0].sum() if not i else 1
-        axes.add_patch(_frame(j, i, length))
-    axes.set_xticks(range(len(panel.block.columns)), panel.block.columns, parse_math=False)
-    axes.set_yticks(range(len(panel.block.rows)), panel.block.rows, parse_math=False)
+        for colour, width in (("white", 5.0), (VERMILION, 2.5)):  # seen on every ground, and in grey
+            axes.add_patch(_frame(j, i, length, colour, width))
+    axes.set_xticks(range(len(panel.block.columns)), panel.block.columns)
+    axes.set_yticks(range(len(panel.block.rows)), panel.block.rows)
     axes.set_xlabel(panel.block.across)
     axes.set_ylabel(panel.block.down)
     axes.tick_params(length=0, labelsize=9)
@@ -104,10 +106,10 @@ def _heat(axes: Axes, panel: Panel, low: float, high: float) -> None:
         edge.set_visible(False)
 
 
-def _frame(column: int, row: int, length: int) -> Rectangle:
+def _frame(column: int, row: int, length: int, colour: str, width: float) -> Rectangle:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((column - 0.48, row - 0.46), length - 0.04, 0.92, fill=False, edgecolor=_BEST, linewidth=2.5)
+    return Rectangle((column - 0.48, row - 0.46), length - 0.04, 0.92, fill=False, edgecolor=colour, linewidth=width)
 
 
 def _curve(axes: Axes, tuned: TuningResult, outcome: TaskOutcome) -> None:
@@ -116,13 +118,15 @@ def _curve(axes: Axes, tuned: TuningResult, outcome: TaskOutcome) -> None:
         axes.axis("off")
         return
     scores = over_weights(tuned.grid, outcome)
-    axes.plot(outcome.weights, scores, "-o", color="#1f77b4", markersize=4, linewidth=1.6)
+    axes.plot(outcome.weights, scores, "-o", color=BLUE, markersize=4, linewidth=1.6)
     best = outcome.weights.index(outcome.choice.weight)
-    axes.plot(outcome.weights[best], scores[best], "o", color=_BEST, markersize=9, fillstyle="none", markeredgewidth=2)
-    axes.set_title(f"with {outcome.choice.smoothing}", fontsize=10, parse_math=False)
-    axes.set_xlabel(f"weight of {tuned.data.models[0]}", parse_math=False)
+    axes.plot(
+        outcome.weights[best], scores[best], "o", color=VERMILION, markersize=9, fillstyle="none", markeredgewidth=2
+    )
+    axes.set_title(f"with {outcome.choice.smoothing}", fontsize=10)
+    axes.set_xlabel(f"weight of {tuned.data.models[0]}")
     axes.set_ylabel("score")
     axes.grid(alpha=0.3)
-    axes.tick_params(labelsize=9, colors=_GREY)
+    axes.tick_params(labelsize=9, colors=QUIET)
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)

@@ -17,7 +17,7 @@ from .recordings import Recording, Track
 WHOLE = "recording"
 """Label of the window that is the whole recording, where there are no events."""
 
-_SPAN = re.compile(r"([0-9]*\.?[0-9]+)\s*(?:-|\.\.|:)\s*([0-9]*\.?[0-9]+)")
+_SPAN = re.compile(r"(-?[0-9]*\.?[0-9]+)\s*(?:-|\.\.|:)\s*([0-9]*\.?[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def kept(recording: Recording, track: Track, events: Iterable[Event] | None) -> 
 
 
 def parse_span(option: str, text: str) -> tuple[float, float] | None:
-    """Read "0-10" as seconds; None if it is something else.
+    """Read "0-10" (also "0..10" and "0:10") as seconds, the first of which may be negative; None for anything else.
 
     Raises:
         UsageError: it ends before it begins.

@@ -70,7 +70,9 @@ class AgreementOptions:
     ] = None
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Also plot the confusion matrix of expressions.", show_default=False),
+        typer.Option(
+            metavar="FILE.png|pdf|svg", help="Also plot the confusion matrix of expressions.", show_default=False
+        ),
     ] = None
 
 
@@ -97,6 +99,7 @@ def run(
     from ..formats.events import assumption
     from ..formats.ownership import check_outputs
     from ..formats.people import read_people
+    from ..reporting.plotting import check_plot_path
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
     from .unread_options import refuse
@@ -117,6 +120,8 @@ def run(
     outputs = [output.out / name for name in FILES]
     plot = [wanted.plot] if wanted.plot else []
     check_outputs([*outputs, *plot], output.overwrite, is_result)
+    for path in plot:
+        check_plot_path(path)
     with counting("agree", "tables", output.quiet or output.json) as progress:
         report, sums = agreement_of(found, events, ratings, settings, names, progress)
     report = dataclasses.replace(report, notes=[*assumed, *report.notes])

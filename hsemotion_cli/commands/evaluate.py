@@ -37,9 +37,9 @@ class ScoringOptions:
         ),
     ] = 1000
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed of the bootstrap.")] = 0
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also plot the result.", show_default=False)] = (
-        None
-    )
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png|pdf|svg", help="Also plot the result.", show_default=False)
+    ] = None
 
 
 def run(
@@ -68,6 +68,7 @@ def run(
     from ..errors import UsageError
     from ..formats.ownership import check_outputs
     from ..postprocess.recipe import Recipe
+    from ..reporting.plotting import SUFFIXES
     from . import evaluate_view
     from .console import counting, print_json, print_line
 
@@ -78,8 +79,8 @@ def run(
         scoring.bootstrap, scoring.seed,
     )  # fmt: skip
     plot = scoring.plot
-    if plot is not None and (plot.suffix != ".png" or not plot.parent.is_dir()):
-        raise UsageError(f"--plot {plot}: give the name of a .png file in a folder that is there.")
+    if plot is not None and (plot.suffix not in SUFFIXES or not plot.parent.is_dir()):
+        raise UsageError(f"--plot {plot}: give the name of a .png, .pdf or .svg file in a folder that is there.")
     check_outputs([plot] if plot else [], output.overwrite)
     with counting("evaluate", "videos", output.quiet or output.json) as progress:
         report = evaluate(tables, truth.truth, asked, progress)

@@ -74,8 +74,8 @@ def run(
     from ..formats.ownership import check_outputs
     from ..formats.people import read_people
     from ..reporting.figures.material import read_material
-    from ..reporting.figures.style import SUFFIXES, millimetres
-    from ..reporting.plotting import check_plot_path
+    from ..reporting.figures.style import millimetres
+    from ..reporting.plotting import SUFFIXES, check_plot_path
     from ..runtime.atomic_files import prepare_folder
     from .console import print_line, say
 
@@ -102,16 +102,15 @@ def run(
 
 
 def _span(text: str | None) -> tuple[float, float] | None:
-    import re
-
+    from ..analysis.windows import parse_span
     from ..errors import UsageError
 
     if text is None:
         return None
-    match = re.fullmatch(r"\s*(-?[0-9]*\.?[0-9]+)\s*-\s*([0-9]*\.?[0-9]+)\s*", text)
-    if not match or float(match[1]) >= float(match[2]):
+    span = parse_span("--span", text)
+    if span is None:
         raise UsageError(f"--span {text}: give two rising numbers of seconds, as 12.5-30.")
-    return float(match[1]), float(match[2])
+    return span
 
 
 def _check_count(wanted: FigureOptions, tables: int) -> None:

@@ -46,6 +46,13 @@ def run(
             "them, or any file of events.", show_default=False,
         ),
     ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Events to jump to with [ and ]: of segments, or any file of events.",
+            show_default=False,
+        ),
+    ] = None,
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Decode the video for images of the strongest expressions.")
     ] = True,
@@ -60,5 +67,7 @@ def run(
     """
     from . import report_run
 
-    request = report_run.Request(input, out, video, embed_video, people, marks, images, output.overwrite, output.quiet)
+    request = report_run.Request(
+        input, out, video, embed_video, people, marks, events, images, output.overwrite, output.quiet
+    )
     return report_run.run(request)

@@ -32,6 +32,7 @@ class Request:
     embed: bool = False
     people: Path | None = None
     marks: Path | None = None
+    events: Path | None = None
     images: bool = True
     overwrite: bool = False
     quiet: bool = False
@@ -66,11 +67,15 @@ def run(request: Request) -> int:
 
 def _options(request: Request) -> PageOptions:
     people = tuple(read_people(request.people))
-    marks: list[dict[str, Any]] = []
-    for one in read_events(request.marks) if request.marks else ():
-        names = ("recording", "person", "onset", "offset", "kind", "label")
-        marks.append({name: getattr(one, name) for name in names})
-    return PageOptions(request.video, request.embed, people, tuple(marks), request.images)
+    return PageOptions(
+        request.video, request.embed, people, _spans(request.marks), _spans(request.events), request.images
+    )
+
+
+def _spans(path: Path | None) -> tuple[dict[str, Any], ...]:
+    """The events of a file as the page reads them."""
+    names = ("recording", "person", "onset", "offset", "kind", "label")
+    return tuple({name: getattr(one, name) for name in names} for one in (read_events(path) if path else ()))
 
 
 def _page(table: Path, out: Path, options: PageOptions, quiet: bool) -> PageReport:

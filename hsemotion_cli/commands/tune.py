@@ -90,7 +90,8 @@ class RecipeOptions:
         typer.Option("--out", "-o", metavar="FILE", help="Recipe to write, RECIPE.toml or .json.", show_default=False),
     ]
     surface: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Also plot the score over the grid.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE.png|pdf|svg", help="Also plot the score over the grid.", show_default=False),
     ] = None
 
 
@@ -161,12 +162,13 @@ def _check(wanted: RecipeOptions, truth: TruthOptions) -> None:
     from ..abaw import challenges, tuning_data
     from ..errors import UsageError
     from ..evaluation.ground_truth import PARTS
+    from ..reporting.plotting import SUFFIXES
 
     out, surface = wanted.out, wanted.surface
     if out.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"-o {out}: a recipe is a .toml or .json file; call it {out.stem or 'recipe'}.toml.")
-    if surface is not None and surface.suffix.lower() != ".png":
-        raise UsageError(f"--surface {surface}: the plot is a .png file.")
+    if surface is not None and surface.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--surface {surface}: the plot is a .png, .pdf or .svg file.")
     if truth.track not in tuning_data.TRACKS:
         challenges.track(truth.track)
         tracks = ", ".join(tuning_data.TRACKS)

@@ -2,8 +2,14 @@
 
 A CSV file has a header with ``onset``, ``offset`` or ``duration`` (seconds), ``label``, and where needed ``recording``,
 ``person``, ``kind``, ``tier`` and ``coder``; separators may be commas, semicolons or tabs. In a BIDS ``events.tsv`` the
+<<<<<<< HEAD
 label is ``trial_type``. ``recording`` is the file name of a table without its extension; an empty one stands for every
 table. A file without that column belongs to the recording that its name says, see ``event_rows.recording_of``.
+=======
+label is ``trial_type``, and the recording comes from the file's name. Tables of ``hsemotion segments`` are read as
+labels, with what was measured as their tier. ``recording`` is the file name of a table without its extension; an empty
+one stands for every table.
+>>>>>>> 6699130 (Events of segments can be jumped to on the page, which shows how sure it is of people; figures of evaluate, tune and training share the style of plot and may be vector files; heat maps are vector shapes; one parser of spans)
 """
 
 from __future__ import annotations
@@ -29,6 +35,9 @@ _ALIASES = {
     "tier": ("tier", "group"),
     "coder": ("coder",),
 }
+_OF_SEGMENTS = frozenset(("kind", "peak", "first_row", "last_row"))
+"""Columns by which a table of ``hsemotion segments`` is known."""
+
 _NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null"))
 
 
@@ -89,6 +98,8 @@ def _read_table(path: Path, lines: Sequence[tuple[int, list[str]]]) -> list[Even
         raise InputError(f"{path}: empty; a file of events has a header with onset, offset or duration, and label.")
     header = [name.lower() for name in lines[0][1]]
     columns = {key: header.index(alias) for key, names in _ALIASES.items() for alias in names if alias in header}
+    if set(header) >= _OF_SEGMENTS:  # its kind is what was measured, such as expression, and every row is a label
+        columns["tier"] = columns.pop("kind")
     if "onset" not in columns or not columns.keys() & {"offset", "duration"}:
         raise InputError(f"{path}: no columns onset, and offset or duration; the header has {', '.join(header)[:200]}.")
     if "label" not in columns and "kind" not in columns:

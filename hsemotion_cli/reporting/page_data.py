@@ -25,8 +25,12 @@ FINE, COARSE = 65_534, 1_022
 
 _MUCH = 4_000_000
 _LARGEST = 1e15  # what a series can be; nothing that hsemotion writes comes near to it
-_OF_ITS_OWN = frozenset(("face_id", "face_detected", "interpolated", "expression_score", "det_score", "person_score"))
+_OF_ITS_OWN = frozenset(("face_id", "face_detected", "interpolated", "expression_score", "det_score",
+                         "person_score", "person_second"))  # fmt: skip
 """Columns that become no series: they are stored otherwise, or follow from others."""
+
+_SIMILARITIES = {"score": "person_score", "second": "person_second"}
+"""How sure it is who a face id is: key of the page -> column."""
 
 _KNOWN_RANGES = {"valence": (-1.0, 1.0), "arousal": (-1.0, 1.0)}
 
@@ -124,7 +128,15 @@ def _face_tile(packed: Packed, recording: ReportTable, face: int, codes: Mapping
     return {
         "id": face, "tile": name, "start": start, "count": count, "rows": len(rows), "detected": detected,
         "series": list(there), "person": recording.people.get(face, ""),
+        **{key: _constant(recording, column, rows) for key, column in _SIMILARITIES.items()},
     }  # fmt: skip
+
+
+def _constant(recording: ReportTable, column: str, rows: NDArray[np.intp]) -> float | None:
+    """The value that a column has in all rows of a face id; None if it is empty."""
+    values = recording.numbers.get(column, np.full(len(recording.row), np.nan))[rows]
+    known = values[~np.isnan(values)]
+    return round(float(known[0]), 3) if len(known) else None
 
 
 def _presence(recording: ReportTable, rows: NDArray[np.intp]) -> NDArray[np.uint16]:

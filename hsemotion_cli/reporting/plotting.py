@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelUnavailable
+from ..errors import ModelUnavailable, UsageError
+from ..palette import INK
 from ..runtime.atomic_files import atomic_file
 from ..runtime.file_marks import TOOL
 from ..runtime.user_folders import home
@@ -20,12 +21,42 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+SUFFIXES = (".pdf", ".svg", ".png")
+"""Files that a figure can become."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # it comes with matplotlib, so that every machine draws the same
+    "axes.edgecolor": INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "pdf.fonttype": 42,  # whole TrueType fonts, which journals ask for
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "hsemotion",  # the same names of parts in every run
+}
+"""Settings of matplotlib that all figures share."""
+
+
+def vector_bar(figure: Any, drawn: Any, axes: Any, label: str, **given: Any) -> Any:
+    """A colour bar of vector shapes; matplotlib's own is an image in PDF and SVG files."""
+    bar = figure.colorbar(drawn, ax=axes, label=label, **given)
+    bar.solids.set_rasterized(False)
+    bar.solids.set_edgecolor("face")  # closes hairlines between the steps
+    return bar
+
+
 def check_plot_path(path: Path) -> None:
     """Check, before hours of work, that a plot can be drawn.
 
     Raises:
+        UsageError: its suffix is none of ``SUFFIXES``.
         ModelUnavailable: matplotlib is missing.
     """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: figures are PDF, SVG or PNG files; give a name that ends in .pdf, .svg or .png.")
     try:
         _import_matplotlib()
     except ImportError as error:
@@ -35,32 +66,22 @@ def check_plot_path(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def png_figure(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.12) -> Iterator[Figure]:
-    """A figure to draw on; what is on it when the block ends becomes the file.
+def result_figure(path: Path, size: tuple[float, float], dpi: int, margin: float = 0.12) -> Iterator[Figure]:
+    """A figure for a screen or a page to draw on; what is on it when the block ends becomes the file.
 
     Args:
+        path: its suffix is one of ``SUFFIXES``.
         size: width and height in inches.
+        dpi: pixels per inch of PNG files.
         margin: inches to the left and right of each panel.
 
     Raises:
         ModelUnavailable: matplotlib is missing.
         OutputError: the file cannot be written.
     """
-    check_plot_path(path)
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    drawn = io.BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the settings of this machine are
-        figure = Figure(size, dpi=dpi)
+    with save_figure(path, size, {}, dpi) as figure:
         figure.set_layout_engine("constrained", w_pad=margin, h_pad=0.1)
-        FigureCanvasAgg(figure)
         yield figure
-        figure.savefig(drawn, format="png", metadata={"Software": TOOL})
-    with atomic_file(path) as file:
-        file.write(drawn.getvalue())
 
 
 @contextlib.contextmanager
@@ -70,7 +91,7 @@ def save_figure(path: Path, size: tuple[float, float], settings: Mapping[str, An
     Args:
         path: its suffix is ``.pdf``, ``.svg`` or ``.png``.
         size: width and height in inches.
-        settings: of matplotlib, over its own defaults.
+        settings: of matplotlib, over ``STYLE`` and its own defaults.
         dpi: pixels per inch of PNG files, and of images in the others.
 
     Raises:
@@ -85,8 +106,8 @@ def save_figure(path: Path, size: tuple[float, float], settings: Mapping[str, An
     kind = path.suffix.lower().lstrip(".")
     drawn = io.BytesIO()
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        for name, value in settings.items():
+        matplotlib.rcdefaults()  # whatever the settings of this machine are
+        for name, value in {**STYLE, **settings}.items():
             matplotlib.rcParams[name] = value  # type: ignore[index]
         figure = Figure(size, dpi=dpi)
         FigureCanvasAgg(figure)

@@ -38,6 +38,7 @@ class PageOptions:
         embed: put an H.264 copy into the page.
         people: names of face ids.
         marks: spans to show, as the page's own marks.
+        events: spans to jump to, which the page cannot change.
         images: decode the video for images of the peaks and, for tables that do not know them, for cuts.
         index: address of the page of the folder, relative to this page; "" for none.
     """
@@ -46,6 +47,7 @@ class PageOptions:
     embed: bool = False
     people: tuple[PersonName, ...] = ()
     marks: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
     images: bool = True
     index: str = ""
 
@@ -117,6 +119,7 @@ def write_page(
         "unit_names": UNIT_NAMES,
         "begins": start if recording.clock == "time" else None, "ends": ends,
         "marks": [mark for mark in options.marks if mark["recording"] in ("", recording.name)],
+        "events": [event for event in options.events if event["recording"] in ("", recording.name)],
     }  # fmt: skip
     with atomic_file(out) as file:
         for piece in page_html.page(f"{recording.name} - hsemotion", facts, packed.tiles):

@@ -1,4 +1,4 @@
-"""Plots of scores: learning curves of a training run and confusion matrices, as PNG files.
+"""Plots of scores: learning curves of a training run and confusion matrices, as PNG, PDF or SVG files.
 
 They need matplotlib, which is imported when the first plot is drawn, but no display.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..palette import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, SKY, VERMILION
 from . import plotting
 
 if TYPE_CHECKING:
@@ -29,23 +30,22 @@ _PARTS = ("calibration", "validation")
 _NOT_LOSSES = ("stage", "epoch", "step", "rate", "seconds")
 """Columns of a log that are neither losses nor metrics."""
 
-# Colours of Okabe and Ito, distinguishable with colour blindness; a task has the same hue in all panels.
+# A task has the same hue in all panels, and a marker, by which it is known in grey as well.
 _STYLES: Mapping[str, tuple[str, str, str]] = {
-    "loss": ("total", "#000000", "o"),
-    "expression": ("expression", "#0072B2", "s"),
-    "valence_arousal": ("valence, arousal", "#D55E00", "^"),
-    "action_units": ("action units", "#009E73", "D"),
-    "attention": ("attention", "#CC79A7", "v"),
-    "accuracy": ("accuracy", "#56B4E9", "o"),
-    "f1": ("macro F1", "#0072B2", "s"),
-    "ccc_valence": ("CCC valence", "#D55E00", "^"),
-    "ccc_arousal": ("CCC arousal", "#E69F00", "v"),
-    "au_f1": ("action unit F1", "#009E73", "D"),
-    "rate": ("learning rate", "#555555", "o"),
+    "loss": ("total", INK, "o"),
+    "expression": ("expression", BLUE, "s"),
+    "valence_arousal": ("valence, arousal", VERMILION, "^"),
+    "action_units": ("action units", GREEN, "D"),
+    "attention": ("attention", PURPLE, "v"),
+    "accuracy": ("accuracy", SKY, "o"),
+    "f1": ("macro F1", BLUE, "s"),
+    "ccc_valence": ("CCC valence", VERMILION, "^"),
+    "ccc_arousal": ("CCC arousal", ORANGE, "v"),
+    "au_f1": ("action unit F1", GREEN, "D"),
+    "rate": ("learning rate", QUIET, "o"),
 }
 """Column -> its label, colour and marker."""
 
-_GREY = "#777777"
 _LOG_FROM = 100.0
 """Ratio of the largest to the smallest loss above which the losses get a logarithmic axis."""
 
@@ -55,7 +55,7 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
 
     Args:
         log: rows as ``trainer.Trainer`` logs them; values that are empty, missing or not finite leave gaps.
-        path: the PNG file to write atomically, of ``CURVES_SIZE`` pixels.
+        path: the file to write atomically, of ``CURVES_SIZE`` pixels.
         title: above the plot.
 
     Raises:
@@ -66,8 +66,8 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     names = list(dict.fromkeys(key for row in log for key in row))
     columns = {name: [_number(row.get(name)) for row in log] for name in names}
     parts = [part for part in _PARTS if any(name.startswith(f"{part}_") for name in names)]
-    with plotting.png_figure(path, inches(CURVES_SIZE), DPI) as figure:
-        figure.suptitle(textwrap.fill(title, 70), fontsize=14, parse_math=False)
+    with plotting.result_figure(path, inches(CURVES_SIZE), DPI) as figure:
+        figure.suptitle(textwrap.fill(title, 70), fontsize=14)
         losses, metrics, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.1))
         for name in names:
             part, _, rest = name.partition("_")
@@ -95,7 +95,7 @@ def confusion(figures: Mapping[str, Any], classes: Sequence[str], path: Path, ti
         figures: with "confusion", the counts (rows are the ground truth), as ``figures.expression`` returns them; or
             the figures of all tasks, of which "expression" is used.
         classes: names of the rows and columns.
-        path: the PNG file to write atomically, of ``CONFUSION_SIZE`` pixels.
+        path: the file to write atomically, of ``CONFUSION_SIZE`` pixels.
         title: above the plot.
 
     Raises:
@@ -103,6 +103,12 @@ def confusion(figures: Mapping[str, Any], classes: Sequence[str], path: Path, ti
         ModelUnavailable: matplotlib is missing.
         OutputError: the file cannot be written.
     """
+    with plotting.result_figure(path, inches(CONFUSION_SIZE), DPI) as figure:
+        draw_confusion(figure, figures, classes, title)
+
+
+def draw_confusion(figure: Any, figures: Mapping[str, Any], classes: Sequence[str], title: str) -> None:
+    """Draw the same on a figure or a part of one. Raises ValueError likewise."""
     found = figures.get("expression", figures)
     counts = [[int(count) for count in row] for row in found.get("confusion", ())]
     if not counts or {len(counts), *map(len, counts)} != {len(classes)}:
@@ -111,25 +117,27 @@ def confusion(figures: Mapping[str, Any], classes: Sequence[str], path: Path, ti
     below = ", ".join(f"{text} {value:.3f}" for text, value in known if math.isfinite(value))
     totals = [sum(row) for row in counts]
     shares = [[n / total if total else math.nan for n in row] for row, total in zip(counts, totals, strict=True)]
-    with plotting.png_figure(path, inches(CONFUSION_SIZE), DPI) as figure:
-        figure.suptitle(textwrap.fill(title, 64), fontsize=14, parse_math=False)
-        axes = figure.subplots()
-        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        axes.set_facecolor("#eeeeee")  # rows of classes that do not occur
-        if below:
-            axes.set_title(below, fontsize=11, color=_GREY)
-        _write_cells(axes, counts, shares)
-        places, rows = range(len(classes)), [f"{name} ({n:,})" for name, n in zip(classes, totals, strict=True)]
-        axes.set_xticks(places, classes, rotation=35, ha="right", rotation_mode="anchor", parse_math=False)
-        axes.set_yticks(places, rows, parse_math=False)
-        axes.set_xlabel("prediction")
-        axes.set_ylabel("ground truth (images)")
-        axes.tick_params(length=0, labelsize=min(max(100 / len(classes), 6), 11))
-        for edge in axes.spines.values():
-            edge.set_visible(False)
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, format=lambda share, _: f"{100 * share:.0f} %")
-        bar.set_label("share of the row")
-        bar.outline.set_visible(False)
+    figure.suptitle(textwrap.fill(title, 64), fontsize=14)
+    axes = figure.subplots()
+    edges = np.arange(len(classes) + 1) - 0.5
+    image = axes.pcolormesh(edges, edges, np.ma.masked_invalid(shares), cmap="Blues", vmin=0, vmax=1)
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_facecolor("#eeeeee")  # rows of classes that do not occur
+    if below:
+        axes.set_title(below, fontsize=11, color=QUIET)
+    _write_cells(axes, counts, shares)
+    places, rows = range(len(classes)), [f"{name} ({n:,})" for name, n in zip(classes, totals, strict=True)]
+    axes.set_xticks(places, classes, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, rows)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("ground truth (images)")
+    axes.tick_params(length=0, labelsize=min(max(100 / len(classes), 6), 11))
+    for edge in axes.spines.values():
+        edge.set_visible(False)
+    bar = plotting.vector_bar(
+        figure, image, axes, "share of the row", shrink=0.6, aspect=30, format=lambda share, _: f"{100 * share:.0f} %"
+    )
+    bar.outline.set_visible(False)
 
 
 # --- drawing --------------------------------------------------------------------------------------------------
@@ -148,7 +156,7 @@ def _write_cells(axes: Axes, counts: list[list[int]], shares: list[list[float]])
         for j, count in enumerate(row):
             share = shares[i][j]
             percent = "" if math.isnan(share) else f"\n{100 * share:.0f} %"
-            colour = "white" if share > 0.65 else "#222222"
+            colour = "white" if share > 0.65 else INK
             axes.text(j, i, f"{count:,}{percent}", ha="center", va="center", fontsize=size, color=colour)
 
 
@@ -156,7 +164,7 @@ def _line(axes: Axes, steps: list[float], values: list[float], name: str, style:
     """One curve, labelled with its last value; nothing if no value is finite."""
     known = [value for value in values if math.isfinite(value)]
     if known:
-        label, colour, marker = _STYLES.get(name, (name.replace("_", " "), _GREY, "x"))
+        label, colour, marker = _STYLES.get(name, (name.replace("_", " "), QUIET, "x"))
         size = 5 if len(values) <= 40 else 2
         axes.plot(
             steps, values, style, color=colour, marker=marker, markersize=size, linewidth=1.6,
@@ -191,7 +199,7 @@ def _finish_panel(axes: Axes, *, legend: bool) -> None:
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)
     if not axes.lines:
-        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=_GREY)
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=QUIET)
         axes.set_yticks([])
     elif legend:
         axes.legend(
@@ -216,13 +224,13 @@ def _mark_stages(panels: list[Axes], stages: list[tuple[float, float]]) -> None:
         return
     for _, end in stages[:-1]:
         for axes in panels:
-            axes.axvline(end, color=_GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.5)
+            axes.axvline(end, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.5)
     top, length = panels[0], stages[-1][1] or 1
     for number, (begin, end) in enumerate(stages, 1):
         share = (end - begin) / length
         text = f"stage {number}" if share > 0.1 else str(number) if share > 0.015 else ""
         place = ((begin + end) / 2, 1.02)
-        top.text(*place, text, transform=top.get_xaxis_transform(), ha="center", va="bottom", fontsize=9, color=_GREY)
+        top.text(*place, text, transform=top.get_xaxis_transform(), ha="center", va="bottom", fontsize=9, color=QUIET)
 
 
 def _number(value: Any) -> float:

@@ -9,9 +9,11 @@ import numpy as np
 
 from ...analysis.recordings import called
 from ...errors import UsageError
+from ...palette import INK, QUIET
+from ..plotting import vector_bar
 from .binning import columns_of
 from .material import Material, on_frames, require
-from .style import INK, QUIET, bare, note, page
+from .style import bare, note, page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +62,7 @@ def draw(material: Material, path: Path, width: float) -> None:
             axes.set_visible(False)
         if drawn is not None:
             drawn.set_clim(float(columns.edges[0]), float(columns.edges[-1]))
-            figure.colorbar(drawn, ax=list(grid), label="time (s)", shrink=0.9, aspect=30, pad=0.02)
+            vector_bar(figure, drawn, list(grid), "time (s)", shrink=0.9, aspect=30, pad=0.02)
         averaged = f"means of {columns.seconds:.2g} s" if columns.seconds else ""
         words = (material.recording.name, material.made, averaged, "○ first, □ last")
         note(figure, " · ".join(part for part in words if part))

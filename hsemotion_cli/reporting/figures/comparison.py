@@ -10,9 +10,10 @@ import numpy as np
 from ...analysis.recordings import called
 from ...errors import InputError
 from ...evaluation.metrics import ccc
+from ...palette import INK, QUIET
 from ...tasks import EXPRESSIONS
 from .material import Material, labels
-from .style import INK, QUIET, bare, note, page
+from .style import bare, note, page
 
 MEASURES = ("valence", "arousal")
 _STYLES = (("#0072b2", "solid", 1.0), ("#d55e00", (0, (4, 1.5)), 1.0))

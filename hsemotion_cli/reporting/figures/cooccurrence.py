@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...palette import INK
 from ...tasks import ACTION_UNITS
+from ..plotting import vector_bar
 from .material import UNIT_PRESENT, Material, require
-from .style import INK, MISSING, note, page
+from .style import MISSING, note, page
 
 Floats = np.ndarray
 
@@ -29,7 +31,9 @@ def draw(materials: Sequence[Material], path: Path, width: float) -> None:
     with page(path, width, 0.8 * min(width, 110.0) + 12) as figure:
         axes = figure.subplots()
         axes.set_facecolor(MISSING)
-        image = axes.imshow(np.ma.masked_invalid(shares), cmap="cividis", vmin=0, vmax=1)
+        edges = np.arange(units + 1) - 0.5
+        image = axes.pcolormesh(edges, edges, np.ma.masked_invalid(shares), cmap="cividis", vmin=0, vmax=1)
+        axes.set(ylim=(units - 0.5, -0.5), aspect="equal")
         size = max(4.0, min(6.5, width / 85 * 4.6))
         for i, j in np.ndindex(units, units):
             value = shares[i, j]
@@ -43,9 +47,8 @@ def draw(materials: Sequence[Material], path: Path, width: float) -> None:
         axes.set_ylabel("where this AU is present (faces)")
         for edge in axes.spines.values():
             edge.set_visible(False)
-        figure.colorbar(
-            image, ax=axes, label="share (%)", shrink=0.9, aspect=30, pad=0.02, ticks=[0, 0.5, 1]
-        ).ax.set_yticklabels(["0", "50", "100"])
+        bar = vector_bar(figure, image, axes, "share (%)", shrink=0.9, aspect=30, pad=0.02, ticks=[0, 0.5, 1])
+        bar.ax.set_yticklabels(["0", "50", "100"])
         made = " / ".join(dict.fromkeys(m.made for m in materials if m.made))
         note(
             figure,

@@ -9,10 +9,10 @@ import numpy as np
 
 from ...analysis.recordings import P_EXPRESSION, Recording, Track, is_face_id
 from ...errors import InputError, UsageError
-from ...palette import EXPRESSION_COLOURS
+from ...palette import EXPRESSION_COLOURS, INK
 from ...tasks import EXPRESSIONS
 from .material import Material, known_expressions, labels, require
-from .style import HATCHES, INK, bare, note, page, swatch
+from .style import HATCHES, bare, note, page, swatch
 
 GROUPINGS = ("recording", "person", "event")
 _MOST_GROUPS = 60

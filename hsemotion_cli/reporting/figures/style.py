@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from ...palette import EXPRESSION_COLOURS, PERSON_COLOURS
+from ...palette import EXPRESSION_COLOURS, INK, PERSON_COLOURS, QUIET, YELLOW
 from ...tasks import EXPRESSIONS
 from ..plotting import save_figure
 
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".pdf", ".svg", ".png")
 INCH = 25.4  # millimetres
 NARROWEST, WIDEST = 40.0, 600.0
 """Millimetres between which a figure's width lies: less holds no label, more is a poster."""
 
-INK, QUIET, MISSING = "#222222", "#666666", "#e9e9e9"
+MISSING = "#e9e9e9"
 EVENT = "#000000"
 
 _HATCHES = ("", "////", "....", "\\\\\\\\", "oo", "xxxx", "||||", "----", "++++")
@@ -39,8 +38,6 @@ LINES: tuple[tuple[Any, str], ...] = (
 """Line style and marker of people, in their order; the sixth has the first again."""
 
 _SETTINGS: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # it comes with matplotlib, so that every machine draws the same
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -55,15 +52,6 @@ _SETTINGS: dict[str, Any] = {
     "ytick.major.width": 0.6,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
-    "axes.edgecolor": INK,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    "pdf.fonttype": 42,  # whole TrueType fonts, which journals ask for
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "hsemotion",  # the same names of parts in every run
 }
 
 
@@ -72,7 +60,7 @@ def person_colour(index: int) -> str:
     return _DARKER.get(PERSON_COLOURS[index % len(PERSON_COLOURS)], PERSON_COLOURS[index % len(PERSON_COLOURS)])
 
 
-_DARKER = {"#f0e442": "#8a8000"}  # yellow lines cannot be seen on white paper
+_DARKER = {YELLOW: "#8a8000"}  # yellow lines cannot be seen on white paper
 
 
 def millimetres(text: str) -> float:

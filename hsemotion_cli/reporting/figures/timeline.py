@@ -11,12 +11,13 @@ import numpy as np
 from ...analysis.recordings import P_EXPRESSION, P_UNIT, Track, called
 from ...errors import UsageError
 from ...formats.event_rows import Event
-from ...palette import EXPRESSION_COLOURS
+from ...palette import EXPRESSION_COLOURS, INK, QUIET
 from ...runtime.comma_list import comma_list
 from ...tasks import ACTION_UNITS
 from .binning import Columns, columns_of
 from .material import UNIT_PRESENT, Material, known_expressions, on_frames, require
-from .style import EVENT, HATCHES, INK, LINES, MISSING, QUIET, bare, note, page, person_colour, swatch
+from .mosaic import mosaic
+from .style import EVENT, HATCHES, LINES, MISSING, bare, note, page, person_colour, swatch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,10 +157,7 @@ def _heat(axes: Axes, track: Track, columns: Columns, frames: int) -> None:
     units = len(ACTION_UNITS)
     axes.set_facecolor(MISSING)
     if not np.isnan(probability).all():
-        axes.pcolormesh(
-            columns.edges, np.arange(units + 1), np.ma.masked_invalid(probability), cmap="cividis", vmin=0, vmax=1,
-            rasterized=True,
-        )  # fmt: skip
+        mosaic(axes, columns.edges, probability, "cividis")
     for k in range(units):
         line = np.where(present[k] >= 0.5, 1.0, np.nan)
         if not np.isnan(line).all():

@@ -1,4 +1,4 @@
-// Moments to jump to: changes of expression, one expression, an action unit, gaps, cuts, marks.
+// Moments to jump to: changes of expression, one expression, an action unit, gaps, cuts, marks, events of a file.
 
 const SHORTEST = 0.2; // seconds that an expression must last to count as an event
 
@@ -46,11 +46,33 @@ function listKinds() {
   if (facts.cuts.length) kinds.set("cuts", () => facts.cuts);
   kinds.set("peaks", () => facts.peaks.map((peak) => shown.times[peak.position]));
   kinds.set("marks", () => shown.marks.map((mark) => mark.onset));
+  for (const kind of eventKinds()) kinds.set(kind, () => eventsOf(kind).map((event) => event.onset));
   const choice = $("event-kind");
   const before = choice.value;
   choice.replaceChildren(...[...kinds.keys()].map((name) => make("option", { value: name, text: name })));
   if (kinds.has(before)) choice.value = before;
   listTimes();
+}
+
+/** The kinds of the events that were given with --events: all of them, and each label. */
+function eventKinds() {
+  const labels = [...new Set(facts.events.map((event) => event.label))].sort();
+  return facts.events.length ? ["events", ...labels.map((label) => `event: ${label}`)] : [];
+}
+
+/** Events of a kind that are about the chosen person, or about anybody who is shown where there is only one. */
+function eventsOf(kind) {
+  const people = visiblePeople();
+  const about = people.length > 1 ? [people[shown.chosen]] : people;
+  return facts.events.filter(
+    (event) => (kind === "events" || kind === `event: ${event.label}`) && about.some((person) => concerns(event, person)),
+  );
+}
+
+/** The events of the kind that is chosen to jump to, as areas to draw. */
+function chosenEvents() {
+  const kind = $("event-kind").value;
+  return kind.startsWith("event") ? eventsOf(kind).map((event) => ({ ...event, kind: "event" })) : [];
 }
 
 function listTimes() {
@@ -59,6 +81,7 @@ function listTimes() {
   const person = visiblePeople()[shown.chosen];
   const whose = visiblePeople().length > 1 && person ? ` of ${title(person)}` : "";
   $("event-count").textContent = `${times.length.toLocaleString("en")}${whose}`;
+  drawMarks();
 }
 
 function jump(direction) {

@@ -49,9 +49,9 @@ function closeMark() {
   drawMarks();
 }
 
-/** Whether a mark is about a person: it names nobody, or this name, or one of its face ids as the page calls it. */
+/** Whether a mark or event is about a person: it names nobody, this name, or one of its face ids, alone or as "Face 3". */
 function concerns(mark, person) {
-  return !mark.person || mark.person === title(person) || person.ids.some((id) => mark.person === `Face ${id}`);
+  return !mark.person || mark.person === title(person) || person.ids.some((id) => [`Face ${id}`, String(id)].includes(mark.person));
 }
 
 /** For each frame whether it is left out of a person's figures; null where nothing is. */
@@ -66,7 +66,7 @@ function excluded(person) {
 }
 
 function drawMarks() {
-  const areas = [...shown.marks];
+  const areas = [...chosenEvents(), ...shown.marks];
   if (begun !== null) areas.push({ onset: begun, offset: shown.time, kind: "label", label: "…", person: "" });
   if (waiting) areas.push({ onset: waiting[0], offset: waiting[1], kind: "label", label: "new mark", person: "" });
   const width = shown.to - shown.from;
@@ -75,7 +75,7 @@ function drawMarks() {
       .filter(({ onset, offset }) => offset >= shown.from && onset <= shown.to)
       .slice(0, 500)
       .map((mark) => {
-        const words = [mark.kind === "label" ? mark.label || "label" : mark.label ? `${mark.kind}: ${mark.label}` : mark.kind];
+        const words = [mark.kind === "label" || mark.kind === "event" ? mark.label || "label" : mark.label ? `${mark.kind}: ${mark.label}` : mark.kind];
         if (mark.person) words.push(mark.person);
         const area = make("div", { class: mark.kind }, make("span", { text: words.join(" · ") }));
         area.style.left = `${(100 * (mark.onset - shown.from)) / width}%`;

@@ -116,10 +116,21 @@ function mergeChoice(person) {
   return choice;
 }
 
+const HEADS = {
+  similar: "person_score: similarity of each face id to the person's other ones, -1 to 1",
+  "to another": "person_second: similarity of each face id to the most similar other person, -1 to 1",
+};
+
+/** The similarities of a person's face ids, in the order of the ids; a dash where the table has none. */
+function similarity(person, key) {
+  return person.members.map((face) => (face[key] === null ? "–" : face[key].toFixed(2).replace("-", "−"))).join(", ");
+}
+
 function listPeople() {
   const table = make("table");
-  const head = ["person", "face ids", "rows", "shown", "merge"].map((text) => make("th", { scope: "col", text }));
-  table.append(make("thead", {}, make("tr", {}, ...head)));
+  const alike = faces.some((face) => face.score !== null || face.second !== null);
+  const names = ["person", "face ids", "rows", ...(alike ? ["similar", "to another"] : []), "shown", "merge"];
+  table.append(make("thead", {}, make("tr", {}, ...names.map((text) => make("th", { scope: "col", text, title: HEADS[text] })))));
   const body = make("tbody");
   for (const person of shown.people.slice(0, 400)) {
     const box = make("input", { type: "checkbox", "aria-label": `Show ${title(person)}` });
@@ -134,6 +145,7 @@ function listPeople() {
         make("th", { scope: "row" }, swatch(person), " ", nameEditor(person)),
         make("td", { text: person.ids.join(", ") }),
         make("td", { text: person.rows.toLocaleString("en") }),
+        ...(alike ? [make("td", { text: similarity(person, "score") }), make("td", { text: similarity(person, "second") })] : []),
         make("td", {}, box),
         actions,
       ),
