@@ -1,4 +1,4 @@
-"""Make docs/report.jpg: the page of the sample video at the peak of an expression, as Chromium shows it.
+"""Make docs/report.jpg, the page of the sample video at the peak of an expression, and docs/sheet.jpg, its sheet.
 
     python scripts/make_screenshots.py
 
@@ -60,10 +60,26 @@ def shoot(
     return image.convert("RGB")
 
 
+def shoot_sheet(browser: Any, page: Path, size: tuple[int, int] = (1200, 640)) -> Image.Image:
+    """What a browser shows of a contact sheet after the first images were marked."""
+    view = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme="light")
+    view.goto(page.resolve().as_uri())
+    view.wait_for_selector("html[data-ready]")
+    view.locator(".card").first.focus()
+    for key in "rruw":
+        view.keyboard.press(key)
+    view.evaluate("scrollTo(0, 0)")
+    view.wait_for_timeout(500)
+    image = Image.open(io.BytesIO(view.screenshot()))
+    view.close()
+    return image.convert("RGB")
+
+
 def pages(folder: Path) -> None:
     """Annotate the sample videos and make their pages."""
     run("annotate", SAMPLES / "langer_pexels.mp4", SAMPLES / "two_faces.mp4", "-o", folder, "--smooth", "gaussian:0.2",
         "--report", "--quiet")  # fmt: skip
+    run("sheet", folder / "langer_pexels.csv", "--video", SAMPLES / "langer_pexels.mp4", "--quiet")
 
 
 def main() -> None:
@@ -79,6 +95,9 @@ def main() -> None:
         shoot(browser, folder / "langer_pexels.html", PEAK).save(
             ROOT / "docs" / "report.jpg", quality=84, optimize=True, progressive=True
         )
+        shoot_sheet(browser, folder / "langer_pexels.sheet.html").save(
+            ROOT / "docs" / "sheet.jpg", quality=84, optimize=True, progressive=True
+        )
         if chosen.folder:
             chosen.folder.mkdir(parents=True, exist_ok=True)
             talk, two = folder / "langer_pexels.html", folder / "two_faces.html"
@@ -86,6 +105,8 @@ def main() -> None:
             shoot(browser, talk, PEAK, scheme="dark").save(chosen.folder / "dark.png")
             shoot(browser, talk, PEAK, (390, 844)).save(chosen.folder / "phone.png")
             shoot(browser, two, 3.0).save(chosen.folder / "two-people.png")
+            sheet = shoot_sheet(browser, folder / "langer_pexels.sheet.html", (390, 844))
+            sheet.save(chosen.folder / "sheet-phone.png")
         browser.close()
 
 
