@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hsemotion_cli.reporting.video_summary import VideoSummary
 
+from hsemotion_cli.analysis.first_looks import Look, first_looks
+from hsemotion_cli.analysis.video_summary import VideoSummary
 from hsemotion_cli.batch.messages import Outcome, Task
 from hsemotion_cli.commands.annotate_view import print_summaries
 from hsemotion_cli.commands.batch_view import print_where_to_look
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.postprocess.refine import Affect
-from hsemotion_cli.reporting.first_looks import Look, first_looks
 
 STEPS = np.random.default_rng(2).uniform(0.02, 0.06, 500)
 TIMES = np.cumsum(STEPS)  # a varying frame rate, 20 s

@@ -268,6 +268,12 @@ def test_the_interval_is_that_of_scipy(count: int, data: st.DataObject) -> None:
     assert wilson(hits, count) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+def test_options_of_the_page_are_refused_beside_marks(folder: Path, tmp_path: Path) -> None:
+    path = marks(folder, tmp_path / "marks.csv", [("random", "right", "")])
+    code, output = command(folder / "talk.csv", "--marks", path, "--seed", 3)
+    assert code == 2 and "--seed: --marks makes no page" in " ".join(output.split())
+
+
 def test_without_trials_everything_is_possible() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
     with pytest.raises(ValueError, match="3 of 2"):

@@ -54,8 +54,11 @@ def run(
     """
     from ..reporting.sheet_choice import SheetSize
     from . import sheet_run
+    from .unread_options import refuse
 
     if marks is not None:
+        options = ("out", "video", "people", "random", "uncertain", "typical", "seed", "overwrite")
+        refuse(options, "--marks makes no page")
         sheet_run.print_accuracy(table, marks, output.json)
     else:
         size = SheetSize(random, uncertain, typical, seed)
