@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HsemotionError, InputError, OutputError, UsageError, exit_code_of
-from ..formats.events import read_events
+from ..formats.events import assumption, read_events
 from ..formats.output_names import output_names
 from ..formats.ownership import check_outputs
 from ..formats.people import read_people
@@ -67,6 +67,9 @@ def run(request: Request) -> int:
 
 def _options(request: Request) -> PageOptions:
     people = tuple(read_people(request.people))
+    if not request.quiet:
+        for sentence in filter(None, map(assumption, filter(None, (request.marks, request.events)))):
+            note(sentence)
     return PageOptions(
         request.video, request.embed, people, _spans(request.marks), _spans(request.events), request.images
     )

@@ -2,14 +2,9 @@
 
 A CSV file has a header with ``onset``, ``offset`` or ``duration`` (seconds), ``label``, and where needed ``recording``,
 ``person``, ``kind``, ``tier`` and ``coder``; separators may be commas, semicolons or tabs. In a BIDS ``events.tsv`` the
-<<<<<<< HEAD
-label is ``trial_type``. ``recording`` is the file name of a table without its extension; an empty one stands for every
-table. A file without that column belongs to the recording that its name says, see ``event_rows.recording_of``.
-=======
-label is ``trial_type``, and the recording comes from the file's name. Tables of ``hsemotion segments`` are read as
-labels, with what was measured as their tier. ``recording`` is the file name of a table without its extension; an empty
-one stands for every table.
->>>>>>> 6699130 (Events of segments can be jumped to on the page, which shows how sure it is of people; figures of evaluate, tune and training share the style of plot and may be vector files; heat maps are vector shapes; one parser of spans)
+label is ``trial_type``. Tables of ``hsemotion segments`` are read as labels, with what was measured as their tier.
+``recording`` is the file name of a table without its extension; an empty one stands for every table. A file without
+that column belongs to the recording that its name says, see ``event_rows.recording_of``.
 """
 
 from __future__ import annotations
