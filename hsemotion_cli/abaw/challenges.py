@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UsageError
+from . import editions
 
 EXPRESSION_NAMES = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 """Aff-Wild2's classes as written in its files, in the order of ``ground_truth.AFFWILD2_EXPRESSIONS``."""
@@ -68,5 +69,6 @@ def track(name: str) -> Track:
         UsageError: there is none.
     """
     if name not in TRACKS:
-        raise UsageError(f"--track {name}: choose from {', '.join(TRACKS)}.")
+        known = editions.why_not(name)
+        raise UsageError(f"--track {name}: {known + '; ' if known else ''}choose from {', '.join(TRACKS)}.")
     return TRACKS[name]
