@@ -266,10 +266,12 @@ def test_nearest_is_what_comparing_all_of_them_finds(times: list[float], wanted:
 # --- the network ------------------------------------------------------------------------------------------------
 
 
-def tiny(folder: Path, *, ctc: bool = False, normalise: bool = True, seed: int = 0, **options: Any) -> Path:
+def tiny(
+    folder: Path, *, ctc: bool = False, normalise: bool = True, seed: int = 0, kind: str = "Wav2Vec2", **options: Any
+) -> Path:
     """A network of the same class, small and untrained, as ``save_pretrained`` writes it."""
     torch.manual_seed(seed)
-    config = transformers.Wav2Vec2Config(
+    config = getattr(transformers, f"{kind}Config")(
         hidden_size=SIZE,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -279,8 +281,7 @@ def tiny(folder: Path, *, ctc: bool = False, normalise: bool = True, seed: int =
         num_conv_pos_embedding_groups=2,
         **options,
     )
-    kind = transformers.Wav2Vec2ForCTC if ctc else transformers.Wav2Vec2Model
-    network = kind(config)
+    network = getattr(transformers, f"{kind}ForCTC" if ctc else f"{kind}Model")(config)
     with torch.no_grad():  # attention that is worth the name: untrained it is nearly the same for all
         for name, value in network.named_parameters():
             if "attention" in name and name.endswith(("q_proj.weight", "k_proj.weight")):
@@ -301,9 +302,9 @@ def states(model: Wav2Vec2, path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([part.time for part in found]), np.concatenate([part.embeddings for part in found])
 
 
-def reference(folder: Path, samples: np.ndarray) -> np.ndarray:
+def reference(folder: Path, samples: np.ndarray, kind: str = "Wav2Vec2") -> np.ndarray:
     """transformers' own way: its feature extractor and its network, on the whole recording."""
-    network = transformers.Wav2Vec2Model.from_pretrained(folder).eval()
+    network = getattr(transformers, f"{kind}Model").from_pretrained(folder).eval()
     extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
     given = extractor(samples, sampling_rate=RATE, return_tensors="pt").input_values
     with torch.inference_mode():
@@ -322,6 +323,22 @@ def test_states_are_those_of_transformers(norm: str, normalise: bool, ctc: bool,
     assert found.shape == expected.shape == (364, SIZE)
     np.testing.assert_allclose(found, expected, atol=2e-4)
     np.testing.assert_allclose(time, 0.0125 + 0.02 * np.arange(364), atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_states_of_wavlm_are_those_of_transformers(norm: str, tmp_path: Path) -> None:
+    """In one block, and in blocks with context, whose borders are barely felt."""
+    folder = tiny(tmp_path / "net", kind="WavLM", feat_extract_norm=norm, normalise=norm == "layer")
+    samples = speech(7.3)
+    sound = wav(tmp_path / "a.wav", samples)
+    model = Wav2Vec2(str(folder))
+    time, found = states(model, sound)
+    expected = reference(folder, samples, "WavLM")
+    assert found.shape == expected.shape == (364, SIZE) and model.provenance["network"] == "wavlm"
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(time, 0.0125 + 0.02 * np.arange(364), atol=1e-9)
+    _, blocks = states(Wav2Vec2(str(folder), block=5.0, context=2.0), sound)
+    assert np.corrcoef(blocks.ravel(), expected.ravel())[0, 1] > 0.99
 
 
 def test_time_of_a_state_is_the_middle_of_what_it_sees(weights: Path, tmp_path: Path) -> None:

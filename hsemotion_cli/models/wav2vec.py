@@ -1,7 +1,8 @@
-"""wav2vec 2.0 through transformers: audio -> last hidden states with their times.
+"""wav2vec 2.0 or WavLM through transformers: audio -> last hidden states with their times.
 
 A state covers 25 ms, and there are 50 states per second (facebook/wav2vec2-base-960h). Baevski, Zhou, Mohamed and Auli
-2020, arXiv:2006.11477; its use for emotions: HSEmotion, ABAW-6 (arXiv:2403.11590).
+2020, arXiv:2006.11477; its use for emotions: HSEmotion, ABAW-6 (arXiv:2403.11590). WavLM (Chen et al. 2022,
+arXiv:2110.13900) has the same convolutions and so the same states per second; its attention has relative positions.
 """
 
 from __future__ import annotations
@@ -51,8 +52,13 @@ class States:
     embeddings: NDArray[np.float32]
 
 
+KINDS = {"wav2vec2": ("Wav2Vec2Model", "sdpa"), "wavlm": ("WavLMModel", "eager")}
+"""``model_type`` of config.json -> the class in transformers, and its attention. The other attentions of wav2vec 2.0
+keep every pair of states in memory; WavLM has only this one, so a block of it needs more."""
+
+
 class Wav2Vec2:
-    """A wav2vec 2.0 network, loaded for inference.
+    """A network of ``KINDS``, loaded for inference.
 
     Args:
         where: a folder as ``save_pretrained`` writes it, or a name on the hub; None is ``NAME``, but only if it is in
@@ -86,6 +92,7 @@ class Wav2Vec2:
         folder = find(where, offline)
         self.device = resolve_device(device, "torch")
         self.network, config, self.normalise = _load(folder)
+        other = {} if config.model_type == "wav2vec2" else {"network": config.model_type}
         import torch
 
         if threads:
@@ -108,6 +115,7 @@ class Wav2Vec2:
             "normalised": "whole file" if self.normalise else "no",
             "block": block,
             "context": context,
+            **other,
         }
 
     def __repr__(self) -> str:
@@ -245,8 +253,10 @@ def _cached(name: str, fetch: bool) -> Path:
 def _load(folder: Path) -> tuple[Any, Any, bool]:
     """The network, its configuration, and whether its input must have mean 0 and variance 1."""
     config, wanted = (_described(folder / name) for name in FILES[:2])
-    if config.get("model_type") != "wav2vec2" or config.get("add_adapter"):
-        raise ModelUnavailable(f"{folder}: it contains {config.get('model_type')!r}, not a plain wav2vec2 network.")
+    kind = str(config.get("model_type"))
+    if kind not in KINDS or config.get("add_adapter"):
+        raise ModelUnavailable(f"{folder}: it contains {kind!r}, not a plain network of {' or '.join(KINDS)}.")
+    name, attention = KINDS[kind]
     if wanted.get("sampling_rate", RATE) != RATE:
         raise ModelUnavailable(f"{folder}: it needs {wanted['sampling_rate']} samples per second, not {RATE}.")
     _keep_quiet()
@@ -254,19 +264,19 @@ def _load(folder: Path) -> tuple[Any, Any, bool]:
         from .architectures import mend_torchvision
 
         mend_torchvision()  # transformers imports it as well
-        from transformers import Wav2Vec2Model
+        import transformers
         from transformers.utils import logging
     except ImportError as error:
         raise _needs_transformers(error) from error
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        network, report = Wav2Vec2Model.from_pretrained(
+        network, report = getattr(transformers, name).from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
-            attn_implementation="sdpa",  # the other implementations keep every pair of states in memory
+            attn_implementation=attention,
         )
     except Exception as error:  # a damaged file may raise anything
         raise ModelUnavailable(f"{folder}: cannot be used ({_first_line(error)}).") from error
