@@ -33,6 +33,7 @@ ORDER = (
     "api",
     "training",
     "abaw batch bench",
+    "papers",
     "commands",
     "cli",
     "__main__",

@@ -23,6 +23,7 @@ TRAIN = {
     "finetune": "train_finetune:run",
     "pack": "train_pack:run",
     "data": "train_data:run",
+    "reproduce": "train_reproduce:run",
 }
 CONFIG = {"show": "config:show", "set": "config:set_value", "unset": "config:unset", "path": "config:path"}
 COMMANDS = {

@@ -311,6 +311,20 @@ class DDAMFN(Network):
         return self.fc(embeddings)
 
 
+class DeepHeadDDAMFN(DDAMFN):
+    """DDAMFN with the classifier of its entry at ABAW-7 (arXiv 2407.12390): a hidden layer that all tasks share.
+
+    There each task has an output layer of its own; here the rows of one layer, which is the same.
+    """
+
+    fc: nn.Module
+
+    def __init__(self, outputs: int, size: int = 112) -> None:
+        super().__init__(outputs, size)
+        del self.bn
+        self.fc = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, outputs))
+
+
 # --- MobileFaceNet --------------------------------------------------------------------------------------------
 
 
@@ -539,6 +553,7 @@ SMALL_SIZES = (48, 64, 80, 96)
 
 ARCHITECTURES: dict[str, Callable[[int], Network]] = {
     "ddamfn": DDAMFN,
+    "ddamfn_deep": DeepHeadDDAMFN,
     "mobilefacenet": MobileFaceNet,
     "mobilefacenet_large": lambda outputs: MobileFaceNet(outputs, (2, 8, 12, 4), 4),
     "mobilefacenet_first": FirstMobileFaceNet,
@@ -546,6 +561,7 @@ ARCHITECTURES: dict[str, Callable[[int], Network]] = {
     "tf_efficientnet_b2": lambda outputs: TimmNetwork("tf_efficientnet_b2", outputs),
     "mobilevitv2_150": lambda outputs: TimmNetwork("mobilevitv2_150", outputs),
     **{f"ddamfn_{size}": partial(DDAMFN, size=size) for size in SMALL_SIZES},
+    **{f"ddamfn_deep_{size}": partial(DeepHeadDDAMFN, size=size) for size in SMALL_SIZES},
     **{f"mobilefacenet_first_{size}": partial(FirstMobileFaceNet, size=size) for size in SMALL_SIZES},
 }
 """Key of a card's network -> function from the number of outputs to the network with random weights."""

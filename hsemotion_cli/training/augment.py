@@ -38,6 +38,9 @@ class Augmentation:
         erase: probability of filling a rectangle of 2 to 15 % of the area.
         jpeg: probability of JPEG compression at a quality from 20 to 80.
         mixup: parameter of the Beta distribution of mixup; see ``batches.mix_up``.
+        moved: probability that an image is rotated, scaled and shifted at all.
+        shrink: whether scaling only makes the face smaller.
+        erased: share of the area of the filled rectangle; 0 for 2 to 15 %.
     """
 
     flip: float = 0.5
@@ -52,6 +55,9 @@ class Augmentation:
     erase: float = 0.3
     jpeg: float = 0.1
     mixup: float = 0.0
+    moved: float = 1.0
+    shrink: bool = False
+    erased: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,10 @@ def _jitter(
     factor = augmentation.scale**power if augmentation.scale else 1.0
     shift = rng.uniform(-augmentation.shift, augmentation.shift, 2) * size
     mirror = -1.0 if rng.random() < augmentation.flip else 1.0
+    if augmentation.shrink:
+        factor = min(factor, 1 / factor)
+    if augmentation.moved < 1 and rng.random() >= augmentation.moved:
+        angle, factor, shift = 0.0, 1.0, np.zeros(2)
     turn = factor * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     turn = np.array([[mirror, 0], [0, 1]]) @ turn
     middle = np.full(2, (size - 1) / 2)
@@ -175,6 +185,7 @@ def _degraded(face: NDArray, augmentation: Augmentation, rng: np.random.Generato
         values = values + rng.normal(0, rng.uniform(0, augmentation.noise), values.shape).astype(np.float32)
     if rng.random() < augmentation.erase:
         area, ratio = rng.uniform(0.02, 0.15) * size * size, math.exp(rng.uniform(-0.7, 0.7))
+        area = augmentation.erased * size * size or area
         height, width = (min(max(round(side), 1), size) for side in (math.sqrt(area * ratio), math.sqrt(area / ratio)))
         top, left = rng.integers(0, size - height + 1), rng.integers(0, size - width + 1)
         values[top : top + height, left : left + width] = rng.random()

@@ -23,6 +23,7 @@ from .augment import Augmentation
 KINDS = ("ferplus", "folder", "affwild2", "packed")
 SCOPES = ("all", "head", "head and pooling")
 TARGETS = ("shares", "majority")
+SCHEDULES = ("cosine", "constant")
 OPTIMISERS = ("adamw", "adam", "sgd")
 PRECISIONS = ("fp32", "bf16", "fp16")
 UNITS = ("labels", "blendshapes")
@@ -48,6 +49,8 @@ class DatasetSource:
             source has a validation part of its own.
         calibration: share of its training part that is held out for fitting thresholds and temperature.
         terms: terms of use of its data, for the model card.
+        given_crops: use the images as they are, without searching a face in them to align it again.
+        complete: of Aff-Wild2, leave out images that lack a label for any of the three tasks.
     """
 
     kind: str
@@ -59,11 +62,13 @@ class DatasetSource:
     held_out: float = 0.1
     calibration: float = 0.05
     terms: str = "not stated"
+    given_crops: bool = False
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """A part of the run with its own schedule: warm-up in the first twentieth, then a cosine.
+    """A part of the run with its own schedule.
 
     Attributes:
         epochs: passes; an epoch has as many images as its sources have, each times its source's weight.
@@ -81,6 +86,7 @@ class StageConfig:
     scope: str = "all"
     sources: tuple[str, ...] = ()
     balance: float = 0.0
+    schedule: str = "cosine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +230,14 @@ class TrainingConfig:
         """SHA-256 of everything that can change the result; the location of files is not part of it."""
         data = self.to_json()
         data.pop("checkpoint")
+        # Keys that plans of earlier versions do not have, so that their runs can be continued.
+        for entry, name, usual in (
+            *((stage, "schedule", "cosine") for stage in data["stages"]),
+            *((source, name, False) for source in data["sources"] for name in ("given_crops", "complete")),
+            *((data["augmentation"], name, getattr(Augmentation(), name)) for name in ("moved", "shrink", "erased")),
+        ):
+            if entry[name] == usual:
+                del entry[name]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
@@ -246,7 +260,7 @@ def read(path: Path) -> TrainingConfig:
                 raise UsageError(f"it has both {one} and {several}: name all of them [[{one}]].")
             if one in data:
                 data[several] = data.pop(one)
-        config = _resolve(_parse_record(TrainingConfig, data), path.parent)
+        config = _resolve(parse_record(TrainingConfig, data), path.parent)
         check(config)
     except UsageError as error:
         raise UsageError(f"{path}: {shortened(str(error))}") from error
@@ -264,6 +278,7 @@ def check(config: TrainingConfig) -> None:
         *((f"sources[{k}].kind", source.kind, KINDS) for k, source in enumerate(config.sources)),
         *((f"sources[{k}].units", source.units, UNITS) for k, source in enumerate(config.sources)),
         *((f"stages[{k}].scope", stage.scope, SCOPES) for k, stage in enumerate(config.stages)),
+        *((f"stages[{k}].schedule", stage.schedule, SCHEDULES) for k, stage in enumerate(config.stages)),
     ]
     for key, value, allowed in choices:
         if value not in allowed:
@@ -310,6 +325,8 @@ def _check_numbers(config: TrainingConfig) -> None:
         weights[f"stages[{k}].balance"] = stage.balance
     varied, chances = asdict(config.augmentation), ("flip", "other_crop", "resolution", "erase", "jpeg")
     positive["augmentation.least"] = varied.pop("least")
+    shares["augmentation.erased"] = varied.pop("erased")
+    del varied["shrink"]
     weights |= {f"augmentation.{key}": value for key, value in varied.items() if key not in chances}
     for key, value in shares.items():
         if not 0 <= value < 1:
@@ -344,8 +361,12 @@ def _resolve(config: TrainingConfig, folder: Path) -> TrainingConfig:
     return replace(config, sources=sources, start=resolved(config.start) if config.start else None)
 
 
-def _parse_record(kind: type, data: Any, where: str = "") -> Any:
-    """A dataclass from plain data, checking keys and types."""
+def parse_record(kind: type, data: Any, where: str = "") -> Any:
+    """A dataclass from plain data, checking keys and types.
+
+    Raises:
+        UsageError: an unknown or missing key, or a value of another type; the message names it.
+    """
     if not isinstance(data, Mapping):
         raise UsageError(f"{where.rstrip('.')} = {data!r}: expected a table of keys and values.")
     hints = typing.get_type_hints(kind)
@@ -369,8 +390,13 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise UsageError(f"{where} = {value!r}: expected a list.")
         return tuple(_parse_value(typing.get_args(hint)[0], item, f"{where}[{k}]") for k, item in enumerate(value))
+    if origin is Mapping or origin is dict:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where} = {value!r}: expected a table of keys and values.")
+        of = typing.get_args(hint)[1]
+        return {key: _parse_value(of, item, f"{where}.{key}") for key, item in value.items()}
     if is_dataclass(hint):
-        return _parse_record(typing.cast(type, hint), value, f"{where}.")
+        return parse_record(typing.cast(type, hint), value, f"{where}.")
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -89,12 +89,15 @@ def _read_source(
     if not labels.images:
         raise InputError(f"{source.path}: it has no labelled image.")
     encoded, offsets = pack(labels.images)
-    try:
-        points, boxes, shapes = find_faces(
-            labels.images, workers, lambda n: progress and progress(source.name, n, len(offsets) - 1)
-        )
-    except InputError as error:
-        raise InputError(f"{source.path}: {error}") from error
+    if source.given_crops:
+        points, boxes, shapes = (np.full(shape, np.nan, np.float32) for shape in _unsearched(len(labels.images)))
+    else:
+        try:
+            points, boxes, shapes = find_faces(
+                labels.images, workers, lambda n: progress and progress(source.name, n, len(offsets) - 1)
+            )
+        except InputError as error:
+            raise InputError(f"{source.path}: {error}") from error
     units = _predict_units(shapes) if source.units == "blendshapes" else labels.action_units
     count = len(labels.part)
     return Dataset(
@@ -239,7 +242,8 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
 def _affwild2(source: DatasetSource, config: TrainingConfig) -> Labels:
     """A tree of Aff-Wild2 or s-Aff-Wild2: annotations and, in ``crops``, a folder of NNNNN.jpg for each video.
 
-    Annotated frames without a crop are left out, as in HSEmotion's training.
+    Annotated frames without a crop are left out, as in HSEmotion's training; those that lack a label for any of the
+    three tasks as well if the source is ``complete``.
     """
     columns: dict[str, list[Any]] = {key: [] for key in ("picture", "expression", "va", "au", "subject", "part")}
     order = [
@@ -258,6 +262,13 @@ def _affwild2(source: DatasetSource, config: TrainingConfig) -> Labels:
                 if not path.exists():
                     continue
                 label = int(labels.expression[k])
+                lacks = {
+                    "expression": label not in order,
+                    "valence_arousal": np.isnan(labels.valence_arousal[k]).any(),
+                    "action_units": np.isnan(labels.action_units[k]).any(),
+                }
+                if source.complete and any(lacks.values()):
+                    continue
                 row = np.full(len(config.classes), np.nan, np.float32)
                 if label in order:
                     row[:] = 0
@@ -372,6 +383,11 @@ def find_faces(
                 progress(done)
     points, boxes, shapes = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return points, boxes, shapes
+
+
+def _unsearched(count: int) -> tuple[tuple[int, ...], ...]:
+    """Shapes of points, boxes and blendshapes of images in which no face is searched."""
+    return (count, len(FIVE_POINTS), 2), (count, 4), (count, len(BLENDSHAPES))
 
 
 def _find_in_chunk(

@@ -61,6 +61,8 @@ class HeadConfig:
         hidden: units of the hidden layer; 0 for none.
         l2: factor of the sum of squared weights (not biases) that is added to the loss, as in Keras.
         rate: learning rate of Adam.
+        weighted: whether classes and action units are weighted by their frequency.
+        keep: "best", the epoch with the best validation score, or "last".
     """
 
     source: str
@@ -70,6 +72,8 @@ class HeadConfig:
     hidden: int = 0
     l2: float = 0.0
     rate: float = 1e-3
+    weighted: bool = True
+    keep: str = "best"
 
 
 HEAD_CONFIGS: Mapping[str, Mapping[str, HeadConfig]] = {
@@ -216,10 +220,12 @@ def one_minus_pearson(predicted: Tensor, labels: Tensor, weights: Tensor) -> Ten
 def loss_of(task: str, config: HeadConfig, labels: NDArray) -> Loss:
     """The loss of a task, with weights from the training labels."""
     if task == "expression":
-        classes = torch.tensor(class_weights(labels, len(CLASSES[task])), dtype=torch.float32)
+        each = class_weights(labels, len(CLASSES[task])) if config.weighted else np.ones(len(CLASSES[task]))
+        classes = torch.tensor(each, dtype=torch.float32)
         return lambda z, y: cross_entropy(z, y, classes)
     if task == "action_units":
-        units = torch.tensor(unit_weights(labels), dtype=torch.float32)
+        both = unit_weights(labels) if config.weighted else np.ones((2, labels.shape[1]))
+        units = torch.tensor(both, dtype=torch.float32)
         return lambda z, y: weighted_bce(z, y, units)
     if task == "valence_arousal":
         return lambda z, y: one_minus_ccc(z.tanh(), y)
@@ -283,7 +289,7 @@ def fit(
             if validation is not None:
                 scores.append(_score(task, config, net, loss_function, validation))
             report(task, epoch, config.epochs, scores[-1] if scores else float("nan"))
-            if epoch == 1 or validation is None or scores[-1] > max(scores[:-1]):
+            if epoch == 1 or validation is None or config.keep == "last" or scores[-1] > max(scores[:-1]):
                 best = epoch, {name: value.clone() for name, value in net.state_dict().items()}
         net.load_state_dict(best[1])
         for weights in net.parameters():
@@ -408,12 +414,21 @@ def train(
         "kind": kind,
         "base": asdict(base),
         "seed": seed,
-        "plans": {task: asdict(config) for task, config in configs.items()},
+        "plans": {task: _plain(config) for task, config in configs.items()},
         "data": {part: rows.digest() for part, rows in data.items()},
         **method.facts,
     }
     digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
     return parts, {**facts, "plan": plan, "plan_sha256": digest}
+
+
+def _plain(config: HeadConfig) -> dict[str, Any]:
+    """A config as plain data; without keys that earlier versions did not have, where they have the usual value."""
+    found = asdict(config)
+    for name, usual in (("weighted", True), ("keep", "best")):
+        if found[name] == usual:
+            del found[name]
+    return found
 
 
 def _sum_of_scores(found: Mapping[str, Mapping[str, Any]]) -> float:

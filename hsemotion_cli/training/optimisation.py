@@ -26,13 +26,16 @@ def make_optimiser(config: TrainingConfig, network: Network) -> torch.optim.Opti
     return kind(groups, lr=1e-3)
 
 
-def learning_rate(highest: float, step: int, steps: int) -> float:
-    """Linear warm-up over the first twentieth of a stage, then a cosine down to 1 % of the highest rate.
+def learning_rate(highest: float, step: int, steps: int, schedule: str = "cosine") -> float:
+    """Linear warm-up over the first twentieth of a stage, then a cosine down to 1 % of the highest rate; or constant.
 
     Args:
+        schedule: of ``config.SCHEDULES``.
         step: number of the step within its stage, from 0.
         steps: steps of the stage.
     """
+    if schedule == "constant":
+        return highest
     warm = max(steps // 20, 1)
     if step < warm:
         return highest * (step + 1) / warm

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import ModelUnavailable
-from ..models import model_file
+from ..models import checkpoints, model_file
 from ..models.architectures import DDAMFN, FirstMobileFaceNet, Network
 from ..models.weights import checksums
 from .net2net import fitted, shaped, widen
@@ -37,7 +37,7 @@ def start_from(network: Network, path: Path, images: Images) -> list[str]:
 
     Args:
         network: changed in place.
-        path: ``.json`` of TensorFlow.js with its ``.bin`` beside it, or ``.safetensors``.
+        path: ``.json`` of TensorFlow.js with its ``.bin`` beside it, ``.safetensors``, or ``.pth`` of torch.
         images: some tens of training images; only called if the file lacks normalisation statistics.
 
     Returns:
@@ -56,7 +56,7 @@ def start_from(network: Network, path: Path, images: Images) -> list[str]:
             raise ModelUnavailable(f"{path}: it has {small.outputs} outputs, and this network {network.outputs}.")
         widen(small, network)
         return sorted(small.state_dict())
-    return _from_safetensors(network, path)
+    return _from_tensors(network, path)
 
 
 def origin(path: Path) -> dict[str, Any]:
@@ -86,12 +86,17 @@ def _mobilefacenet(path: Path) -> FirstMobileFaceNet | None:
     return found if isinstance(found, FirstMobileFaceNet) else None
 
 
-def _from_safetensors(network: Network, path: Path) -> list[str]:
+def _from_tensors(network: Network, path: Path) -> list[str]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        loaded = load_file(path)
+        if path.suffix.lower() in (".pth", ".pt"):
+            loaded = {
+                name: torch.from_numpy(np.array(values)) for name, values in checkpoints.read(path).tensors.items()
+            }
+        else:
+            loaded = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelUnavailable(f"{path}: cannot be read as safetensors ({error}).") from error
     own = network.body.state_dict()

@@ -140,7 +140,9 @@ class Trainer:
                 stage = current
                 self._set_scope(self.config.stages[stage].scope)
             sampler = self.sampler.stages[stage]
-            rate = learning_rate(self.config.stages[stage].rate, within, sampler.steps)
+            rate = learning_rate(
+                self.config.stages[stage].rate, within, sampler.steps, self.config.stages[stage].schedule
+            )
             parts = self._train_step(batch, rate, step)
             self.epoch_losses = {name: self.epoch_losses.get(name, 0.0) + value for name, value in parts.items()}
             self.step = step + 1

@@ -1,0 +1,83 @@
+"""``hsemotion train reproduce``: an experiment of a paper -> features, heads, settings, and the paper's table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ModelUnavailable
+from .options import Only, OutputOptions, RunningOptions
+
+
+def run(
+    plan: Annotated[
+        Path, typer.Argument(metavar="PLAN", help="Experiment, plans/papers/NAME.toml.", show_default=False)
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FOLDER", help="Root of the data that the plan needs.", show_default=False)
+    ],
+    running: Annotated[RunningOptions, Only("device", "threads")],
+    output: Annotated[OutputOptions, Only("overwrite", "quiet", "json", "log")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the run.", show_default="runs/NAME"),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="Only these networks of the plan, and the rows they suffice for.",
+            show_default="all",
+        ),
+    ] = None,
+) -> None:
+    """Run an experiment of a paper from images to its table; a stopped run continues where it was.
+
+    Extracts features with each network, trains the heads, searches the settings that the paper searched, scores every
+    row of the paper's table, and prints it beside ours. Features that are in FOLDER/features/NETWORK already are used.
+
+    hsemotion train reproduce plans/papers/abaw7-mtl.toml --data s-Aff-Wild2
+    """
+    try:
+        from ..papers import chain, experiment, results
+    except ImportError as error:
+        raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[torch]'.") from error
+    import json
+
+    from ..formats.ownership import check_outputs
+    from ..runtime.atomic_files import prepare_folder, write_together
+    from . import train_reproduce_run
+    from .console import note, print_json
+
+    found = experiment.read(plan)
+    if network is not None:
+        found = experiment.only(found, [name.strip() for name in network.split(",")])
+    folder = out or Path("runs") / found.name
+    pages = [folder / "results.md", folder / "results.json"]
+    check_outputs(pages, output.overwrite, train_reproduce_run.is_ours)
+    prepare_folder(folder)
+    quiet = output.quiet or output.json
+    places = chain.Places(plan, data, folder)
+
+    def say(sentence: str) -> None:
+        if not quiet:
+            note(sentence)
+
+    extract = train_reproduce_run.extractor(found.data, running, quiet)
+    finetune = train_reproduce_run.finetuner(data, running, quiet)
+    chain.extract_all(found, places, extract, finetune, say)
+    chain.train_all(found, places, say)
+    chain.score_all(found, places, say)
+    rows = results.measure(found, places)
+    content = {"experiment": found.name, "citation": found.citation, "rows": [row.to_json() for row in rows]}
+    with write_together() as opened:
+        with opened(pages[0]) as file:
+            file.write(results.page(found, rows).encode())
+        with opened(pages[1]) as file:
+            file.write((json.dumps(content, indent=2) + "\n").encode())
+    if output.json:
+        print_json(content, indent=None)
+    elif not output.quiet:
+        train_reproduce_run.show(found, rows, pages)
