@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,8 +21,12 @@ from ..formats import features
 from ..media.audio import nearest
 from ..models.heads import Base, statistics
 from ..reporting.wording import few
+from .row_file import RowFile
 
 SUFFIX = ".features.parquet"
+
+IN_MEMORY = 1 << 30
+"""Bytes of embeddings that are kept in memory; more go to a file, so that two million faces need no more memory."""
 
 Truth = Mapping[str, Annotations]
 """Video -> its annotations."""
@@ -35,7 +39,7 @@ class Rows:
     Attributes:
         video: (n,) name of the video.
         frame: (n,) int64 frame number from 1, as in the annotations.
-        embeddings: (n, d) as extracted, or (n, 0) if no head needs them.
+        embeddings: (n, d) as extracted, in a file if they are many; or (n, 0) if no head needs them.
         outputs: (n, k) last layer of the network; k is 0 if it has none.
         expression: (n,) index into ``ground_truth.AFFWILD2_EXPRESSIONS``; -1 if unknown.
         valence_arousal: (n, 2) in [-1, 1]; nan if unknown.
@@ -44,7 +48,7 @@ class Rows:
 
     video: NDArray[np.str_]
     frame: NDArray[np.int64]
-    embeddings: NDArray[np.floating]
+    embeddings: NDArray[np.floating] | RowFile
     outputs: NDArray[np.float32]
     expression: NDArray[np.int64]
     valence_arousal: NDArray[np.float32]
@@ -126,7 +130,7 @@ def held_out(names: Iterable[str], share: float, seed: int) -> set[str]:
 
 
 def gather(
-    files: Mapping[str, Path], truths: Mapping[str, Truth], *, embeddings: bool = True
+    files: Mapping[str, Path], truths: Mapping[str, Truth], *, embeddings: bool = True, in_memory: int = IN_MEMORY
 ) -> tuple[Base, dict[str, Rows]]:
     """Match features with annotations.
 
@@ -134,6 +138,7 @@ def gather(
         files: video -> file.
         truths: part ("train", "validation") -> its annotations.
         embeddings: whether to keep embeddings, which take most of the memory.
+        in_memory: bytes of embeddings of all parts from which on they are kept in files.
 
     Returns:
         the model that made the features, and part -> its rows with a label for any task.
@@ -143,6 +148,7 @@ def gather(
     """
     base, first = None, None
     parts: dict[str, list[Rows]] = {part: [] for part in truths}
+    stores = {part: _Embeddings() for part in truths}
     for video, path in files.items():
         wanted = [(part, truth[name]) for part, truth in truths.items() for name in matching_names(video, truth)]
         if not wanted:
@@ -152,10 +158,45 @@ def gather(
             wanted = [(part, truth) for part, truth in wanted if truth.video == video]
         for part, truth in wanted:
             base, first = same_base(base, first, path, columns, facts)
-            parts[part].append(_match(path, columns, facts, truth, embeddings))
+            rows = _match(path, columns, facts, truth, embeddings)
+            stores[part].add(np.asarray(rows.embeddings))
+            parts[part].append(replace(rows, embeddings=np.empty((len(rows.frame), 0), np.float32)))
+        if sum(store.bytes for store in stores.values()) > in_memory:
+            for store in stores.values():
+                store.to_file()
     return require_base(base, files, truths), {
-        part: _join(part, found, files, truths[part]) for part, found in parts.items()
+        part: replace(_join(part, found, files, truths[part]), embeddings=stores[part].result())
+        for part, found in parts.items()
     }
+
+
+class _Embeddings:
+    """The embeddings of one part, file by file; in memory until they are moved to a file."""
+
+    def __init__(self) -> None:
+        self._held: list[NDArray] = []
+        self._file: RowFile | None = None
+        self.bytes = 0
+
+    def add(self, rows: NDArray) -> None:
+        self.bytes += rows.nbytes
+        if self._file is None:
+            self._held.append(rows)
+        elif np.result_type(self._file.dtype, rows.dtype) != self._file.dtype:
+            raise InputError("some features are float16 and some float32; extract all with the same --dtype.")
+        else:
+            self._file.append(rows)
+
+    def to_file(self) -> None:
+        """Move what is held to a file, where later rows go as well."""
+        if self._file is None and self._held:
+            self._file = RowFile(self._held[0].shape[1], np.result_type(*self._held))
+            for rows in self._held:
+                self._file.append(rows)
+            self._held = []
+
+    def result(self) -> NDArray | RowFile:
+        return np.concatenate(self._held) if self._file is None else self._file
 
 
 def gather_clips(
@@ -343,6 +384,9 @@ def digest_of(columns: Iterable[NDArray]) -> str:
     whole = hashlib.sha256()
     for column in columns:
         whole.update(f"{column.dtype.str} {column.shape} ".encode())
-        if column.size:
+        if isinstance(column, RowFile):
+            for block in column.blocks():
+                whole.update(np.ascontiguousarray(block).view(np.uint8).data)
+        elif column.size:
             whole.update(np.ascontiguousarray(column).view(np.uint8).data)
     return whole.hexdigest()

@@ -32,6 +32,7 @@ from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from .features import ClipFeatures, Rows
 from .head_metrics import task_metrics
 from .losses import one_minus_ccc
+from .row_file import RowFile
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "expression": AFFWILD2_EXPRESSIONS,
@@ -110,7 +111,7 @@ class Examples:
         videos: number of videos or clips that the rows come from.
     """
 
-    values: tuple[NDArray[np.floating], ...]
+    values: tuple[NDArray[np.floating] | RowFile, ...]
     rows: NDArray[np.int64]
     labels: NDArray
     videos: int
