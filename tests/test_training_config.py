@@ -68,6 +68,8 @@ units = "blendshapes"
 held_out = 0
 calibration = 0.2
 terms = "free"
+given_crops = true
+complete = true
 
 [[source]]
 kind = "affwild2"
@@ -85,6 +87,7 @@ sources = ["wild"]
 [[stage]]
 epochs = 3
 balance = 0.5
+schedule = "constant"
 
 [loss]
 expression = 0
@@ -119,6 +122,9 @@ noise = 0
 erase = 0
 jpeg = 0
 mixup = 0.4
+moved = 0.9
+shrink = true
+erased = 0.1
 """
 
 
@@ -156,16 +162,16 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         sources=(
             DatasetSource(
                 "ferplus", tmp_path.parent / "data" / "fer.npz", "ferplus", 2.0, "blendshapes", held_out=0.0,
-                calibration=0.2, terms="free",
+                calibration=0.2, terms="free", given_crops=True, complete=True,
             ),
             DatasetSource("affwild2", Path("/data/aff"), "wild", crops="cropped"),
         ),
-        stages=(StageConfig(0.5, 1.0, 2, "head", ("wild",)), StageConfig(3.0, balance=0.5)),
+        stages=(StageConfig(0.5, 1.0, 2, "head", ("wild",)), StageConfig(3.0, balance=0.5, schedule="constant")),
         size=64,
         classes=("happiness", "neutral", "other"),
         loss=LossConfig(0.0, 2.5, 1.0, 0.0, "majority", 1.0, 0.1, False),
         optimiser=OptimiserConfig("sgd", 0.0, 0.05, 0.0),
-        augmentation=Augmentation(1.0, 0.0, 0.0, 0.1, 0.0, 1.0, 12, 0.5, 0.0, 0.0, 0.0, 0.4),
+        augmentation=Augmentation(1.0, 0.0, 0.0, 0.1, 0.0, 1.0, 12, 0.5, 0.0, 0.0, 0.0, 0.4, 0.9, True, 0.1),
         start=tmp_path / "nets" / "start.json",
         start_share=0.75,
         normalisation="imagenet",

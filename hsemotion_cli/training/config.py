@@ -78,6 +78,7 @@ class StageConfig:
         sources: names of the sources to draw from; all if empty.
         balance: images are drawn in proportion to their class's share to the power ``-balance``; 0 draws them as they
             are distributed, 1 all classes equally.
+        schedule: of the rate: "cosine" with warm-up in the first twentieth, or "constant".
     """
 
     epochs: float

@@ -60,3 +60,8 @@ class RowFile:
             count = min(_BLOCK, len(self) - start)
             data = os.pread(self._file.fileno(), width * count, width * start)
             yield np.frombuffer(data, self.dtype).reshape(count, self.shape[1])
+
+
+def in_memory(rows: NDArray | RowFile) -> NDArray:
+    """All rows as an array."""
+    return rows[np.arange(len(rows))] if isinstance(rows, RowFile) else rows

@@ -31,6 +31,7 @@ from .head_trainer import (
     one_thread,
     score_of,
 )
+from .row_file import in_memory
 from .sequences import Sequences
 
 WINDOW = 64
@@ -98,7 +99,8 @@ def sequence_examples(data: Sequences, task: str, source: str) -> SequenceExampl
         source: of ``heads.INPUTS``.
     """
     rows = data.rows
-    values = {"features": (rows.embeddings,), "scores": (rows.outputs,), "both": (rows.embeddings, rows.outputs)}
+    embeddings = in_memory(rows.embeddings)
+    values = {"features": (embeddings,), "scores": (rows.outputs,), "both": (embeddings, rows.outputs)}
     known = np.zeros(len(rows.frame), bool)
     known[rows.known(task)] = True
     every = rows.expression if task == "expression" else getattr(rows, task)
