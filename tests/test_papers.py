@@ -294,14 +294,14 @@ def test_p_is_the_sum_of_its_parts_by_somebody_elses_code(planted: tuple[Path, P
             known = truth.get(f"{path.name.removesuffix('.raw.npz')}/{frame:05d}.jpg")
             if known is None:
                 continue
-            affect, expression, units = known
+            affect, label, presence = known
             if -5 not in affect:
                 pairs["va"].append((affect, np.clip(scores["valence_arousal"][k], -1, 1)))
-            if expression >= 0:
-                columns = [EXPRESSIONS.index(name) for name in AFFWILD2_EXPRESSIONS]
-                pairs["expr"].append((expression, int(scores["expression"][k, columns].argmax())))
-            if -1 not in units:
-                pairs["au"].append((units, scores["action_units"][k] >= 0.5))
+            if label >= 0:
+                columns = [EXPRESSIONS.index(each) for each in AFFWILD2_EXPRESSIONS]
+                pairs["expr"].append((label, int(scores["expression"][k, columns].argmax())))
+            if -1 not in presence:
+                pairs["au"].append((presence, scores["action_units"][k] >= 0.5))
     x, y = (np.array(part, float) for part in zip(*pairs["va"], strict=True))
     shared = [2 * np.cov(x[:, k], y[:, k], bias=True)[0, 1] for k in range(2)]
     ccc = shared / (x.var(axis=0) + y.var(axis=0) + (x.mean(axis=0) - y.mean(axis=0)) ** 2)
