@@ -38,6 +38,7 @@ from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, FR
 from hsemotion_cli.training import features as matching
 from hsemotion_cli.training import head_card
 from hsemotion_cli.training import head_trainer as training
+from hsemotion_cli.training.row_file import in_memory
 
 SIZE, OUTPUTS = 48, 10
 BASE = Base("enet_b0_8_va_mtl", "ab" * 32, "given", SIZE, OUTPUTS)
@@ -432,7 +433,7 @@ def test_epochs_are_chosen_by_accuracy_or_loss_over_all_validation_rows(task: st
         nets.append(part)
     scores = training.fit(task, plan, train_on, check, 0, lambda *_: None).scores
     for part, score in zip(nets, scores, strict=True):
-        z = np.array([part.logits(row) for row in check.values[0].astype(float)])
+        z = np.array([part.logits(row) for row in in_memory(check.values[0]).astype(float)])
         if task == "expression":
             assert score == pytest.approx((z.argmax(axis=1) == check.labels).mean())
             continue
@@ -607,12 +608,12 @@ def test_rows_are_matched_by_video_and_frame(tmp_path: Path) -> None:
     base, data = matching.gather(matching.find_files([tmp_path]), {"train": truth})
     assert base == BASE
     rows = data["train"]
-    assert list(zip(rows.video, rows.frame, rows.embeddings[:, 0], strict=True)) == [
+    assert list(zip(rows.video, rows.frame, in_memory(rows.embeddings)[:, 0], strict=True)) == [
         ("a", 5, 2.0),
         ("a", 11, 4.0),
         ("b_left", 7, 1.0),
     ]
-    assert np.array_equal(rows.outputs[:, 0], rows.embeddings[:, 0])
+    assert np.array_equal(rows.outputs[:, 0], in_memory(rows.embeddings)[:, 0])
     assert rows.expression.tolist() == [
         truth["a"].expression[2],
         truth["a"].expression[3],
