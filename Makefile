@@ -5,10 +5,11 @@
 # make weights  train the network of the package again, into runs/third; two hours on two cores
 # make across   train it on one data source at a time, to check it on the other; half an hour
 # make weights-ddamfn  train the larger network, from the first part of make weights, into runs/ddamfn; another 75 minutes
+# make face-classifier PORTRAITS="folders" SMALL=ferplus.npz  train the network that rejects false faces again; half an hour
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs weights weights-ddamfn across clean
+.PHONY: demo test check docs weights weights-ddamfn across face-classifier clean
 
 demo: .venv/ready
 	$(BIN)/hsemotion annotate sample_videos -o demo --smooth gaussian:0.1 --overlay --verbose
@@ -36,6 +37,11 @@ weights-ddamfn: runs/first/mt-mobilefacenet.safetensors
 across: .venv/ready
 	$(BIN)/hsemotion train finetune plans/across-ferplus.toml -o runs/across-ferplus
 	$(BIN)/hsemotion train finetune plans/across-muxspace.toml -o runs/across-muxspace
+
+face-classifier: .venv/ready
+	$(BIN)/python scripts/gather_backgrounds.py runs/packages -o runs/backgrounds
+	$(BIN)/python scripts/collect_candidates.py --portraits $(PORTRAITS) --backgrounds runs/backgrounds --small $(SMALL) -o runs/candidates.npz
+	$(BIN)/python scripts/train_face_classifier.py runs/candidates.npz -o runs/face_classifier.onnx
 
 runs/second/mt-mobilefacenet.safetensors: runs/first/mt-mobilefacenet.safetensors
 	$(BIN)/hsemotion train finetune plans/mobilefacenet-2.toml -o runs/second

@@ -180,6 +180,22 @@ def test_more_evidence_never_makes_a_face_less_likely(
         assert probability(replace(evidence, presence=presence + 10 * more)) >= one
 
 
+def test_a_faint_candidate_must_be_surer() -> None:
+    clear, faint = (Evidence(score, 0.6, 4.0, 60.0, 2.0) for score in (0.15, 0.149))
+    odds = [probability(evidence) / (1 - probability(evidence)) for evidence in (clear, faint)]
+    # By the doubt, and the little that the score itself weighs: 0.75 needs what 0.93 was.
+    assert odds[0] / odds[1] == pytest.approx(math.exp(1.5), rel=0.01)
+    assert math.log(0.93 / 0.07) - 1.5 == pytest.approx(math.log(3), abs=0.02)
+
+
+@pytest.mark.parametrize(("inside", "count"), [(0.4, 0), (0.8, 1)])
+def test_a_face_that_the_edge_cuts_in_half_does_not_count(
+    finder: FaceDetector, astronaut: np.ndarray, inside: float, count: int
+) -> None:
+    x, _, width, _ = finder.find(astronaut)[0].box
+    assert len(finder.find(np.ascontiguousarray(astronaut[:, round(x + (1 - inside) * width) :]))) == count
+
+
 class Counting(FaceDetector):
     """Counts the images that are searched in tiles."""
 

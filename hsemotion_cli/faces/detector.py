@@ -93,10 +93,6 @@ _CERTAIN = 0.95
 """Probability of a face that is upright for sure. Where no face reaches it, turned images are searched as well, and
 what reaches it there is taken instead: BlazeFace finds a false upright face in most that hang upside down."""
 
-_PLAIN = 0.6
-"""Score from which a face that fills the image may count without landmarks: the mean of those of the image and its
-mirror image. What is taken for a face in noise, letters or clouds seldom looks like one in a mirror as well."""
-
 _INSIDE = 0.7
 """Share of the box of a face that must lie in the image where it was found with surroundings made of repeated edges:
 a repeated edge alone is a pattern of its own."""
@@ -268,7 +264,10 @@ class FaceDetector:
         return [face for face in mirrored if share_inside(face.box, image) >= _INSIDE] or found
 
     def _mirrored(self, image: Image, candidates: Sequence[Candidate]) -> list[Face]:
-        """Candidates that the mirror image shows too, as faces without landmarks; the score is the mean of both."""
+        """Candidates that the mirror image shows too, as faces without landmarks; the score is the mean of both.
+
+        What looks like a face in noise, letters or clouds seldom does so in a mirror as well.
+        """
         again = self.detect(np.ascontiguousarray(image[:, ::-1]), _SEEN)
         found = []
         for candidate in candidates:
@@ -276,8 +275,7 @@ class FaceDetector:
             there = (image.shape[1] - x - width, y, width, height)
             other = max((seen.score for seen in again if overlap(there, seen.box) >= 0.5), default=0.0)
             score = (candidate.score + other) / 2
-            # Two looks agree, so that a little less is enough where nobody asked for more.
-            if score >= (self.threshold if self.threshold > THRESHOLD else min(self.threshold, _PLAIN)):
+            if score >= self.threshold:
                 # Of a face in profile BlazeFace's own box is nearer to the truth than one made of its marks.
                 found.append(Face(candidate.box, score, self.map.points(candidate.marks)))
         return found
