@@ -172,6 +172,19 @@ def test_pyfeat_has_probabilities_and_needs_a_frame_rate(tmp_path: Path) -> None
     assert "left out: Pitch, its unit differs between versions of py-feat." in output and "AU43" in output
 
 
+def test_names_of_py_feat_are_names_of_people(tmp_path: Path) -> None:
+    """Its own ``Person_1`` is a face id; a name that somebody gave stays, and comes back out of our own export."""
+    header = ["frame", "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore", "Identity"]
+    rows = [{"frame": 0, "FaceRectX": k, "Identity": who} for k, who in enumerate(("Ann", "Person_4", "Ben", "face 7"))]
+    run(write(tmp_path / "f.csv", header, rows), "-o", tmp_path / "out", "--fps", "25", "-q")
+    table = load(tmp_path / "out" / "f.csv").frame.set_index("x")
+    assert table["face_id"].to_dict() == {0.0: 0, 1.0: 4, 2.0: 1, 3.0: 7}
+    assert table["person"].fillna("").to_dict() == {0.0: "Ann", 1.0: "", 2.0: "Ben", 3.0: ""}
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "out"), "--to", "pyfeat", "-o", str(tmp_path / "x"), "-q"])
+    assert done.exit_code == 0, done.output
+    assert set(pd.read_csv(tmp_path / "x" / "f.fex.csv")["Identity"]) == {"Ann", "face 4", "Ben", "face 7"}
+
+
 def test_libreface_has_presence_and_a_name(tmp_path: Path) -> None:
     header = ["frame_idx", "frame_time_in_ms", "au_1", "au_12", "au_12_intensity", "facial_expression", "pitch"]
     rows = [

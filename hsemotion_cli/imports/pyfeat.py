@@ -26,7 +26,7 @@ _NAMES = {
     "FaceScore": Field("det_score"),
     "valence": Field("valence"),
     "arousal": Field("arousal"),
-    "Identity": Field("_identity", lambda cell: None if missing(cell) else cell.strip()),
+    "Identity": Field("person", lambda cell: None if missing(cell) else cell.strip()),
     **unit_fields("AU{:02d}", "{}_p", number),
     **{name: Field(f"p_{ours}") for name, ours in EXPRESSION_WORDS.items() if name == ours},
     **{name: Field(f"p_{EXPRESSION_WORDS[name.lower()]}") for name in _EMOTIONS_2},
@@ -49,11 +49,14 @@ def _reading(header: Sequence[str], preamble: Sequence[str]) -> Reading:
     identities: dict[str, int] = {}
 
     def finish(values: Values) -> None:
-        name = values.get("_identity")
-        if name is not None:
-            digits = name.removeprefix("face ").removeprefix("Person_")
-            number = whole_number(digits)
-            values["face_id"] = identities.setdefault(name, len(identities)) if number is None else number
+        name = values.get("person")
+        if name is None:
+            return
+        number = whole_number(name.removeprefix("face ").removeprefix("Person_"))
+        if number is None:
+            values["face_id"] = identities.setdefault(name, len(identities))
+        else:  # no name, but a number
+            values["face_id"], values["person"] = number, None
 
     return Reading(pick(header, _NAMES), refused=refused, finish=finish)
 
