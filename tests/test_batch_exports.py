@@ -109,6 +109,16 @@ def test_what_a_killed_run_left_is_exported_without_annotating_again(study: Path
     assert (out / "one.csv").stat().st_mtime_ns == table
 
 
+def test_exports_that_are_older_than_their_table_are_made_again(study: Path, out: Path) -> None:
+    """As if a run had been killed when it had replaced the table, but not yet its exports."""
+    for name in ("one.csv", "one.json"):
+        os.utime(out / name)
+    before = (out / "one.eaf").stat().st_mtime_ns
+    assert batch(study, "-o", out, "--format", "csv,elan").exit_code == 0
+    assert lines(out / "manifest.jsonl")["one"]["state"] == "skipped"
+    assert (out / "one.eaf").stat().st_mtime_ns > before
+
+
 def test_another_format_is_added_to_finished_tables(study: Path, out: Path) -> None:
     result = batch(study, "-o", out, "--format", "csv,elan,srt")
     assert result.exit_code == 0, result.output
