@@ -23,14 +23,14 @@ from typer.testing import CliRunner
 
 import hsemotion_cli as hs
 from hsemotion_cli.cli import app
-from hsemotion_cli.domain import Frame
+from hsemotion_cli.domain import Face, Frame, Reading, Scores
 from hsemotion_cli.errors import InputError, OutputError, UsageError
 from hsemotion_cli.formats.schema import MONOTONIC, WALL_TIME
 from hsemotion_cli.formats.table_reader import read_frames
 from hsemotion_cli.live.capture import Capture
 from hsemotion_cli.live.in_turn import SceneCuts, smallest_face
 from hsemotion_cli.live.latency import Latency
-from hsemotion_cli.live.newest import check_causal
+from hsemotion_cli.live.newest import NewestRows, check_causal
 from hsemotion_cli.live.open_source import open_live, parse_size
 from hsemotion_cli.live.outputs import JsonLines, parse_address
 from hsemotion_cli.live.recorder import Recorder
@@ -39,7 +39,10 @@ from hsemotion_cli.media.live_source import ArrivalClock, Captured, Stamp
 from hsemotion_cli.media.network_stream import NetworkStream, shown
 from hsemotion_cli.media.paced_file import PacedFile
 from hsemotion_cli.media.video import VideoFile, open_source
-from hsemotion_cli.postprocess.recipe import Recipe
+from hsemotion_cli.postprocess.recipe import Recipe, Smoothing
+from hsemotion_cli.postprocess.refine import refine
+from hsemotion_cli.tasks import TASKS
+from hsemotion_cli.timeline import gather
 
 STAMPS = {WALL_TIME.name, MONOTONIC.name}
 LOOKS_AHEAD = {"blink", "speaking"}
@@ -440,6 +443,21 @@ def test_arrays_from_python_have_the_rows_of_their_recording(tmp_path: Path) -> 
         assert {k: v for k, v in row.items() if k not in LOOKS_AHEAD} == {
             k: other[k] for k in row if k not in LOOKS_AHEAD
         }
+
+
+def test_rows_of_the_last_seconds_are_those_of_the_whole() -> None:
+    """Over far more seconds than are kept, with absences of the face."""
+    rng, readings = np.random.default_rng(3), []
+    for k in range(220):
+        faces = () if k % 47 in (5, 6) or 100 < k < 125 else (Face((10.0, 10.0, 50.0, 60.0), 0.9, track=0),)
+        tasks = {name: rng.uniform(0, 1, (len(faces), len(TASKS[name]))).astype(np.float32) for name in TASKS}
+        readings.append(Reading(k, k / 20, faces, {"m": Scores(tasks)}))
+    recipe = Recipe(("m",), smoothing=dict.fromkeys(TASKS, Smoothing.parse("causal:0.2")))
+    kept, whole = NewestRows(recipe), refine(gather(readings), recipe)
+    for number, reading in enumerate(readings):
+        now, then = kept.add(reading), whole.row == number
+        assert now.time.tolist() == [reading.time] and len(now.row) == then.sum()
+        assert all((now.tasks[name] == whole.tasks[name][then]).all() for name in TASKS)
 
 
 def test_a_stream_of_arrays_refuses_what_it_cannot_use() -> None:
