@@ -80,6 +80,7 @@ class Face:
         blendshapes: (52,) in [0, 1] in the order of ``tasks.BLENDSHAPES``, or None.
         measures: (len(tasks.MEASURES),), or None without landmarks; nan for what cannot be seen.
         crops: crop recipe -> the face cut out by it, uint8 RGB.
+        look: mean colours of head and chest by which tracks are told apart (``faces.appearance``), or None.
         track: id of the person, the same through a clip; None before ``faces.tracking``.
     """
 
@@ -91,6 +92,7 @@ class Face:
     blendshapes: NDArray[np.float32] | None = None
     measures: NDArray[np.float32] | None = None
     crops: Mapping[str, Image] = field(default_factory=dict)
+    look: NDArray[np.float32] | None = None
     track: int | None = None
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..domain import WHOLE, Face, Frame, Image, Sighting, View
 from ..errors import UsageError
 from . import crops, face_classifier, mediapipe_onnx, quarter_turns
+from .appearance import look
 from .keypoints import KeypointMap
 from .measures import USUAL_OPTICS, Optics, measured
 from .mediapipe_onnx import FULL_RANGE, Box, Candidate, intersection, overlap
@@ -419,7 +420,9 @@ def detect_faces(
         faces = [replace(face, crops=crops.cut_given(image, face.points, recipes))]
     else:
         known = None if before is None else [to_image(face, frame.view) for face in before]
-        faces = [with_crops(face, image, recipes) for face in finder.find(image, known)]
+        faces = [
+            replace(with_crops(face, image, recipes), look=look(image, face.box)) for face in finder.find(image, known)
+        ]
     placed = measured((to_canvas(face, frame.view) for face in faces), frame, optics)
     return Sighting(frame.index, frame.time, placed, frame.cut, frame.segment)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..domain import Face, Frame, Sighting
 from ..errors import UsageError
+from .appearance import look
 from .detector import FaceDetector, detect_faces, to_image, with_crops
 from .measures import USUAL_OPTICS, Optics, measured
 from .tracking import pairs
@@ -91,8 +92,9 @@ def _inside(
 
 
 def _cropped(face: Face, frame: Frame, recipes: Sequence[str]) -> Face:
-    crops = with_crops(to_image(face, frame.view), frame.image, recipes).crops
-    return replace(face, crops=crops)
+    placed = to_image(face, frame.view)
+    crops = with_crops(placed, frame.image, recipes).crops
+    return replace(face, crops=crops, look=look(frame.image, placed.box))
 
 
 def _share(before: Sighting, frame: Frame, after: Sighting) -> float:

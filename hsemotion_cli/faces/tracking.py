@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from ..domain import Reading, Sighting
 from ..errors import UsageError
 from ..runtime.whole_numbers import whole_number
 from .detector import Box, overlap
+from .track_matching import continued
+from .track_state import Track
 
-_FORGET = 1.0
+_FORGET = 1.25
 """Seconds after which the track of a lost face ends; at least three frame distances."""
 
 _LEAST_OVERLAP = 0.2
@@ -22,48 +24,34 @@ _LARGEST_STEP = 0.8  # distance of centres over mean size, for faces too quick t
 _LARGEST_GROWTH = 1.6  # of size, for the same
 
 
-@dataclass(slots=True)
-class _Track:
-    """A track: last position of the face, its velocity (pixels per second), and when it was last seen."""
-
-    id: int
-    box: Box
-    velocity: tuple[float, float]
-    time: float
-
-    def expected(self, time: float) -> Box:
-        # Motion is extrapolated for a quarter of a second at most.
-        ahead = min(time - self.time, 0.25)
-        x, y, w, h = self.box
-        return x + self.velocity[0] * ahead, y + self.velocity[1] * ahead, w, h
-
-
 def follow(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
     """Give every face a track id.
 
-    Faces are matched to tracks by the assignment that maximises the total overlap with where each track is
-    expected (Kuhn-Munkres), so two faces never share an id in a frame. A cut ends all tracks. Ids count from 0
-    in order of first appearance, in one frame from left to right, and are never reused.
+    Faces are matched to tracks by the assignment with the lowest total cost (Kuhn-Munkres): how far a face is from where
+    the track is expected, and how different it looks. So two faces never share an id in a frame. Where another
+    assignment is nearly as good, a face gets a new id: an id that ends too early does less harm than one that goes
+    from one person to another. A cut ends all tracks. Ids count from 0 in order of first appearance, in one frame from
+    left to right, and are never reused.
     """
-    tracks: list[_Track] = []
+    tracks: list[Track] = []
     next_id = 0
     last = -math.inf
     for sighting in sightings:
         step = sighting.time - last if last > -math.inf else 0.0
         last = sighting.time
         tracks = [] if sighting.cut else [t for t in tracks if last - t.time <= max(_FORGET, 3 * step)]
-        seen = sorted(sighting.faces, key=lambda face: face.box)
-        same = pairs([track.expected(sighting.time) for track in tracks], [face.box for face in seen])
-        matched = {face: tracks[track] for track, face in same}
+        seen = sorted(sighting.faces, key=lambda face: (face.box, face.score))
+        same = continued(tracks, seen, sighting.time, step)
         faces = []
         for k, face in enumerate(seen):
-            track = matched.get(k)
-            if track is None:
-                track = _Track(next_id, face.box, (0.0, 0.0), sighting.time)
+            if k in same:
+                number, differs = same[k]
+                track = tracks[number]
+                track.move(face, sighting.time, differs)
+            else:
+                track = Track.begun(next_id, face, sighting.time)
                 tracks.append(track)
                 next_id += 1
-            else:
-                _move(track, face.box, sighting.time)
             faces.append(replace(face, track=track.id))
         yield replace(sighting, faces=tuple(faces))
 
@@ -136,12 +124,3 @@ def affinity(expected: Box, box: Box) -> float:
     if step > _LARGEST_STEP or max(size, other) > _LARGEST_GROWTH * min(size, other):
         return 0.0
     return _LEAST_OVERLAP * (1 - step / _LARGEST_STEP) + 1e-6
-
-
-def _move(track: _Track, box: Box, time: float) -> None:
-    elapsed = time - track.time
-    if elapsed > 0:
-        moved = [(box[k] + box[k + 2] / 2 - track.box[k] - track.box[k + 2] / 2) / elapsed for k in (0, 1)]
-        # Average of old and new velocity: one jittery box must not spoil the prediction.
-        track.velocity = tuple((old + new) / 2 for old, new in zip(track.velocity, moved, strict=True))  # type: ignore[assignment]
-    track.box, track.time = box, time
