@@ -7,6 +7,7 @@ direction of the head and the expression, so it does not identify anybody.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -61,24 +62,40 @@ def look(image: Image, box: tuple[float, float, float, float]) -> Look | None:
     return values if np.isnan(values[:, 0]).mean() <= 1 - _LEAST else None
 
 
-def difference(one: Look, other: Look) -> float:
-    """How much two looks differ where they are most alike, whatever the light: 0 for the same.
+class Difference(NamedTuple):
+    """How much two looks differ, whatever the light, in standard deviations; 0 for the same.
 
-    Brightness, cast and contrast are fitted on the cells that differ least, in three rounds, as in least trimmed
-    squares. nan where too few cells are known in both.
+    Attributes:
+        whole: mean over all cells.
+        alike: mean over the cells that are most alike: small where something is before a part of the face.
+    """
+
+    whole: float
+    alike: float
+
+
+UNKNOWN = Difference(0.0, 0.0)
+"""Where looks cannot be compared, they are no reason for anything."""
+
+
+def difference(one: Look, other: Look) -> Difference:
+    """Compare two looks.
+
+    Brightness, cast and contrast are fitted on all cells, and then on the cells that differ least, in two rounds, as in
+    least trimmed squares. Where too few cells are known in both, it is ``UNKNOWN``.
     """
     known = ~(np.isnan(one[:, 0]) | np.isnan(other[:, 0]))
     if not known.all():
         one, other = one[known], other[known]
     count = round(_VISIBLE * len(one))
     if count < _LEAST * len(known):
-        return math.nan
-    first, second = one, other
-    for _ in range(3):
-        apart = np.abs(_standard(one, first) - _standard(other, second)).sum(axis=1)
+        return UNKNOWN
+    apart = np.abs(_standard(one, one) - _standard(other, other)).mean(axis=1)
+    whole = float(apart.mean())
+    for _ in range(2):
         alike = np.argpartition(apart, count - 1)[:count]
-        first, second = one[alike], other[alike]
-    return float(apart[alike].mean()) / 3
+        apart = np.abs(_standard(one, one[alike]) - _standard(other, other[alike])).mean(axis=1)
+    return Difference(whole, float(np.partition(apart, count - 1)[:count].mean()))
 
 
 def _standard(values: Look, fitted: Look) -> Look:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domain import Face
+from .appearance import Difference
 from .detector import overlap
 from .track_state import Expected, Track
 
@@ -25,12 +26,8 @@ _GROWS = 1.0
 _LOOKS = 10.0
 """Cost of a difference of looks of 1."""
 
-_OTHER_AT_ONCE, _OTHER_BRIEF, _OTHER = 0.35, 0.4, 0.36
-"""Difference of looks above which a face is somebody else's: where the track was seen in the frame before, and after
-a gap."""
-
-_BRIEF = 0.25
-"""Seconds that do not count as a gap for that."""
+_OTHER_WHOLE, _OTHER_ALIKE = 0.4, 0.23
+"""Difference of looks above which, if both are, a face is somebody else's."""
 
 _NEW = 9.0
 """Cost of a face that continues no track."""
@@ -58,10 +55,10 @@ def continued(
         there, unseen = track.expected(time), max(time - track.time - step, 0.0)
         for f, face in enumerate(faces):
             if _within_reach(track, there, face, unseen):
-                looks[t, f] = differs = track.difference(face)
-                other = _OTHER_AT_ONCE if unseen == 0 else _OTHER_BRIEF if unseen < _BRIEF else _OTHER
-                if differs <= other or track.half_hidden(face):
-                    costs[t, f] = track.motion_cost(there, face.box, time) + _LOOKS * differs
+                differs = track.difference(face)
+                if not _somebody_else(track, face, differs):
+                    looks[t, f] = differs.alike
+                    costs[t, f] = track.motion_cost(there, face.box, time) + _LOOKS * differs.alike
     return {f: (t, float(looks[t, f])) for f, t in _matched(costs).items()}
 
 
@@ -93,6 +90,12 @@ def _doubtful(costs: NDArray[np.float64], chosen: dict[int, int], track: int, fa
             return True
     free = [other for other in range(costs.shape[1]) if other not in chosen]
     return any(costs[track, other] - own < _MARGIN for other in free)
+
+
+def _somebody_else(track: Track, face: Face, differs: Difference) -> bool:
+    """Whether a face looks so different that it is another person in the same place."""
+    different = differs.whole > _OTHER_WHOLE and differs.alike > _OTHER_ALIKE
+    return different and not track.half_hidden(face)
 
 
 def _within_reach(track: Track, there: Expected, face: Face, unseen: float) -> bool:

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from ..domain import Face
-from .appearance import Look, difference, mixed
+from .appearance import UNKNOWN, Difference, Look, difference, mixed
 from .mediapipe_onnx import Box
 
 _SPEED = 2.5
@@ -33,7 +33,10 @@ _LESS_CERTAIN = 3.0
 """Factor on the probability that a face is none, from which it counts as half hidden."""
 
 _LEARNT = 0.15
-"""Share of a new face in the mean look and the mean score of a track."""
+"""Share of a new face in the mean look and the usual score of a track."""
+
+_LEARNT_BELOW = 0.02
+"""The same for a lower score: while something comes before a face, its usual score stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +112,14 @@ class Track:
         growth = (math.log(size / self.size) / spread) ** 2
         return math.log1p(distance / 2) + math.log1p(growth / 2) + math.log(variance / _JITTER**2)
 
-    def difference(self, face: Face) -> float:
-        """Of looks (``appearance.difference``); 0 where one is not known.
-
-        A face may look as it did just now, or as it usually does: after a hand was before it.
-        """
+    def difference(self, face: Face) -> Difference:
+        """Of looks: a face may look as it did just now, or as it usually does, after a hand was before it."""
         if face.look is None or self.look is None or self.mean_look is None:
-            return 0.0
+            return UNKNOWN
         now = difference(self.look, face.look)
-        if now <= _ALIKE:
+        if now.alike <= _ALIKE:
             return now
-        usual = difference(self.mean_look, face.look)
-        known = [value for value in (now, usual) if not math.isnan(value)]
-        return min(known, default=0.0)
+        return min(now, difference(self.mean_look, face.look))
 
     def half_hidden(self, face: Face) -> bool:
         """Whether a face is much less certain than those of the track are: most often because something is before it."""
@@ -140,7 +138,8 @@ class Track:
         self.pp, self.pv = (1 - gain) * there.pp, (1 - gain) * there.pv
         self.vv = there.vv - gain_of_velocity * there.pv
         self.box, self.time = face.box, time
-        self.score += _LEARNT * (face.score - self.score)
+        rate = _LEARNT if face.score > self.score else _LEARNT_BELOW
+        self.score += rate * (face.score - self.score)
         if face.look is not None:
             if self.mean_look is None:
                 self.mean_look = face.look
