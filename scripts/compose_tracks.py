@@ -206,7 +206,7 @@ def still_head(paths: list[Path], finder: FaceDetector, random: np.random.Genera
     assert face.points is not None
     assert other.points is not None
     matrix = crops.similarity(other.points.astype(np.float64), face.points.astype(np.float64))
-    last = cv2.warpAffine(last, matrix, first.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    last = np.asarray(cv2.warpAffine(last, matrix, first.shape[1::-1], borderMode=cv2.BORDER_REPLICATE), np.uint8)
     shares = [min(max((k - 20) / 6, 0), 1) for k in range(50)]
     mixed = [np.asarray(cv2.addWeighted(first, 1 - share, last, share, 0), np.uint8) for share in shares]
     tint = tuple(random.uniform(0.25, 1.0, 3).tolist()) if random.random() < 0.5 else (1.0, 1.0, 1.0)
@@ -318,7 +318,7 @@ def draw(shot: Shot, k: int, heads: Sequence[Head], photos: Sequence[Image]) -> 
 
 def background(paths: Sequence[Path], random: np.random.Generator) -> Image:
     """A random part of a random photo."""
-    while (photo := read_image(paths[random.integers(len(paths))])) is None:
+    while (photo := read_image(paths[int(random.integers(len(paths)))])) is None:
         continue
     scale = max(WIDTH / photo.shape[1], HEIGHT / photo.shape[0]) * math.exp(random.uniform(0, 0.7))
     photo = np.asarray(cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)

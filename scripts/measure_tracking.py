@@ -5,24 +5,26 @@
     PYTHONPATH=.:others python scripts/measure_tracking.py tracks --missing 0 0.3
 
 Faces are found by our detector once and kept beside each clip (``NAME.faces.pkl``), so that all trackers see the same
-ones. A face belongs to the person whose true box it overlaps most (0.4 at least); people of whom less than
-a third is visible need not be found, and nobody's faces do not count. motmetrics computes idF1, switches and
-fragmentations; a jump is a person too many in an id. ``true ids`` is what the best tracker could reach with these faces.
+ones. A face belongs to the person whose true box it overlaps most (0.4 at least); people of whom less than a third is
+visible need not be found, and faces of nobody do not count. motmetrics computes idF1, switches and fragmentations; a
+jump is a person too many in an id, a split an id too many for a person. ``true ids`` is the best that is possible with
+these faces.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import pickle
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import motmetrics
 import numpy as np
 
 from hsemotion_cli.domain import Face, Sighting
@@ -70,9 +72,7 @@ def found_in(clip: Path) -> list[Sighting]:
 def without_some(found: Sequence[Sighting], share: float) -> list[Sighting]:
     """The same, of whose faces a share is missing at random."""
     random = np.random.default_rng(0)
-    return [
-        Sighting(s.index, s.time, tuple(f for f in s.faces if random.random() >= share), s.cut, s.segment) for s in found
-    ]
+    return [replace(s, faces=tuple(face for face in s.faces if random.random() >= share)) for s in found]
 
 
 # --- trackers ---------------------------------------------------------------------------------------------------
@@ -91,11 +91,9 @@ def theirs(name: str) -> Tracker:
     """ByteTrack or OC-SORT of Roboflow's trackers, begun anew at each cut; ids from the first frame on."""
 
     def track(found: Sequence[Sighting], rate: float) -> list[list[int]]:
-        import supervision
-        import trackers
-
+        supervision, trackers = map(importlib.import_module, ("supervision", "trackers"))
         # A buffer of 30 means a second, at any rate.
-        settings = {"lost_track_buffer": 30, "frame_rate": rate, "minimum_consecutive_frames": 1}
+        settings: dict[str, Any] = {"lost_track_buffer": 30, "frame_rate": rate, "minimum_consecutive_frames": 1}
         made = {
             "ByteTrack": lambda: trackers.ByteTrackTracker(track_activation_threshold=0.5, **settings),
             "OC-SORT": lambda: trackers.OCSORTTracker(minimum_iou_threshold=0.1, **settings),
@@ -136,6 +134,7 @@ def people_of(found: Sequence[Sighting], truth: Truth) -> list[list[int]]:
 
 def scores(ids: list[list[int]], whose: list[list[int]], truth: Truth) -> dict[str, float]:
     """Of one clip: sums, so that those of several clips can be added."""
+    motmetrics = importlib.import_module("motmetrics")
     metrics = motmetrics.MOTAccumulator(auto_id=True)
     people_in: dict[int, set[int]] = defaultdict(set)
     ids_of: dict[int, set[int]] = defaultdict(set)

@@ -38,9 +38,7 @@ _MARGIN = 1.0
 _IMPOSSIBLE = 1e3  # more than any cost
 
 
-def continued(
-    tracks: Sequence[Track], faces: Sequence[Face], time: float, step: float
-) -> dict[int, tuple[int, float]]:
+def continued(tracks: Sequence[Track], faces: Sequence[Face], time: float, step: float) -> dict[int, tuple[int, float]]:
     """Number of a face -> number of the track that it continues, and how differently it looks.
 
     Args:

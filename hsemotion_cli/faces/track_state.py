@@ -27,7 +27,7 @@ _GROWTH = 0.08, 0.5
 """Logarithm of the ratio of sizes: standard deviation at once, and more of it for each second."""
 
 _ALIKE = 0.15
-"""Difference of looks (``appearance.difference``) of a face in consecutive frames, at most, if nothing comes before it."""
+"""Difference of looks (``appearance.Difference.alike``) of consecutive images of a face, at most."""
 
 _LESS_CERTAIN = 3.0
 """Factor on the probability that a face is none, from which it counts as half hidden."""
@@ -122,7 +122,7 @@ class Track:
         return min(now, difference(self.mean_look, face.look))
 
     def half_hidden(self, face: Face) -> bool:
-        """Whether a face is much less certain than those of the track are: most often because something is before it."""
+        """Whether a face is much less certain than the track's usually are, mostly because something is before it."""
         return 1 - face.score > _LESS_CERTAIN * (1 - self.score) + 0.003
 
     def move(self, face: Face, time: float, differs: float) -> None:
@@ -137,7 +137,8 @@ class Track:
         self.vy = there.decay * self.vy + gain_of_velocity * off_y
         self.pp, self.pv = (1 - gain) * there.pp, (1 - gain) * there.pv
         self.vv = there.vv - gain_of_velocity * there.pv
-        self.box, self.time = face.box, time
+        width, height = self.box[2:] if self.half_hidden(face) else face.box[2:]  # a part is smaller than the face
+        self.box, self.time = (x - width / 2, y - height / 2, width, height), time
         rate = _LEARNT if face.score > self.score else _LEARNT_BELOW
         self.score += rate * (face.score - self.score)
         if face.look is not None:

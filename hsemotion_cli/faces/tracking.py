@@ -27,11 +27,11 @@ _LARGEST_GROWTH = 1.6  # of size, for the same
 def follow(sightings: Iterable[Sighting]) -> Iterator[Sighting]:
     """Give every face a track id.
 
-    Faces are matched to tracks by the assignment with the lowest total cost (Kuhn-Munkres): how far a face is from where
-    the track is expected, and how different it looks. So two faces never share an id in a frame. Where another
-    assignment is nearly as good, a face gets a new id: an id that ends too early does less harm than one that goes
-    from one person to another. A cut ends all tracks. Ids count from 0 in order of first appearance, in one frame from
-    left to right, and are never reused.
+    Faces are matched to tracks by the assignment with the lowest total cost (Kuhn-Munkres): how far a face is from
+    where the track is expected, and how different it looks. So two faces never share an id in a frame. A face that
+    looks like another person, or for which another assignment is nearly as good, gets a new id: an id that ends too
+    early does less harm than one that goes from one person to another. A cut ends all tracks. Ids count from 0 in
+    order of first appearance, in one frame from left to right, and are never reused.
     """
     tracks: list[Track] = []
     next_id = 0
