@@ -1,6 +1,10 @@
 """Run the same commands with two checkouts of this repository and compare every file that they write, byte for byte.
 
-    python scripts/compare_revisions.py OLD NEW [--seconds 3]
+    python scripts/compare_revisions.py OLD NEW [--seconds 3] [--only all|given]
+
+Everything is run twice: each revision on its own results (``all``), and both on what the old one made (``given``), so
+that a detector or a network that was changed on purpose does not hide whether smoothing, tuning, submissions and
+training are the same. ``--only given`` leaves out the first.
 
 OLD and NEW are folders with a checkout each (``git worktree add OLD REVISION``). Both run in the Python that runs this
 script. Sidecars, manifests and the facts inside trained files name versions, times and settings that an older revision
@@ -46,40 +50,69 @@ action_units = 0.0
 """
 
 
-def commands(seconds: float) -> list[list[str]]:
-    """Arguments of hsemotion, in the order in which they need each other's results."""
-    clip, two = str(SAMPLES / "langer_pexels.mp4"), str(SAMPLES / "two_faces.mp4")
-    end = ["--end", f"{seconds:g}"]
-    crops = "mini/cropped_aligned"
-    tracks = ("expr", "va", "au")
-    submits = [["submit", "mini/tables", "--track", t, "--list", f"mini/lists/{t}.txt", "--recipe", "mini/recipe.toml",
-                "-o", f"mini/{t}.txt"] for t in tracks]  # fmt: skip
+CLIPS = (str(SAMPLES / "langer_pexels.mp4"), str(SAMPLES / "two_faces.mp4"))
+CROPS = "mini/cropped_aligned"
+TUNE = ["tune", "mini/tables", "--truth", "mini", "--part", "train", "--track", "mtl", "-o", "mini/recipe.toml"]
+SUBMITS = [
+    ["submit", "mini/tables", "--track", track, "--list", f"mini/lists/{track}.txt", "--recipe", "mini/recipe.toml",
+     "-o", f"mini/{track}.txt"]
+    for track in ("expr", "va", "au")
+]  # fmt: skip
+HEADS = ["train", "heads", "features", "--truth", "mini", "--kind", "mtl", "--epochs", "3", "-o", "head.safetensors"]
+SMOOTH = ["smooth", "annotate/langer_pexels.csv", "-o", "smooth", "--smooth", "box:0.5"]
+FINETUNE = ["train", "finetune", "tiny.toml", "-o", "run"]
+
+
+def making(seconds: float) -> list[list[str]]:
+    """Commands whose results the others need."""
     return [
-        ["annotate", clip, two, "-o", "annotate", "--overlay", "--smooth", "gaussian:0.2", "--format",
-         "csv,jsonl,parquet", *end],
-        ["annotate", clip, "-o", "fast", "--detector", "fast", "--model", "mt-mobilefacenet", *end],
-        ["smooth", "annotate/langer_pexels.csv", "-o", "smooth", "--smooth", "box:0.5"],
-        ["batch", str(SAMPLES), "-o", "batch", "--workers", "2", *end],
-        ["annotate", crops, "-o", "mini/tables", "--crops", "--image-fps", "25"],
-        ["tune", "mini/tables", "--truth", "mini", "--part", "train", "--track", "mtl", "-o", "mini/recipe.toml"],
-        *submits,
-        ["extract", crops, "-o", "features", "--crops", "--model", "mt-mobilefacenet"],
-        ["train", "heads", "features", "--truth", "mini", "--kind", "mtl", "--epochs", "3", "-o", "head.safetensors"],
-        ["train", "finetune", "tiny.toml", "-o", "run"],
+        ["annotate", *CLIPS, "-o", "annotate", "--overlay", "--smooth", "gaussian:0.2", "--format",
+         "csv,jsonl,parquet", "--end", f"{seconds:g}"],
+        ["annotate", CROPS, "-o", "mini/tables", "--crops", "--image-fps", "25"],
+        ["extract", CROPS, "-o", "features", "--crops", "--model", "mt-mobilefacenet"],
     ]  # fmt: skip
 
 
-def run(checkout: Path, folder: Path, seconds: float) -> None:
-    """Run everything in ``folder`` with the code of a checkout."""
+def on_own(seconds: float) -> list[list[str]]:
+    """The other commands, on a revision's own results."""
+    end = ["--end", f"{seconds:g}"]
+    return [
+        ["annotate", CLIPS[0], "-o", "fast", "--detector", "fast", "--model", "mt-mobilefacenet", *end],
+        SMOOTH,
+        ["batch", str(SAMPLES), "-o", "batch", "--workers", "2", *end],
+        TUNE,
+        *SUBMITS,
+        HEADS,
+        FINETUNE,
+    ]
+
+
+def on_given() -> list[list[str]]:
+    """Commands on the results of the old revision."""
+    render = ["render", CLIPS[0], "annotate/langer_pexels.csv", "-o", "render.mp4"]
+    alone = ["annotate", CROPS, "-o", "alone", "--crops", "--image-fps", "25", "--model", "mp-blendshapes"]
+    many = ["batch", CROPS, "-o", "many", "--crops", "--image-fps", "25", "--model", "mp-blendshapes", "--workers", "1"]
+    return [SMOOTH, render, alone, many, TUNE, *SUBMITS, HEADS, FINETUNE]
+
+
+def prepare(checkout: Path, folder: Path) -> None:
+    """Make the inputs of all commands in a new folder."""
     folder.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "HSEMOTION_HOME": str(folder / "home")}
     make = [sys.executable, str(checkout / "scripts" / "make_challenge.py"), "mini"]
-    subprocess.run(make, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(make, cwd=folder, env=environment(checkout, folder), check=True, stdout=subprocess.DEVNULL)
     make_labelled(folder)
-    for arguments in commands(seconds):
+
+
+def environment(checkout: Path, folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(checkout), "HSEMOTION_HOME": str(folder / "home")}
+
+
+def run(checkout: Path, folder: Path, commands: list[list[str]]) -> None:
+    """Run commands in ``folder`` with the code of a checkout."""
+    for arguments in commands:
         print(f"{checkout.name}: hsemotion {' '.join(arguments)}", flush=True)
         command = [sys.executable, "-m", "hsemotion_cli", *arguments, "--quiet"]
-        subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=folder, env=environment(checkout, folder), check=True, stdout=subprocess.DEVNULL)
 
 
 def make_labelled(folder: Path) -> None:
@@ -135,27 +168,65 @@ def same(one: Path, other: Path) -> bool:
 COMPARED = {".csv", ".jsonl", ".parquet", ".npz", ".mp4", ".txt", ".json", ".safetensors", ".onnx"}
 
 
+def compared(old: Path, new: Path) -> bool:
+    """Compare two folders file by file, and print what differs; whether nothing does that should not."""
+    found = [
+        {p.relative_to(side) for p in side.rglob("*") if p.suffix in COMPARED and p.is_file()} for side in (old, new)
+    ]
+    found = [{path for path in side if path.parts[0] != "home"} for side in found]
+    different = sorted(path for path in found[0] & found[1] if not same(old / path, new / path))
+    logs = {path for path in different if path.name in {"manifest.jsonl", "log.csv"}}  # they hold times
+    for path in different:
+        print(
+            f"differs: {path}"
+            + (" (holds times)" if path in logs else "")
+            + columns_that_differ(old / path, new / path)
+        )
+    for path in sorted(found[0] ^ found[1]):
+        print(f"only one wrote: {path}")
+    print(f"{len(found[0] & found[1])} files compared, {len(different) - len(logs)} differ")
+    return not set(different) - logs
+
+
+def columns_that_differ(old: Path, new: Path) -> str:
+    """For CSV tables: which of the common columns differ, and how many only one has."""
+    if old.suffix != ".csv":
+        return ""
+    with old.open(newline="") as first, new.open(newline="") as second:
+        one, other = list(csv.DictReader(first)), list(csv.DictReader(second))
+    if not one or not other:
+        return ""
+    both = [name for name in one[0] if name in other[0]]
+    names = [name for name in both if [row[name] for row in one] != [row[name] for row in other]]
+    alone = len(one[0].keys() ^ other[0].keys())
+    return f": of {len(both)} common columns these differ: {', '.join(names) or 'none'}; {alone} columns only in one"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each clip")
+    parser.add_argument("--only", choices=("all", "given"), default="all")
     options = parser.parse_args()
+    old, new = options.old.resolve(), options.new.resolve()
     with tempfile.TemporaryDirectory() as scratch:
         sides = [Path(scratch) / "old", Path(scratch) / "new"]
-        for side, checkout in zip(sides, (options.old, options.new), strict=True):
-            run(checkout.resolve(), side, options.seconds)
-        found = [
-            {p.relative_to(side) for p in side.rglob("*") if p.suffix in COMPARED and p.is_file()} for side in sides
-        ]
-        different = sorted(path for path in found[0] & found[1] if not same(sides[0] / path, sides[1] / path))
-        logs = {path for path in different if path.name in {"manifest.jsonl", "log.csv"}}  # they hold times
-        for path in different:
-            print(f"differs: {path}" + (" (holds times)" if path in logs else ""))
-        for path in sorted(found[0] ^ found[1]):
-            print(f"only one wrote: {path}")
-        print(f"{len(found[0] & found[1])} files compared, {len(different) - len(logs)} differ")
-        sys.exit(bool(set(different) - logs))
+        prepare(old, sides[0])
+        run(old, sides[0], making(options.seconds))
+        given = [Path(scratch) / "given_old", Path(scratch) / "given_new"]
+        for checkout, folder in zip((old, new), given, strict=True):
+            shutil.copytree(sides[0], folder)
+            run(checkout, folder, on_given())
+        print("Both on what the old revision made:")
+        equal = compared(*given)
+        if options.only == "all":
+            run(old, sides[0], on_own(options.seconds))
+            prepare(new, sides[1])
+            run(new, sides[1], [*making(options.seconds), *on_own(options.seconds)])
+            print("Each on its own:")
+            equal = compared(*sides) and equal
+        sys.exit(not equal)
 
 
 if __name__ == "__main__":

@@ -351,7 +351,7 @@ def test_wrong_input_raises_the_errors_of_the_family(talk: Path, tmp_path: Path)
         hs.rows(tmp_path / "none.mp4")  # at once, not with the first row
     with pytest.raises(hs.UsageError, match="--every 0"):
         hs.annotate(talk, every=0)
-    with pytest.raises(hs.UsageError, match="--start 9 lies behind"):
+    with pytest.raises(hs.UsageError, match="--start 9 is after"):
         list(hs.rows(talk, start=9))
     with pytest.raises(TypeError, match="smoth"):
         hs.annotate(talk, smoth="box:1")  # type: ignore[call-arg]

@@ -152,7 +152,7 @@ def test_one_bad_input_among_good_ones_is_exit_3_and_stops_no_other(tmp_path: Pa
         (["--format", "docx"], "choose from csv, parquet, jsonl"),
         (["--start", "soon"], "write a time as"),
         (["--start", "5", "--end", "2"], "is not after --start"),
-        (["--start", "30"], "--start 30 lies behind its last frame"),
+        (["--start", "30"], "--start 30 is after its last frame"),
         (["--end", "-0"], "write a time as"),
         (["--fps", "0"], "above 0"),
         (["--faces", "few"], "choose all, largest"),

@@ -116,7 +116,7 @@ def test_a_variable_of_the_command_counts_before_one_of_all(
 
 def test_options_of_one_command_stand_in_its_table_only(monkeypatch: pytest.MonkeyPatch) -> None:
     user("[batch]\nretries = 4\nno_recursive = true\n")
-    assert "no-recursive is no option of batch; did you mean recursive?" in run("annotate", "a.mp4", code=2)
+    assert "no-recursive is not an option of batch; did you mean recursive?" in run("annotate", "a.mp4", code=2)
     path = user("[batch]\nretries = 4\nrecursive = false\n[train.heads]\nepochs = '3'\n")
     monkeypatch.setenv("HSEMOTION_BATCH_TIMEOUT", "60")
     monkeypatch.setenv("HSEMOTION_RETRIES", "9")
@@ -230,7 +230,7 @@ def test_help_needs_no_files(seen: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("min-fase = 3", "min-fase is no option; did you mean min-face?"),
+        ("min-fase = 3", "min-fase is not an option; did you mean min-face?"),
         ("[anotate]\nstride = 2", "there is no command anotate; did you mean annotate?"),
         ("[config]\nproject = true", "there is no command config"),
         ("[train]\nepochs = 2", "there is no command train; did you mean train."),

@@ -89,6 +89,28 @@ def test_brackets_are_no_markup_in_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
         assert words in text
 
 
+def test_the_rate_counts_from_the_start_of_a_stage_and_not_from_its_first_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, lines = [100.0], list[str]()
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(console, "note", lambda line, shown: lines.append(line))
+    with console.progress("a.mp4", quiet=False) as report:
+        for later, stage, done in [
+            (20.0, "annotate", 1),
+            (20.0, "annotate", 81),
+            (4.0, "overlay", 9),
+            (8.0, "overlay", 240),
+        ]:
+            now[0] += later
+            report(stage, done, 0, None)
+    assert lines == [
+        "a.mp4: annotate 1 frames, 0.1 frames/s",
+        "a.mp4: annotate 81 frames, 2.0 frames/s",
+        "a.mp4: overlay 240 frames, 20 frames/s",
+    ]
+
+
 def test_json_has_neither_nan_nor_anything_that_an_encoding_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_json({"a": [float("nan"), 1.5, (float("inf"),)], "日": "ü\udce4", 1: None})
     text = capsys.readouterr().out

@@ -14,7 +14,7 @@ from rich.progress import TaskID
 
 from ..batch.messages import Outcome, Progress
 from ..runtime.terminal import printable
-from .console import Table, bars, note, print_line, print_table
+from .console import Table, bars, note, print_line, print_table, speed
 
 _EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -58,8 +58,8 @@ class BatchView:
             more = f"; now {now}" if now else ""
             failed = f", {self._failed} failed" if self._failed else ""
             done = f"{self._done} of {self._total} videos{failed}"
-            speed = f"{self.frames} frames, {self.rate:.0f} frames/s"
-            note(f"batch: {done}, {speed}{more}", shown=self._shown)
+            amount = f"{self.frames} frames, {speed(self.rate)}"
+            note(f"batch: {done}, {amount}{more}", shown=self._shown)
 
     @property
     def frames(self) -> int:
@@ -80,7 +80,7 @@ class _Live(BatchView):
 
     def _show(self) -> None:
         super()._show()
-        word = f"{self.rate:.0f} frames/s" + (f", {self._failed} failed" if self._failed else "")
+        word = speed(self.rate) + (f", {self._failed} failed" if self._failed else "")
         self._bars.update(self._all, completed=self._done, note=word)
         for place in self._lines.keys() - self._now.keys():
             self._bars.remove_task(self._lines.pop(place))

@@ -10,8 +10,10 @@ import typer
 from ..errors import HsemotionError, OutputError
 from ..runtime.terminal import logging_to, say
 
-EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 some inputs or results failed, 4 no usable input,
-5 a model is missing, 6 coverage below --min-coverage, 130 interrupted."""
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 a bug, 2 usage, 3 some inputs or results failed, 4 no usable input, "
+    "5 a model is missing, 6 coverage below --min-coverage, 130 interrupted."
+)
 
 
 def boundary(command: Callable[..., int | None]) -> Callable[..., None]:

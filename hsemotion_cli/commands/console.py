@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 from ..runtime.terminal import logged, note, print_line, print_raw, printable, say
 
 __all__ = ["Table", "Text", "asks", "bars", "counting", "downloading", "fetching", "note", "print_json", "print_line",
-           "print_table", "print_text", "progress", "say", "say_passed_over"]  # fmt: skip
+           "print_table", "print_text", "progress", "say", "say_passed_over", "speed"]  # fmt: skip
 
 _EVERY = 10.0
 """Seconds between two lines of progress where there is no terminal, and in a log."""
@@ -114,7 +114,7 @@ def progress(name: str, quiet: bool) -> Iterator[Report]:
     if not live:
         yield lines if not quiet or logged() else _silent
         return
-    columns = [_text("{task.fields[rate]:.0f} frames/s"), _text("{task.fields[faces]}")]
+    columns = [_text("{task.fields[rate]}"), _text("{task.fields[faces]}")]
     with _bar(*columns) as bar:
         shown = _on_bar(bar, name)
 
@@ -198,25 +198,31 @@ def _on_bar(bar: Progress, name: str) -> Report:
     def report(stage: str, done: int, faces: int, total: int | None) -> None:
         if stage not in tasks:
             label = printable(name if stage == "annotate" else f"{name} {stage}")
-            tasks[stage] = (bar.add_task(label, total=total, rate=0.0, faces=""), time.monotonic())
+            tasks[stage] = (bar.add_task(label, total=total, rate="", faces=""), time.monotonic())
         task, began = tasks[stage]
-        rate = done / max(time.monotonic() - began, 0.5)
+        rate = speed(done / max(time.monotonic() - began, 0.5))
         bar.update(task, completed=done, total=total, rate=rate, faces=f"{faces} faces" if faces else "")
 
     return report
 
 
+def speed(rate: float) -> str:
+    """A rate in frames per second, with a decimal where it is low."""
+    return f"{rate:.{1 if rate < 9.95 else 0}f} frames/s"
+
+
 def _in_lines(name: str, shown: bool) -> Report:
     began: dict[str, float] = {}
-    last = time.monotonic()
+    last = before = time.monotonic()
 
     def report(stage: str, done: int, faces: int, total: int | None) -> None:
-        nonlocal last
-        now = time.monotonic()
-        rate = done / max(now - began.setdefault(stage, now), 1e-3)
-        if now - last >= _EVERY:
-            last = now
+        nonlocal last, before
+        # A stage begins where the one before it has ended, not with its first frame, which may take long.
+        rate = done / max(time.monotonic() - began.setdefault(stage, before), 1e-3)
+        before = time.monotonic()
+        if before - last >= _EVERY:
+            last = before
             of = f" of {total}" if total else ""
-            note(f"{name}: {stage} {done}{of} frames, {rate:.0f} frames/s", shown=shown)
+            note(f"{name}: {stage} {done}{of} frames, {speed(rate)}", shown=shown)
 
     return report

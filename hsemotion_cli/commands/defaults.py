@@ -157,7 +157,7 @@ def check_key(path: Path, table: tuple[str, ...], key: str) -> None:
     if having and not table:
         raise UsageError(f"{path}: {key} is an option of single commands; write {' or '.join(having)}.")
     where = f"option of {' '.join(table)}" if table else "option"
-    raise UsageError(f"{path}: {key} is no {where}{nearest(key, known[table])}")
+    raise UsageError(f"{path}: {key} is not an {where}{nearest(key, known[table])}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

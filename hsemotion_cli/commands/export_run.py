@@ -17,6 +17,7 @@ from ..exports.source_table import SourceTable, open_table
 from ..exports.writing import Exported, check, check_paths, export
 from ..formats.clock import notes_of
 from ..formats.people import names_for, read_people
+from ..formats.table import WRITERS
 from ..runtime.terminal import print_line, say
 from .console import counting, print_json
 from .defaults import CHOSEN
@@ -72,8 +73,14 @@ def split_targets(output: OutputOptions) -> tuple[OutputOptions, tuple[str, ...]
     """``--format csv,elan`` of annotate: the options for the tables, and the formats to export them to.
 
     Without a format of tables among them, the table is CSV.
+
+    Raises:
+        UsageError: an unknown format, or none.
     """
     names = [part.strip() for part in output.formats.split(",")]
+    if [name for name in names if name not in FORMATS and name not in WRITERS]:
+        known = f"{', '.join(WRITERS)}, or formats of hsemotion export ({', '.join(FORMATS)})"
+        raise UsageError(f"--format {output.formats}: choose from {known}, separated by commas.")
     targets = [name for name in names if name in FORMATS]
     if not targets:
         return output, ()

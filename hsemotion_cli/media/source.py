@@ -92,7 +92,7 @@ class Sampling:
     def no_frames(self, path: Path, decoded: int) -> InputError | UsageError:
         """The error for a source of which no frame was analysed, although ``decoded`` frames were decoded."""
         if decoded and self.start is not None:
-            return UsageError(f"{path}: --start {self.start:g} lies behind its last frame; choose an earlier one.")
+            return UsageError(f"{path}: --start {self.start:g} is after its last frame; choose an earlier one.")
         if decoded or self.end is not None:
             return UsageError(f"{path}: none of its frames lies in the chosen part; choose another --start or --end.")
         return InputError(f"{path}: none of its frames could be decoded.")
