@@ -147,7 +147,7 @@ def test_one_bad_input_among_good_ones_is_exit_3_and_stops_no_other(tmp_path: Pa
     [
         (["--model", "resnet"], "unknown model 'resnet': choose from"),
         (["--model", "mp-blendshapes,mp-blendshapes"], "two different ones"),
-        (["--smooth", "median:3"], "choose none, gaussian:WIDTH or box:WIDTH"),
+        (["--smooth", "median:3"], "choose none, gaussian:WIDTH, box:WIDTH"),
         (["--smooth", "box:4f"], "odd number of frames, such as box:5f"),
         (["--format", "docx"], "choose from csv, parquet, jsonl"),
         (["--start", "soon"], "write a time as"),

@@ -16,7 +16,7 @@ from stamps import unstamped
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
-from hsemotion_cli.commands import annotate, batch, catalogue, config_files, console, defaults, models
+from hsemotion_cli.commands import annotate, batch, catalogue, config_files, console, defaults, live, models
 from hsemotion_cli.commands.signature import option_facts
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.runtime import user_folders
@@ -197,7 +197,7 @@ def test_the_sidecar_records_what_came_from_where_without_paths_of_this_machine(
 
 
 def test_the_sidecar_records_no_settings_of_the_machine() -> None:
-    facts = option_facts(annotate.run) | option_facts(batch.run)
+    facts = option_facts(annotate.run) | option_facts(batch.run) | option_facts(live.run)
     assert facts.keys() >= defaults._UNRECORDED - {"verbose"}
     given = dict.fromkeys(["workers", "threads", "shard", "timeout", "address", "min-coverage", "precision"], 1)
     assert defaults.chosen(facts, given, {}) == {"precision": {"value": 1, "from": "command line"}}
