@@ -49,7 +49,7 @@ from hsemotion_cli.training.config import (
 )
 from hsemotion_cli.training.dataset import Dataset, join
 from hsemotion_cli.training.figures import EvaluationFigures
-from hsemotion_cli.training.last_layer import fit_last_layer
+from hsemotion_cli.training.last_layer import class_weighted, fit_action_units, fit_last_layer
 from hsemotion_cli.training.optimisation import learning_rate
 from hsemotion_cli.training.sampler import Sampler, StageSampler
 from hsemotion_cli.training.trainer import Trainer, infer, make_network
@@ -998,7 +998,7 @@ def test_a_start_is_used_once(tmp_path: Path) -> None:
         trainer(tmp_path / "new", plan)
 
 
-def test_the_last_layer_of_expressions_is_fitted_again_on_the_final_embeddings(tmp_path: Path) -> None:
+def test_the_last_layer_is_fitted_again_on_the_final_embeddings(tmp_path: Path) -> None:
     sources = tuple(DatasetSource("folder", Path(name), name, weight) for name, weight in (("made", 1.0), ("web", 3.0)))
     samples = telling(200, missing=0.3, source=np.array(["made", "web"] * 100))
     plain = planned(StageConfig(1.0, batch=16), sources=sources)
@@ -1011,7 +1011,7 @@ def test_the_last_layer_of_expressions_is_fitted_again_on_the_final_embeddings(t
     network = run.result()
     after = state_of(network)
     assert changed(before, after) == {"fc.weight", "fc.bias"}
-    assert torch.equal(before["fc.weight"][3:], after["fc.weight"][3:])  # valence, arousal and action units
+    assert torch.equal(before["fc.weight"][3:5], after["fc.weight"][3:5])  # valence and arousal
 
     rows = samples.rows("train")
     rows = rows[~np.isnan(samples.expression[rows]).any(axis=1)]
@@ -1022,6 +1022,12 @@ def test_the_last_layer_of_expressions_is_fitted_again_on_the_final_embeddings(t
     kernel, bias = fit_last_layer(seen, samples.expression[rows], weights, config)
     torch.testing.assert_close(after["fc.weight"][:3].double(), kernel, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(after["fc.bias"][:3].double(), bias, atol=1e-3, rtol=1e-3)
+    coded = ~np.isnan(samples.action_units[rows]).any(axis=1)
+    assert coded.any()
+    shared = class_weighted(samples.expression[rows], weights, config)[coded]
+    kernel, bias = fit_action_units(seen[coded], samples.action_units[rows][coded], shared, config)
+    torch.testing.assert_close(after["fc.weight"][5:].double(), kernel, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(after["fc.bias"][5:].double(), bias, atol=1e-3, rtol=1e-3)
 
     assert not changed(state_of(run.result()), after)  # once is enough
     held_out = samples.rows("validation")

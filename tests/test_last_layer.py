@@ -34,6 +34,21 @@ def test_the_fit_is_that_of_scikit_learn(blobs: tuple[np.ndarray, np.ndarray], p
     assert found > 0.7 if power else found < 0.4
 
 
+def test_action_units_are_fitted_as_scikit_learn_fits_each_of_them() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(3, [1, 2, 0.5], (400, 3))
+    units = 1 / (1 + np.exp(-(x - 3) @ rng.normal(0, 1, (3, 2)) - [-1, 0.5]))  # probabilities, not codes
+    weights = rng.uniform(0.2, 3, 400)
+    kernel, bias = last_layer.fit_action_units(x, units, weights, RefitConfig(1e-3, 1.0))
+    ours = torch.sigmoid(torch.from_numpy(x) @ kernel.T + bias).detach().numpy()
+    scaled = (x - x.mean(0)) / (x.std(0) + 1e-3)
+    for k in range(2):  # an image of probability p is p of a face with the unit and 1 - p of one without
+        shares = np.r_[weights * units[:, k], weights * (1 - units[:, k])] / weights.sum()
+        theirs = LogisticRegression(C=1 / 2e-3, tol=1e-10, max_iter=10_000)
+        theirs.fit(np.r_[scaled, scaled], np.repeat([1, 0], 400), sample_weight=shares)
+        np.testing.assert_allclose(ours[:, k], theirs.predict_proba(scaled)[:, 1], atol=1e-4)
+
+
 def test_images_count_by_their_weight(blobs: tuple[np.ndarray, np.ndarray]) -> None:
     x, labels = blobs
     shares, refit = np.eye(2)[labels], RefitConfig(1e-3, 0.0)

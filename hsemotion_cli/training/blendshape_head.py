@@ -18,6 +18,7 @@ from ..models.blendshapes import FACS, ORDERS
 from ..tasks import ACTION_UNITS, BASIC_EXPRESSIONS, BLENDSHAPES
 from .blendshape_data import LabelledBlendshapes
 from .dataset_readers import AFFECT
+from .typical_units import unit_targets
 
 VERSION = "1"
 
@@ -29,21 +30,6 @@ FULL = 0.95
 
 EXCESS = 1.5
 """Largest ratio of predicted to expected frequency of an action unit."""
-
-CONSISTENT = 0.85
-"""Prevalence of units that the table calls consistent, "in more than 70 %" of people: the middle of that range."""
-
-PREVALENCE: dict[str, dict[str, float]] = {
-    "happiness": {"AU12": CONSISTENT, "AU25": CONSISTENT, "AU06": 0.51},
-    "sadness": {"AU04": CONSISTENT, "AU15": CONSISTENT, "AU01": 0.60, "AU06": 0.50},
-    "fear": {"AU01": CONSISTENT, "AU04": CONSISTENT, "AU25": CONSISTENT, "AU02": 0.57, "AU26": 0.33},
-    "anger": {"AU04": CONSISTENT, "AU07": CONSISTENT, "AU24": CONSISTENT, "AU10": 0.26, "AU23": 0.29},
-    "surprise": {"AU01": CONSISTENT, "AU02": CONSISTENT, "AU25": CONSISTENT, "AU26": CONSISTENT},
-    "disgust": {"AU10": CONSISTENT, "AU04": 0.31, "AU24": 0.26},
-}
-"""Emotion -> share of people who show a unit in it: S. Du, Y. Tao, A. M. Martinez, "Compound facial expressions of
-emotion", PNAS 111(15), E1454-E1462, 2014, Table 1, for our twelve units. Neutral has none, and the table has no
-contempt, which gets none either."""
 
 Tensors = dict[str, NDArray[np.float32]]
 """Name -> weights, as in the weights file."""
@@ -212,12 +198,6 @@ def mean_of_pairs(names: tuple[str, ...], shapes: NDArray[np.float32]) -> NDArra
     for columns in moving:
         mean[columns] = 1 / (len(columns) * len(moving))
     return mean
-
-
-def unit_targets(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 8) expression shares -> (n, 12) expected presence of each action unit, in [0, 1]."""
-    table = [[PREVALENCE.get(name, {}).get(unit, 0.0) for unit in ACTION_UNITS] for name in BASIC_EXPRESSIONS]
-    return shares @ np.array(table)
 
 
 def best_threshold(scores: NDArray[np.floating], target: NDArray[np.float64]) -> float:

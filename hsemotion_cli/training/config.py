@@ -26,7 +26,7 @@ TARGETS = ("shares", "majority")
 SCHEDULES = ("cosine", "constant")
 OPTIMISERS = ("adamw", "adam", "sgd")
 PRECISIONS = ("fp32", "bf16", "fp16")
-UNITS = ("labels", "blendshapes")
+UNITS = ("labels", "blendshapes", "blendshapes and expression")
 KEPT = ("last", "best")
 NORMALISATIONS = {"half": HALF, "imagenet": IMAGENET}
 
@@ -43,7 +43,9 @@ class DatasetSource:
         path: the file or folder; relative paths are relative to the plan.
         name: that stages refer to; by default its kind.
         weight: how often its images are drawn; 1 is once per epoch, before class balancing.
-        units: where action units come from: "labels", or "blendshapes", the predictions of ``mp-blendshapes``.
+        units: where action units come from: "labels"; "blendshapes", the predictions of ``mp-blendshapes``; or
+            "blendshapes and expression", those predictions combined with the labelled expression
+            (``unit_labels.label_units``).
         crops: folder of the crops inside an Aff-Wild2 tree.
         held_out: share of its people (or images, if people are unknown) that is held out for validation, unless the
             source has a validation part of its own.
@@ -132,7 +134,8 @@ class OptimiserConfig:
 
 @dataclass(frozen=True, slots=True)
 class RefitConfig:
-    """Fitting the last layer for expressions again at the end, on the final embeddings of the training images.
+    """Fitting the last layer for expressions and action units again at the end, on the final embeddings of the training
+    images; valence and arousal stay as trained.
 
     Attributes:
         weight_decay: factor of the squared weights in its loss; 0 keeps the last layer as it was trained.

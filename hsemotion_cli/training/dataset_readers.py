@@ -25,11 +25,10 @@ from ..evaluation import ground_truth
 from ..faces.crops import FIVE_POINTS
 from ..faces.detector import FaceDetector
 from ..formats.npz import arrays
-from ..models.blendshapes import GeometryModel
-from ..models.registry import card
 from ..tasks import ACTION_UNITS, BLENDSHAPES, VALENCE_AROUSAL
 from .config import DatasetSource, TrainingConfig
 from .dataset import Dataset, decode_image, join, pack, read
+from .unit_labels import FROM_BLENDSHAPES, FROM_BOTH, label_units, predict_units
 
 Progress = Callable[[str, int, int], None]
 """Called with a source's name, the images searched so far, and all its images."""
@@ -98,7 +97,8 @@ def _read_source(
             )
         except InputError as error:
             raise InputError(f"{source.path}: {error}") from error
-    units = _predict_units(shapes) if source.units == "blendshapes" else labels.action_units
+    units = _units(source, config, shapes, labels.expression)
+    units = labels.action_units if units is None else units
     count = len(labels.part)
     return Dataset(
         encoded=encoded,
@@ -141,9 +141,17 @@ def _packed(source: DatasetSource, config: TrainingConfig) -> Dataset:
     if not len(dataset):
         raise InputError(f"{source.path}: it has no images.")
     dataset = dataset.replaced(source=np.full(len(dataset), source.name))
-    return (
-        dataset.replaced(action_units=_predict_units(dataset.blendshapes)) if source.units == "blendshapes" else dataset
-    )
+    units = _units(source, config, dataset.blendshapes, dataset.expression)
+    return dataset if units is None else dataset.replaced(action_units=units)
+
+
+def _units(
+    source: DatasetSource, config: TrainingConfig, shapes: NDArray[np.float32], shares: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """(n, 12) action units that are not the source's own labels; None if the source wants its labels."""
+    if source.units == FROM_BLENDSHAPES:
+        return predict_units(shapes)
+    return label_units(shapes, shares, config.classes) if source.units == FROM_BOTH else None
 
 
 # --- labels ---------------------------------------------------------------------------------------------------
@@ -420,9 +428,3 @@ def _find_in_chunk(
             if face.blendshapes is not None:
                 shapes[row] = face.blendshapes
     return points, boxes, shapes
-
-
-def _predict_units(shapes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, 12) action-unit probabilities that ``mp-blendshapes`` predicts; nan for rows of nan."""
-    found = GeometryModel(card("mp-blendshapes")).read(np.asarray(shapes, np.float32))
-    return np.asarray(found.tasks["action_units"], np.float32)

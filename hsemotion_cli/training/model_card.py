@@ -179,13 +179,19 @@ def _label_origin(source: Mapping[str, Any], tasks: Sequence[str]) -> str:
             ]
     else:
         where = {"folder": "its table of labels", "affwild2": "the annotations of Aff-Wild2"}.get(str(kind))
-        units = source.get("units") != "blendshapes"
+        units = not str(source.get("units")).startswith("blendshapes")
         labelled = [_TASK_NAMES[task] for task in tasks if task != "action_units" or units]
         found += [f"{listed(labelled)}: from {where}, as far as available"] if where and labelled else []
     if source.get("units") == "blendshapes" and "action_units" in tasks:
         found += [
             "action units were not coded by people: they are what mp-blendshapes predicts for the same images, and "
             "their F1 measures agreement with it"
+        ]
+    if source.get("units") == "blendshapes and expression" and "action_units" in tasks:
+        found += [
+            "action units were not coded by people: they are what mp-blendshapes predicts for the same images, "
+            "combined by Bayes' rule with the units that are typical of the labelled expression, and their F1 "
+            "measures agreement with that"
         ]
     return "; ".join(found) + "." if found else ""
 
@@ -304,8 +310,8 @@ def _choices(plan: Mapping[str, Any]) -> list[str]:
     lines = []
     if (refit := _part(plan, "refit")).get("weight_decay"):
         lines += [
-            "After the last step, the last layer's rows for expressions were fitted again on the final embeddings of "
-            "the training images, each counted in proportion to its class's share to the power of "
+            "After the last step, the last layer's rows for expressions and action units were fitted again on the "
+            "final embeddings of the training images, each counted in proportion to its class's share to the power of "
             f"-{_value(refit.get('class_power'))}.",
             "",
         ]

@@ -27,7 +27,7 @@ from .checkpoint import BEST, CHECKPOINT, LOG, read_checkpoint, save, write_log
 from .config import NORMALISATIONS, TrainingConfig
 from .dataset import Dataset
 from .figures import EvaluationFigures, figures
-from .last_layer import fit_last_layer, last_linear
+from .last_layer import class_weighted, fit_action_units, fit_last_layer, last_linear
 from .optimisation import (
     MovingAverage,
     frozen_statistics,
@@ -174,20 +174,35 @@ class Trainer:
         return self.network.to(device="cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
     def _fit_last_layer(self) -> None:
-        """Fit the rows of the last layer that belong to expressions on the training images that have labels."""
-        drawn = {name for stage in self.config.stages for name in self.config.drawn_from(stage)}
-        rows = self.dataset.rows("train", drawn)
-        rows = rows[~np.isnan(self.dataset.expression[rows]).any(axis=1)]
-        weight = {source.name: source.weight for source in self.config.sources}
-        weights = np.array([weight[name] for name in self.dataset.source[rows]])
-        embeddings = infer(self.network, self.augmenter, self.dataset, rows, self.device, embeddings=True)
-        kernel, bias = fit_last_layer(embeddings, self.dataset.expression[rows], weights, self.config.refit)
-        last = last_linear(self.network)
-        with torch.no_grad():
-            last.weight[: len(bias)] = kernel.to(last.weight)
-            last.bias[: len(bias)] = bias.to(last.bias)
-        self.average.state = {name: value.clone() for name, value in self.network.state_dict().items()}
+        """Fit the rows of expressions and action units on the training images whose expression is labelled."""
+        config, dataset = self.config, self.dataset
+        drawn = {name for stage in config.stages for name in config.drawn_from(stage)}
+        rows = dataset.rows("train", drawn)
+        rows = rows[~np.isnan(dataset.expression[rows]).any(axis=1)]
+        weight = {source.name: source.weight for source in config.sources}
+        weights = np.array([weight[name] for name in dataset.source[rows]])
+        embeddings = infer(self.network, self.augmenter, dataset, rows, self.device, embeddings=True)
+        fitted = {"expression": fit_last_layer(embeddings, dataset.expression[rows], weights, config.refit)}
+        coded = ~np.isnan(dataset.action_units[rows]).any(axis=1)
+        if "action_units" in config.tasks and coded.any():
+            shared = class_weighted(dataset.expression[rows], weights, config.refit)[coded]
+            units = dataset.action_units[rows][coded]
+            fitted["action_units"] = fit_action_units(embeddings[coded], units, shared, config.refit)
+        self._set_last_layer(fitted)
         self.refitted = True
+
+    def _set_last_layer(self, fitted: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Replace the last layer's rows of some tasks."""
+        last = last_linear(self.network)
+        begin = 0
+        with torch.no_grad():
+            for task, count in self.config.columns.items():
+                if task in fitted:
+                    kernel, bias = fitted[task]
+                    last.weight[begin : begin + count] = kernel.to(last.weight)
+                    last.bias[begin : begin + count] = bias.to(last.bias)
+                begin += count
+        self.average.state = {name: value.clone() for name, value in self.network.state_dict().items()}
 
     # --- one step ---------------------------------------------------------------------------------------------
 
