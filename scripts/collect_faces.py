@@ -30,7 +30,7 @@ from hsemotion_cli.tasks import BASIC_EXPRESSIONS, MEASURES, TASKS
 from hsemotion_cli.timeline import Timeline
 from hsemotion_cli.training import config, dataset_readers
 
-PLAN = Path(__file__).resolve().parent.parent / "plans" / "mobilefacenet-2.toml"
+PLAN = Path(__file__).resolve().parent.parent / "plans" / "mobilefacenet-3.toml"
 VARIANTS = ("half", "third", "blurred", "dark", "covered", "turned")
 
 

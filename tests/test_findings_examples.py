@@ -14,8 +14,9 @@ from pages import DOCS, ROOT
 from typer.testing import CliRunner
 
 from hsemotion_cli.cli import app
+from hsemotion_cli.postprocess.recipe import Recipe
 
-AU06, AU12 = 0.43, 0.26  # the default's thresholds, from which segments begin
+AU06, AU12 = (Recipe.usual().thresholds[unit] for unit in ("AU06", "AU12"))  # from which segments begin
 EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt", "other")
 
 
