@@ -58,7 +58,7 @@ def share(video: str, end: str) -> str:
         spent, faces_seen = spent + time.thread_time() - began, faces_seen + len(given)
         return found
 
-    detector.measured = counted  # type: ignore[attr-defined]
+    detector.measured = counted  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as out, contextlib.suppress(SystemExit):
         app(["annotate", video, "-o", out, "--end", end, "--threads", "1", "-q"])
     now = os.times()

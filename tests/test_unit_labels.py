@@ -54,7 +54,7 @@ def test_expression_and_geometry_both_count() -> None:
 def test_without_an_expression_the_blendshapes_count_alone_and_without_a_face_nothing() -> None:
     unknown, face = np.full((1, 8), np.nan), shapes(mouthSmile=0.8)
     np.testing.assert_array_equal(label_units(face, unknown, CLASSES), predict_units(face))
-    assert np.isnan(label_units(face * np.nan, one("anger"), CLASSES)).all()
+    assert np.isnan(label_units(np.full_like(face, np.nan), one("anger"), CLASSES)).all()
 
 
 def test_classes_count_by_name() -> None:

@@ -104,8 +104,8 @@ def _choice(found: Experiment, row: Row, task: str, data: tuning_data.TuningData
         both=space.both,
     )
     best = grid_search.tune(data, grid).tasks[task].choice
-    keeps = {} if levels == TUNED or task != "action_units" else {"thresholds": fixed.thresholds}
-    return replace(best, smoothing=best.smoothing if smoothing == TUNED else fixed.smoothing, **keeps)
+    thresholds = best.thresholds if levels == TUNED or task != "action_units" else fixed.thresholds
+    return replace(best, smoothing=best.smoothing if smoothing == TUNED else fixed.smoothing, thresholds=thresholds)
 
 
 def _thresholds(text: str, row: Row, places: Places) -> dict[str, float]:
