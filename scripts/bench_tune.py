@@ -56,7 +56,7 @@ def bench(tables: dict[str, Path], truth: dict[str, Annotations], track: str, th
     settings = len(grid.filters) * len(grid.weights) * len(data.tasks)
     frames = sum(data.frames(task)[0] for task in data.tasks)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    untuned, best, crossed = tuned.total
+    untuned, best, crossed = (tuned.total[name] for name in ("untuned", "in_sample", "cross_validated"))
     told = "-" if crossed is None else f"{crossed:.4f}"
     print(
         f"{track:>5}: {frames:,} frames with truth, {settings} settings: {seconds:.1f} s ({read:.1f} of them reading, "
