@@ -84,6 +84,8 @@ CHANGED: dict[str, dict[str, Any]] = {
         "held_out": 0.7,
         "calibration": 0.6,
         "terms": "for research only",
+        "given_crops": True,
+        "complete": True,
     },
     "config": {
         "name": "other",
@@ -153,7 +155,7 @@ def test_whatever_changes_the_samples_changes_the_key(tmp_path: Path, tree: Path
                 assert cache_key(other) != key, name
     assert moved == {
         "classes", "split", "sources", "source.path", "source.name", "source.units", "source.crops", "source.held_out",
-        "source.calibration",
+        "source.calibration", "source.given_crops", "source.complete",
     }  # fmt: skip
 
 

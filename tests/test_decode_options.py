@@ -98,7 +98,9 @@ def test_extract_and_render_read_the_chosen_stream(two: Path, tmp_path: Path) ->
     assert done.exit_code == 0 and "stream 1 (ger) was analysed" in done.output
     probe = [program("ffprobe"), "-v", "error", "-of", "csv=p=0", "-count_frames"]
     probe += ["-show_entries", "stream=width,height,nb_read_frames", str(out)]
-    assert subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip() == "320,240,10"
+    assert (
+        subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip() == "498,256,10"
+    )  # 320 x 240 and the strip
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,7 @@ def test_events_of_segments_are_jumped_to_and_those_of_others_are_not(
     found = pd.read_csv(tmp_path / "seg" / "segments.csv", dtype={"person": str})
     label = str(found[found["person"] == "1"]["label"].value_counts().index[0])
     own = (found["person"] == "1") & (found["label"] == label)
-    wanted = sorted(found[own]["onset"])
+    wanted = sorted(found[own & (found["onset"] > 0)]["onset"])  # those that are still to come
     other = found[own].assign(person="0", onset=wanted[0] + 0.6, offset=wanted[0] + 0.9)
     pd.concat([found, other]).to_csv(tmp_path / "seg" / "segments.csv", index=False)
     report(folder / "talk.csv", "--video", folder / "talk.mp4", "--events", tmp_path / "seg" / "segments.csv", "-o",
@@ -326,7 +326,7 @@ def test_events_of_segments_are_jumped_to_and_those_of_others_are_not(
     with opened(chromium, tmp_path / "events.html") as page:
         page.page.keyboard.press("2")  # the second person
         page.page.select_option("#event-kind", f"event: {label}")
-        assert page.text("#event-count") == f"{len(set(wanted))} of Face 1"
+        assert page.text("#event-count") == f"{found[own]['onset'].nunique()} of Face 1"
         page.page.locator("#event-kind").blur()
         seen = []
         for _ in set(wanted):

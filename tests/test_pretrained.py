@@ -483,13 +483,14 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         "text.safetensors",
         "empty.safetensors",
         "short.safetensors",
-        "pickled.pt",
         "missing.safetensors",
         ".",
     ):
         with pytest.raises(ModelUnavailable) as raised:
             start_from(FirstMobileFaceNet(10, 48), tmp_path / name, never)
         assert str(raised.value).startswith(f"{tmp_path / name}: cannot be read as safetensors (")
+    with pytest.raises(ModelUnavailable, match=r"pickled\.pt: none of its weights match this network"):
+        start_from(FirstMobileFaceNet(10, 48), tmp_path / "pickled.pt", never)
 
 
 # --- the network itself -----------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def test_what_a_run_does_not_train_is_not_drawn(tmp_path: Path, usual: Pixels) -
 @pytest.mark.parametrize("part", ["calibration", "validation"])
 def test_one_row_shows_its_values(tmp_path: Path, part: str) -> None:
     picture = drawn(tmp_path, a_log(1, part=part))
-    for colour in ("#000000", "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00"):
+    for colour in ("#222222", "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00"):
         assert of_colour(picture[:, :925], colour).sum() > 20  # beside the legend
 
 
@@ -153,7 +153,7 @@ def test_numbers_that_are_none_leave_gaps(tmp_path: Path, usual: Pixels) -> None
     ]
     assert all((gap == gaps[0]).all() for gap in gaps)
     # Two of the five lines between six rows are gone; what else there is is as it was.
-    for colour, least, most in (("#0072B2", 0.4, 0.8), ("#555555", 0.4, 0.8), ("#D55E00", 0.98, 1.02)):
+    for colour, least, most in (("#0072B2", 0.4, 0.8), ("#666666", 0.4, 0.8), ("#D55E00", 0.98, 1.02)):
         share = of_colour(gaps[0], colour)[:, :900].sum() / of_colour(usual, colour)[:, :900].sum()
         assert least < share < most
 
@@ -228,7 +228,7 @@ def test_a_line_marks_where_a_stage_ends(tmp_path: Path, usual: Pixels) -> None:
     )
     # The line stands where the stage's last row is.
     marks = drawn(tmp_path, [*a_log(12)[:3], {"step": 1200}, {"step": 1200, "stage": 1}])
-    columns = np.flatnonzero(of_colour(marks, "#555555")[850:1000].any(axis=0))
+    columns = np.flatnonzero(of_colour(marks, "#666666")[850:1000].any(axis=0))
     assert columns.max() - 8 <= third <= columns.max()
 
 
@@ -384,7 +384,7 @@ def test_no_display_no_global_state_and_no_settings_of_the_machine(tmp_path: Pat
         "import sys\nfrom pathlib import Path\nfrom hsemotion_cli.reporting import score_plots\n"
         "print({'matplotlib', 'torch'} & set(sys.modules))\n"
         "import matplotlib\nbefore = dict(matplotlib.rcParams)\n"
-        "import test_report\nplots.curves(test_report.a_log(2), Path(sys.argv[1]), 'a run')\n"
+        "import test_report\nscore_plots.curves(test_report.a_log(2), Path(sys.argv[1]), 'a run')\n"
         "print(before == dict(matplotlib.rcParams), before['text.usetex'], 'matplotlib.pyplot' in sys.modules)\n"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}

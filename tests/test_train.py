@@ -201,7 +201,7 @@ def test_packed_samples_train_as_their_sources_do(folder: Path, tmp_path: Path) 
     run("train", "pack", folder / "plan.toml", "-o", tmp_path / "faces.npz", "--workers", "1", "-q")
     options = ["--threads", "1", "--workers", "1", "--json"]
     one = run("train", "finetune", folder / "plan.toml", "-o", tmp_path / "one", *options)
-    packed = [*options, "--samples", tmp_path / "faces.npz"]
+    packed = ["--threads", "1", "--json", "--samples", tmp_path / "faces.npz"]
     other = run("train", "finetune", folder / "plan.toml", "-o", tmp_path / "other", *packed)
     figures = [json.loads(told.splitlines()[-1])["facts"]["figures"] for told in (one, other)]
     assert figures[0] == figures[1]

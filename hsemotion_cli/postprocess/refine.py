@@ -39,8 +39,9 @@ class Affect:
         tasks: task -> (N, columns) float64; all nan for a task that no model predicts.
         recipe: that was applied.
         measures: the names of measures, behaviour and uncertainties in ``tasks`` -> (N,) float64, nan where nothing is
-            known; empty for raw scores from before they existed. They are not smoothed; in interpolated rows they lie
-            between those of the neighbours, angles on the shorter way round, but ``blink`` and uncertainties are nan.
+            known; only the uncertainties for raw scores from before the rest existed. They are not smoothed; in
+            interpolated rows they lie between those of the neighbours, angles on the shorter way round, but ``blink``
+            and uncertainties are nan.
         extra: optional columns of the table, as in the timeline.
         who: who the face ids are, as in the timeline.
     """
@@ -170,6 +171,7 @@ def _bridge(
     rows_now, ids_now = np.concatenate(row), np.concatenate(face_id)
     order = np.lexsort((ids_now, rows_now))
     added = len(rows_now) - len(timeline.row)
+    shown = dict(zip(_SHOWN, np.concatenate(measures)[order].T, strict=True))
     return Affect(
         index=timeline.index,
         time=timeline.time,
@@ -182,7 +184,7 @@ def _bridge(
         recipe=recipe,
         extra=timeline.extra,
         who=timeline.who,
-        measures=dict(zip(_SHOWN, np.concatenate(measures)[order].T, strict=True)) if timeline.measures else {},
+        measures={name: found for name, found in shown.items() if timeline.measures or name in UNCERTAINTIES.values()},
     )
 
 
