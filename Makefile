@@ -16,7 +16,7 @@ demo: .venv/ready
 	@echo "The tables and overlay videos are in demo/. To use hsemotion in this shell: source .venv/bin/activate"
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
