@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,20 @@ def run_checks(folder: Path, tools: Mapping[str, int], uid: int) -> tuple[int, l
     bash = str(shutil.which("bash"))
     done = subprocess.run([bash, str(ROOT / ".ci" / "run")], env={**os.environ, "PATH": str(programs)}, check=False)
     return done.returncode, log.read_text().splitlines()
+
+
+def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", reason="builds the wheel without downloading anything")
+    copied = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
+    for name in copied:
+        shutil.copy(ROOT / name, tmp_path)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "hsemotion_cli", tmp_path / "hsemotion_cli", ignore=ignored)
+    files = {str(path.relative_to(tmp_path)) for path in (tmp_path / "hsemotion_cli").rglob("*") if path.is_file()}
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", "out", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("hsemotion_cli/")}
+    assert held == files
