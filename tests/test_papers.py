@@ -12,6 +12,7 @@ from typing import Any
 import challenge
 import numpy as np
 import pytest
+from scipy.stats import entropy, pearsonr
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
@@ -23,10 +24,10 @@ import torch
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import UsageError
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, Annotations
-from hsemotion_cli.formats import sidecar
+from hsemotion_cli.formats import features, sidecar
 from hsemotion_cli.models import architectures, heads
 from hsemotion_cli.papers import experiment
-from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS
+from hsemotion_cli.tasks import ACTION_UNITS, COMPOUNDS, EMOTIONAL_MIMICRY, EXPRESSIONS
 from hsemotion_cli.training import config
 from hsemotion_cli.training.head_trainer import HEAD_CONFIGS, HeadConfig
 
@@ -367,6 +368,101 @@ def test_the_tracks_of_abaw_6(tmp_path: Path, name: str) -> None:
     assert rows["mbf"] < rows["vgaf"]
     best = "vgaf, thresholds and box" if name == "abaw6-au" else "vgaf, box"
     assert rows["vgaf"] < rows[best]
+
+
+# --- compound expressions, emotional mimicry --------------------------------------------------------------------
+
+
+def results_of(out: Path) -> dict[str, dict[str, float]]:
+    return {row["name"]: row["ours"] for row in json.loads((out / "results.json").read_text())["rows"]}
+
+
+def store(path: Path, facts: dict[str, Any], embedding: np.ndarray, outputs: np.ndarray | None = None) -> None:
+    """A file of features with one row for each frame or state, as extract writes it."""
+    n = len(embedding)
+    keys = np.column_stack([np.arange(n), np.arange(n) / 25, np.zeros(n)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        features._write(iter([(keys, embedding, outputs)]), str(facts["model"]), "float16", facts, file)
+
+
+@pytest.mark.parametrize("name", ["abaw6-ce", "abaw7-ce"])
+def test_compound_expressions_run_from_features_to_the_table(tmp_path: Path, name: str) -> None:
+    """KL of the planted shares; a network with more noise diverges more, and smoothing moves the borders."""
+    random = np.random.default_rng(7)
+    pairs = [[EXPRESSIONS.index(each) for each in pair] for pair in COMPOUNDS.values()]
+    counts = [[30, 20, 10, 10, 10, 10, 10], [10, 40, 15, 15, 15, 5, 10]]
+    for video, count in zip(("one", "two"), counts, strict=True):
+        (tmp_path / "data" / "videos").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "videos" / f"{video}.mp4").touch()
+        labels = np.repeat(np.arange(7), count)
+        clean = np.zeros((len(labels), 8))
+        for k, pair in enumerate(pairs):
+            clean[np.ix_(labels == k, pair)] = 4
+        for network, model, noise, width in (("vgaf", "enet_b0_8_best_vgaf", 9.0, 8), ("mbf", "mbf_va_mtl", 0.1, 10)):
+            outputs = np.zeros((len(labels), width), np.float32)
+            outputs[:, :8] = clean + random.normal(0, noise, clean.shape)
+            facts = {"model": model, "source": {"kind": "video"}, "weights": {}, "classes": list(EXPRESSIONS[:8])}
+            store(tmp_path / "run" / "features" / network / f"{video}.features.parquet", facts, outputs, outputs)
+    out = tmp_path / "run"
+    text = reproduce(PLANS / f"{name}.toml", "--data", tmp_path / "data", "-o", out, "--network", "vgaf,mbf")
+    rows = results_of(out)
+    shares = np.sum(counts, axis=0) / np.sum(counts)
+    prior = np.array([14445, 24915, 10780, 10637, 10535, 10112, 8878]) / 90302
+    assert rows["mbf"]["kl"] == pytest.approx(entropy(prior, shares), abs=1e-9)
+    assert rows["mbf"]["kl"] < rows["vgaf"]["kl"]
+    assert rows["mbf, box 10"]["kl"] != rows["mbf"]["kl"]
+    assert "mbf, box 10" in text and "0.0603" in (out / "results.md").read_text()
+
+
+def test_mimicry_runs_from_features_of_faces_and_sound_to_the_table(tmp_path: Path) -> None:
+    """Joy is planted in faces and all other emotions in sound, so sight and sound together beat both."""
+    random = np.random.default_rng(8)
+    places = {"face_images": "", "audio": ".wav"}
+    data, out = tmp_path / "data", tmp_path / "run"
+    known = {}
+    for part, first, count in (("train", 1, 300), ("valid", 301, 60)):
+        lines = ["Filename," + ",".join(EMOTIONAL_MIMICRY)]
+        for number in range(first, first + count):
+            clip, truth = f"{number:05d}", random.random(6)
+            known[clip] = truth
+            for place, ending in places.items():
+                (data / place).mkdir(parents=True, exist_ok=True)
+                path = data / place / f"{clip}{ending}"
+                path.touch() if ending else path.mkdir()
+            seen, heard = (truth - 0.5) * [0, 0, 0, 0, 0, 9], (truth - 0.5) * [9, 9, 9, 9, 9, 0]
+            # Many columns, because the published epochs are few steps on so few clips.
+            faces, states = (np.tile(each, 20) + random.normal(0, 0.5, (4, 120)) for each in (seen, heard))
+            for network, model, kind, values in (
+                ("mbf", "mbf_va_mtl", "images", faces), ("sound", "wav2vec2-base-960h", features.AUDIO, states)
+            ):  # fmt: skip
+                facts = {"model": model, "source": {"kind": kind}, "weights": {"sha256": "0" * 64}, "classes": []}
+                facts |= {"kind": features.AUDIO} if network == "sound" else {}
+                outputs = None if network == "sound" else values.astype(np.float32)
+                store(out / "features" / network / f"{clip}.features.parquet", facts, values, outputs)
+            lines.append(",".join([clip, *map(str, truth.round(4))]))
+        (data / f"{part}_split.csv").write_text("\n".join([*lines, ""]))
+    arguments = (PLANS / "abaw6-emi.toml", "--data", data, "-o", out, "--network", "mbf,sound")
+    text = reproduce(*arguments)
+    rows = results_of(out)
+    assert list(rows) == ["mbf", "sound", "mbf and sound"] and "0.2989" in text
+    assert rows["mbf"]["joy"] > 0.7 > 0.4 > abs(rows["sound"]["joy"])
+    assert min(rows["sound"][each] for each in EMOTIONAL_MIMICRY[:5]) > 0.7
+    both = rows["mbf and sound"]
+    assert both["emotional_mimicry"] > max(rows[each]["emotional_mimicry"] for each in ("mbf", "sound"))
+    assert both["emotional_mimicry"] == pytest.approx(np.mean([both[each] for each in EMOTIONAL_MIMICRY]))
+    # Joy once more, from the heads and the features.
+    clips = [clip for clip in known if int(clip) > 300]
+    said = []
+    for network in ("mbf", "sound"):
+        head = heads.read(out / "heads" / f"{network}-head.safetensors")
+        each = [features.read(out / "features" / network / f"{clip}.features.parquet")[0] for clip in clips]
+        said.append([head.clip(columns["embedding"], columns.get("outputs"))[5] for columns in each])
+    fused = 0.4 * np.array(said[0]) + 0.6 * np.array(said[1])
+    assert both["joy"] == pytest.approx(pearsonr(fused, [known[clip].round(4)[5] for clip in clips])[0], abs=1e-6)
+    kept = {path: path.stat().st_mtime_ns for path in (out / "heads").iterdir()}
+    reproduce(*arguments, "-q")
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept and results_of(out) == rows
 
 
 # --- DDAMFN -----------------------------------------------------------------------------------------------------
