@@ -27,6 +27,7 @@ from ..postprocess.recipe import Recipe
 from ..runtime.atomic_files import prepare_folder
 from .annotate_view import print_summaries
 from .console import note, print_json, say
+from .live_options import RecordingOptions, SendingOptions, SourceOptions
 from .options import FaceOptions, InputOptions, ModelOptions, OutputOptions, RunningOptions, SmoothingOptions
 from .settings import chosen_settings
 
@@ -38,19 +39,12 @@ _EVERY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """The options that only ``live`` has; see ``commands/live.py``."""
+    """The options that only ``live`` has."""
 
-    camera: str
-    size: str | None
-    rate: float | None
-    seconds: float | None
+    source: SourceOptions
+    recording: RecordingOptions
+    sending: SendingOptions
     window: str
-    name: str | None
-    record: bool
-    record_quality: str
-    jsonl: Path | None
-    udp: str | None
-    lsl: bool
 
 
 def run_live(
@@ -64,15 +58,17 @@ def run_live(
     if smoothing.smooth is None and smoothing.recipe is None:
         smoothing = replace(smoothing, smooth=DEFAULT)
     settings = chosen_settings(InputOptions(), faces, models, smoothing, output, running)
-    name = wishes.name or time.strftime("live-%Y%m%d-%H%M%S")
+    recording, sending = wishes.recording, wishes.sending
+    name = recording.name or time.strftime("live-%Y%m%d-%H%M%S")
     growing, film = output.out / f"{name}.live.csv", output.out / f"{name}.mkv"
     names = [output.out / each for each in output_names(name, settings.formats).values()]
-    check_outputs([*names, growing, *([film] if wishes.record else [])], output.overwrite)
+    check_outputs([*names, growing, *([film] if recording.record else [])], output.overwrite)
     check_causal(settings.recipe)
-    address = None if wishes.udp is None else parse_address(wishes.udp)
+    address = None if sending.udp is None else parse_address(sending.udp)
     prepare_folder(output.out)
-    source = open_live(wishes.camera, None if wishes.size is None else parse_size(wishes.size), wishes.rate)
-    live = Live(source, seconds=wishes.seconds)
+    wanted = wishes.source
+    source = open_live(wanted.camera, None if wanted.size is None else parse_size(wanted.size), wanted.rate)
+    live = Live(source, seconds=wanted.seconds)
     with ExitStack() as stack:
         stack.callback(live.capture.close)
         size = (live.origin.info.width, live.origin.info.height)
@@ -80,7 +76,9 @@ def run_live(
         stack.enter_context(annotator)
         # Files are made, and sockets opened, when nothing else can fail any more.
         live.outputs = [_closed(stack, one) for one in _outputs(wishes, address, settings.recipe, growing)]
-        live.recorder = recorder = _closed(stack, Recorder(film, wishes.record_quality)) if wishes.record else None
+        live.recorder = recorder = (
+            _closed(stack, Recorder(film, recording.record_quality)) if recording.record else None
+        )
         summary = _watched(annotator, live, wishes, output, name)
     summary.outputs["growing"] = str(growing)
     if recorder is not None:
@@ -90,20 +88,22 @@ def run_live(
 
 def to_stdout(wishes: Wishes) -> bool:
     """Whether rows go to stdout, so that nothing else may."""
-    return wishes.jsonl is not None and str(wishes.jsonl) == "-"
+    return wishes.sending.jsonl is not None and str(wishes.sending.jsonl) == "-"
 
 
 def _check(wishes: Wishes) -> None:
+    seconds, rate, name = wishes.source.seconds, wishes.source.rate, wishes.recording.name
+    quality = wishes.recording.record_quality
     if wishes.window not in ("auto", "none"):
         raise UsageError(f"--window {wishes.window}: choose auto or none.")
-    if wishes.record_quality not in QUALITIES:
-        raise UsageError(f"--record-quality {wishes.record_quality}: choose from {', '.join(QUALITIES)}.")
-    if wishes.seconds is not None and not 0 < wishes.seconds < math.inf:
-        raise UsageError(f"--seconds {wishes.seconds:g}: give a number above 0.")
-    if wishes.rate is not None and not 0 < wishes.rate < math.inf:
-        raise UsageError(f"--rate {wishes.rate:g}: give frames per second, above 0.")
-    if wishes.name is not None and (not wishes.name or Path(wishes.name).name != wishes.name):
-        raise UsageError(f"--name {wishes.name}: give a name without folders; --out chooses the folder.")
+    if quality not in QUALITIES:
+        raise UsageError(f"--record-quality {quality}: choose from {', '.join(QUALITIES)}.")
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UsageError(f"--seconds {seconds:g}: give a number above 0.")
+    if rate is not None and not 0 < rate < math.inf:
+        raise UsageError(f"--rate {rate:g}: give frames per second, above 0.")
+    if name is not None and (not name or Path(name).name != name):
+        raise UsageError(f"--name {name}: give a name without folders; --out chooses the folder.")
 
 
 def _closed(stack: ExitStack, one: T) -> T:
@@ -116,11 +116,11 @@ def _outputs(wishes: Wishes, address: tuple[str, int] | None, recipe: Recipe, gr
     """What rows are sent to, the growing table last."""
     if address is not None:
         yield Datagrams(address)
-    if wishes.lsl:
+    if wishes.sending.lsl:
         from ..live.lab_streams import LabStreams
 
-        yield LabStreams(wishes.name or "hsemotion", recipe)
-    jsonl = wishes.jsonl
+        yield LabStreams(wishes.recording.name or "hsemotion", recipe)
+    jsonl = wishes.sending.jsonl
     if to_stdout(wishes):
         yield JsonLines(sys.stdout.buffer, "stdout", owned=False)
     elif jsonl is not None:
