@@ -10,6 +10,11 @@ from pathlib import Path
 import clips
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# No test is timed: one example may take long where other processes use the cores.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
