@@ -77,6 +77,17 @@ def session(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.parametrize("taken", ["s.csv", "s.live.csv", "s.mkv", "rows.jsonl"])
+def test_a_session_is_never_replaced_unasked(session: Path, clip: Path, tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).write_bytes(before := (session / taken).read_bytes())
+    asked = ["live", "--camera", clip, "-o", tmp_path, "--name", "s", "--record", "--jsonl", tmp_path / "rows.jsonl"]
+    found = run(*asked)
+    assert found.exit_code == 2 and f"{tmp_path / taken}: already there" in found.output
+    assert (tmp_path / taken).read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    assert run(*asked, "--overwrite", "--seconds", "0.5").exit_code == 0
+    assert (tmp_path / taken).read_bytes() != before
+
+
 def test_the_recording_has_the_same_rows(session: Path, tmp_path: Path) -> None:
     content = json.loads((session / "s.json").read_text())
     assert content["recipe"]["smoothing"]["expression"] == "causal:0.2"

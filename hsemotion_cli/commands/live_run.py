@@ -62,7 +62,10 @@ def run_live(
     name = recording.name or time.strftime("live-%Y%m%d-%H%M%S")
     growing, film = output.out / f"{name}.live.csv", output.out / f"{name}.mkv"
     names = [output.out / each for each in output_names(name, settings.formats).values()]
-    check_outputs([*names, growing, *([film] if recording.record else [])], output.overwrite)
+    places = [*names, growing, *([film] if recording.record else [])]
+    if sending.jsonl is not None and not to_stdout(wishes):
+        places += [sending.jsonl]
+    _check_places(places, output.overwrite)
     check_causal(settings.recipe)
     address = None if sending.udp is None else parse_address(sending.udp)
     prepare_folder(output.out)
@@ -84,6 +87,23 @@ def run_live(
     if recorder is not None:
         summary.outputs["recording"] = str(film)
     return _ended(annotator, live, summary, output, table=not to_stdout(wishes))
+
+
+def _check_places(places: list[Path], overwrite: bool) -> None:
+    """Make sure that no file is replaced, not even one of ours: a session cannot be repeated as a video can.
+
+    Named pipes and devices may be there.
+
+    Raises:
+        UsageError: a file is, and may not be replaced, or a name cannot be one.
+    """
+    there = [path for path in places if path.is_file() and path.stat().st_size]
+    if there and not overwrite:
+        raise UsageError(
+            f"{there[0]}: already there, and a live session cannot be repeated; choose another --name or --out, or "
+            "give --overwrite to replace."
+        )
+    check_outputs([path for path in places if not path.exists() or path.is_file()], overwrite)
 
 
 def to_stdout(wishes: Wishes) -> bool:
