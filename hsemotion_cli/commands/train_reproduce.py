@@ -44,10 +44,8 @@ def run(
         from ..papers import chain, experiment, results
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[torch]'.") from error
-    import json
-
     from ..formats.ownership import check_outputs
-    from ..runtime.atomic_files import prepare_folder, write_together
+    from ..runtime.atomic_files import prepare_folder
     from . import train_reproduce_run
     from .console import note, print_json
 
@@ -71,12 +69,7 @@ def run(
     chain.train_all(found, places, say)
     chain.score_all(found, places, say)
     rows = results.measure(found, places)
-    content = {"experiment": found.name, "citation": found.citation, "rows": [row.to_json() for row in rows]}
-    with write_together() as opened:
-        with opened(pages[0]) as file:
-            file.write(results.page(found, rows).encode())
-        with opened(pages[1]) as file:
-            file.write((json.dumps(content, indent=2) + "\n").encode())
+    content = train_reproduce_run.write_pages(pages, found, rows)
     if output.json:
         print_json(content, indent=None)
     elif not output.quiet:

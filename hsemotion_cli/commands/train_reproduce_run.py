@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import extract_run
@@ -28,10 +28,25 @@ def is_ours(path: Path) -> bool:
     return isinstance(content, dict) and {"experiment", "rows"} <= content.keys()
 
 
+def write_pages(pages: list[Path], experiment: Experiment, rows: list[RowResult]) -> dict[str, Any]:
+    """Write a run's page and its figures as JSON, which are returned."""
+    from ..papers import results
+    from ..runtime.atomic_files import write_together
+
+    content = {"experiment": experiment.name, "citation": experiment.citation, "rows": [row.to_json() for row in rows]}
+    with write_together() as opened:
+        with opened(pages[0]) as file:
+            file.write(results.page(experiment, rows).encode())
+        with opened(pages[1]) as file:
+            file.write((json.dumps(content, indent=2) + "\n").encode())
+    return content
+
+
 def extractor(data: Data, running: RunningOptions, quiet: bool) -> Extract:
     """Extraction as ``hsemotion extract`` does it."""
     from ..faces.tracking import parse_faces
     from ..media.source import Sampling
+    from ..models import wav2vec
     from ..pipeline import Settings
     from ..postprocess.recipe import Recipe, parse_models
     from .settings import how_to_run
@@ -39,7 +54,8 @@ def extractor(data: Data, running: RunningOptions, quiet: bool) -> Extract:
     def extract(network: Network, model: str, sources: Sequence[Path], folder: Path) -> None:
         output = OutputOptions(out=folder, quiet=quiet)
         if network.kind == "audio":
-            sound = extract_run.SoundModel(None, running.device, running.threads, running.offline)
+            usual = model == wav2vec.NAME.rpartition("/")[2]
+            sound = extract_run.SoundModel(None if usual else model, running.device, running.threads, running.offline)
             code = extract_run.sound(list(sources), output, sound, network.dtype, None)
         else:
             names, given = parse_models(model)
