@@ -26,7 +26,7 @@ _GROWS = 1.0
 _LOOKS = 10.0
 """Cost of a difference of looks of 1."""
 
-_OTHER_WHOLE, _OTHER_ALIKE = 0.4, 0.23
+_OTHER_WHOLE, _OTHER_ALIKE = 0.45, 0.26
 """Difference of looks above which, if both are, a face is somebody else's."""
 
 _NEW = 9.0
