@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -12,8 +14,9 @@ T = TypeVar("T")
 
 
 def program(name: str) -> str:
-    """The path of a program of FFmpeg, which tests compare with; without it the test is skipped."""
-    found = shutil.which(name)
+    """The path of a program that tests compare with, FFmpeg's or one that a package installed beside Python's; without
+    it the test is skipped."""
+    found = shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)
     if found is None:
         pytest.skip(f"needs {name}")
     return found

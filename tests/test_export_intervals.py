@@ -23,6 +23,7 @@ import tables
 import webvtt
 from browser import chromium as chromium
 from eaf_rules import violations
+from known import program
 from praatio import textgrid
 from pympi.Elan import Eaf
 from typer.testing import CliRunner
@@ -362,7 +363,8 @@ def test_every_reader_takes_names_that_nobody_should_have(tmp_path: Path) -> Non
         assert found == {f"'{HARD[0]}", *HARD[1:]}, "an apostrophe keeps spreadsheets from computing it"
     events = (tmp_path / "bids" / "sub-t" / "beh" / "sub-t_task-video_events.tsv").read_text(encoding="utf-8")
     assert {line.count("\t") for line in events.splitlines()} == {6} and len(events.splitlines()) == count + 1
-    done = subprocess.run(["bids-validator-deno", str(tmp_path / "bids"), "--json"], capture_output=True, text=True)
+    command = [program("bids-validator-deno"), str(tmp_path / "bids"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert not [each for each in json.loads(done.stdout)["issues"]["issues"] if each["severity"] == "error"]
     assert max(len(path.name) for path in (tmp_path / "bids").rglob("*")) < 120
 

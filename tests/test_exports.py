@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 import pyxdf
 import tables
+from known import program
 from typer.testing import CliRunner
 
 from hsemotion_cli import load
@@ -311,9 +311,7 @@ def test_two_tables_of_the_same_bids_name_are_an_error_before_anything_is_writte
 
 
 def test_the_bids_validator_passes_a_dataset(talk: Path, gap: Path, tmp_path: Path) -> None:
-    validator = shutil.which("bids-validator-deno")
-    if validator is None:
-        pytest.skip("needs bids-validator-deno")
+    validator = program("bids-validator-deno")
     tables.write_table(tmp_path / "sub-02_ses-1_task-rest.csv", [tables.face(0, 0.0), tables.face(1, 0.04)])
     export(talk, gap, tmp_path / "sub-02_ses-1_task-rest.csv", "--to", "bids", "-o", tmp_path / "out", "-q")
     command = [validator, str(tmp_path / "out" / "bids"), "--json"]

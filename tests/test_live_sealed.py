@@ -26,5 +26,5 @@ def test_live_opens_no_socket_unless_it_is_asked_to(smile: Path, tmp_path: Path)
     done = sealed_live(smile, tmp_path, "--window", "none", "--record", "--jsonl", str(tmp_path / "rows.jsonl"))
     assert done.returncode == 0, done.stderr.decode()
     assert table(tmp_path / "s.csv")
-    asked = sealed_live(smile, tmp_path, "--window", "none", "--udp", "127.0.0.1:9")
+    asked = sealed_live(smile, tmp_path / "asked", "--window", "none", "--udp", "127.0.0.1:9")
     assert asked.returncode == -signal.SIGSYS  # so the seal would have noticed one
