@@ -40,11 +40,8 @@ def run(
     if samples is not None:
         refuse(["workers"], "--samples are packed already, so no image is read")
     try:
-        import torch
-
         from ..training import checkpoint, config, dataset_cache, export
-        from ..training import trainer as training
-        from ..training.dataset import read
+        from ..training.dataset import Dataset, read
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[train]'.") from error
     from ..formats.ownership import check_outputs
@@ -52,7 +49,7 @@ def run(
     from ..runtime import malloc
     from ..runtime.atomic_files import prepare_folder
     from . import train_finetune_run
-    from .console import counting, note, print_json
+    from .console import print_json
 
     quiet = output.quiet or output.json
     todo = config.read(plan)
@@ -62,17 +59,13 @@ def run(
     check_outputs(export.outputs(todo, folder), output.overwrite, checkpoint.is_ours)
     prepare_folder(folder)
     malloc.keep_freed_memory()
-    if running.threads:
-        torch.set_num_threads(running.threads)
-    network = training.make_network(todo)
-    if packed is None:
-        packed = dataset_cache.load_or_build(todo, folder, lambda: train_finetune_run.gathered(todo, workers, quiet))
-    trainer = training.Trainer(todo, network, packed, folder, device)
-    if trainer.step and not quiet:
-        note(f"{folder}: continuing after step {trainer.step} of {trainer.steps}.")
-    with counting(todo.name, "steps", quiet) as report:
-        trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
-    facts = export.export(trainer, folder, note)
+
+    def load() -> Dataset:
+        if packed is not None:
+            return packed
+        return dataset_cache.load_or_build(todo, folder, lambda: train_finetune_run.gathered(todo, workers, quiet))
+
+    facts = train_finetune_run.trained(todo, folder, load, device, running.threads, quiet)
     if output.json:
         print_json({"folder": str(folder), "facts": facts}, indent=None)
     elif not output.quiet:

@@ -1,12 +1,13 @@
-"""A training plan -> labelled faces; and a table of a trained network's figures."""
+"""A training plan -> labelled faces -> a trained network; and a table of its figures."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import Table, counting, print_line, print_table
+from .console import Table, counting, note, print_line, print_table
 
 if TYPE_CHECKING:
     from ..training.config import TrainingConfig
@@ -18,6 +19,34 @@ def gathered(plan: TrainingConfig, workers: int | None, quiet: bool) -> Dataset:
 
     with counting("detecting faces", "images", quiet) as report:
         return gather(plan, workers, lambda name, done, total: report(done, total, name))
+
+
+def trained(
+    plan: TrainingConfig, folder: Path, load: Callable[[], Dataset], device: str, threads: int | None, quiet: bool
+) -> dict[str, Any]:
+    """Train a network in a folder, where a stopped run continues, and write its results.
+
+    Args:
+        load: reads or makes the samples; called when the network is made.
+        device: as ``resolve_device`` returns it.
+
+    Returns:
+        the facts that are stored with the weights.
+    """
+    import torch
+
+    from ..training import export
+    from ..training import trainer as training
+
+    if threads:
+        torch.set_num_threads(threads)
+    network = training.make_network(plan)
+    trainer = training.Trainer(plan, network, load(), folder, device)
+    if trainer.step and not quiet:
+        note(f"{folder}: continuing after step {trainer.step} of {trainer.steps}.")
+    with counting(plan.name, "steps", quiet) as report:
+        trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
+    return export.export(trainer, folder, note)
 
 
 def show(facts: dict[str, Any], folder: Path, name: str) -> None:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import extract_run
-from .console import Table, counting, note, print_line, print_table
+from .console import Table, print_line, print_table
 from .options import OutputOptions, RunningOptions
 
 if TYPE_CHECKING:
     from ..papers.chain import Extract, Finetune
     from ..papers.experiment import Data, Experiment, Network
     from ..papers.results import RowResult
+    from ..training.dataset import Dataset
 
 
 def is_ours(path: Path) -> bool:
@@ -77,12 +78,9 @@ def finetuner(data: Path, running: RunningOptions, quiet: bool) -> Finetune:
     """Training as ``hsemotion train finetune`` does it; a run that has ended is found again."""
 
     def finetune(plan: Path, folder: Path) -> Path:
-        import torch
-
         from ..models.engines import resolve_device
         from ..runtime.atomic_files import prepare_folder
-        from ..training import config, dataset_cache, export
-        from ..training import trainer as training
+        from ..training import config, dataset_cache
         from . import train_finetune_run
 
         todo = config.read(plan)
@@ -98,16 +96,12 @@ def finetuner(data: Path, running: RunningOptions, quiet: bool) -> Finetune:
         if start is not None and not start.is_file():
             raise InputError(f"{start}: no such file; {plan.name} says where these initial weights come from.")
         prepare_folder(folder)
-        if running.threads:
-            torch.set_num_threads(running.threads)
-        network = training.make_network(todo)
-        packed = dataset_cache.load_or_build(todo, folder, lambda: train_finetune_run.gathered(todo, None, quiet))
-        trainer = training.Trainer(todo, network, packed, folder, resolve_device(running.device, "torch"))
-        if trainer.step and not quiet:
-            note(f"{folder}: continuing after step {trainer.step} of {trainer.steps}.")
-        with counting(todo.name, "steps", quiet) as report:
-            trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
-        export.export(trainer, folder, note)
+
+        def load() -> Dataset:
+            return dataset_cache.load_or_build(todo, folder, lambda: train_finetune_run.gathered(todo, None, quiet))
+
+        device = resolve_device(running.device, "torch")
+        train_finetune_run.trained(todo, folder, load, device, running.threads, quiet)
         return trained
 
     return finetune
