@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-
-_LARGEST = 1 << 26  # bytes
+from .small_table import open_table, parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +30,13 @@ def read_people(path: Path | None) -> list[PersonName]:
     """
     if path is None:
         return []
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path}: larger than {_LARGEST:,} bytes, which no file of people is.")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8 ({error.reason}).") from error
-    separator = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    header = [name.strip().lower() for name in reader.fieldnames or []]
+    reader = open_table(path, "people")
+    header = reader.fieldnames or []
     if not {"face_id", "person"} <= set(header):
         raise InputError(
             f"{path}: no columns face_id and person; the header has {', '.join(header)[:200] or 'nothing'}."
         )
-    reader.fieldnames = header
-    try:
-        found = [_row(f"{path}, row {reader.line_num}", cells) for cells in reader]
-    except csv.Error as error:
-        raise InputError(f"{path}: cannot be read as a table ({error}).") from error
+    found = parsed(path, reader, _row)
     _check_once(path, found)
     return found
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +9,12 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..tasks import EXPRESSIONS
+from .small_table import open_table, parsed
 
 MARKS = ("right", "wrong", "unsure")
 SHEET_GROUPS = ("random", "uncertain", "typical")
 
 _NEEDED = ("recording", "group", "frame", "face_id", "label", "mark")
-_LARGEST = 1 << 26  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +45,12 @@ def read_sheet_marks(path: Path) -> list[SheetMark]:
     Raises:
         InputError: it cannot be read, lacks a column, has an unknown word or number, or marks an image twice.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path}: larger than {_LARGEST:,} bytes, which no file of marks is.")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8 ({error.reason}).") from error
-    separator = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    header = [name.strip().lower() for name in reader.fieldnames or []]
+    reader = open_table(path, "marks")
+    header = reader.fieldnames or []
     lacking = [name for name in _NEEDED if name not in header]
     if lacking:
         raise InputError(f"{path}: no column {', '.join(lacking)}; give the file that a page of hsemotion sheet saved.")
-    reader.fieldnames = header
-    try:
-        found = [_mark(f"{path}, row {reader.line_num}", cells) for cells in reader]
-    except csv.Error as error:
-        raise InputError(f"{path}: cannot be read as a table ({error}).") from error
+    found = parsed(path, reader, _mark)
     counts = Counter((one.recording, one.group, one.frame, one.face_id) for one in found)
     twice = next((one for one in found if counts[one.recording, one.group, one.frame, one.face_id] > 1), None)
     if twice is not None:
