@@ -9,12 +9,11 @@ prints the seconds of the processor and the peak memory as Linux counts it. The 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+from bench_findings import measure
 
 UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 _VARIETY = 500  # different rows
@@ -55,24 +54,6 @@ def _value(name: str, dice: random.Random) -> str:
     return f"{dice.uniform(0, 5):.2f}" if name.startswith("AU") else f"{dice.uniform(50, 900):.1f}"
 
 
-def measure(path: Path, out: Path) -> tuple[float, float]:
-    """Seconds of the processor and peak megabytes of importing a file."""
-    script = (
-        "import sys\nfrom hsemotion_cli.cli import app\n"
-        "try:\n    app(sys.argv[1:], standalone_mode=False)\n"
-        "finally:\n    lines = open('/proc/self/status').read().splitlines()\n"
-        "    print('PEAK', next(line for line in lines if line.startswith('VmHWM')).split()[1], file=sys.stderr)\n"
-    )
-    before = os.times()
-    command = [sys.executable, "-c", script, "import", str(path), "-o", str(out), "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "PEAK" not in done.stderr or "Traceback" in done.stderr:
-        raise SystemExit(done.stderr)
-    after = os.times()
-    seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    return seconds, int(done.stderr.rpartition("PEAK")[2].split()[0]) * 1024 / 1e6
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=3.0)
@@ -82,7 +63,7 @@ def main() -> None:
     try:
         path = asked.work / "large.csv"
         rows = write_openface(path, int(asked.gigabytes * 1e9))
-        seconds, peak = measure(path, asked.work / "out")
+        seconds, peak = measure(["import", str(path), "-o", str(asked.work / "out"), "-q"])
         print(f"{path.stat().st_size / 1e9:.2f} GB, {rows} rows: {seconds:.0f} CPU s, peak {peak:.0f} MB")
     finally:
         shutil.rmtree(asked.work)
