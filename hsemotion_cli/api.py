@@ -107,7 +107,7 @@ class Options(ImageOptions, total=False):
         stride: run networks on every n-th frame and interpolate between.
         batch_size: faces per inference batch; affects speed only.
         audio_head: head trained on features of the sound.
-        audio_weights: wav2vec 2.0 weights that it belongs to.
+        audio_weights: weights of wav2vec 2.0 or WavLM that it belongs to.
         identify: link face ids of one person across cuts and absences; needs the whole video (biometric).
         people: CSV file with names of face ids, given by hand.
         gallery: folder of people to recognise.

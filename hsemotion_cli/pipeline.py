@@ -133,10 +133,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         names = self.recipe.models
-        if (registry.SOUND.name in names) != (self.audio_head is not None) or names == (registry.SOUND.name,):
+        sounds = tuple(name for name in names if name in registry.SOUNDS)
+        if sounds != (() if self.audio_head is None else (self.audio_head.base.model,)) or sounds == names:
             raise UsageError(
-                f"the models are {' and '.join(names)}: {registry.SOUND.name} needs a model for faces beside "
-                "it, and the head that --audio-head names."
+                f"the models are {' and '.join(names)}: {' and '.join(sounds) or 'sound'} needs a model for faces "
+                "beside it, and the head that --audio-head names."
             )
         if self.recipe.gate is not None and not any(map(_replaces_expression, self.running.heads)):
             raise UsageError(
@@ -197,7 +198,7 @@ class Annotator:
 
     def __init__(self, settings: Settings, executor: Callable[[int], Executor] = ThreadedExecutor) -> None:
         self.settings = settings
-        self.cards = {name: registry.card(name) for name in settings.recipe.models if name != registry.SOUND.name}
+        self.cards = {name: registry.card(name) for name in settings.recipe.models if name not in registry.SOUNDS}
         if settings.detector == "fast":
             for name, card in self.cards.items():
                 if card.network is None:

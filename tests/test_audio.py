@@ -49,7 +49,7 @@ from hsemotion_cli.models.architectures import mend_torchvision
 from hsemotion_cli.models.heads import Base, Head, Part
 from hsemotion_cli.models.wav2vec import Wav2Vec2
 from hsemotion_cli.postprocess.recipe import Recipe
-from hsemotion_cli.tasks import EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS
+from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, TASKS
 from hsemotion_cli.training import features as matching
 
 torch.set_num_threads(1)
@@ -334,7 +334,8 @@ def test_states_of_wavlm_are_those_of_transformers(norm: str, tmp_path: Path) ->
     model = Wav2Vec2(str(folder))
     time, found = states(model, sound)
     expected = reference(folder, samples, "WavLM")
-    assert found.shape == expected.shape == (364, SIZE) and model.provenance["network"] == "wavlm"
+    assert found.shape == expected.shape == (364, SIZE)
+    assert model.provenance["network"] == model.kind == "wavlm"
     np.testing.assert_allclose(found, expected, atol=2e-4)
     np.testing.assert_allclose(time, 0.0125 + 0.02 * np.arange(364), atol=1e-9)
     _, blocks = states(Wav2Vec2(str(folder), block=5.0, context=2.0), sound)
@@ -923,6 +924,40 @@ def test_the_sidecar_records_head_and_weights_and_the_table_can_be_rebuilt(
     assert len(seen) == 50
 
 
+def test_valence_arousal_and_action_units_are_blended_with_sound_and_wavlm_has_its_name(
+    talk: Path, tmp_path: Path
+) -> None:
+    """A head on WavLM for both: in rows with sound 0.7 of what is seen and 0.3 of what is heard, else what is seen."""
+    folder, random = tiny(tmp_path / "net", kind="WavLM"), np.random.default_rng(3)
+    extract([talk], tmp_path / "sound", folder)
+    columns, facts = features.read(tmp_path / "sound" / f"talk{matching.SUFFIX}")
+    assert facts["model"] == "wavlm" and facts["weights"]["network"] == "wavlm"
+    parts = {}
+    for task, activation in (("valence_arousal", "tanh"), ("action_units", "sigmoid")):
+        layer = random.normal(0, 1, (len(TASKS[task]), SIZE)), np.zeros(len(TASKS[task]))
+        parts[task] = Part("features", activation, TASKS[task], (layer,))
+    base = Base("wavlm", sidecar.file_hash(folder / "model.safetensors"), None, SIZE, 0)
+    heads.write(Head("h", "", "unitask", base, parts, {}), tmp_path / "ear.safetensors", "a page")
+    assert annotate(talk, tmp_path / "out", tmp_path / "ear.safetensors", folder) == 0
+    content = json.loads((tmp_path / "out" / "talk.json").read_text())
+    assert content["recipe"]["models"] == ["mp-blendshapes", "wavlm"]
+    assert content["recipe"]["blend"] == {"valence_arousal": 0.7, "action_units": 0.7}
+    assert next(m for m in content["models"] if m["name"] == "wavlm")["tasks"] == list(parts)
+    timeline, table = raw_scores.read(tmp_path / "out" / "talk.raw.npz"), load(tmp_path / "out" / "talk.csv")
+    distance = np.abs(columns["time"][:, None] - timeline.time[timeline.row])
+    state, audible = distance.argmin(axis=0), distance.min(axis=0) <= 0.05
+    assert 20 < audible.sum() < 30 < len(audible)
+    names = {"valence_arousal": ["valence", "arousal"], "action_units": [f"{unit}_p" for unit in ACTION_UNITS]}
+    for task, part in parts.items():
+        z = columns["embedding"].astype(np.float64)[state] @ part.layers[0][0].T
+        said = np.tanh(z) if task == "valence_arousal" else 1 / (1 + np.exp(-z))
+        seen = timeline.scores["mp-blendshapes"][task]
+        expected = np.where(audible[:, None], 0.7 * seen + 0.3 * said, seen)
+        np.testing.assert_allclose(table[names[task]].to_numpy(float), expected, atol=2e-3)
+        np.testing.assert_array_equal(np.isnan(timeline.scores["wavlm"][task]).all(axis=1), ~audible)
+    assert set(timeline.scores["wavlm"]) == set(parts)
+
+
 def test_weight_and_recipe_of_the_user_win(together: Path, talk: Path, weights: Path, tmp_path: Path) -> None:
     head = together / "ear.safetensors"
     assert annotate(talk, tmp_path / "a", head, weights, blend="expression=0.5") == 0
@@ -954,8 +989,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
     ear = together / "ear.safetensors"
     good = heads.read(ear)
     seeing = audio_head(tmp_path / "seeing", weights, base=replace(good.base, model="mp-blendshapes"))
-    mute = Part("features", "tanh", TASKS["valence_arousal"], ((np.ones((2, SIZE)), np.zeros(2)),))
-    silent = audio_head(tmp_path / "silent", weights, parts={"valence_arousal": mute})
+    unknown = audio_head(tmp_path / "unknown", weights, base=replace(good.base, model="wavlm", sha256=None))
     other = tiny(tmp_path / "other", seed=1)
     plain = tmp_path / "plain.json"
     plain.write_text('{"models": ["mp-blendshapes", "wav2vec2"]}')
@@ -964,7 +998,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
         ({"model": None}, UsageError, "third model"),
         ({"model": "wav2vec2"}, UsageError, "needs a model for faces beside"),
         ({"head": seeing}, UsageError, "--head"),
-        ({"head": silent}, UsageError, "not expressions"),
+        ({"head": unknown}, ModelUnavailable, r"numbers of wavlm.*numbers of wav2vec2"),
         ({"weights": other}, ModelUnavailable, "--audio-weights"),
         ({"head": None}, UsageError, "--audio-head"),
         ({"head": None, "weights": None, "recipe": plain, "model": None}, UsageError, "--audio-head"),
@@ -984,7 +1018,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
 def test_nothing_is_heard_of_a_timeline_without_faces() -> None:
     from hsemotion_cli.timeline import gather
 
-    heard_ = audio.AudioScores(np.array([0.1]), np.ones((1, len(EXPRESSIONS)), np.float32))
+    heard_ = audio.AudioScores("wav2vec2", np.array([0.1]), {"expression": np.ones((1, len(EXPRESSIONS)), np.float32)})
     assert heard_.added_to(gather([])).scores["wav2vec2"]["expression"].shape == (0, len(EXPRESSIONS))
 
 

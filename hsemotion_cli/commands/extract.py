@@ -29,14 +29,14 @@ class FeatureOptions:
     audio: Annotated[
         bool,
         typer.Option(
-            "--audio", help="Extract hidden states of wav2vec 2.0 from the sound instead (needs the audio extra)."
+            "--audio", help="Extract hidden states of wav2vec 2.0 or WavLM from the sound instead (needs the audio extra)."
         ),
     ] = False
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FOLDER",
-            help="wav2vec 2.0 weights: a folder, or a name to download if the Hugging Face cache lacks it.",
+            help="Weights of wav2vec 2.0 or WavLM: a folder, or a name to download if the Hugging Face cache lacks it.",
             show_default="facebook/wav2vec2-base-960h",
         ),
     ] = None
@@ -97,6 +97,6 @@ def _check_sound(input: InputOptions) -> None:
 
     images = [*(name for name in DECODING if name != "video-fps"), "every", "faces", "detector", "min-face"]
     refuse(images, "with --audio no image is read")
-    refuse(["model", "backend", "precision"], "--audio runs wav2vec 2.0 in torch and float32")
+    refuse(["model", "backend", "precision"], "--audio runs its network in torch and float32")
     if input.video_fps is not None and not 0 < input.video_fps < math.inf:
         raise UsageError(f"--video-fps {input.video_fps:g}: give a rate above 0.")

@@ -17,7 +17,6 @@ from ..media.audio import RATE, AudioFile
 from ..media.discovery import Job, discover, find_jobs
 from ..media.photos import PhotoFolder
 from ..media.video import Source, VideoFile, open_source
-from ..models.registry import SOUND
 from ..models.wav2vec import Wav2Vec2
 from ..pipeline import Annotator, Progress, Settings
 from ..runtime.atomic_files import atomic_file, prepare_folder
@@ -30,7 +29,7 @@ from .unread_options import refuse_for_sources
 
 @dataclass(frozen=True, slots=True)
 class SoundModel:
-    """Which wav2vec 2.0 to run, and where.
+    """Which network for sound to run, and where.
 
     Attributes:
         weights: a folder, a name, or None for the usual ones.
@@ -167,7 +166,7 @@ def _write_sound(
             report("sound", done, 0, total)
 
     with atomic_file(path) as file:
-        count = features.write_audio(states(), SOUND.name, dtype, facts, file)
+        count = features.write_audio(states(), model.kind, dtype, facts, file)
     return [f"{path}: {count} states of sound, {model.provenance['rate']:g} a second"]
 
 

@@ -195,7 +195,7 @@ class ModelOptions:
         str | None,
         typer.Option(
             metavar="NAME|FOLDER",
-            help="wav2vec 2.0 weights: a folder, or a name to download if the Hugging Face cache lacks it.",
+            help="Weights of wav2vec 2.0 or WavLM: a folder, or a name to download if the Hugging Face cache lacks it.",
             show_default="facebook/wav2vec2-base-960h",
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""Audio as the second model: a head on wav2vec 2.0 predicts expressions over the time of a recording.
+"""Audio as the second model: a head on wav2vec 2.0 or WavLM predicts its tasks over the time of a recording.
 
 All faces of a frame get the same audio scores. They become part of the raw scores, so blending, smoothing and later
 stages treat them like those of any other model.
@@ -6,7 +6,7 @@ stages treat them like those of any other model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,60 +16,55 @@ from numpy.typing import NDArray
 
 from ..errors import ModelUnavailable, UsageError
 from ..media.audio import AudioFile, nearest
-from ..tasks import EXPRESSIONS
+from ..tasks import TASKS
 from ..timeline import Timeline
 from .heads import Head
-from .registry import SOUND
+from .registry import SOUNDS
 from .wav2vec import Wav2Vec2
-
-TASK = "expression"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioScores:
-    """The expression scores of a recording.
+    """The scores of a recording.
 
     Attributes:
+        model: of ``registry.SOUNDS``.
         time: (n,) centre of each hidden state, in seconds.
-        expression: (n, 9) probabilities in the order of ``tasks.EXPRESSIONS``; nan for classes that the head lacks.
+        tasks: task -> (n, columns of ``tasks.TASKS``); nan for classes that the head lacks.
     """
 
+    model: str
     time: NDArray[np.float64]
-    expression: NDArray[np.float32]
+    tasks: Mapping[str, NDArray[np.float32]]
 
     def added_to(self, timeline: Timeline) -> Timeline:
         """The timeline with audio as an additional model: a row for each face, nan where there is no audio."""
         state = nearest(self.time, timeline.time)[timeline.row]
-        scores = np.full((len(state), len(EXPRESSIONS)), np.nan, np.float32)
-        scores[state >= 0] = self.expression[state[state >= 0]]
-        return replace(timeline, scores={**timeline.scores, SOUND.name: {TASK: scores}})
+        found = {}
+        for task, values in self.tasks.items():
+            found[task] = np.full((len(state), len(TASKS[task])), np.nan, np.float32)
+            found[task][state >= 0] = values[state[state >= 0]]
+        return replace(timeline, scores={**timeline.scores, self.model: found})
 
 
 class AudioModel:
-    """wav2vec 2.0 with a head.
+    """wav2vec 2.0 or WavLM with a head.
 
     Args:
         head: trained on hidden states of the same weights.
         model: the network.
 
     Attributes:
-        card: its model card.
+        card: its model card, with the tasks of the head.
         provenance: the network's, and the head's under "head".
 
     Raises:
         ModelUnavailable: the head was trained on hidden states of other weights.
     """
 
-    card = SOUND
-
     def __init__(self, head: Head, model: Wav2Vec2) -> None:
-        weights = model.provenance["sha256"]
-        if head.base.sha256 not in (None, weights) or head.base.embedding_size != model.size:
-            raise ModelUnavailable(
-                f"--audio-head {head.name}: it was trained on states of {head.base.embedding_size} numbers, from "
-                f"weights of SHA-256 {head.base.sha256}, but these have {model.size} and {weights}; give the former "
-                "with --audio-weights."
-            )
+        check_states(f"--audio-head {head.name}", head.base.model, head.base.sha256, head.base.embedding_size, model)
+        self.card = replace(SOUNDS[model.kind], tasks=tuple(head.parts))
         self._head, self._model = head, model
         self.provenance: dict[str, Any] = {**model.provenance, "head": head.provenance}
 
@@ -91,25 +86,39 @@ class AudioModel:
         times, found, done = [], [], 0
         for states in self._model.states(sound, survey):
             times.append(states.time)
-            found.append(self._head(states.embeddings, None)[TASK].astype(np.float32))
+            found.append(self._head(states.embeddings, None))
             done += len(states.time)
             if progress is not None:
                 progress(done, total)
-        return AudioScores(np.concatenate(times), np.concatenate(found))
+        tasks = {task: np.concatenate([one[task] for one in found]) for task in self._head.parts}
+        return AudioScores(self._model.kind, np.concatenate(times), tasks)
+
+
+def check_states(option: str, kind: str, sha256: str | None, size: int, model: Wav2Vec2) -> None:
+    """Raise ModelUnavailable unless states of a network are those that a head was trained on.
+
+    Args:
+        option: begins the message.
+        kind, sha256, size: network, weights (None if unknown) and length of the states that the head needs.
+    """
+    weights = model.provenance["sha256"]
+    if kind != model.kind or sha256 not in (None, weights) or size != model.size:
+        raise ModelUnavailable(
+            f"{option}: it was trained on states of {size} numbers of {kind}, from weights of SHA-256 {sha256}, but "
+            f"these are {model.size} numbers of {model.kind} and {weights}; give the former with --audio-weights."
+        )
 
 
 def check(head: Head) -> Head:
-    """Return the head if it is an audio head for expressions.
+    """Return the head if it is an audio head.
 
     Raises:
-        UsageError: it is for another model, or does not predict expressions.
+        UsageError: it is for another model, or a temporal head.
     """
-    if head.base.model != SOUND.name:
+    if head.base.model not in SOUNDS:
         raise UsageError(
             f"--audio-head {head.name}: it is a head for {head.base.model}, not for audio; give it as --head."
         )
     if head.temporal:
         raise UsageError(f"--audio-head {head.name}: it is a temporal head, which is for faces.")
-    if TASK not in head.parts:
-        raise UsageError(f"--audio-head {head.name}: it predicts {', '.join(head.parts)}, not expressions.")
     return head

@@ -38,17 +38,31 @@ MODELS: dict[str, ModelCard] = {
 
 MODELS.update((entry.name, entry) for entry in NETWORKS)
 
-SOUND = ModelCard(
-    name="wav2vec2",
-    paper_name="wav2vec 2.0 with a head",
-    family="audio",
-    tasks=("expression",),
-    crop=None,
-    licence="that of the weights (facebook/wav2vec2-base-960h: Apache-2.0), and of what the head was trained on",
-    training_data="facebook/wav2vec2-base-960h: LibriSpeech, 960 hours of read English; besides, what the head says",
-    citation="Baevski, Zhou, Mohamed and Auli 2020, arXiv:2006.11477",
-)
-"""The audio model: blended with a model for faces, with the user's audio head. It cannot be given to ``--model``."""
+SOUNDS: dict[str, ModelCard] = {
+    "wav2vec2": ModelCard(
+        name="wav2vec2",
+        paper_name="wav2vec 2.0 with a head",
+        family="audio",
+        tasks=("expression",),
+        crop=None,
+        licence="that of the weights (facebook/wav2vec2-base-960h: Apache-2.0), and of what the head was trained on",
+        training_data="facebook/wav2vec2-base-960h: LibriSpeech, 960 hours of read English; besides, what the head says",
+        citation="Baevski, Zhou, Mohamed and Auli 2020, arXiv:2006.11477",
+    ),
+    "wavlm": ModelCard(
+        name="wavlm",
+        paper_name="WavLM with a head",
+        family="audio",
+        tasks=("expression",),
+        crop=None,
+        licence="that of the weights, and of what the head was trained on",
+        training_data="that of the weights; besides, what the head says",
+        citation="Chen et al. 2022, arXiv:2110.13900",
+    ),
+}
+"""The audio models, by ``model_type`` of their weights. One is blended with a model for faces, with the user's audio
+head, whose tasks count; or a head takes its states together with embeddings of faces. None can be given to
+``--model``."""
 
 SHIPPED: tuple[str, ...] = ("mt-mobilefacenet.safetensors",)
 """Trained files in the package's assets."""
@@ -73,7 +87,7 @@ def add(path: Path) -> ModelCard:
     ours = MODELS.get(found.name)
     if ours and ours.path and ours.path.samefile(path):
         return ours
-    if ours or found.name == SOUND.name:
+    if ours or found.name in SOUNDS:
         raise UsageError(f"{path}: its name, {found.name}, belongs to a model of the program; train it under another.")
     _added[found.name] = found
     return found
@@ -93,8 +107,8 @@ def card(name: str) -> ModelCard:
     """
     if found := MODELS.get(name) or _added.get(name):
         return found
-    if name == SOUND.name:
-        return SOUND
+    if name in SOUNDS:
+        return SOUNDS[name]
     if name.startswith(ENCODERS):
         from .encoder_cards import encoder_card
 

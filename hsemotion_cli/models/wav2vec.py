@@ -69,6 +69,7 @@ class Wav2Vec2:
         block, context: seconds, as ``BLOCK`` and ``CONTEXT``.
 
     Attributes:
+        kind: of ``KINDS``.
         size: length of a hidden state.
         stride: samples between consecutive states.
         span: samples that one state covers.
@@ -92,6 +93,7 @@ class Wav2Vec2:
         folder = find(where, offline)
         self.device = resolve_device(device, "torch")
         self.network, config, self.normalise = _load(folder)
+        self.kind = str(config.model_type)
         other = {} if config.model_type == "wav2vec2" else {"network": config.model_type}
         import torch
 

@@ -63,7 +63,7 @@ def choose(
             )
     listening = _listening(audio_head, audio_weights)
     if listening is not None:
-        base = with_sound(base)
+        base = with_sound(base, listening.base.model, listening.parts)
     everyone = (*given_heads, listening) if listening else given_heads
     warnings = head_warnings(everyone, _read_plain(recipe))
     if model is not None and recipe is None and blend is None:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +38,8 @@ def to_sigma(deviation: float) -> float:
 
 
 VISUAL_SHARE = 0.7
-"""Weight of the visual model when blended with audio, for expressions (HSEmotion, ABAW-6)."""
+"""Weight of the visual model when blended with audio: for expressions that of HSEmotion at ABAW-6; for valence, arousal
+and action units no paper names one, and the same is our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,18 +444,21 @@ def _threshold(text: str) -> tuple[str, float]:
     return unit, _number("--threshold", number)
 
 
-def with_sound(recipe: Recipe) -> Recipe:
-    """A recipe of one visual model, with audio as the second model; unchanged if it already has audio.
+def with_sound(recipe: Recipe, sound: str, tasks: Iterable[str]) -> Recipe:
+    """A recipe of one visual model, with audio as the second model; unchanged if it already has that.
+
+    Args:
+        sound: of ``registry.SOUNDS``.
+        tasks: that the head on it predicts.
 
     Raises:
         UsageError: there are already two models.
     """
-    if registry.SOUND.name in recipe.models:
+    if sound in recipe.models:
         return recipe
     if len(recipe.models) > 1:
         raise UsageError(
             f"--audio-head: audio would be a third model besides {' and '.join(recipe.models)}; give one with --model."
         )
-    return replace(
-        recipe, models=(*recipe.models, registry.SOUND.name), blend={"expression": VISUAL_SHARE, **recipe.blend}
-    )
+    shares = dict.fromkeys((task for task in TASKS if task in tasks), VISUAL_SHARE)
+    return replace(recipe, models=(*recipe.models, sound), blend={**shares, **recipe.blend})
