@@ -58,7 +58,10 @@ _MTL = EditionTrack("mtl", "s-Aff-Wild2, 221,000 images", "image", "P, the sum o
 EDITIONS: dict[int, tuple[EditionTrack, ...]] = {
     8: (_EXPR, _VA, _AU, _CE, _EMI, _AH_8),
     9: (_frames("va", "594 videos of 584 people, 3 M frames", "mean CCC", 0.22, uni_task=False), _CE, _VD),
-    # The page of the 10th edition repeats the sizes of the 8th for the tracks that it shares with it.
+    # Read in two stored versions of the page, from before the competition and with its results: sizes, rules, measures
+    # and baselines of valence and arousal, expressions, action units and mimicry are as on the page of the 8th. Whether
+    # the data handed out are the same was not seen. The earlier version also describes compound expressions; the
+    # results of the later one have no such track, so it is left out.
     10: (_EXPR, _VA, _AU, EditionTrack("vd", _VIOLENCE, "frame", _VD.measure, 0.73), _EMI, _AH),
     11: (_MTL, _AH),
 }

@@ -29,7 +29,8 @@ class FeatureOptions:
     audio: Annotated[
         bool,
         typer.Option(
-            "--audio", help="Extract hidden states of wav2vec 2.0 or WavLM from the sound instead (needs the audio extra)."
+            "--audio",
+            help="Extract hidden states of wav2vec 2.0 or WavLM from the sound instead (needs the audio extra).",
         ),
     ] = False
     weights: Annotated[
