@@ -47,7 +47,7 @@ from .media.photos import PhotoFolder
 from .media.source import DecodeOptions, Sampling
 from .media.video import Source, open_source
 from .media.wall_clock import wall_clock_note, wall_times
-from .models import frame_skipping, predict, registry, temporal_stream
+from .models import frame_skipping, joint, predict, registry, temporal_stream
 from .models.audio import AudioModel, AudioScores
 from .models.devices import is_gpu
 from .models.heads import Head
@@ -102,7 +102,7 @@ class Settings:
         batch_size: faces scored together; None for what suits the device.
         running: what runs networks, and where.
         audio_head: a head on sound, where the recipe blends with it.
-        audio_weights: folder or name of what that head stands on; see ``models.wav2vec.Wav2Vec2``.
+        audio_weights: folder or name of what that head, or a joint head, stands on; see ``models.wav2vec.Wav2Vec2``.
         identify: link face ids that are the same person (``analysis.who``).
         names: of face ids, given by hand.
         gallery: folder of people with names to recognise, or None.
@@ -139,6 +139,8 @@ class Settings:
                 f"the models are {' and '.join(names)}: {' and '.join(sounds) or 'sound'} needs a model for faces "
                 "beside it, and the head that --audio-head names."
             )
+        if self.audio_head is not None and any(head.base.sound for head in self.running.heads):
+            raise UsageError(f"--audio-head {self.audio_head.name}: the joint head of --head hears the sound itself.")
         if self.recipe.gate is not None and not any(map(_replaces_expression, self.running.heads)):
             raise UsageError(
                 f"--gate {self.recipe.gate:g}: it chooses between the expressions of a network and those of its head, "
@@ -208,6 +210,10 @@ class Annotator:
         for recipe in self.crops:
             check_recipe(recipe)
         self._temporal_heads = {head.base.model: head for head in settings.running.heads if head.temporal}
+        self._joint_heads: dict[str, list[Head]] = {}
+        for head in settings.running.heads:
+            if head.base.sound:
+                self._joint_heads.setdefault(head.base.model, []).append(head)
         self._executor = executor(settings.running.threads or resources.cores())
 
     def __enter__(self) -> Annotator:
@@ -219,6 +225,7 @@ class Annotator:
             running = replace(settings.running, threads=self._executor.threads)
             self.models = predict.load_all(self.cards.values(), running)
             self.listener = _listener(settings) if settings.audio_head is not None else None
+            self._joint_listener = _joint_listener(settings) if self._joint_heads else None
             shapes = any(card.network is None for card in self.cards.values())
 
             def detector() -> FaceDetector:
@@ -258,7 +265,9 @@ class Annotator:
         # The rate of numbered images is in the source's clock.
         decoding = {k: v for k, v in asdict(settings.decoding).items() if k != "image_fps"}
         decoding["region"] = decoding["region"] and list(decoding["region"])  # as JSON gives it back
+        heard = {} if self._joint_listener is None else {"joint_sound": self._joint_listener.provenance}
         return {
+            **heard,
             **identity_conditions(settings.identify, settings.names, settings.gallery),
             "sampling": {**asdict(settings.sampling), "network_stride": settings.stride},
             "decoding": decoding,
@@ -375,6 +384,7 @@ class Annotator:
             tracks: collects embeddings on the way.
         """
         settings = self.settings
+        hearing = self._hear(source.path, clock, progress)
         with self._executor.run(clock) as run:
             frames = clock.stage("decode", source.frames(settings.sampling))
             followed = self._followed(self._seen(frames, source, run), isinstance(source, PhotoFolder))
@@ -383,12 +393,16 @@ class Annotator:
             groups = predict.grouped(frame_skipping.schedule(sightings, settings.stride), batch)
             read = run.map("models", groups, self._readers, room=len(self._readers))
             readings = (one for group in read for one in group)
+            if hearing is not None:
+                readings = ((joint.scored(one, self._joint_heads, hearing), scored) for one, scored in readings)
             whole = frame_skipping.interpolate(readings)
             if self._temporal_heads:
                 whole = temporal_stream.stream(whole, self._temporal_heads)
             if isinstance(source, PhotoFolder):
                 whole = tracking.count_within_frames(whole)
             yield from _watched(whole, progress, settings.sampling.expected(source.info.frames))
+        if hearing is not None and hearing.note:
+            source.report.notes.append(hearing.note)
 
     def readings_in_turn(
         self, frames: Iterable[Frame], size: tuple[int, int], clock: StageClock
@@ -450,6 +464,13 @@ class Annotator:
         with clock.busy("sound"):
             return self.listener(path, lambda done, total: progress("sound", done, 0, total))
 
+    def _hear(self, path: Path, clock: StageClock, progress: Progress) -> joint.Hearing | None:
+        """The sound for joint heads; None without any."""
+        if self._joint_listener is None:
+            return None
+        with clock.busy("sound"):
+            return self._joint_listener(path, lambda done, total: progress("sound", done, 0, total))
+
     def _render(self, source: Source, rows: Path, out: Path, progress: Progress) -> None:
         from .overlay.video import render
 
@@ -507,10 +528,18 @@ def _search(
 
 
 def _listener(settings: Settings) -> AudioModel:
-    running = settings.running
-    model = Wav2Vec2(settings.audio_weights, offline=running.offline, device=running.device, threads=running.threads)
     assert settings.audio_head is not None
-    return AudioModel(settings.audio_head, model)
+    return AudioModel(settings.audio_head, _sound_network(settings))
+
+
+def _joint_listener(settings: Settings) -> joint.Listener:
+    heads = [head for head in settings.running.heads if head.base.sound]
+    return joint.Listener(heads, _sound_network(settings))
+
+
+def _sound_network(settings: Settings) -> Wav2Vec2:
+    running = settings.running
+    return Wav2Vec2(settings.audio_weights, offline=running.offline, device=running.device, threads=running.threads)
 
 
 def rebuild(timeline: Timeline, content: Mapping[str, Any], recipe: Recipe) -> tuple[Analysis, str]:

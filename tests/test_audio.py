@@ -820,9 +820,12 @@ def audio_head(folder: Path, weights: Path, **changes: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_talk(tmp_path_factory.mktemp("talk") / "talk.mkv")
+
+
+def make_talk(path: Path) -> Path:
     """Fifty frames of one face from 0 to 2 s; sound from 0.5 to 1.5 s."""
-    folder = tmp_path_factory.mktemp("talk")
-    with av.open(str(folder / "talk.mkv"), "w") as container:
+    with av.open(str(path), "w") as container:
         video: Any = container.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
         stream: Any = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
@@ -837,7 +840,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
             frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), RATE // 2 + start
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return folder / "talk.mkv"
+    return path
 
 
 def annotate(video: Path, out: Path, head: Path | None, weights: Path | None, **options: Any) -> int:

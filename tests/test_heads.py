@@ -34,11 +34,11 @@ from hsemotion_cli.models import heads, registry
 from hsemotion_cli.models.heads import Base, Head, Part
 from hsemotion_cli.models.predict import HeadedModel, InferenceOptions, load_all
 from hsemotion_cli.reporting.markdown import signed
+from hsemotion_cli.runtime.row_file import in_memory
 from hsemotion_cli.tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, EXPRESSIONS, FROZEN, TASKS
 from hsemotion_cli.training import features as matching
 from hsemotion_cli.training import head_card
 from hsemotion_cli.training import head_trainer as training
-from hsemotion_cli.training.row_file import in_memory
 
 SIZE, OUTPUTS = 48, 10
 BASE = Base("enet_b0_8_va_mtl", "ab" * 32, "given", SIZE, OUTPUTS)

@@ -13,9 +13,9 @@ from test_papers import write_features
 
 from hsemotion_cli.errors import InputError
 from hsemotion_cli.evaluation.ground_truth import read_mtl
+from hsemotion_cli.runtime.row_file import RowFile
 from hsemotion_cli.training import features
 from hsemotion_cli.training.head_trainer import HEAD_CONFIGS, train
-from hsemotion_cli.training.row_file import RowFile
 
 
 def test_rows_are_those_of_the_array() -> None:

@@ -49,6 +49,15 @@ class HeadDataOptions:
             metavar="SHARE", min=0, max=0.9, help="Share of videos held out for validation without --val-truth."
         ),
     ] = 0.2
+    sound: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Features of the sound (extract --audio) of the same videos: a joint head takes faces and sound as "
+            "one input. Repeat for more files or folders.",
+            show_default=False,
+        ),
+    ] = None
     input: Annotated[
         str | None,
         typer.Option(
@@ -144,16 +153,17 @@ def run(
     from ..runtime.atomic_files import prepare_folder
     from . import train_heads_run
 
-    plans = _plans(training, data.input)
+    plans = _plans(training, data.input, joint=bool(data.sound))
     files = matching.find_files(features)
     places = [out] if training.members == 1 else [out.with_stem(f"{out.stem}-{k + 1}") for k in range(training.members)]
     suffixes = (".safetensors", ".md", *([".onnx"] if training.temporal else []))
     check_outputs([place.with_suffix(suffix) for place in places for suffix in suffixes], output.overwrite)
     prepare_folder(out.parent)
     truth = train_heads_run.Truth(data.truth, data.val_truth, data.val_share, training.seed)
-    base, rows = train_heads_run.gather(training.kind, files, truth, plans, bool(training.temporal))
+    sounds = matching.find_files(data.sound) if data.sound else None
+    base, rows = train_heads_run.gather(training.kind, files, truth, plans, bool(training.temporal), sounds)
     progress = train_heads_run.progress(output.quiet or output.json)
-    method = train_heads_run.method(training.temporal)
+    method = train_heads_run.method(training.temporal, bool(data.sound))
     for k, place in enumerate(places):
         began = time.perf_counter()
         parts, facts = trainer.train(training.kind, base, rows, plans, training.seed + k, progress, method)
@@ -162,6 +172,7 @@ def run(
             "terms": data.terms,
             **facts,
             **train_heads_run.timing(rows),
+            **train_heads_run.heard(rows),
             "seconds": round(time.perf_counter() - began, 3),
             "versions": {"hsemotion": __version__, **libraries()},
         }
@@ -191,12 +202,13 @@ def _write(head: Head, out: Path, output: OutputOptions) -> None:
             print_line(str(graph))
 
 
-def _plans(training: HeadTrainingOptions, source: str | None) -> dict[str, HeadConfig]:
+def _plans(training: HeadTrainingOptions, source: str | None, joint: bool = False) -> dict[str, HeadConfig]:
     """The papers' plans of the wanted tasks, with what the options change."""
     from ..models.heads import CLIP_TASK, INPUTS, KINDS
     from ..models.temporal import MODES
     from ..tasks import TASKS
     from ..training.head_trainer import HEAD_CONFIGS, mimicry_with_hidden
+    from ..training.joint_trainer import joint_config
     from ..training.temporal_trainer import temporal_config
 
     kind, tasks = training.kind, training.tasks
@@ -207,6 +219,9 @@ def _plans(training: HeadTrainingOptions, source: str | None) -> dict[str, HeadC
         raise UsageError(f"--input {source}: choose from {', '.join(allowed)}.")
     if training.temporal is not None and training.temporal not in MODES:
         raise UsageError(f"--temporal {training.temporal}: choose from {', '.join(MODES)}.")
+    if joint and (kind == "emi" or training.temporal is not None):
+        other = "--kind emi" if kind == "emi" else "--temporal"
+        raise UsageError(f"--sound: a joint head scores single frames, so it cannot be combined with {other}.")
     if kind == "emi":
         if tasks is not None:
             raise UsageError(f"--tasks {tasks}: a head of --kind emi has one task, which needs no name.")
@@ -222,6 +237,8 @@ def _plans(training: HeadTrainingOptions, source: str | None) -> dict[str, HeadC
         plans[CLIP_TASK] = mimicry_with_hidden(plans[CLIP_TASK], training.hidden)
     if training.temporal is not None:
         plans = {task: temporal_config(plan) for task, plan in plans.items()}
+    if joint:
+        plans = {task: joint_config(plan) for task, plan in plans.items()}
     if not 0 < training.rate < math.inf:
         raise UsageError(f"--rate {training.rate:g}: give a number above 0.")
     rounds = _counts("--epochs", training.epochs, wanted)

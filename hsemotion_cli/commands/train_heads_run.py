@@ -15,11 +15,12 @@ from ..evaluation.ground_truth import Annotations, clip_key, read_intensities, r
 from ..models import heads
 from ..models.heads import CLIP_TASK, Head
 from ..runtime.atomic_files import atomic_file
-from .console import Table, note, print_table
+from .console import Table, note, print_line, print_table
 
 if TYPE_CHECKING:
     from ..training.features import ClipFeatures, Rows
     from ..training.head_trainer import HeadConfig, Method
+    from ..training.joint_features import JointRows
     from ..training.sequences import Sequences
 
 T = TypeVar("T")
@@ -46,19 +47,25 @@ class Truth:
 
 
 def gather(
-    kind: str, files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig], temporal: bool = False
-) -> tuple[heads.Base, Mapping[str, Any]]:
-    """The base model of the features, and part ("train", "validation") -> rows of features with annotations."""
+    kind: str, files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig], temporal: bool = False,
+    sounds: Mapping[str, Path] | None = None,
+) -> tuple[heads.Base, Mapping[str, Any]]:  # fmt: skip
+    """The base model of the features, and part ("train", "validation") -> rows of features with annotations.
+
+    Args:
+        sounds: video -> its features of sound, for a joint head.
+    """
     if kind == "emi":
         return _clips(files, truth, plans[CLIP_TASK].source)
-    return _rows(files, truth, plans, temporal)
+    return _rows(files, truth, plans, temporal, sounds)
 
 
 def _rows(
-    files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig], temporal: bool
-) -> tuple[heads.Base, Mapping[str, Any]]:
+    files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig], temporal: bool,
+    sounds: Mapping[str, Path] | None,
+) -> tuple[heads.Base, Mapping[str, Any]]:  # fmt: skip
     from ..training import features as matching
-    from ..training import sequences
+    from ..training import joint_features, sequences
 
     truths = {"train": _annotations(truth.path, "train")}
     if truth.validation is not None:
@@ -66,8 +73,10 @@ def _rows(
     elif truth.share and (there := truths["train"].keys() & files.keys()):
         truths = _split(truths["train"], matching.held_out(there, truth.share, truth.seed))
     embeddings = any(plan.source != "scores" for plan in plans.values())
-    data: Mapping[str, Rows] | Mapping[str, Sequences]
-    if temporal:
+    data: Mapping[str, Rows] | Mapping[str, Sequences] | Mapping[str, JointRows]
+    if sounds is not None:
+        base, data = joint_features.gather(files, sounds, truths, embeddings=embeddings)
+    elif temporal:
         base, data = sequences.gather(files, truths)
     else:
         base, data = matching.gather(files, truths, embeddings=embeddings)
@@ -112,10 +121,12 @@ def described(truth: Truth, files: Mapping[str, Path], data: Mapping[str, Any]) 
     return {"features": f"{len(files)} files", "truth": truth.path.resolve().name, "validation": kept}
 
 
-def method(temporal: str | None) -> Method:
-    """How the head is trained: each frame by itself, or in windows of ``temporal``, a mode of ``models.temporal``."""
-    from ..training import head_trainer, temporal_trainer
+def method(temporal: str | None, joint: bool = False) -> Method:
+    """How the head is trained: each frame by itself, with its sound, or in windows of a mode of ``models.temporal``."""
+    from ..training import head_trainer, joint_trainer, temporal_trainer
 
+    if joint:
+        return joint_trainer.JOINT
     return head_trainer.STATIC if temporal is None else temporal_trainer.method(temporal)
 
 
@@ -123,6 +134,12 @@ def timing(data: Mapping[str, Any]) -> dict[str, Any]:
     """Facts about the steps of sequences: how many there are per second; {} for rows without an order."""
     rate = getattr(data["train"], "rate", None)
     return {} if rate is None else {"rate": rate}
+
+
+def heard(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts about the sound of a joint head's rows: how many of each part have some; {} for other heads."""
+    counts = {part: int(rows.heard.sum()) for part, rows in data.items() if hasattr(rows, "heard")}
+    return {"heard": counts} if counts else {}
 
 
 def write_graph(head: Head, path: Path) -> None:
@@ -176,3 +193,5 @@ def show(head: Head) -> None:
             or "-",
         )
     print_table(table)
+    for part, count in facts.get("heard", {}).items():
+        print_line(f"{count:,} {'' if part == 'train' else 'validation '}rows have sound")

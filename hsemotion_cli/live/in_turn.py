@@ -45,6 +45,7 @@ def live_settings(settings: Settings, size: tuple[int, int]) -> Settings:
         ("--detect-every", settings.detect_every > 1),
         ("--stride", settings.stride > 1),
         ("--audio-head", settings.audio_head is not None),
+        ("a joint head on faces and sound", any(head.base.sound for head in settings.running.heads)),
     ):
         if wanted:
             raise UsageError(f"{name} needs frames that have not been seen yet; leave it out, or annotate a recording.")

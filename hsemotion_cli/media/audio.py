@@ -215,14 +215,25 @@ def nearest(times: NDArray[np.floating], wanted: NDArray[np.floating], reach: fl
         wanted: (k,) seconds.
         reach: largest distance in seconds.
     """
-    if not len(times):
-        return np.full(len(wanted), -1, np.int64)
-    order = np.argsort(times, kind="stable")
-    ordered = times[order]
-    right = np.clip(np.searchsorted(ordered, wanted), 0, len(ordered) - 1)
-    left = np.maximum(right - 1, 0)
-    best = np.where(np.abs(wanted - ordered[left]) <= np.abs(ordered[right] - wanted), left, right)
-    return np.where(np.abs(ordered[best] - wanted) <= reach, order[best], -1)
+    return Nearest(times)(wanted, reach)
+
+
+class Nearest:
+    """``nearest`` for many calls with the same times, which are sorted once."""
+
+    def __init__(self, times: NDArray[np.floating]) -> None:
+        self._order = np.argsort(times, kind="stable")
+        self._ordered = times[self._order]
+
+    def __call__(self, wanted: NDArray[np.floating], reach: float = REACH) -> NDArray[np.int64]:
+        """(k,) places of the times nearest to ``wanted``; -1 where none is near."""
+        ordered = self._ordered
+        if not len(ordered):
+            return np.full(len(wanted), -1, np.int64)
+        right = np.clip(np.searchsorted(ordered, wanted), 0, len(ordered) - 1)
+        left = np.maximum(right - 1, 0)
+        best = np.where(np.abs(wanted - ordered[left]) <= np.abs(ordered[right] - wanted), left, right)
+        return np.where(np.abs(ordered[best] - wanted) <= reach, self._order[best], -1)
 
 
 def _mono(frames: list[Any]) -> Iterator[Samples]:

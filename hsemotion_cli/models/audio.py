@@ -119,6 +119,7 @@ def check(head: Head) -> Head:
         raise UsageError(
             f"--audio-head {head.name}: it is a head for {head.base.model}, not for audio; give it as --head."
         )
-    if head.temporal:
-        raise UsageError(f"--audio-head {head.name}: it is a temporal head, which is for faces.")
+    if head.temporal or head.base.sound:
+        kind = "temporal" if head.temporal else "joint"
+        raise UsageError(f"--audio-head {head.name}: it is a {kind} head, which is for faces.")
     return head

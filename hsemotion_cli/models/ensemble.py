@@ -35,13 +35,15 @@ def check_members(members: Sequence[Head]) -> None:
         raise UsageError(f"--head {first.name}: temporal heads of one network cannot be averaged; give one of them.")
 
 
-def average(members: Sequence[Head], embeddings: NDArray, outputs: NDArray | None) -> dict[str, Scores32]:
+def average(
+    members: Sequence[Head], embeddings: NDArray, outputs: NDArray | None, sound: NDArray | None = None
+) -> dict[str, Scores32]:
     """Scores of faces by several heads: their mean by task, and ``tasks.DISAGREEMENT``; those of one head as they are.
 
     Args:
-        embeddings, outputs: as a head takes them.
+        embeddings, outputs, sound: as a head takes them.
     """
-    given = [member(embeddings, outputs) for member in members]
+    given = [member(embeddings, outputs, sound) for member in members]
     if len(given) == 1:
         return given[0]
     found = {

@@ -4,6 +4,9 @@ A head is a safetensors file of float32 tensors, ``TASK.K.weight`` (out, in) and
 under ``hsemotion``, JSON with everything needed to apply them and facts about their training. A Markdown page for
 people is beside it. ``training.head_trainer`` makes such files.
 
+A joint head takes a hidden state of the sound as well: its ``base`` names that network under ``sound``, and an input
+ends with the state and with 1, or with zeros where nothing is heard (``with_sound``).
+
 A temporal head has layers over time in each part: ``TASK.0`` is the first layer, ``TASK.K.weight`` (h, h, 3) the K-th
 block, the last layer follows, and ``TASK.mean`` and ``TASK.scale`` are those of the inputs (``models.temporal``).
 """
@@ -33,12 +36,29 @@ Floats = NDArray[np.float64]
 FORMAT = 1
 TEMPORAL_FORMAT = 2
 """Of files with temporal layers, which earlier versions cannot read."""
+JOINT_FORMAT = 3
+"""Of heads on faces and sound, likewise."""
 KINDS = ("unitask", "mtl", "emi")
 INPUTS = ("features", "scores", "both")
 CLIP_TASK = "emotional_mimicry"
 """The only task about whole clips; its input is ``statistics`` of the clip's faces."""
 
 _COLUMNS = {**TASKS, CLIP_TASK: EMOTIONAL_MIMICRY}
+
+
+@dataclass(frozen=True, slots=True)
+class SoundBase:
+    """The network whose hidden states of the sound a joint head uses.
+
+    Attributes:
+        model: of ``registry.SOUNDS``.
+        sha256: of its weights, or None if unknown.
+        size: length of a state.
+    """
+
+    model: str
+    sha256: str | None
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,7 @@ class Base:
             set, or None if the model needs no image.
         embedding_size: columns of its embeddings.
         outputs: columns of its last layer, before any softmax; 0 if it has none.
+        sound: the network for the sound of a joint head, or None.
     """
 
     model: str
@@ -59,11 +80,26 @@ class Base:
     crop: str | None
     embedding_size: int
     outputs: int
+    sound: SoundBase | None = None
 
     def width(self, source: str) -> int:
-        """Number of columns of an input of ``INPUTS``."""
+        """Number of columns of an input of ``INPUTS``, with those of the sound."""
         sizes = {"features": self.embedding_size, "scores": self.outputs}
-        return sizes[source] if source in sizes else sum(sizes.values())
+        own = sizes[source] if source in sizes else sum(sizes.values())
+        return own + (self.sound.size + 1 if self.sound else 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; without ``sound`` where there is none, as earlier versions wrote it."""
+        data = asdict(self)
+        if self.sound is None:
+            del data["sound"]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Base:
+        """The inverse of ``to_json``; raises KeyError or TypeError for anything else."""
+        values = {field.name: data[field.name] for field in fields(cls) if field.name != "sound"}
+        return cls(**values, sound=SoundBase(**data["sound"]) if data.get("sound") is not None else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,14 +183,21 @@ class Head:
             "tasks": list(self.parts),
             "terms": self.facts.get("terms", ""),
             **({"temporal": self.temporal, "look_ahead_frames": self.delay} if self.temporal else {}),
+            **({"sound": asdict(self.base.sound)} if self.base.sound else {}),
         }
 
-    def __call__(self, embeddings: NDArray[np.floating], outputs: NDArray[np.floating] | None) -> dict[str, NDArray]:
+    def __call__(
+        self,
+        embeddings: NDArray[np.floating],
+        outputs: NDArray[np.floating] | None,
+        sound: NDArray[np.floating] | None = None,
+    ) -> dict[str, NDArray]:
         """Scores of n faces by task, in the columns of ``tasks.TASKS``; nan for classes that the head lacks.
 
         Args:
             embeddings: (n, d); rows of nan get scores of nan.
             outputs: (n, k), or None if the base has none.
+            sound: (n, s) hidden states for a joint head, rows of nan where nothing is heard; else None.
 
         Raises:
             ValueError: it is a head for clips, or the columns do not match the base.
@@ -165,7 +208,7 @@ class Head:
             raise ValueError(f"{self.name} is a temporal head, which needs the frames in order; use sequence")
         scores = {task: np.full((len(embeddings), len(TASKS[task])), np.nan, np.float32) for task in self.parts}
         for task, part in self.parts.items():
-            rows = self._inputs(part, embeddings, outputs)
+            rows = self._inputs(part, embeddings, outputs, sound)
             # Row by row: a matrix product may add in another order for another number of rows, and results must not
             # depend on the batch.
             for row in np.flatnonzero(~np.isnan(rows).any(axis=1)):
@@ -219,11 +262,16 @@ class Head:
         assert isinstance(part, Part)
         return self._activate(part, part.logits(statistics(self._inputs(part, embeddings, outputs))))
 
-    def _inputs(self, part: Part | TemporalPart, embeddings: NDArray, outputs: NDArray | None) -> NDArray:
+    def _inputs(
+        self, part: Part | TemporalPart, embeddings: NDArray, outputs: NDArray | None, sound: NDArray | None = None
+    ) -> NDArray:
         widths = {"features": embeddings.shape[1], "scores": 0 if outputs is None else outputs.shape[1]}
         if widths != {"features": self.base.embedding_size, "scores": self.base.outputs}:
             raise ValueError(f"{self.name}: expected {self.base}, got {widths}")
-        return select_inputs(part.source, embeddings, outputs)
+        if (0 if sound is None else sound.shape[1]) != (self.base.sound.size if self.base.sound else 0):
+            raise ValueError(f"{self.name}: expected {self.base}, got {'no' if sound is None else 'other'} sound")
+        rows = select_inputs(part.source, embeddings, outputs)
+        return rows if sound is None else with_sound(rows, sound)
 
     def _activate(self, part: Part | TemporalPart, z: Floats) -> Floats:
         if part.activation == "softmax":
@@ -238,6 +286,12 @@ def select_inputs(source: str, embeddings: NDArray, outputs: NDArray | None) -> 
     if source == "features" or outputs is None:
         return embeddings
     return outputs if source == "scores" else np.concatenate([embeddings, outputs], axis=1)
+
+
+def with_sound(rows: NDArray, sound: NDArray) -> NDArray:
+    """(n, c) inputs and (n, s) hidden states -> (n, c + s + 1): the state and 1, or zeros where it is nan."""
+    heard = ~np.isnan(sound).any(axis=1, keepdims=True)
+    return np.concatenate([rows, np.where(heard, sound, 0), heard.astype(rows.dtype)], axis=1)
 
 
 def statistics(rows: NDArray[np.floating]) -> Floats:
@@ -270,14 +324,14 @@ def write(head: Head, path: Path, page: str) -> str:
         "kind": head.kind,
         "tasks": list(head.parts),
         "classes": {task: list(part.classes) for task, part in head.parts.items()},
-        "base": asdict(head.base),
+        "base": head.base.to_json(),
         "parts": {
             task: {"source": part.source, "activation": part.activation, "layers": len(part.layers), **_timing(part)}
             for task, part in head.parts.items()
         },
     }
     content = {
-        "format": TEMPORAL_FORMAT if head.temporal else FORMAT,
+        "format": _format_of(head),
         "kind": "head",
         "head": wiring,
         "facts": dict(head.facts),
@@ -289,6 +343,10 @@ def write(head: Head, path: Path, page: str) -> str:
         with opened(path.with_suffix(".md")) as file:
             file.write(page.encode(errors="replace"))  # command-line arguments may contain invalid text
     return hashlib.sha256(data).hexdigest()
+
+
+def _format_of(head: Head) -> int:
+    return JOINT_FORMAT if head.base.sound else TEMPORAL_FORMAT if head.temporal else FORMAT
 
 
 def _timing(part: Part | TemporalPart) -> dict[str, Any]:
@@ -320,12 +378,12 @@ def _head(name: str, digest: str, content: Mapping[str, Any], tensors: Mapping[s
     """Assemble a head and check that its parts match; raises ValueError, KeyError or TypeError otherwise."""
     if content.get("kind") != "head":
         raise ValueError(f"it is {content['kind']!r}" if "kind" in content else "its header does not describe a head")
-    if content["format"] not in (FORMAT, TEMPORAL_FORMAT):
+    if content["format"] not in (FORMAT, TEMPORAL_FORMAT, JOINT_FORMAT):
         raise ValueError(
-            f"its format is {content['format']}, but this version reads {TEMPORAL_FORMAT} at most; update hsemotion"
+            f"its format is {content['format']}, but this version reads {JOINT_FORMAT} at most; update hsemotion"
         )
     wiring, facts = content["head"], dict(content["facts"])
-    base = Base(**{field.name: wiring["base"][field.name] for field in fields(Base)})
+    base = Base.from_json(wiring["base"])
     parts = {task: _part(task, wiring, base, tensors) for task in wiring["tasks"]}
     names = {f"{t}.{k}.{n}" for t, part in parts.items() for k in range(len(part.layers)) for n in ("weight", "bias")}
     names |= {f"{t}.{n}" for t, part in parts.items() if isinstance(part, TemporalPart) for n in temporal.SCALES}
@@ -334,8 +392,10 @@ def _head(name: str, digest: str, content: Mapping[str, Any], tensors: Mapping[s
     if wiring["kind"] not in KINDS or not parts or ((CLIP_TASK in parts) != (wiring["kind"] == "emi")):
         raise ValueError(f"kind {wiring['kind']!r} with {', '.join(parts) or 'no task'}")
     head = Head(name, digest, wiring["kind"], base, parts, facts)
-    if content["format"] != (TEMPORAL_FORMAT if head.temporal else FORMAT):
+    if content["format"] != _format_of(head):
         raise ValueError(f"its format is {content['format']}, which is not that of its layers")
+    if base.sound and (head.temporal or CLIP_TASK in parts):
+        raise ValueError("sound in a head over time, or for clips")
     if not 0 < head.temperature < np.inf:
         raise ValueError(f"temperature {head.temperature}")
     for unit, threshold in head.thresholds.items():

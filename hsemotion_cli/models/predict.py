@@ -146,7 +146,7 @@ def _match_heads(heads: Iterable[Head], names: Sequence[str]) -> dict[str, list[
     return found
 
 
-def _kept_of(scores: Scores, replaced: Collection[str]) -> dict[str, NDArray[np.float32]]:
+def kept_of(scores: Scores, replaced: Collection[str]) -> dict[str, NDArray[np.float32]]:
     """The model's own expressions, where a head replaces them: a recipe's gate may prefer them."""
     return {FROZEN: scores.tasks["expression"]} if "expression" in scores.tasks.keys() & set(replaced) else {}
 
@@ -192,13 +192,16 @@ class HeadedModel:
         return f"HeadedModel({self._base!r}, {', '.join(map(repr, self._members))})"
 
     def __call__(self, faces: Sequence[Face]) -> Scores:
-        """Score faces, each independently of the others; a temporal head is left to ``temporal_stream``."""
+        """Score faces, each independently of the others.
+
+        Temporal heads are left to ``temporal_stream``, joint ones to ``joint``.
+        """
         scores = self._base(faces)
         assert scores.embeddings is not None  # checked above
-        if self._head.temporal:
+        if self._head.temporal or self._head.base.sound:
             return scores
         found = average(self._members, scores.embeddings, scores.outputs)
-        return replace(scores, tasks={**scores.tasks, **found, **_kept_of(scores, found)})
+        return replace(scores, tasks={**scores.tasks, **found, **kept_of(scores, found)})
 
 
 def grouped(sightings: Iterable[ScheduledSighting], batch_size: int) -> Iterator[list[ScheduledSighting]]:

@@ -61,7 +61,7 @@ def choose(
                 f"--model {name}: it gives embeddings and predicts nothing itself; give a head on them with --head "
                 "(train heads makes one)."
             )
-    listening = _listening(audio_head, audio_weights)
+    listening = _listening(audio_head, audio_weights, any(each.base.sound for each in given_heads))
     if listening is not None:
         base = with_sound(base, listening.base.model, listening.parts)
     everyone = (*given_heads, listening) if listening else given_heads
@@ -140,12 +140,18 @@ def _heads_of(model: Any) -> list[dict[str, Any]]:
     return [each for each in found if isinstance(each, dict)]
 
 
-def _listening(head: Path | None, weights: str | None) -> Head | None:
-    """The head on sound."""
+def _listening(head: Path | None, weights: str | None, joint: bool) -> Head | None:
+    """The head on sound.
+
+    Args:
+        joint: whether a head for faces uses the sound as well.
+    """
     if head is not None:
         return audio.check(heads.per_face(head))
-    if weights is not None:
-        raise UsageError(f"--audio-weights {weights}: give the head on them with --audio-head.")
+    if weights is not None and not joint:
+        raise UsageError(
+            f"--audio-weights {weights}: give the head on them with --audio-head, or a joint head with --head."
+        )
     return None
 
 

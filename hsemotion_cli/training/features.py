@@ -21,7 +21,7 @@ from ..formats import features
 from ..media.audio import nearest
 from ..models.heads import Base, statistics
 from ..reporting.wording import few
-from .row_file import RowFile
+from ..runtime.row_file import RowFile
 
 SUFFIX = ".features.parquet"
 
@@ -148,7 +148,7 @@ def gather(
     """
     base, first = None, None
     parts: dict[str, list[Rows]] = {part: [] for part in truths}
-    stores = {part: _Embeddings() for part in truths}
+    stores = {part: RowStore() for part in truths}
     for video, path in files.items():
         wanted = [(part, truth[name]) for part, truth in truths.items() for name in matching_names(video, truth)]
         if not wanted:
@@ -170,15 +170,28 @@ def gather(
     }
 
 
-class _Embeddings:
-    """The embeddings of one part, file by file; in memory until they are moved to a file."""
+class RowStore:
+    """Embeddings or states of one part, file by file; in memory until they are moved to a file."""
 
     def __init__(self) -> None:
         self._held: list[NDArray] = []
         self._file: RowFile | None = None
+        self._empty = 0  # rows of zeros that stand before the first real one
         self.bytes = 0
 
+    def add_empty(self, count: int) -> None:
+        """Add rows of zeros, as wide as the others."""
+        if self._file is not None:
+            self._file.append(np.zeros((count, self._file.shape[1]), self._file.dtype))
+        elif self._held:
+            self._held.append(np.zeros((count, self._held[0].shape[1]), self._held[0].dtype))
+        else:
+            self._empty += count
+
     def add(self, rows: NDArray) -> None:
+        if self._empty:
+            rows = np.concatenate([np.zeros((self._empty, rows.shape[1]), rows.dtype), rows])
+            self._empty = 0
         self.bytes += rows.nbytes
         if self._file is None:
             self._held.append(rows)
@@ -196,6 +209,7 @@ class _Embeddings:
             self._held = []
 
     def result(self) -> NDArray | RowFile:
+        """All rows; there must be one that is not empty."""
         return np.concatenate(self._held) if self._file is None else self._file
 
 
@@ -326,8 +340,7 @@ def face_rows(
             f"{path}: was made from a folder of photos, which have no frame numbers; name them 00001.jpg, ... by the "
             "frames of the annotations, and extract them again."
         )
-    # Frames of a video are numbered from 0; images have numbers in their names, as in the annotations.
-    frame = columns["frame"].astype(np.int64) + ((facts.get("source") or {}).get("kind") == "video")
+    frame = frame_numbers(columns, facts)
     place = np.searchsorted(truth.frames, frame)
     rows = np.flatnonzero(place < len(truth.frames))
     rows = rows[(truth.frames[place[rows]] == frame[rows]) & labelled[place[rows]]]
@@ -339,6 +352,11 @@ def face_rows(
             "extract from its crops with --crops, or with --faces largest."
         )
     return rows, place[rows]
+
+
+def frame_numbers(columns: Mapping[str, NDArray], facts: Mapping[str, Any]) -> NDArray[np.int64]:
+    """(n,) frame of each row as in annotations, from 1: images have such numbers in their names, videos begin at 0."""
+    return np.asarray(columns["frame"].astype(np.int64) + ((facts.get("source") or {}).get("kind") == "video"))
 
 
 def _audio_rows(
@@ -379,7 +397,7 @@ def no_match(part: str, files: Mapping[str, Path], truth: Mapping[str, Any]) -> 
     )
 
 
-def digest_of(columns: Iterable[NDArray]) -> str:
+def digest_of(columns: Iterable[NDArray | RowFile]) -> str:
     """SHA-256 of some arrays, their types and shapes."""
     whole = hashlib.sha256()
     for column in columns:

@@ -26,6 +26,7 @@ def head_card(head: Head) -> str:
         f"- Terms: {text(facts.get('terms') or 'not stated')}",
         *(f"- {text(name.capitalize())}: {text(value)}" for name, value in facts.get("data", {}).items()),
         f"- Faces: {_faces(base.crop)}",
+        *_sound(head),
         f"- Plan SHA-256: `{facts['plan_sha256']}` (the same plan, features and labels give the same numbers)",
         f"- Trained in {facts.get('seconds', 0):.1f} s, seed {facts['plan']['seed']}",
         "",
@@ -53,6 +54,16 @@ def _use(head: Head) -> list[str]:
         call = f"hsemotion_cli.models.heads.read(Path({head.name + '.safetensors'!r})).clip(embeddings, outputs)"
         return [f"It predicts for whole clips; in Python: {code(call)}."]
     return ["```sh", f"hsemotion annotate VIDEO --head {shlex.quote(flat(head.name) + '.safetensors')}", "```"]
+
+
+def _sound(head: Head) -> list[str]:
+    """What a joint head hears with."""
+    sound = head.base.sound
+    if sound is None:
+        return []
+    weights = f", weight file SHA-256 `{sound.sha256}`" if sound.sha256 else ""
+    counts = ", ".join(f"{part} {count:,}" for part, count in head.facts.get("heard", {}).items())
+    return [f"- Sound: hidden states of {code(sound.model)}{weights}; rows with sound: {counts or 'unknown'}"]
 
 
 def _row(head: Head, task: str) -> str:

@@ -28,11 +28,11 @@ from ..evaluation.calibration import choose_temperature, choose_thresholds
 from ..evaluation.ground_truth import AFFWILD2_EXPRESSIONS
 from ..models.heads import CLIP_TASK, Base, Part
 from ..models.temporal import TemporalPart
+from ..runtime.row_file import RowFile
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, VALENCE_AROUSAL
 from .features import ClipFeatures, Rows
 from .head_metrics import task_metrics
 from .losses import one_minus_ccc
-from .row_file import RowFile
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "expression": AFFWILD2_EXPRESSIONS,
@@ -413,7 +413,7 @@ def train(
         facts["p_mtl"] = _sum_of_scores(facts["validation"])
     plan = {
         "kind": kind,
-        "base": asdict(base),
+        "base": base.to_json(),
         "seed": seed,
         "plans": {task: _plain(config) for task, config in configs.items()},
         "data": {part: rows.digest() for part, rows in data.items()},

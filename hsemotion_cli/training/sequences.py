@@ -17,7 +17,17 @@ from ..errors import InputError
 from ..evaluation.ground_truth import Annotations
 from ..formats import features
 from ..models.heads import Base
-from .features import Rows, Truth, digest_of, face_rows, matching_names, no_match, require_base, same_base
+from .features import (
+    Rows,
+    Truth,
+    digest_of,
+    face_rows,
+    frame_numbers,
+    matching_names,
+    no_match,
+    require_base,
+    same_base,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +102,7 @@ class _Video:
         size = len(columns["frame"])
         self.labelled = len(rows)
         self.video = truth.video
-        self.frame = columns["frame"].astype(np.int64) + ((facts.get("source") or {}).get("kind") == "video")
+        self.frame = frame_numbers(columns, facts)
         self.face, self.time = columns["face_id"], columns["time"]
         self.embeddings = columns["embedding"]
         outputs = columns.get("outputs")

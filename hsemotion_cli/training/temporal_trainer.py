@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..models.heads import Head
 from ..models.onnx_graphs import export_module
 from ..models.temporal import DILATIONS, TAPS, TemporalPart
+from ..runtime.row_file import in_memory
 from .head_trainer import (
     CLASSES,
     FittedHead,
@@ -31,7 +32,6 @@ from .head_trainer import (
     one_thread,
     score_of,
 )
-from .row_file import in_memory
 from .sequences import Sequences
 
 WINDOW = 64
