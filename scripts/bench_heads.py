@@ -1,6 +1,6 @@
 """Peak memory and time of ``train heads`` on features of many faces, which are made up.
 
-    python scripts/bench_heads.py FOLDER [--faces 2000000] [--width 1280] [--epochs 1]
+    python scripts/bench_heads.py FOLDER [--faces 2000000] [--width 1280] [--epochs 1] [--temporal causal]
 
 Writes features of 2,000 faces for each video and a list of annotations into FOLDER, unless they are there, and trains a
 head for expressions on them in a process of its own. Prints the peak of that process's resident memory.
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=2_000_000)
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--temporal", default=None)
     given = parser.parse_args()
     if not (given.folder / "validation.txt").is_file():
         make(given.folder, given.faces, given.width)
@@ -67,6 +68,7 @@ def main() -> None:
         "--truth", given.folder / "train.txt", "--val-truth", given.folder / "validation.txt", "--tasks", "expression",
         "--epochs", given.epochs, "-o", given.folder / "head.safetensors", "-q", "--overwrite",
     ]  # fmt: skip
+    command += [] if given.temporal is None else ["--temporal", given.temporal]
     began = time.perf_counter()
     subprocess.run(list(map(str, command)), check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2

@@ -311,7 +311,7 @@ def test_joint_heads_that_do_not_fit_are_refused(talk: Path, weights: Path, tmp_
     with pytest.raises(UsageError, match="it is a head for mp-blendshapes, not for audio"):
         audio.check(head)
     given = ("--head", path, "--audio-weights", weights, "--offline", "-o", tmp_path / "out", "-q")
-    live = run_it("live", talk, "--head", path, "--offline", "-o", tmp_path / "out", "-q", code=2)
+    live = run_it("live", "--camera", talk, "--head", path, "--offline", "-o", tmp_path / "out", "-q", code=2)
     assert "a joint head on faces and sound needs frames that have not been seen" in live
     random_head(path, weights, 52, model="wavlm", sha256=None)
     assert "numbers of wavlm" in run_it("annotate", talk, *given, code=5)

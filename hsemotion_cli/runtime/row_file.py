@@ -47,11 +47,12 @@ class RowFile:
         return self.shape[0]
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray:
-        """(k, columns) the rows at these indices, in their order."""
+        """(..., columns) the rows at these indices (...), in their order; neighbours are read at once."""
         width = self.shape[1] * self.dtype.itemsize
-        number = self._file.fileno()
-        data = b"".join([os.pread(number, width, width * int(row)) for row in rows])
-        return np.frombuffer(data, self.dtype).reshape(len(rows), self.shape[1])
+        number, flat = self._file.fileno(), rows.reshape(-1)
+        runs = np.split(flat, np.flatnonzero(np.diff(flat) != 1) + 1) if len(flat) else []
+        data = bytearray().join([os.pread(number, width * len(run), width * int(run[0])) for run in runs])
+        return np.frombuffer(data, self.dtype).reshape(*rows.shape, self.shape[1])
 
     def blocks(self) -> Iterator[NDArray]:
         """All rows, some at a time."""

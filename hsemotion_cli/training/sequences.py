@@ -17,8 +17,11 @@ from ..errors import InputError
 from ..evaluation.ground_truth import Annotations
 from ..formats import features
 from ..models.heads import Base
+from ..runtime.row_file import RowFile
 from .features import (
+    IN_MEMORY,
     Rows,
+    RowStore,
     Truth,
     digest_of,
     face_rows,
@@ -63,7 +66,9 @@ class Sequences:
         return digest_of([np.frombuffer(self.rows.digest().encode(), np.uint8), *self.places])
 
 
-def gather(files: Mapping[str, Path], truths: Mapping[str, Truth]) -> tuple[Base, dict[str, Sequences]]:
+def gather(
+    files: Mapping[str, Path], truths: Mapping[str, Truth], *, in_memory: int = IN_MEMORY
+) -> tuple[Base, dict[str, Sequences]]:
     """Match features with annotations; the arguments, result and errors are those of ``features.gather``.
 
     Raises:
@@ -71,6 +76,7 @@ def gather(files: Mapping[str, Path], truths: Mapping[str, Truth]) -> tuple[Base
     """
     base, first = None, None
     parts: dict[str, list[_Video]] = {part: [] for part in truths}
+    stores = {part: RowStore() for part in truths}
     for video, path in files.items():
         wanted = [(part, truth[name]) for part, truth in truths.items() for name in matching_names(video, truth)]
         if not wanted:
@@ -82,15 +88,19 @@ def gather(files: Mapping[str, Path], truths: Mapping[str, Truth]) -> tuple[Base
             if truth.video == video:
                 base, first = same_base(base, first, path, columns, facts)
                 parts[part].append(_Video(path, columns, facts, truth))
+                stores[part].add(columns["embedding"])
+        if sum(store.bytes for store in stores.values()) > in_memory:
+            for store in stores.values():
+                store.to_file()
     found = require_base(base, files, truths)
     for part, videos in parts.items():
         if not any(one.labelled for one in videos):
             raise InputError(no_match(part, files, truths[part]))
-    return found, {part: _join(videos) for part, videos in parts.items()}
+    return found, {part: _join(videos, stores[part].result()) for part, videos in parts.items()}
 
 
 class _Video:
-    """The faces of one file, with the labels of those that have some."""
+    """The faces of one file without their embeddings, with the labels of those that have some."""
 
     def __init__(self, path: Path, columns: Mapping[str, NDArray], facts: Mapping[str, Any], truth: Annotations):
         labelled = (
@@ -104,7 +114,6 @@ class _Video:
         self.video = truth.video
         self.frame = frame_numbers(columns, facts)
         self.face, self.time = columns["face_id"], columns["time"]
-        self.embeddings = columns["embedding"]
         outputs = columns.get("outputs")
         self.outputs = np.empty((size, 0), np.float32) if outputs is None else outputs.astype(np.float32)
         self.expression = np.full(size, -1, np.int64)
@@ -134,15 +143,19 @@ class _Video:
         return float(numbers[-1] - numbers[0]) / np.gcd.reduce(np.diff(numbers)) / seconds if seconds > 0 else 0.0
 
 
-def _join(videos: Sequence[_Video]) -> Sequences:
+def _join(videos: Sequence[_Video], embeddings: NDArray[np.floating] | RowFile) -> Sequences:
     places, start = [], 0
     for one in videos:
         places += [np.where(place < 0, -1, place + start) for place in one.sequences()]
         start += len(one.frame)
-    columns = ("frame", "embeddings", "outputs", "expression", "valence_arousal", "action_units")
     rows = Rows(
         np.concatenate([np.full(len(one.frame), one.video) for one in videos]),
-        *(np.concatenate([getattr(one, name) for one in videos]) for name in columns),
+        np.concatenate([one.frame for one in videos]),
+        embeddings,
+        np.concatenate([one.outputs for one in videos]),
+        np.concatenate([one.expression for one in videos]),
+        np.concatenate([one.valence_arousal for one in videos]),
+        np.concatenate([one.action_units for one in videos]),
     )
     rates = [rate for one in videos if (rate := one.rate())]
     return Sequences(rows, tuple(places), round(float(np.median(rates)), 3) if rates else 0.0)

@@ -1,5 +1,7 @@
 """Training of temporal heads: windows of each face's frames, and the layers of ``models.temporal`` in torch.
 
+Embeddings that are too many for memory lie in a file, and windows are read from it as they are needed.
+
 A window has a number of steps that count, and around them those that the layers can see. Steps without a face, and
 those before the first and after the last one, are zeros with a mask of 0, as when the head is applied.
 """
@@ -7,7 +9,7 @@ those before the first and after the last one, are zeros with a mask of 0, as wh
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from ..errors import InputError
 from ..models.heads import Head
 from ..models.onnx_graphs import export_module
 from ..models.temporal import DILATIONS, TAPS, TemporalPart
-from ..runtime.row_file import in_memory
+from ..runtime.row_file import RowFile
 from .head_trainer import (
     CLASSES,
     FittedHead,
@@ -37,6 +39,8 @@ from .sequences import Sequences
 WINDOW = 64
 """Steps of a window that count; batches of rows are rounded to whole windows."""
 
+_BLOCK = 4096  # rows of which moments are taken together
+
 HIDDEN = 64
 EPOCHS = 20
 
@@ -51,14 +55,14 @@ class SequenceExamples:
     """Inputs and labels of one task, sequence by sequence.
 
     Attributes:
-        values: embeddings, outputs, or both; all rows.
+        values: embeddings, outputs, or both; all rows, in a file if they are many.
         places: of each sequence, (T,) rows of its steps, -1 without a face.
         known: (rows,) whether a row has a label.
         every: labels of all rows, as ``features.Rows`` has them.
         videos: number of videos with labels.
     """
 
-    values: tuple[NDArray[np.floating], ...]
+    values: tuple[NDArray[np.floating] | RowFile, ...]
     places: tuple[NDArray[np.int64], ...]
     known: NDArray[np.bool_]
     every: NDArray
@@ -99,8 +103,7 @@ def sequence_examples(data: Sequences, task: str, source: str) -> SequenceExampl
         source: of ``heads.INPUTS``.
     """
     rows = data.rows
-    embeddings = in_memory(rows.embeddings)
-    values = {"features": (embeddings,), "scores": (rows.outputs,), "both": (embeddings, rows.outputs)}
+    values = {"features": (rows.embeddings,), "scores": (rows.outputs,), "both": (rows.embeddings, rows.outputs)}
     known = np.zeros(len(rows.frame), bool)
     known[rows.known(task)] = True
     every = rows.expression if task == "expression" else getattr(rows, task)
@@ -214,11 +217,28 @@ def _fit(
 
 
 def _moments(train: SequenceExamples) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each input column over all faces, the latter 1 for a constant column."""
-    means = np.concatenate([part.mean(axis=0, dtype=np.float64) for part in train.values])
-    spread = np.concatenate([part.std(axis=0, dtype=np.float64) for part in train.values])
+    """Mean and standard deviation of each input column over all faces, the latter 1 for a constant column.
+
+    Row by row in blocks, so that neither memory nor where the rows lie has a part in it.
+    """
+    means = np.concatenate([_mean(part, lambda rows: rows) for part in train.values])
+    ends = np.cumsum([part.shape[1] for part in train.values])[:-1]
+    squares = [
+        _mean(part, lambda rows, mean=mean: (rows - mean) ** 2)  # type: ignore[misc]
+        for part, mean in zip(train.values, np.split(means, ends), strict=True)
+    ]
+    spread = np.sqrt(np.concatenate(squares))
     spread[spread < 1e-6] = 1.0
     return torch.tensor(means, dtype=torch.float32), torch.tensor(spread, dtype=torch.float32)
+
+
+def _mean(part: NDArray[np.floating] | RowFile, of: Callable[[NDArray], NDArray]) -> NDArray[np.float64]:
+    """(c,) mean over all rows of what ``of`` makes of them, in float64."""
+    total = np.zeros(part.shape[1])
+    for start in range(0, len(part), _BLOCK):
+        rows = part[np.arange(start, min(start + _BLOCK, len(part)))].astype(np.float64)
+        total = np.add.reduce(np.concatenate([total[None], of(rows)]), axis=0)
+    return total / len(part)
 
 
 def _batches(train: SequenceExamples, size: int, generator: torch.Generator) -> list[list[tuple[int, int]]]:
