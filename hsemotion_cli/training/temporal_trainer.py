@@ -185,7 +185,7 @@ def _fit(
         if found is not None and not len(found):
             raise InputError(f"{task}: none of the matched {part} rows has a label for it; leave it out with --tasks.")
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {task} {mode}".encode()))
-    net = TemporalLayers(mode, *_moments(train), config.hidden, len(CLASSES[task]), generator)
+    net = TemporalLayers(mode, *moments(train), config.hidden, len(CLASSES[task]), generator)
     loss_function = loss_of(task, config, train.labels)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.rate, eps=1e-7)
     scores: list[float] = []
@@ -216,7 +216,7 @@ def _fit(
     return FittedHead(net.part(config, CLASSES[task]), best[0], scores, logits_now)
 
 
-def _moments(train: SequenceExamples) -> tuple[Tensor, Tensor]:
+def moments(train: SequenceExamples) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each input column over all faces, the latter 1 for a constant column.
 
     Row by row in blocks, so that neither memory nor where the rows lie has a part in it.
