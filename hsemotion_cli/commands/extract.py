@@ -73,7 +73,7 @@ def run(
     if wanted.audio:
         _check_sound(input)
         wav2vec = extract_run.SoundModel(wanted.weights, running.device, running.threads, running.offline)
-        return extract_run.sound(videos, output, wav2vec, wanted.dtype, input.video_fps)
+        return extract_run.sound(videos, output, wav2vec, wanted.dtype, input.video_fps).code
     refuse(["weights"], "it is for --audio; weights of --model are given as NAME=FILE")
     names, given = parse_models(wanted.model)
     if len(names) != 1:
@@ -89,7 +89,7 @@ def run(
         batch_size=running.batch_size,
         running=how_to_run(running, given, quiet=output.quiet),
     )
-    return extract_run.faces(videos, output, settings, wanted.dtype)
+    return extract_run.faces(videos, output, settings, wanted.dtype).code
 
 
 def _check_sound(input: InputOptions) -> None:

@@ -44,8 +44,21 @@ class SoundModel:
     offline: bool
 
 
-def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: str) -> int:
-    """Write the embeddings of the faces of every video to ``NAME.features.parquet``; returns the exit code."""
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """How an extraction ended.
+
+    Attributes:
+        code: exit code.
+        failed: sources of which nothing, or only a part, could be extracted.
+    """
+
+    code: int
+    failed: tuple[Path, ...]
+
+
+def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: str) -> Extracted:
+    """Write the embeddings of the faces of every video to ``NAME.features.parquet``."""
     found = discover(videos, crops=settings.crops)
     refuse_for_sources((job.path for job in found.jobs), crops=settings.crops)
     if not output.quiet:
@@ -65,8 +78,10 @@ def faces(videos: list[Path], output: OutputOptions, settings: Settings, dtype: 
         return _each(found.jobs, output, extract)
 
 
-def sound(videos: list[Path], output: OutputOptions, model: SoundModel, dtype: str, video_fps: float | None) -> int:
-    """Write the hidden states of the sound of every video in the same way; returns the exit code."""
+def sound(
+    videos: list[Path], output: OutputOptions, model: SoundModel, dtype: str, video_fps: float | None
+) -> Extracted:
+    """Write the hidden states of the sound of every video in the same way."""
     jobs = find_jobs(videos, sound=True)
     _prepare(jobs, output)
     opened = Wav2Vec2(model.weights, offline=model.offline, device=model.device, threads=model.threads)
@@ -83,13 +98,13 @@ def _place(job: Job, output: OutputOptions) -> Path:
     return output.out / f"{job.name}.features.parquet"
 
 
-def _each(jobs: list[Job], output: OutputOptions, extract: Callable[[Job, Path, Progress], list[str]]) -> int:
-    """Extract one after the other; a failure does not stop the rest. Returns the exit code.
+def _each(jobs: list[Job], output: OutputOptions, extract: Callable[[Job, Path, Progress], list[str]]) -> Extracted:
+    """Extract one after the other; a failure does not stop the rest.
 
     Args:
         extract: returns the lines to print.
     """
-    failures: list[HsemotionError] = []
+    failures: dict[Path, HsemotionError] = {}
     for job in jobs:
         path = _place(job, output)
         try:
@@ -97,11 +112,12 @@ def _each(jobs: list[Job], output: OutputOptions, extract: Callable[[Job, Path, 
                 lines = extract(job, path, report)
         except HsemotionError as error:
             say(str(error))
-            failures.append(error)
+            failures[job.path] = error
             continue
         for line in lines if not output.quiet else ():
             print_line(line)
-    return exit_code_of(failures, some_succeeded=len(failures) < len(jobs))
+    code = exit_code_of(list(failures.values()), some_succeeded=len(failures) < len(jobs))
+    return Extracted(code, tuple(failures))
 
 
 def _write(

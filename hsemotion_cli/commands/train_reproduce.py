@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ModelUnavailable
+from ..errors import ModelUnavailable, OutputError
+from ..runtime.terminal import say as terminal_say
 from .options import Only, OutputOptions, RunningOptions
 
 
@@ -32,11 +33,19 @@ def run(
             show_default="all",
         ),
     ] = None,
-) -> None:
+    skip_failed: Annotated[
+        bool,
+        typer.Option(
+            "--skip-failed",
+            help="Go on without sources whose features cannot be extracted, list them in the results, and exit with 3.",
+        ),
+    ] = False,
+) -> int:
     """Run an experiment of a paper from images to its table; a stopped run continues where it was.
 
     Extracts features with each network, trains the heads, searches the settings that the paper searched, scores every
     row of the paper's table, and prints it beside ours. Features that are in FOLDER/features/NETWORK already are used.
+    A source that cannot be extracted stops the run after its network, unless --skip-failed is given.
 
     hsemotion train reproduce plans/papers/abaw7-mtl.toml --data s-Aff-Wild2
     """
@@ -65,12 +74,15 @@ def run(
 
     extract = train_reproduce_run.extractor(found.data, running, quiet)
     finetune = train_reproduce_run.finetuner(data, running, quiet)
-    chain.extract_all(found, places, extract, finetune, say)
+    lost = chain.extract_all(found, places, extract, finetune, say, skip_failed=skip_failed)
     chain.train_all(found, places, say)
-    chain.score_all(found, places, say)
-    rows = results.measure(found, places)
-    content = train_reproduce_run.write_pages(pages, found, rows)
+    chain.score_all(found, places, say, lost)
+    rows = results.measure(found, places, lost)
+    content = train_reproduce_run.write_pages(pages, found, rows, lost)
     if output.json:
         print_json(content, indent=None)
     elif not output.quiet:
-        train_reproduce_run.show(found, rows, pages)
+        train_reproduce_run.show(found, rows, pages, lost)
+    for sentence in results.lost_sentences(lost):
+        terminal_say(sentence)
+    return OutputError.exit_code if lost else 0

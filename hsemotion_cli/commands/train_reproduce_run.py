@@ -15,7 +15,7 @@ from .console import Table, print_line, print_table
 from .options import OutputOptions, RunningOptions
 
 if TYPE_CHECKING:
-    from ..papers.chain import Extract, Finetune
+    from ..papers.chain import Extract, Finetune, Lost
     from ..papers.experiment import Data, Experiment, Network
     from ..papers.results import RowResult
     from ..training.dataset import Dataset
@@ -29,15 +29,17 @@ def is_ours(path: Path) -> bool:
     return isinstance(content, dict) and {"experiment", "rows"} <= content.keys()
 
 
-def write_pages(pages: list[Path], experiment: Experiment, rows: list[RowResult]) -> dict[str, Any]:
+def write_pages(pages: list[Path], experiment: Experiment, rows: list[RowResult], lost: Lost) -> dict[str, Any]:
     """Write a run's page and its figures as JSON, which are returned."""
     from ..papers import results
     from ..runtime.atomic_files import write_together
 
     content = {"experiment": experiment.name, "citation": experiment.citation, "rows": [row.to_json() for row in rows]}
+    if lost:
+        content["not_extracted"] = {network: list(names) for network, names in lost.items()}
     with write_together() as opened:
         with opened(pages[0]) as file:
-            file.write(results.page(experiment, rows).encode())
+            file.write(results.page(experiment, rows, lost).encode())
         with opened(pages[1]) as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
     return content
@@ -52,12 +54,12 @@ def extractor(data: Data, running: RunningOptions, quiet: bool) -> Extract:
     from ..postprocess.recipe import Recipe, parse_models
     from .settings import how_to_run
 
-    def extract(network: Network, model: str, sources: Sequence[Path], folder: Path) -> None:
+    def extract(network: Network, model: str, sources: Sequence[Path], folder: Path) -> Sequence[Path]:
         output = OutputOptions(out=folder, quiet=quiet)
         if network.kind == "audio":
             usual = model == wav2vec.NAME.rpartition("/")[2]
             sound = extract_run.SoundModel(None if usual else model, running.device, running.threads, running.offline)
-            code = extract_run.sound(list(sources), output, sound, network.dtype, None)
+            return extract_run.sound(list(sources), output, sound, network.dtype, None).failed
         else:
             names, given = parse_models(model)
             settings = Settings(
@@ -67,9 +69,7 @@ def extractor(data: Data, running: RunningOptions, quiet: bool) -> Extract:
                 crops=data.crops,
                 running=how_to_run(running, given, quiet=quiet),
             )
-            code = extract_run.faces(list(sources), output, settings, network.dtype)
-        if code and not any(folder.iterdir()):
-            raise InputError(f"{folder}: no features could be extracted with {model}; see above.")
+            return extract_run.faces(list(sources), output, settings, network.dtype).failed
 
     return extract
 
@@ -113,8 +113,8 @@ def _plan_of(trained: Path) -> str:
     return str(model_file.read_card(trained)[1].get("plan_sha256"))
 
 
-def show(found: Experiment, rows: list[RowResult], pages: Sequence[Path]) -> None:
-    """The paper's table beside ours."""
+def show(found: Experiment, rows: list[RowResult], pages: Sequence[Path], lost: Lost) -> None:
+    """The paper's table beside ours, and what it lacks."""
     from ..papers import results
 
     heading, *lines = results.table(found, rows)
@@ -125,6 +125,8 @@ def show(found: Experiment, rows: list[RowResult], pages: Sequence[Path]) -> Non
         table.add_row(*cells)
     print_line(f"{found.paper} ({found.citation}): the paper's figures and ours")
     print_table(table)
+    for sentence in results.lost_sentences(lost):
+        print_line(sentence)
     for sentence in found.chosen:
         print_line(f"Not in the paper: {sentence}")
     for path in pages:

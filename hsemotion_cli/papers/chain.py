@@ -31,8 +31,12 @@ from .experiment import Experiment, HeadPlan, Network
 PARTS = ("train", "validation")
 SUFFIX = matching.SUFFIX
 
-Extract = Callable[[Network, str, Sequence[Path], Path], None]
-"""Called with a network, its model (a name, or a trained file), images or sound files, and a folder for features."""
+Extract = Callable[[Network, str, Sequence[Path], Path], Sequence[Path]]
+"""Called with a network, its model (a name, or a trained file), images or sound files, and a folder for features.
+Returns the sources that failed, also those of which a part was extracted."""
+
+Lost = Mapping[str, Sequence[str]]
+"""Network -> names of sources whose features could not be extracted."""
 
 Finetune = Callable[[Path, Path], Path]
 """Called with a training plan and the folder of its run; returns the trained file."""
@@ -82,8 +86,21 @@ def _annotations(track: str, path: Path, part: str) -> Truth:
 # --- features -------------------------------------------------------------------------------------------------
 
 
-def extract_all(found: Experiment, places: Places, extract: Extract, finetune: Finetune, say: Say) -> None:
-    """Extract what is not there yet, with each network; networks of this experiment are trained first."""
+def extract_all(
+    found: Experiment, places: Places, extract: Extract, finetune: Finetune, say: Say, *, skip_failed: bool = False
+) -> Lost:
+    """Extract what is not there yet, with each network; networks of this experiment are trained first.
+
+    Features of a source that failed are removed, so that the next run tries it again and does not take a part of it
+    for all.
+
+    Args:
+        skip_failed: go on without sources that fail, and return them.
+
+    Raises:
+        InputError: a source failed, and ``skip_failed`` is not set; or all of a network failed.
+    """
+    lost: dict[str, list[str]] = {}
     for network in found.networks:
         folder = places.features(network)
         prepare_folder(folder)
@@ -94,8 +111,22 @@ def extract_all(found: Experiment, places: Places, extract: Extract, finetune: F
             # Also when all features are there: it tells at once whether they are of this network.
             model = str(finetune(places.plan.parent / network.finetune, places.out / "networks" / network.name))
         say(f"{network.name}: features of {len(sources) - len(lacking):,} of {len(sources):,} are there.")
-        if lacking:
-            extract(network, model, lacking, folder)
+        failed = extract(network, model, lacking, folder) if lacking else ()
+        for path in failed:
+            (folder / f"{_name(path)}{SUFFIX}").unlink(missing_ok=True)
+        if failed:
+            lost[network.name] = sorted(map(_name, failed))
+            if not skip_failed or len(failed) == len(sources):
+                raise InputError(_failure(network, lost[network.name], len(sources)))
+    return lost
+
+
+def _failure(network: Network, names: Sequence[str], count: int) -> str:
+    return (
+        f"{network.name}: the features of {len(names):,} of {count:,} sources could not be extracted "
+        f"({', '.join(names)}); the reasons are above. Mend these files and run the same command again, which keeps "
+        "all that is done, or go on without them with --skip-failed."
+    )
 
 
 def _name(path: Path) -> str:
@@ -206,8 +237,11 @@ def _whole_frames(labels: Annotations) -> Annotations:
 # --- raw scores -----------------------------------------------------------------------------------------------
 
 
-def score_all(found: Experiment, places: Places, say: Say) -> None:
-    """Raw scores of every combination of members in the table, of the validation part (or of all videos)."""
+def score_all(found: Experiment, places: Places, say: Say, lost: Lost) -> None:
+    """Raw scores of every combination of members in the table, of the validation part (or of all videos).
+
+    Videos that one of the members lacks because they are ``lost`` are left out.
+    """
     wanted = {row.members for row in found.rows if row.members} | {
         (name,) for row in found.rows for name in row.split.values()
     }
@@ -221,7 +255,8 @@ def score_all(found: Experiment, places: Places, say: Say) -> None:
         opened = {name: heads.read(places.head(name)) if name in of_head else None for name in members}
         first = files[members[0]]
         whole = None if truth is None else {recording(name) for name in truth}
-        names = [name for name in first if whole is None or recording(name) in whole]
+        missing = {name for member in members for name in lost.get((of_head.get(member) or networks[member]).name, ())}
+        names = [name for name in first if name not in missing and (whole is None or recording(name) in whole)]
         newest = max([0, *(places.head(name).stat().st_mtime_ns for name in members if name in of_head)])
         lacking = [
             name

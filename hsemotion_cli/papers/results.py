@@ -20,10 +20,11 @@ from ..evaluation.ground_truth import Annotations, clip_key
 from ..models import heads
 from ..postprocess.compound import divergence
 from ..postprocess.recipe import Recipe, Smoothing
+from ..reporting.markdown import text as text_of
 from ..reporting.wording import few
 from ..tasks import ACTION_UNITS, EMOTIONAL_MIMICRY, TASKS
 from ..training.features import find_files
-from .chain import Places, Truth, read_truth
+from .chain import Lost, Places, Truth, read_truth
 from .experiment import TUNED, Experiment, Row
 
 _TRACK_OF = {"expression": "expr", "valence_arousal": "va", "action_units": "au"}
@@ -49,11 +50,11 @@ class RowResult:
         return asdict(self)
 
 
-def measure(found: Experiment, places: Places) -> list[RowResult]:
-    """Our figures for all rows."""
+def measure(found: Experiment, places: Places, lost: Lost) -> list[RowResult]:
+    """Our figures for all rows; clips that are ``lost`` to a member of a row do not count in it."""
     truth = read_truth(found, places.data).get("validation", {})
     if found.track == "emi":
-        return [_clips(found, row, places, truth) for row in found.rows]
+        return [_clips(found, row, places, truth, lost) for row in found.rows]
     if found.track == "ce":
         return [_compounds(found, row, places) for row in found.rows]
     return [_frames(found, row, places, truth) for row in found.rows]
@@ -140,17 +141,19 @@ def _compounds(found: Experiment, row: Row, places: Places) -> RowResult:
 # --- emotional mimicry ----------------------------------------------------------------------------------------
 
 
-def _clips(found: Experiment, row: Row, places: Places, truth: Truth) -> RowResult:
+def _clips(found: Experiment, row: Row, places: Places, truth: Truth, lost: Lost) -> RowResult:
     """Mean correlation over the clips; two members are blended with a weight for each emotion."""
     networks = {network.name: network for network in found.networks}
     of_head = {plan.name: networks[plan.network] for plan in found.heads}
+    left_out = {clip_key(name) for member in row.members for name in lost.get(of_head[member].name, ())}
+    truth = {name: values for name, values in truth.items() if clip_key(name) not in left_out}  # type: ignore[assignment]
     each = []
     for name in row.members:
         head = emi.clip_head(places.head(name), name)
         each.append(emi.predict_clips(head, find_files([places.features(of_head[name])]), list(truth)))
     keys = [clip_key(name) for name in truth]
-    if lost := [key for key in keys if any(key not in one for one in each)]:
-        raise InputError(f"{places.out}: no features of {few(lost)}, which {found.data.validation} lists.")
+    if gone := [key for key in keys if any(key not in one for one in each)]:
+        raise InputError(f"{places.out}: no features of {few(gone)}, which {found.data.validation} lists.")
     values = [np.array([one[key] for key in keys]) for one in each]
     usual = row.blend.get("emotional_mimicry", "0.5")
     share = np.array([float(row.blend.get(name, usual)) for name in EMOTIONAL_MIMICRY])
@@ -195,7 +198,15 @@ def table(found: Experiment, rows: list[RowResult]) -> list[list[str]]:
     return lines
 
 
-def page(found: Experiment, rows: list[RowResult]) -> str:
+def lost_sentences(lost: Lost) -> list[str]:
+    """What could not be extracted, a sentence for each network."""
+    return [
+        f"NOT EXTRACTED with {network}, so missing in its rows ({len(names):,}): {', '.join(names)}"
+        for network, names in lost.items()
+    ]
+
+
+def page(found: Experiment, rows: list[RowResult], lost: Lost) -> str:
     """The result as Markdown."""
     heading, *lines = table(found, rows)
     text = [
@@ -207,6 +218,7 @@ def page(found: Experiment, rows: list[RowResult]) -> str:
         f"|{'---|' * len(heading)}",
         *(f"| {' | '.join(cells)} |" for cells in lines),
         "",
+        *(f"**{text_of(sentence)}**\n" for sentence in lost_sentences(lost)),
         "## What the paper does not say",
         "",
         *(f"- {sentence}" for sentence in found.chosen),
