@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def plant(
         values[:, 0] += seen
         time = np.arange(frames) / FPS
         keys = np.column_stack([np.arange(frames) + (kind != "video"), time, np.zeros(frames)])
-        facts = {"model": MP.name, "source": {"kind": kind}, "weights": {"sha256": "a"}, "crop": None}
+        facts: dict[str, Any] = {"model": MP.name, "source": {"kind": kind}, "weights": {"sha256": "a"}, "crop": None}
         (folder / "faces").mkdir(parents=True, exist_ok=True)
         with (folder / "faces" / f"{video}.features.parquet").open("wb") as file:
             features._write(iter([(keys, 40 + 10 * values, None)]), MP.name, "float32", facts, file)

@@ -34,7 +34,8 @@ def write_pages(pages: list[Path], experiment: Experiment, rows: list[RowResult]
     from ..papers import results
     from ..runtime.atomic_files import write_together
 
-    content = {"experiment": experiment.name, "citation": experiment.citation, "rows": [row.to_json() for row in rows]}
+    content: dict[str, Any] = {"experiment": experiment.name, "citation": experiment.citation}
+    content["rows"] = [row.to_json() for row in rows]
     if lost:
         content["not_extracted"] = {network: list(names) for network, names in lost.items()}
     with write_together() as opened:
