@@ -22,7 +22,7 @@ from hsemotion_cli.cli import app
 from hsemotion_cli.evaluation import calibration
 from hsemotion_cli.models import architectures, graph_file, registry
 from hsemotion_cli.tasks import ACTION_UNITS
-from hsemotion_cli.training import calibrate
+from hsemotion_cli.training import calibrate, checkpoint
 from hsemotion_cli.training.augment import LUMA
 from hsemotion_cli.training.config import DatasetSource, LossConfig, StageConfig, TrainingConfig
 from hsemotion_cli.training.dataset import Dataset
@@ -178,6 +178,7 @@ def test_from_a_plan_to_an_annotated_video(folder: Path, smile: Path, tmp_path: 
     names = {path.name for path in out.iterdir() if not path.name.startswith("samples-")}
     assert names == {
         "tiny.safetensors", "tiny.onnx", "tiny.md", "log.csv", "curves.png", "confusion-folder.png", "checkpoint.pt",
+        ".hsemotion-train.lock",
     }  # fmt: skip
     assert str(tmp_path) not in (out / "tiny.safetensors").read_bytes()[:20000].decode(errors="ignore")
     assert (
@@ -195,6 +196,15 @@ def test_from_a_plan_to_an_annotated_video(folder: Path, smile: Path, tmp_path: 
     # A finished run has nothing left to train; asked again it says the same.
     again = run("train", "finetune", folder / "plan.toml", "-o", out, "--threads", "1", "--workers", "1", "--json")
     assert json.loads(again.splitlines()[-1])["facts"]["figures"] == facts["figures"]
+
+
+def test_two_runs_cannot_train_in_one_folder(folder: Path, tmp_path: Path) -> None:
+    with checkpoint.only_run(tmp_path):
+        refused = run("train", "finetune", folder / "plan.toml", "-o", tmp_path, "--workers", "1", "-q", code=2)
+    assert "another run is training there" in " ".join(refused.split())
+    assert [path.name for path in tmp_path.iterdir()] == [".hsemotion-train.lock"]
+    with checkpoint.only_run(tmp_path):
+        pass  # it was given back
 
 
 def test_packed_samples_train_as_their_sources_do(folder: Path, tmp_path: Path) -> None:

@@ -32,21 +32,25 @@ def trained(
 
     Returns:
         the facts that are stored with the weights.
+
+    Raises:
+        UsageError: another run is training in the folder.
     """
     import torch
 
-    from ..training import export
+    from ..training import checkpoint, export
     from ..training import trainer as training
 
     if threads:
         torch.set_num_threads(threads)
-    network = training.make_network(plan)
-    trainer = training.Trainer(plan, network, load(), folder, device)
-    if trainer.step and not quiet:
-        note(f"{folder}: continuing after step {trainer.step} of {trainer.steps}.")
-    with counting(plan.name, "steps", quiet) as report:
-        trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
-    return export.export(trainer, folder, note)
+    with checkpoint.only_run(folder):
+        network = training.make_network(plan)
+        trainer = training.Trainer(plan, network, load(), folder, device)
+        if trainer.step and not quiet:
+            note(f"{folder}: continuing after step {trainer.step} of {trainer.steps}.")
+        with counting(plan.name, "steps", quiet) as report:
+            trainer.run(lambda done, total, losses: report(done, total, f"loss {losses['loss']:.3f}"))
+        return export.export(trainer, folder, note)
 
 
 def show(facts: dict[str, Any], folder: Path, name: str) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import InputError
-from ..runtime.atomic_files import atomic_file
+from ..errors import InputError, UsageError
+from ..runtime import file_lock
+from ..runtime.atomic_files import atomic_file, name_failed_file
 from .config import TrainingConfig
 from .dataset import Dataset
 
@@ -18,6 +21,26 @@ CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 LOG = "log.csv"
 _LOG_START = b"stage,epoch,step,rate,"
+_LOCK = ".hsemotion-train.lock"
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keep other training runs out of a folder: two would overwrite each other's checkpoints.
+
+    Raises:
+        UsageError: another run is training there.
+        OutputError: the lock's file cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            with name_failed_file(folder / _LOCK):
+                stack.enter_context(file_lock.hold(folder / _LOCK, wait=False))
+        except file_lock.Busy:
+            raise UsageError(
+                f"{folder}: another run is training there already; wait for it, or choose another folder with -o."
+            ) from None
+        yield
 
 
 def read_checkpoint(path: Path, config: TrainingConfig, dataset: Dataset) -> dict[str, Any] | None:
