@@ -75,6 +75,10 @@ _CLEAR = 0.3
 _REJECTED = -3.0
 """Logit of the classifier below which a candidate gets no closer look."""
 
+_UPSIDE_DOWN = 1.0
+"""By how much the classifier's logit of a face must be higher after half a turn for it to hang upside down: BlazeFace
+and the landmark network take most faces that do for upright ones, with the eyes where the mouth is."""
+
 _SURE = 3.0
 """Logit of the classifier from which a candidate may be a face although BlazeFace does not see it in a closer look."""
 
@@ -307,35 +311,64 @@ class FaceDetector:
         Args:
             classified: the classifier's logit at the candidate, where it is known.
         """
-        # Marks that are far from level are mostly those of no face, or of one that is seen wrongly.
-        askew = max(self.threshold, _CERTAIN)
-        if turns := _turns(candidate.marks):
-            face = self._look_turned(image, candidate, turns, classified)
-            if face is not None and face.score >= askew:
-                return face
-        looked, evidence = self.evidence(image, candidate, classified)
-        if looked is None or evidence is None:
-            return None
-        score = probability(evidence)
-        drawn = looked.best.marks if looked.shape is None else looked.shape[0][list(crops.FIVE_POINTS)]
-        if score < (askew if turns or _turns(drawn) else self.threshold):
-            return None
-        if looked.shape is None:
-            return Face(self.map.box(looked.best.marks), score, self.map.points(looked.best.marks))
-        landmarks, blendshapes, _ = looked.shape
-        return Face(_surface(landmarks), score, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
+        face, hangs = self._look_as_marked(image, candidate, classified)
+        if hangs:
+            face, _ = self._look_as_marked(image, quarter_turns.upside_down(candidate), None)
+        return face
 
-    def _look_turned(self, image: Image, candidate: Candidate, turns: int, classified: float | None) -> Face | None:
-        """The same for a candidate that is upright only after so many quarter turns."""
+    def _look_as_marked(self, image: Image, candidate: Candidate, classified: float | None) -> tuple[Face | None, bool]:
+        """The face of a candidate with its eyes where the marks are, and whether it hangs upside down instead."""
+        if turns := _turns(candidate.marks):
+            face, hangs = self._look_turned(image, candidate, turns, classified)
+            if face is not None or hangs:
+                return self._straightened(image, face, turns), hangs
+        face, hangs = self._look_upright(image, candidate, classified)
+        return self._straightened(image, face, 0), hangs
+
+    def _straightened(self, image: Image, face: Face | None, seen: int) -> Face | None:
+        """A face that lay on its side when it was looked at, after ``seen`` quarter turns: looked at again upright,
+        because its landmarks are not exact otherwise."""
+        if face is None or (turns := _turns(face.points)) == seen:
+            return face
+        return self._look_turned(image, _expected(face), turns, None)[0] or face
+
+    def _look_turned(
+        self, image: Image, candidate: Candidate, turns: int, classified: float | None
+    ) -> tuple[Face | None, bool]:
+        """The same for a candidate that is upright only after so many quarter turns; the face must be certain."""
         left, top, region = surroundings(image, candidate.box, 1.5)
         height, width = region.shape[:2]
         turned = quarter_turns.turned_candidate(candidate.moved(-left, -top), turns, (width, height))
         turned = replace(turned, share=0.0)  # marks of a face on its side are not exact, however large it is
-        face = self.look(quarter_turns.turned_image(region, turns), turned, classified)
-        if face is None:
-            return None
+        face, hangs = self._look_upright(quarter_turns.turned_image(region, turns), turned, classified)
+        if face is None or face.score < self._askew:
+            return None, hangs
         back = (width, height) if turns == 2 else (height, width)
-        return shifted(quarter_turns.turned_face(face, -turns, back), left, top)
+        return shifted(quarter_turns.turned_face(face, -turns, back), left, top), False
+
+    def _look_upright(self, image: Image, candidate: Candidate, classified: float | None) -> tuple[Face | None, bool]:
+        """The same without turning the image."""
+        looked, evidence = self.evidence(image, candidate, classified)
+        if looked is None or evidence is None:
+            return None, False
+        score = probability(evidence)
+        drawn = looked.best.marks if looked.shape is None else looked.shape[0][list(crops.FIVE_POINTS)]
+        # Marks that are far from level are mostly those of no face, or of one that is seen wrongly.
+        if score < (self._askew if _turns(candidate.marks) or _turns(drawn) else self.threshold):
+            return None, False
+        (hanging,) = face_classifier.logits(image, [quarter_turns.upside_down(looked.best)])
+        if hanging > evidence.classified + _UPSIDE_DOWN:
+            return None, True
+        if looked.shape is None:
+            return Face(self.map.box(looked.best.marks), score, self.map.points(looked.best.marks)), False
+        landmarks, blendshapes, _ = looked.shape
+        face = Face(_surface(landmarks), score, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
+        return face, False
+
+    @property
+    def _askew(self) -> float:
+        """Probability from which a face counts that is far from upright."""
+        return max(self.threshold, _CERTAIN)
 
     def evidence(
         self, image: Image, candidate: Candidate, classified: float | None = None

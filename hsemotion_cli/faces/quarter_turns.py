@@ -36,6 +36,12 @@ def turned_candidate(candidate: Candidate, turns: int, size: Size) -> Candidate:
     return replace(candidate, box=box, marks=marks)
 
 
+def upside_down(candidate: Candidate) -> Candidate:
+    """A candidate in the same place, its marks turned by half around its middle."""
+    x, y, width, height = candidate.box
+    return replace(candidate, marks=np.array((2 * x + width, 2 * y + height), np.float32) - candidate.marks)
+
+
 def turned_face(face: Face, turns: int, size: Size) -> Face:
     """A face of an image of that size, without crops -> the same in the turned image."""
     points, landmarks = (
