@@ -19,6 +19,8 @@ from hsemotion_cli.faces.blazeface_detector import BlazeFaceDetector
 from hsemotion_cli.faces.detector import FaceDetector, detect_in_block
 from hsemotion_cli.faces.mediapipe_onnx import Candidate
 from hsemotion_cli.media.images import read_image
+from hsemotion_cli.media.source import Sampling
+from hsemotion_cli.media.video import open_source
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +74,37 @@ def test_a_rolled_face_is_found_and_cut_out_upright(kind: type[FaceDetector], as
     one, other = (crops.aligned(i, known(f.points), 112) for i, f in ((astronaut, upright), (image, face)))
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.85
     if upright.landmarks is not None:
-        # Blendshapes of a face that lies are less exact than its points: single ones move by 0.4, brows above all.
-        assert np.corrcoef(known(face.blendshapes), known(upright.blendshapes))[0, 1] > 0.7
+        assert_alike(known(face.blendshapes), known(upright.blendshapes))
+
+
+def assert_alike(one: np.ndarray, other: np.ndarray) -> None:
+    """The limits of docs/faces.md: blendshapes of a face that lies are less exact than its points, brows above all."""
+    assert np.corrcoef(one, other)[0, 1] > 0.8
+    assert np.abs(one - other).max() < 0.4
+
+
+@pytest.mark.parametrize("kind", [FaceDetector, BlazeFaceDetector])
+def test_a_head_upside_down_is_not_taken_for_an_upright_one(kind: type[FaceDetector], samples: Path) -> None:
+    # BlazeFace and the landmark network see an upright face in it: the eyes where the mouth is.
+    _, frame, *_ = open_source(samples / "langer_pexels.mp4").frames(Sampling(every=240))
+    with kind() as finder:
+        (upright,) = finder.find(frame.image)
+        for degrees in (-160, -120, 120, 160):
+            image, matrix = rolled(frame.image, degrees)
+            (face,) = finder.find(image)
+            expected = np.column_stack([known(upright.points), np.ones(5)]) @ matrix.T
+            assert np.hypot(*(known(face.points) - expected).T).max() < 0.1 * upright.box[2]
+            if upright.landmarks is not None:
+                assert_alike(known(face.blendshapes), known(upright.blendshapes))
+
+
+def test_a_face_seen_on_its_side_is_looked_at_once_more_upright(finder: FaceDetector, samples: Path) -> None:
+    still = read_image(samples / "stills" / "grace_hopper.jpg")
+    assert still is not None
+    (upright,) = finder.find(still)
+    for degrees in (-160, 100):
+        (face,) = finder.find(rolled(still, degrees)[0])
+        assert_alike(known(face.blendshapes), known(upright.blendshapes))
 
 
 def test_both_stills_are_found_on_their_side(finder: FaceDetector, samples: Path) -> None:
@@ -87,13 +118,13 @@ def test_both_stills_are_found_on_their_side(finder: FaceDetector, samples: Path
 
 
 def test_a_rolled_face_is_followed_through_a_block(finder: FaceDetector, astronaut: Image) -> None:
-    frames = [Frame(k, k / 25, np.roll(rolled(astronaut, 175 + k)[0], 3 * k, axis=1)) for k in range(6)]
+    frames = [Frame(k, k / 25, np.roll(rolled(astronaut, 115 + k)[0], 3 * k, axis=1)) for k in range(6)]
     found = detect_in_block(frames, finder, ("aligned-112",))
     assert [len(sighting.faces) for sighting in found] == [1] * 6
     crops_ = [sighting.faces[0].crops["aligned-112"].astype(float) for sighting in found]
     for crop in crops_[1:]:
         assert np.corrcoef(crop.ravel(), crops_[0].ravel())[0, 1] > 0.9
-    # It is found again where it was: no turned image is searched in the frames that follow.
+    # It is found again where it was: one look without turning the image finds nobody at this angle.
     alone = finder.find(frames[1].image, before=[])
     assert not any(face.score > 0.95 for face in alone)
 
