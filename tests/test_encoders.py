@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="encoders need torch")
 
+import challenge
 import clips
 from PIL import Image
 from safetensors.torch import save_file
@@ -168,3 +169,37 @@ def test_from_a_video_to_a_table_with_a_head_on_an_encoder(tmp_path: Path, smile
     told = json.loads((tmp_path / "out" / "smile.json").read_text())["models"][0]
     assert told["name"] == "timm:test_convnext2" and told["input"]["crop_mode"] and table["valence"].isna().all()
     run("smooth", tmp_path / "out" / "smile.csv", "-o", tmp_path / "later", "--smooth", "box:3f", "-q")
+
+
+def test_a_head_is_trained_on_an_encoder_and_applied(tmp_path: Path) -> None:
+    """Crops whose labels can be seen, an encoder with random weights: features, a head that learned, and its table.
+
+    An untrained network still tells colours apart, and the hue of these crops is their expression.
+    """
+    data = tmp_path / "data"
+    made = challenge.make_mtl(data, videos=2, frames=32, validation=1, masked=0.0, paint=challenge.telling, seed=6)
+    path, _ = weights(tmp_path, "test_vit", seed=2)
+    model = f"timm:test_vit={path}"
+    crops = sorted(path for path in made.pictures.iterdir() if path.is_dir())
+    run("extract", *crops, "--crops", "--model", model, "-o", tmp_path / "features", "--dtype", "float16", "-q")
+    lists = ("--truth", data / "training_set_annotations.txt", "--val-truth", data / "validation_set_annotations.txt")
+    head = tmp_path / "head.safetensors"
+    given = ("--input", "features", "--epochs", 60, "--batch", 32, "-q", "-o", head)
+    run("train", "heads", tmp_path / "features", *lists, "--tasks", "expression,valence_arousal", *given)
+    trained = heads.read(head)
+    columns, facts = features.read(tmp_path / "features" / "v1-30-1280x720.features.parquet")
+    size = columns["embedding"].shape[1]
+    assert trained.base == Base("timm:test_vit", facts["weights"]["sha256"], "given", size, 0)
+    accuracy = trained.facts["validation"]["expression"]["accuracy"]
+    assert accuracy > 0.6, "one in eight by chance"
+    run("annotate", made.pictures / "v1-30-1280x720", "--crops", "--head", head, "--model", model, "-o", tmp_path, "-q")
+    table = pd.read_csv(tmp_path / "v1-30-1280x720.csv").set_index("frame")
+    truth = made.validation["v1-30-1280x720"]
+    names = np.array(AFFWILD2_EXPRESSIONS)[truth.expression]
+    right = (table.loc[truth.frames, "expression"].to_numpy() == names).mean()
+    assert right == pytest.approx(accuracy, abs=0.03), "float16 features may turn single frames"
+    assert "needs the outputs of a network" in run(
+        *("train", "heads", tmp_path / "features", *lists, "--tasks", "valence_arousal", "-q"),
+        *("-o", tmp_path / "no.safetensors"),
+        code=4,
+    )
