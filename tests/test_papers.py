@@ -17,9 +17,8 @@ from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="needs torch")
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from planted import NETWORKS, plant, write_features
 
 from hsemotion_cli.cli import app
 from hsemotion_cli.errors import UsageError
@@ -209,36 +208,6 @@ def test_experiments_that_make_no_sense(tmp_path: Path, change: dict[str, Any], 
 
 # --- planted effects --------------------------------------------------------------------------------------------
 
-NETWORKS = {"ddamfn-mtl": ("ddamfnet_8_mtl", 1.2), "enet-mtl": ("enet_b0_8_va_mtl", 2.0), "mbf": ("mbf_va_mtl", 4.0)}
-"""Network -> its model, and the noise of its features: the less, the better its row has to be."""
-
-
-def write_features(path: Path, labels: Annotations, model: str, noise: float, seed: int) -> None:
-    """Features as extract writes them, in which the labels are planted under noise."""
-    random = np.random.default_rng(seed)
-    n = len(labels.frames)
-    signal = np.column_stack(
-        [np.eye(8)[labels.expression] * 2, labels.valence_arousal * 2, labels.action_units * 2 - 1]
-    )
-    # Large, because the published epochs are few steps on so few frames.
-    embedding = (10 * (signal + random.normal(0, noise, signal.shape))).astype(np.float16)
-    affect = labels.valence_arousal + random.normal(0, noise / 2, (n, 2))
-    outputs = np.column_stack([random.normal(0, 1, (n, 8)), affect]).astype(np.float32)
-
-    def lists(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), type=kind), values.shape[1])
-
-    table = pa.table({
-        "frame": pa.array(labels.frames), "time": pa.array(labels.frames / 25.0), "face_id": pa.array(np.zeros(n, int)),
-        "embedding": lists(embedding, pa.float16()), "outputs": lists(outputs, pa.float32()),
-    })  # fmt: skip
-    facts = {
-        "model": model, "dtype": "float16", "source": {"kind": "images", "name": labels.video}, "given_crops": True,
-        "weights": {"sha256": "0" * 64}, "crop": "face-112", "classes": list(EXPRESSIONS[:8]),
-    }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.replace_schema_metadata({"hsemotion": json.dumps(facts)}), path)
-
 
 def reproduce(*arguments: object) -> str:
     result = CliRunner().invoke(app, ["train", "reproduce", *map(str, arguments)], catch_exceptions=False)
@@ -250,17 +219,7 @@ def reproduce(*arguments: object) -> str:
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, challenge.Challenge]:
     """A synthetic s-Aff-Wild2 with features of three networks, after the whole chain."""
     root = tmp_path_factory.mktemp("planted")
-    made = challenge.make_mtl(
-        root / "data", videos=10, frames=500, validation=3, hold=12, masked=0.1, paint=None, seed=5
-    )
-    (root / "data" / "cropped_aligned").mkdir()
-    for k, (name, labels) in enumerate(made.beneath.items()):
-        (root / "data" / "cropped_aligned" / name).mkdir()
-        for j, (network, (model, noise)) in enumerate(NETWORKS.items()):
-            write_features(
-                root / "run" / "features" / network / f"{name}.features.parquet", labels, model, noise, 97 * k + j
-            )
-    out = root / "run"
+    made, out = plant(root, seed=5, videos=7, frames=400), root / "run"
     reproduce(PLANS / "abaw7-mtl.toml", "--data", root / "data", "-o", out, "--network", ",".join(NETWORKS), "-q")
     return root, out, made
 

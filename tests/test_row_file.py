@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch")
 import challenge
-from test_papers import write_features
+from planted import write_features
 
 from hsemotion_cli.errors import InputError
 from hsemotion_cli.evaluation.ground_truth import read_mtl
