@@ -337,6 +337,15 @@ def test_the_record_names_tables_files_and_what_is_lost(talk: Path, tmp_path: Pa
     assert record["options"]["to"]["value"] == "pyfeat"
 
 
+def test_lost_columns_are_named_as_series(talk: Path, tmp_path: Path) -> None:
+    """Each once, "AU01_p to AU26_p" for neighbours of one kind; nothing between the two ends is written."""
+    export(talk, "--to", "openface", "-o", tmp_path, "-q")
+    lost = json.loads((tmp_path / "export.json").read_text())["lost"]["openface"]
+    (sentence,) = [line for line in lost if line.startswith("not in this format")]
+    assert "p_neutral to p_contempt, valence, arousal, AU01_p to AU26_p" in sentence
+    assert "p_fear," not in sentence and "AU12_p" not in sentence and sentence.count("AU24_c") == 1
+
+
 def test_an_export_that_was_edited_is_not_replaced_without_being_asked(talk: Path, tmp_path: Path) -> None:
     export(talk, "--to", "openface", "-o", tmp_path, "-q")
     export(talk, "--to", "openface", "-o", tmp_path, "-q")

@@ -78,7 +78,10 @@ def _print_times(summaries: list[VideoSummary]) -> None:
     for s in summaries:
         for stage, seconds in s.seconds.items():
             totals[stage] = totals.get(stage, 0.0) + seconds
-    print_text("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in totals.items()))
+    print_text(
+        "seconds by stage (stages run in parallel): "
+        + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in totals.items())
+    )
 
 
 def notes(summary: VideoSummary) -> list[str]:

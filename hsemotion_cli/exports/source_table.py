@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ Row = dict[str, Any]
 
 KNOWN: Mapping[str, Column] = {column.name: column for column in (*COLUMNS, *OPTIONAL)}
 
+_SERIES = re.compile(r"^(p_|AU)(?:[0-9]{2}|[a-z_]+)")
+"""Columns that differ only in what this matches are one series: ``p_neutral``, ``p_anger``; ``AU01_p``, ``AU02_p``."""
 
 _FLAGS = frozenset(("interpolated",))
 """Columns that are 0 rather than empty where they do not apply."""
@@ -150,7 +154,14 @@ def _person(face_id: int, name: str | None, names: Mapping[int, str]) -> str:
 def lost(recording: SourceTable, held: Collection[str]) -> list[str]:
     """A sentence about the columns of a table that hold something and that a format cannot hold; [] if all have one."""
     missing = [name for name in recording.columns if name in recording.filled and name not in held]
-    return [f"not in this format: {', '.join(missing)}."] if missing else []
+    return [f"not in this format: {', '.join(_condensed(missing))}."] if missing else []
+
+
+def _condensed(names: Sequence[str]) -> Iterator[str]:
+    """Names of columns, with "AU01_p to AU26_p" for at least three neighbours of one series."""
+    for _, group in groupby(names, lambda name: _SERIES.sub(r"\1", name)):
+        series = list(group)
+        yield from series if len(series) < 3 else (f"{series[0]} to {series[-1]}",)
 
 
 def need_times(recording: SourceTable, title: str) -> None:
