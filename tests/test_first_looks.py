@@ -76,6 +76,11 @@ def summary(source: str, table: str, looks: list[Look], kind: str = "video", **o
     ("summaries", "last"),
     [
         ([summary("a b.mp4", "out/a b.csv", [])], "to look at it: hsemotion report 'out/a b.csv' --video 'a b.mp4'"),
+        ([summary("/dev/video0", "a.csv", [], growing="a.live.csv", recording="a.mkv")],
+         "to look at it: hsemotion report a.csv --video a.mkv"),
+        ([summary("/dev/video0", "a.csv", [], growing="a.live.csv")], "to look at it: hsemotion report a.csv"),
+        ([summary(__file__, "a.csv", [], growing="a.live.csv")],
+         f"to look at it: hsemotion report a.csv --video {__file__}"),
         ([summary("v/a.mp4", "out/a.csv", []), summary("v/b.mp4", "out/b.csv", [])],
          "to look at them: hsemotion report out --video v"),
         ([summary("v/a.mp4", "out/a.csv", []), summary("w/b.mp4", "out/b.csv", [])],

@@ -57,7 +57,10 @@ def _print_where_to_look(summaries: list[VideoSummary]) -> None:
     without = [s for s in summaries if "report" not in s.outputs and s.kind != PHOTOS]
     folders = {str(Path(s.source).parent) for s in without}
     if len(without) == 1:
-        command = shlex.join(["hsemotion", "report", _table(without[0]), "--video", without[0].source])
+        video = _video(without[0])
+        command = shlex.join(
+            ["hsemotion", "report", _table(without[0]), *([] if video is None else ["--video", video])]
+        )
         print_line(f"to look at it: {command}")
     elif len(folders) == 1:
         command = shlex.join(
@@ -66,6 +69,13 @@ def _print_where_to_look(summaries: list[VideoSummary]) -> None:
         print_line(f"to look at them: {command}")
     elif without:
         print_line("to look at one of them: hsemotion report TABLE --video VIDEO")
+
+
+def _video(summary: VideoSummary) -> str | None:
+    """What was annotated, or its recording if it was live; None for a camera or stream that was not recorded."""
+    if "growing" not in summary.outputs or Path(summary.source).is_file():
+        return summary.outputs.get("recording", summary.source)
+    return summary.outputs.get("recording")
 
 
 def _table(summary: VideoSummary) -> str:
