@@ -91,7 +91,7 @@ def plant(
     return labels
 
 
-OPTIONS = ("--tasks", "expression", "--epochs", 25, "--batch", 64, "--rate", 3e-3, "-q")
+OPTIONS = ("--tasks", "expression", "--epochs", 12, "--batch", 64, "--rate", 5e-3, "-q")
 
 
 @pytest.mark.parametrize("kind", ["video", "images"])
