@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hsemotion_cli.domain import Face, Frame, Image, Sighting
 from hsemotion_cli.faces import track_state
-from hsemotion_cli.faces.appearance import UNKNOWN, Look, difference, look
+from hsemotion_cli.faces.appearance import UNKNOWN, Look, difference, difference_of_part, look
 from hsemotion_cli.faces.detector import FaceDetector, detect_in_block, overlap
 from hsemotion_cli.faces.track_state import Track
 from hsemotion_cli.faces.tracking import follow
@@ -263,6 +263,16 @@ def test_a_look_is_of_the_person_and_not_of_size_light_or_a_hand() -> None:
         assert max(difference(one, same)) < 0.22
     hidden = difference(one, seen_look(person(0, 240), hands=[(205, 130, 80, 60)]))
     assert hidden.whole > 0.2 and hidden.alike < 0.05
+
+
+def test_a_post_before_half_of_a_face_leaves_a_part_that_is_alike() -> None:
+    one, other = seen_look(person(0, 240)), seen_look(person(1, 240))
+    hidden = seen_look(person(0, 240), hands=[(235, 20, 160, 260)])
+    seen = difference(one, hidden)
+    assert difference_of_part(one, one) == 0
+    assert difference_of_part(one, hidden) < 0.05 < seen.whole
+    assert difference_of_part(one, other) > 0.16
+    assert difference_of_part(one, np.full_like(one, np.nan)) == 0
 
 
 def test_cells_are_the_means_of_their_pixels() -> None:

@@ -27,6 +27,9 @@ _FLAT = 12.0
 _VISIBLE = 0.6
 """Share of the cells that are compared, those that are most alike: a hand may be before the others."""
 
+_SEEN = 0.4
+"""Share of the cells that are seen at least where something is before most of a face."""
+
 _LEAST = 0.4
 """Share of the cells that must lie in the image."""
 
@@ -96,6 +99,20 @@ def difference(one: Look, other: Look) -> Difference:
         alike = np.argpartition(apart, count - 1)[:count]
         apart = np.abs(_standard(one, one[alike]) - _standard(other, other[alike])).mean(axis=1)
     return Difference(whole, float(np.partition(apart, count - 1)[:count].mean()))
+
+
+def difference_of_part(one: Look, other: Look) -> float:
+    """How much the ``_SEEN`` most alike cells of two looks differ: 0 where too few are known in both."""
+    known = ~(np.isnan(one[:, 0]) | np.isnan(other[:, 0]))
+    count = round(_SEEN * int(known.sum()))
+    if count < _LEAST * _SEEN * len(known):
+        return 0.0
+    one, other = one[known], other[known]
+    apart = np.abs(_standard(one, one) - _standard(other, other)).mean(axis=1)
+    for _ in range(3):
+        alike = np.argpartition(apart, count - 1)[:count]
+        apart = np.abs(_standard(one, one[alike]) - _standard(other, other[alike])).mean(axis=1)
+    return float(np.partition(apart, count - 1)[:count].mean())
 
 
 def _standard(values: Look, fitted: Look) -> Look:

@@ -27,7 +27,10 @@ _LOOKS = 10.0
 """Cost of a difference of looks of 1."""
 
 _OTHER_WHOLE, _OTHER_ALIKE = 0.45, 0.26
-"""Difference of looks above which, if both are, a face is somebody else's."""
+"""Difference of looks above which, if both are, a face is somebody else's, unless a part of it is the same."""
+
+_OTHER_PART = 0.16
+"""Difference of the most alike part of looks up to which a post or a passer-by may be before the rest of the face."""
 
 _NEW = 9.0
 """Cost of a face that continues no track."""
@@ -93,7 +96,7 @@ def _doubtful(costs: NDArray[np.float64], chosen: dict[int, int], track: int, fa
 def _somebody_else(track: Track, face: Face, differs: Difference) -> bool:
     """Whether a face looks so different that it is another person in the same place."""
     different = differs.whole > _OTHER_WHOLE and differs.alike > _OTHER_ALIKE
-    return different and not track.half_hidden(face)
+    return different and not track.half_hidden(face) and track.difference_of_part(face) > _OTHER_PART
 
 
 def _within_reach(track: Track, there: Expected, face: Face, unseen: float) -> bool:

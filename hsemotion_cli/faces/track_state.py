@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from ..domain import Face
-from .appearance import UNKNOWN, Difference, Look, difference, mixed
+from .appearance import UNKNOWN, Difference, Look, difference, difference_of_part, mixed
 from .mediapipe_onnx import Box
 
 _SPEED = 2.5
@@ -120,6 +120,12 @@ class Track:
         if now.alike <= _ALIKE:
             return now
         return min(now, difference(self.mean_look, face.look))
+
+    def difference_of_part(self, face: Face) -> float:
+        """Of the part of the looks that is most alike, where something may be before most of the face."""
+        if face.look is None or self.look is None or self.mean_look is None:
+            return 0.0
+        return min(difference_of_part(self.look, face.look), difference_of_part(self.mean_look, face.look))
 
     def half_hidden(self, face: Face) -> bool:
         """Whether a face is much less certain than the track's usually are, mostly because something is before it."""
