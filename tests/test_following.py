@@ -275,6 +275,22 @@ def test_a_post_before_half_of_a_face_leaves_a_part_that_is_alike() -> None:
     assert difference_of_part(one, np.full_like(one, np.nan)) == 0
 
 
+def test_a_sure_face_of_which_a_post_hides_half_keeps_the_id() -> None:
+    """With a score as high as ever; another person in its place gets another id."""
+
+    def ids(then: Look) -> list[int | None]:
+        looks = [seen_look(person(0, 240))] * 10 + [then] * 3
+        box: Box = (204, 90, 72, 80)
+        sightings = [Sighting(k, k / 25, (Face(box, 0.999, look=each),)) for k, each in enumerate(looks)]
+        return [sighting.faces[0].track for sighting in follow(sightings)]
+
+    post = seen_look(person(0, 240), hands=[(220, 20, 200, 260)])
+    differs = difference(seen_look(person(0, 240)), post)
+    assert differs.whole > 0.45 and differs.alike > 0.26
+    assert set(ids(post)) == {0}
+    assert ids(seen_look(person(1, 240))) == [0] * 10 + [1] * 3
+
+
 def test_cells_are_the_means_of_their_pixels() -> None:
     """Of an image of which each cell is plain; and what is outside the image is not known."""
     image = np.zeros((400, 400, 3), np.uint8)
