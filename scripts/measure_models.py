@@ -257,7 +257,7 @@ MEAD = {"angry": "anger", "contempt": "contempt", "disgusted": "disgust", "fear"
 
 def as_markdown(report: dict[str, Any]) -> str:
     """Tables of everything that was measured."""
-    lines = ["| model | set | pictures | answered | accuracy | macro F1 | CCC valence | CCC arousal |",
+    lines = ["| model | set | images | answered | accuracy | macro F1 | CCC valence | CCC arousal |",
              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for model, sets in report["figures"].items():
         for name, row in sets.items():

@@ -118,7 +118,7 @@ def _card(config: TrainingConfig, network: Network, dataset: Dataset, thresholds
         action_units=ACTION_UNITS if "action_units" in config.tasks else (),
     )
     data = "; ".join(
-        f"{source.name}, {len(dataset.rows('train', [source.name])):,} pictures ({source.terms})"
+        f"{source.name}, {len(dataset.rows('train', [source.name])):,} images ({source.terms})"
         for source in config.sources
     )
     card = network_card(
