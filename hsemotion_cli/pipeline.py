@@ -140,7 +140,10 @@ class Settings:
                 "beside it, and the head that --audio-head names."
             )
         if self.audio_head is not None and any(head.base.sound for head in self.running.heads):
-            raise UsageError(f"--audio-head {self.audio_head.name}: the joint head of --head hears the sound itself.")
+            raise UsageError(
+                f"--audio-head {self.audio_head.name}: the joint head in --head already uses the sound; "
+                "leave one of them out."
+            )
         if self.recipe.gate is not None and not any(map(_replaces_expression, self.running.heads)):
             raise UsageError(
                 f"--gate {self.recipe.gate:g}: it chooses between the expressions of a network and those of its head, "

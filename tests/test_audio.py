@@ -1001,7 +1001,7 @@ def test_a_head_that_does_not_fit_is_refused_before_any_frame(
         ({"model": None}, UsageError, "third model"),
         ({"model": "wav2vec2"}, UsageError, "needs a model for faces beside"),
         ({"head": seeing}, UsageError, "--head"),
-        ({"head": unknown}, ModelUnavailable, r"numbers of wavlm.*numbers of wav2vec2"),
+        ({"head": unknown}, ModelUnavailable, r"trained with wavlm.*given are wav2vec2"),
         ({"weights": other}, ModelUnavailable, "--audio-weights"),
         ({"head": None}, UsageError, "--audio-head"),
         ({"head": None, "weights": None, "recipe": plain, "model": None}, UsageError, "--audio-head"),

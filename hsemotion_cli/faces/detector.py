@@ -335,7 +335,7 @@ class FaceDetector:
     def _look_turned(
         self, image: Image, candidate: Candidate, turns: int, classified: float | None
     ) -> tuple[Face | None, bool]:
-        """The same for a candidate that is upright only after so many quarter turns; the face must be certain."""
+        """The same for a candidate that is upright only after ``turns`` quarter turns; the face must be certain."""
         left, top, region = surroundings(image, candidate.box, 1.5)
         height, width = region.shape[:2]
         turned = quarter_turns.turned_candidate(candidate.moved(-left, -top), turns, (width, height))

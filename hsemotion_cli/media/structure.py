@@ -123,6 +123,6 @@ def _pan(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _shared(image: NDArray[np.uint8], right: int, down: int) -> NDArray[np.uint8]:
-    """The part of an image that another shows too, which is shifted by so many pixels."""
+    """The part of an image that is also in another one, which is shifted by ``right`` and ``down`` pixels."""
     rows = slice(max(down, 0), HEIGHT + min(down, 0))
     return np.ascontiguousarray(image[rows, max(right, 0) : WIDTH + min(right, 0)])

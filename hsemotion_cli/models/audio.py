@@ -103,9 +103,10 @@ def check_states(option: str, kind: str, sha256: str | None, size: int, model: W
     """
     weights = model.provenance["sha256"]
     if kind != model.kind or sha256 not in (None, weights) or size != model.size:
+        needed = f"{kind} with {size} values per state" + (f" (SHA-256 {sha256})" if sha256 else "")
         raise ModelUnavailable(
-            f"{option}: it was trained on states of {size} numbers of {kind}, from weights of SHA-256 {sha256}, but "
-            f"these are {model.size} numbers of {model.kind} and {weights}; give the former with --audio-weights."
+            f"{option}: the head was trained with {needed}, but the weights given are {model.kind} with {model.size} "
+            f"values per state (SHA-256 {weights}); name the weights that it was trained with in --audio-weights."
         )
 
 
@@ -121,5 +122,5 @@ def check(head: Head) -> Head:
         )
     if head.temporal or head.base.sound:
         kind = "temporal" if head.temporal else "joint"
-        raise UsageError(f"--audio-head {head.name}: it is a {kind} head, which is for faces.")
+        raise UsageError(f"--audio-head {head.name}: it is a {kind} head, and such heads work only on faces.")
     return head

@@ -46,8 +46,8 @@ SOUNDS: dict[str, ModelCard] = {
         tasks=("expression",),
         crop=None,
         licence="that of the weights (facebook/wav2vec2-base-960h: Apache-2.0), and of what the head was trained on",
-        training_data="facebook/wav2vec2-base-960h: LibriSpeech, 960 hours of read English; besides, what the head "
-        "says",
+        training_data="facebook/wav2vec2-base-960h: LibriSpeech, 960 hours of read English; and what the head was "
+        "trained on",
         citation="Baevski, Zhou, Mohamed and Auli 2020, arXiv:2006.11477",
     ),
     "wavlm": ModelCard(
@@ -57,7 +57,7 @@ SOUNDS: dict[str, ModelCard] = {
         tasks=("expression",),
         crop=None,
         licence="that of the weights, and of what the head was trained on",
-        training_data="that of the weights; besides, what the head says",
+        training_data="that of the weights, and what the head was trained on",
         citation="Chen et al. 2022, arXiv:2110.13900",
     ),
 }

@@ -124,8 +124,8 @@ def extract_all(
 def _failure(network: Network, names: Sequence[str], count: int) -> str:
     return (
         f"{network.name}: the features of {len(names):,} of {count:,} sources could not be extracted "
-        f"({', '.join(names)}); the reasons are above. Mend these files and run the same command again, which keeps "
-        "all that is done, or go on without them with --skip-failed."
+        f"({', '.join(names)}); the reasons are above. Repair these files and run the same command again "
+        "(finished work is kept), or continue without them with --skip-failed."
     )
 
 

@@ -117,12 +117,14 @@ def _same_network(known: SoundBase | None, path: Path) -> SoundBase:
     weights = facts.get("weights") or {}
     own = SoundBase(str(facts.get("model")), weights.get("sha256"), features.embedding_size(path))
     if known is not None and own != known:
-        raise InputError(f"{path}: made by {own}, but earlier ones by {known}; extract all with the same weights.")
+        raise InputError(
+            f"{path}: extracted with {own}, but the files before it with {known}; extract all with the same weights."
+        )
     return own
 
 
 def _states(sound: Path, faces: Path, frames: NDArray[np.int64]) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """(n, s) states nearest to some annotated frames, whatever where there is none, and (n,) whether there is one."""
+    """(n, s) states nearest to some annotated frames, undefined where none is near, and (n,) whether one is."""
     columns, facts = features.read(sound)
     place = nearest(columns["time"], _times(faces, facts, sound, frames))
     return columns["embedding"][np.maximum(place, 0)], place >= 0
