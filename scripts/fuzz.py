@@ -524,7 +524,7 @@ def video(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
     return lambda: _watch(path)
 
 
-def picture(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
+def image(corpus: Corpus, chance: random.Random, folder: Path) -> Case:
     name, other = chance.choice(list(corpus.pictures)), chance.choice(list(corpus.pictures.values()))
     path = folder / name
     path.write_bytes(spoil(corpus.pictures[name], chance, other))
@@ -690,7 +690,7 @@ def _called(function: Callable[[], object]) -> str:
 
 KINDS: dict[str, tuple[int, Callable[[Corpus, random.Random, Path], Case]]] = {
     "video": (45, video),
-    "picture": (10, picture),
+    "image": (10, image),
     "bomb": (3, bomb),
     "pipeline": (2, pipeline),
     "drawn": (12, drawn),
