@@ -314,12 +314,13 @@ class FaceDetector:
             classified: the classifier's logit at the candidate, where it is known.
         """
         face, hangs = self._look_as_marked(image, candidate, classified)
-        if hangs:
-            face, _ = self._look_as_marked(image, quarter_turns.upside_down(candidate), None)
-        return face
+        if not hangs:
+            return face
+        other, _ = self._look_as_marked(image, quarter_turns.upside_down(candidate), None)
+        return face if other is None or (face is not None and other.score < face.score) else other
 
     def _look_as_marked(self, image: Image, candidate: Candidate, classified: float | None) -> tuple[Face | None, bool]:
-        """The face of a candidate with its eyes where the marks are, and whether it hangs upside down instead."""
+        """The face of a candidate with its eyes where the marks are, and whether it rather hangs upside down."""
         if turns := _turns(candidate.marks):
             face, hangs = self._look_turned(image, candidate, turns, classified)
             if face is not None or hangs:
@@ -346,7 +347,7 @@ class FaceDetector:
         if face is None or face.score < self._askew:
             return None, hangs
         back = (width, height) if turns == 2 else (height, width)
-        return shifted(quarter_turns.turned_face(face, -turns, back), left, top), False
+        return shifted(quarter_turns.turned_face(face, -turns, back), left, top), hangs
 
     def _look_upright(self, image: Image, candidate: Candidate, classified: float | None) -> tuple[Face | None, bool]:
         """The same without turning the image."""
@@ -360,13 +361,12 @@ class FaceDetector:
             return None, False
         (hanging,) = face_classifier.logits(image, [quarter_turns.upside_down(looked.best)])
         margin = _UPSIDE_DOWN if evidence.classified < _SURE else _UPSIDE_DOWN_SURELY
-        if hanging > evidence.classified + margin:
-            return None, True
+        hangs = bool(hanging > evidence.classified + margin)
         if looked.shape is None:
-            return Face(self.map.box(looked.best.marks), score, self.map.points(looked.best.marks)), False
+            return Face(self.map.box(looked.best.marks), score, self.map.points(looked.best.marks)), hangs
         landmarks, blendshapes, _ = looked.shape
         face = Face(_surface(landmarks), score, _five(landmarks), landmarks=landmarks, blendshapes=blendshapes)
-        return face, False
+        return face, hangs
 
     @property
     def _askew(self) -> float:
