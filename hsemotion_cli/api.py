@@ -406,7 +406,7 @@ def _one_source(source: str | Path, crops: bool) -> tuple[Path, str]:
             "one in a Session, or with hsemotion batch."
         )
     for passed, reason in found.passed_over:
-        warnings.warn(f"{passed}: passed over: {reason}", HsemotionWarning, stacklevel=_OWN_LINE + 1)
+        warnings.warn(f"{passed}: skipped: {reason}", HsemotionWarning, stacklevel=_OWN_LINE + 1)
     return found.jobs[0].path, found.jobs[0].name
 
 

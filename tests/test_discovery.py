@@ -224,7 +224,7 @@ def test_what_is_passed_over_is_printed_and_in_the_json(tmp_path: Path, written:
     annotate = ["annotate", str(folder), "-o", str(tmp_path / "out"), "--every", "5"]
     done = CliRunner().invoke(app, annotate)
     assert done.exit_code == 0, done.output
-    assert "passed over: 1 entry" in done.stderr
+    assert "skipped: 1 entry" in done.stderr
     assert "song.mp3: MP3: sound without images" in done.stderr
     records = json.loads(CliRunner().invoke(app, [*annotate, "--json"]).stdout)
     assert records[1:] == [{"source": str(folder / "song.mp3"), "passed_over": "MP3: sound without images"}]

@@ -53,7 +53,7 @@ def test_the_least_certain_window_has_the_highest_mean() -> None:
     means = [values[(TIMES[k] <= TIMES) & (TIMES[k] + 2 > TIMES)].mean() for k in begins]
     best = int(np.argmax(means))
     assert look.start == pytest.approx(TIMES[best]) and look.end == pytest.approx(TIMES[best] + 2)
-    assert f"uncertainty {max(means):.2f}, {values.mean():.2f} on the whole" in look.reason
+    assert f"uncertainty {max(means):.2f}, {values.mean():.2f} on average" in look.reason
 
 
 def test_nothing_is_said_where_nothing_stands_out() -> None:

@@ -69,7 +69,7 @@ def _least_certain(affect: Affect) -> Look | None:
     whole, start = float(known_values.mean()), float(times[best])
     if means[best] - whole < 0.05:  # it is about the same everywhere
         return None
-    reason = f"expression least certain: uncertainty {means[best]:.2f}, {whole:.2f} on the whole"
+    reason = f"expression least certain: uncertainty {means[best]:.2f}, {whole:.2f} on average"
     return Look(start, min(start + WINDOW, float(affect.time[-1])), reason)
 
 

@@ -99,7 +99,7 @@ def say_passed_over(passed_over: Sequence[tuple[str, str]], notes: Sequence[str]
     if not passed_over:
         return
     count = len(passed_over)
-    note(f"passed over: {count} {'entry' if count == 1 else 'entries'}")
+    note(f"skipped: {count} {'entry' if count == 1 else 'entries'}")
     for path, reason in passed_over[:_LISTED]:
         note(f"  {path}: {reason}")
     if count > _LISTED:

@@ -52,7 +52,7 @@ def run(*, as_json: bool) -> int:
         print_json([{"check": r.check, "ok": r.state != "FAILS", "state": r.state, "says": r.says} for r in results])
     else:
         table = Table()
-        for column in ("check", "", "says"):
+        for column in ("check", "", "result"):
             table.add_column(column, overflow="fold")
         for result in results:
             table.add_row(result.check, Text(result.state, _COLOURS[result.state]), result.says)
