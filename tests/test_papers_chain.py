@@ -1,5 +1,5 @@
-"""The chain of an experiment on real videos: faces and sound are extracted, and what fails is neither passed over nor
-forgotten."""
+"""The chain of an experiment on real videos: faces and sound are extracted, and what fails or is missing is neither
+ignored nor forgotten."""
 
 from __future__ import annotations
 
@@ -68,6 +68,38 @@ members = ["sight-head"]
 [[row]]
 name = "both"
 members = ["sight-head", "sound-head"]
+"""
+
+
+FRAMES_PLAN = """
+name = "frames"
+paper = "A small experiment on frames"
+citation = "arXiv:0000.00000"
+track = "mtl"
+figures = "none"
+chosen = ["Everything."]
+
+[data]
+images = "clips"
+crops = false
+train = "training.txt"
+validation = "validation.txt"
+
+[[network]]
+name = "sight"
+model = "mp-blendshapes"
+
+[[head]]
+name = "sight-head"
+network = "sight"
+kind = "mtl"
+tasks.expression = { source = "features", activation = "softmax", batch = 4, epochs = 2, rate = 0.01 }
+tasks.valence_arousal = { source = "features", activation = "tanh", batch = 4, epochs = 2, rate = 0.01 }
+tasks.action_units = { source = "features", activation = "sigmoid", batch = 4, epochs = 2, rate = 0.01 }
+
+[[row]]
+name = "sight"
+members = ["sight-head"]
 """
 
 
@@ -181,3 +213,67 @@ def test_a_part_of_a_damaged_clip_does_not_count_as_the_clip(tmp_path: Path) -> 
     for _ in range(2):
         assert "1 of 3 sources could not be extracted (00003)" in " ".join(run(tmp_path, code=4).split())
         assert not (tmp_path / "run" / "features" / "sight" / "00003.features.parquet").exists()
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips to train on and two to validate with, whose frames have labels of all three tasks."""
+    root = tmp_path_factory.mktemp("frames")
+    (root / "data" / "clips").mkdir(parents=True)
+    random = np.random.default_rng(1)
+    for part, names in (("training", ["t1", "t2"]), ("validation", ["v1", "v2"])):
+        lines = ["image,valence,arousal,expression,aus"]
+        for k, name in enumerate(names):
+            cut(root / "data" / "clips" / f"{name}.mp4", (1 if part == "training" else 10) + 3 * k)
+            for frame in range(1, 9):
+                units = ",".join(map(str, random.integers(0, 2, 12)))
+                affect = ",".join(f"{value:.3f}" for value in random.uniform(-1, 1, 2))
+                lines.append(f"{name}/{frame:05d}.jpg,{affect},{random.integers(8)},{units}")
+        (root / "data" / f"{part}.txt").write_text("\n".join([*lines, ""]))
+    (root / "plan.toml").write_text(FRAMES_PLAN)
+    return root
+
+
+@pytest.mark.parametrize("fault", ["empty", "absent"])
+def test_a_video_that_fails_or_is_absent_is_left_out_of_the_figures_of_frames(frames: Path, fault: str) -> None:
+    """Its scores of an earlier run do not count either, and all count again once it is back."""
+    run(frames, "-q", code=0)
+    whole = json.loads((frames / "run" / "results.json").read_text())
+    clip = frames / "data" / "clips" / "v2.mp4"
+    content = clip.read_bytes()
+    (frames / "run" / "features" / "sight" / "v2.features.parquet").unlink()
+    clip.write_bytes(b"") if fault == "empty" else clip.unlink()
+    stopped = " ".join(run(frames, "-q", code=4).split())
+    wanted = {"empty": "1 of 4 sources could not be extracted (v2)", "absent": "lacks 1 of 4 annotated sources (v2)"}
+    assert wanted[fault] in stopped and "--skip-failed" in stopped and "--partial" not in stopped
+    assert json.loads((frames / "run" / "results.json").read_text()) == whole, "a run that stops changes no result"
+    said = run(frames, "--skip-failed", code=3)
+    assert "NOT EXTRACTED with sight, so missing in its rows (1): v2" in said
+    found = json.loads((frames / "run" / "results.json").read_text())
+    assert found["not_extracted"] == {"sight": ["v2"]}
+    assert found["rows"][0]["ours"] != whole["rows"][0]["ours"]
+    tables = sorted(path.name for path in (frames / "run" / "tables" / "sight-head").iterdir())
+    assert tables == ["v1.json", "v1.raw.npz"]
+    clip.write_bytes(content)
+    run(frames, "-q", code=0)
+    assert json.loads((frames / "run" / "results.json").read_text()) == whole
+
+
+def test_a_clip_to_train_on_that_is_absent_is_named(small: Path) -> None:
+    """Before anything is extracted, since the head would have been trained on the others in silence."""
+    clip, out = small / "data" / "clips" / "00002.mp4", small / "other"
+    kept = clip.read_bytes()
+    clip.unlink()
+    stopped = " ".join(run(small, "-o", out, code=4).split())
+    assert "lacks 1 of 9 annotated sources (2)" in stopped and not (out / "features").exists()
+    clip.write_bytes(kept)
+
+
+def test_damaged_features_of_an_earlier_run_are_named_with_what_to_do(frames: Path) -> None:
+    run(frames, "-q", code=0)
+    path = frames / "run" / "features" / "sight" / "t1.features.parquet"
+    path.write_bytes(path.read_bytes()[:1000])
+    said = " ".join(run(frames, "-q", "--skip-failed", code=4).split())
+    assert "t1.features.parquet" in said and "or damaged" in said and "delete it, and extract it again" in said
+    path.unlink()
+    run(frames, "-q", code=0)

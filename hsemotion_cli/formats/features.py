@@ -161,7 +161,9 @@ def _read(path: Path, wanted: list[str] | None) -> tuple[dict[str, NDArray], dic
         raise InputError(f"{path}: no such file.") from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: not a file of features made by extract ({reason}).") from error
+        raise InputError(
+            f"{path}: not a file of features made by extract, or damaged ({reason}); delete it, and extract it again."
+        ) from error
     return columns, facts
 
 

@@ -218,7 +218,10 @@ def find(where: str | None, offline: bool = False) -> Path:
     folder = Path(named)
     if not folder.is_dir():
         if folder.exists() or named.count("/") != 1 or named.startswith((".", "/", "~")):
-            raise UsageError(f"--weights {named}: give a folder with {', '.join(FILES)}, or a name such as {NAME}.")
+            raise UsageError(
+                f"{named}: no such folder of weights; give --weights (annotate: --audio-weights) a folder with "
+                f"{', '.join(FILES)}, or a name such as {NAME}."
+            )
         folder = _cached(named, fetch=where is not None and not offline and not offline_wanted())
     for name in FILES:
         if not (folder / name).is_file():

@@ -95,16 +95,20 @@ def extract_all(
     for all.
 
     Args:
-        skip_failed: go on without sources that fail, and return them.
+        skip_failed: go on without sources that are missing or fail, and return them.
 
     Raises:
-        InputError: a source failed, and ``skip_failed`` is not set; or all of a network failed.
+        InputError: a source is missing or failed, and ``skip_failed`` is not set; or all of a network failed.
     """
+    wanted = {network.name: _sources(found, places, network) for network in found.networks}
+    if not skip_failed:  # before the first video, since extraction may take hours
+        for network in found.networks:
+            _check_complete(found, places.data, network, wanted[network.name])
     lost: dict[str, list[str]] = {}
     for network in found.networks:
         folder = places.features(network)
         prepare_folder(folder)
-        sources = _sources(found, places.data, network)
+        sources = wanted[network.name].there
         lacking = [path for path in sources if not (folder / f"{_name(path)}{SUFFIX}").is_file()]
         model = network.model
         if network.finetune:
@@ -114,10 +118,10 @@ def extract_all(
         failed = extract(network, model, lacking, folder) if lacking else ()
         for path in failed:
             (folder / f"{_name(path)}{SUFFIX}").unlink(missing_ok=True)
-        if failed:
-            lost[network.name] = sorted(map(_name, failed))
-            if not skip_failed or len(failed) == len(sources):
-                raise InputError(_failure(network, lost[network.name], len(sources)))
+        if failed and (not skip_failed or len(failed) == len(sources)):
+            raise InputError(_failure(network, sorted(map(_name, failed)), len(sources)))
+        if names := sorted({*map(_name, failed), *wanted[network.name].missing}):
+            lost[network.name] = names
     return lost
 
 
@@ -133,9 +137,36 @@ def _name(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
-def _sources(found: Experiment, data: Path, network: Network) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What a network is to extract.
+
+    Attributes:
+        there: images or sound files.
+        missing: names of annotated videos or clips with neither a source nor features.
+        annotated: number of annotated videos or clips; 0 without annotations.
+    """
+
+    there: Sequence[Path]
+    missing: Sequence[str] = ()
+    annotated: int = 0
+
+
+def _check_complete(found: Experiment, data: Path, network: Network, sources: _Sources) -> None:
+    if sources.missing:
+        raise InputError(
+            f"{_place(found, data, network)}: this folder lacks {len(sources.missing):,} of {sources.annotated:,} "
+            f"annotated sources ({few(sources.missing, 20)}). Add them, or continue without them with --skip-failed."
+        )
+
+
+def _place(found: Experiment, data: Path, network: Network) -> Path:
+    return data / (found.data.audio if network.kind == "audio" else found.data.images)
+
+
+def _sources(found: Experiment, places: Places, network: Network) -> _Sources:
     """The images or sound files of all annotated videos; of all there are without annotations."""
-    place = data / (found.data.audio if network.kind == "audio" else found.data.images)
+    data, place = places.data, _place(found, places.data, network)
     try:
         there = sorted(path for path in place.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -144,7 +175,7 @@ def _sources(found: Experiment, data: Path, network: Network) -> list[Path]:
         ) from error
     truth = read_truth(found, data)
     if not truth:
-        return there
+        return _Sources(there)
     names = {name for part in truth.values() for name in part}
     if found.track == "emi":
         wanted = [path for path in there if clip_key(_name(path)) in names]
@@ -153,7 +184,11 @@ def _sources(found: Experiment, data: Path, network: Network) -> list[Path]:
         wanted = [path for path in there if _name(path) in names or _name(path) in whole]
     if not wanted:
         raise InputError(f"{place}: nothing in it is annotated; the annotations are of {few(sorted(names))}.")
-    return wanted
+    extracted = [path.name.removesuffix(SUFFIX) for path in places.features(network).glob(f"*{SUFFIX}")]
+    known = {*map(_name, wanted), *extracted}
+    known |= {clip_key(name) for name in known} if found.track == "emi" else set()
+    missing = sorted(name for name in names if name not in known and recording(name) not in known)
+    return _Sources(wanted, missing, len(names))
 
 
 def _files(places: Places, network: Network) -> dict[str, Path]:
@@ -265,6 +300,9 @@ def score_all(found: Experiment, places: Places, say: Say, lost: Lost) -> None:
                 folder / f"{name}.raw.npz", [newest, *(files[m][name].stat().st_mtime_ns for m in members)]
             )
         ]
+        for name in missing:  # from a run in which it was not missing yet
+            for suffix in (".raw.npz", ".json"):
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
         say(f"{' + '.join(members)}: scores of {len(names) - len(lacking):,} of {len(names):,} videos are there.")
         for name in lacking:
             if gone := next((m for m in members if name not in files[m]), None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..abaw.search_space import Grid
 from ..abaw.tuning_result import Choice
 from ..errors import InputError
 from ..evaluation import metrics
-from ..evaluation.ground_truth import Annotations, clip_key
+from ..evaluation.ground_truth import Annotations, clip_key, recording
 from ..models import heads
 from ..postprocess.compound import divergence
 from ..postprocess.recipe import Recipe, Smoothing
@@ -57,13 +57,13 @@ def measure(found: Experiment, places: Places, lost: Lost) -> list[RowResult]:
         return [_clips(found, row, places, truth, lost) for row in found.rows]
     if found.track == "ce":
         return [_compounds(found, row, places) for row in found.rows]
-    return [_frames(found, row, places, truth) for row in found.rows]
+    return [_frames(found, row, places, truth, lost) for row in found.rows]
 
 
 # --- expressions, valence and arousal, action units -----------------------------------------------------------
 
 
-def _frames(found: Experiment, row: Row, places: Places, truth: Truth) -> RowResult:
+def _frames(found: Experiment, row: Row, places: Places, truth: Truth, lost: Lost) -> RowResult:
     labelled = {name: labels for name, labels in truth.items() if isinstance(labels, Annotations)}
     ours: dict[str, float] = {}
     settings: dict[str, Any] = {}
@@ -73,12 +73,25 @@ def _frames(found: Experiment, row: Row, places: Places, truth: Truth) -> RowRes
         data = tuning_data.gather(tables, labelled, _TRACK_OF[task], max_gap=found.max_gap)
         choice = _choice(found, row, task, data, places)
         recipe = replace(grid_search.chosen_recipe(data, {task: choice}), max_gap=found.max_gap)
-        asked = EvaluationSettings(TRACKS[_TRACK_OF[task]], recipe=recipe, draws=0)
+        partial = _lacks_some(labelled, [lost.get(network, ()) for network in _networks(found, members)])
+        asked = EvaluationSettings(TRACKS[_TRACK_OF[task]], recipe=recipe, draws=0, partial=partial)
         report = evaluation.evaluate([places.tables(members)], _truth_path(found, places), asked)
         ours[task] = report.score.value
         settings[task] = choice.to_json()
     ours["total"] = sum(ours.values())
     return RowResult(row.name, row.paper, ours, settings)
+
+
+def _networks(found: Experiment, members: Sequence[str]) -> list[str]:
+    """The networks that the scores of some members come from; a member is a head or a network itself."""
+    of_head = {plan.name: plan.network for plan in found.heads}
+    return [of_head.get(name, name) for name in members]
+
+
+def _lacks_some(labelled: Mapping[str, Annotations], lost: Sequence[Sequence[str]]) -> bool:
+    """Whether an annotated video is among the sources that some networks lost."""
+    gone = {name for names in lost for name in names}
+    return any(name in gone or recording(name) in gone for name in labelled)
 
 
 def _truth_path(found: Experiment, places: Places) -> Path:
@@ -229,7 +242,7 @@ def page(found: Experiment, rows: list[RowResult], lost: Lost) -> str:
     for row in rows:
         for task, one in row.settings.items():
             shown = ", ".join(f"{key} {_short(value)}" for key, value in one.items() if value not in ({}, None))
-            text.append(f"- {row.name}, {task.replace('_', ' ')}: {shown}")
+            text.append(f"- {row.name}, {task.replace('_', ' ')}: {shown or 'none'}")
     return "\n".join([*text, ""])
 
 
