@@ -264,7 +264,7 @@ def test_a_clip_to_train_on_that_is_absent_is_named(small: Path) -> None:
     clip, out = small / "data" / "clips" / "00002.mp4", small / "other"
     kept = clip.read_bytes()
     clip.unlink()
-    stopped = " ".join(run(small, "-o", out, code=4).split())
+    stopped = " ".join(run(small, "-o", str(out), code=4).split())
     assert "lacks 1 of 9 annotated sources (2)" in stopped and not (out / "features").exists()
     clip.write_bytes(kept)
 
