@@ -152,6 +152,7 @@ def run(
     from ..models import heads
     from ..runtime.atomic_files import prepare_folder
     from . import train_heads_run
+    from .console import note
 
     plans = _plans(training, data.input, joint=bool(data.sound))
     files = matching.find_files(features)
@@ -161,14 +162,16 @@ def run(
     prepare_folder(out.parent)
     truth = train_heads_run.Truth(data.truth, data.val_truth, data.val_share, training.seed)
     sounds = matching.find_files(data.sound) if data.sound else None
-    base, rows = train_heads_run.gather(training.kind, files, truth, plans, bool(training.temporal), sounds)
+    base, rows, unused = train_heads_run.gather(training.kind, files, truth, plans, bool(training.temporal), sounds)
+    for sentence in unused:
+        note(sentence, shown=not output.quiet)
     progress = train_heads_run.progress(output.quiet or output.json)
     method = train_heads_run.method(training.temporal, bool(data.sound))
     for k, place in enumerate(places):
         began = time.perf_counter()
         parts, facts = trainer.train(training.kind, base, rows, plans, training.seed + k, progress, method)
         facts = {
-            "data": train_heads_run.described(truth, files, rows),
+            "data": train_heads_run.described(truth, files, rows, unused),
             "terms": data.terms,
             **facts,
             **train_heads_run.timing(rows),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,8 +49,9 @@ class Truth:
 def gather(
     kind: str, files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig], temporal: bool = False,
     sounds: Mapping[str, Path] | None = None,
-) -> tuple[heads.Base, Mapping[str, Any]]:  # fmt: skip
-    """The base model of the features, and part ("train", "validation") -> rows of features with annotations.
+) -> tuple[heads.Base, Mapping[str, Any], list[str]]:  # fmt: skip
+    """The base model of the features; part ("train", "validation") -> rows of features with annotations; and sentences
+    about labels and files that were not used.
 
     Args:
         sounds: video -> its features of sound, for a joint head.
@@ -63,9 +64,10 @@ def gather(
 def _rows(
     files: Mapping[str, Path], truth: Truth, plans: Mapping[str, HeadConfig], temporal: bool,
     sounds: Mapping[str, Path] | None,
-) -> tuple[heads.Base, Mapping[str, Any]]:  # fmt: skip
+) -> tuple[heads.Base, Mapping[str, Any], list[str]]:  # fmt: skip
     from ..training import features as matching
     from ..training import joint_features, sequences
+    from ..training.unmatched import unmatched_frames, unmatched_sound
 
     truths = {"train": _annotations(truth.path, "train")}
     if truth.validation is not None:
@@ -82,11 +84,15 @@ def _rows(
         base, data = matching.gather(files, truths, embeddings=embeddings)
     if "validation" in data:
         matching.check_apart(data["train"], data["validation"], plans)
-    return base, data
+    silent = unmatched_sound({video for rows in data.values() for video in rows.video.tolist()}, sounds)
+    return base, data, [*unmatched_frames(files, truths, data, plans), *silent]
 
 
-def _clips(files: Mapping[str, Path], truth: Truth, source: str) -> tuple[heads.Base, dict[str, ClipFeatures]]:
+def _clips(
+    files: Mapping[str, Path], truth: Truth, source: str
+) -> tuple[heads.Base, dict[str, ClipFeatures], list[str]]:
     from ..training import features as matching
+    from ..training.unmatched import unmatched_clips
 
     truths = {"train": read_intensities(truth.path)}
     if truth.validation is not None:
@@ -96,7 +102,8 @@ def _clips(files: Mapping[str, Path], truth: Truth, source: str) -> tuple[heads.
             raise InputError(f"{truth.path} and {truth.validation}: {min(both)} is in both; validate with other clips.")
     elif truth.share and (there := {clip_key(name) for name in files} & truths["train"].keys()):
         truths = _split(truths["train"], matching.held_out(there, truth.share, truth.seed))
-    return matching.gather_clips(files, truths, source)
+    base, data = matching.gather_clips(files, truths, source)
+    return base, data, unmatched_clips(files, truths, data)
 
 
 def _annotations(path: Path, part: str) -> dict[str, Annotations]:
@@ -111,14 +118,17 @@ def _split(truth: Mapping[str, T], kept: set[str]) -> dict[str, dict[str, T]]:
     }
 
 
-def described(truth: Truth, files: Mapping[str, Path], data: Mapping[str, Any]) -> dict[str, str]:
-    """Where rows come from, in words."""
+def described(
+    truth: Truth, files: Mapping[str, Path], data: Mapping[str, Any], unused: Sequence[str]
+) -> dict[str, str]:
+    """Where rows come from, and what was not used, in words."""
     kept = "none"
     if truth.validation is not None:
         kept = truth.validation.resolve().name
     elif "validation" in data:
         kept = f"{truth.share:.0%} of the videos, held out"
-    return {"features": f"{len(files)} files", "truth": truth.path.resolve().name, "validation": kept}
+    found = {"features": f"{len(files)} files", "truth": truth.path.resolve().name, "validation": kept}
+    return {**found, "left out": " ".join(unused)} if unused else found
 
 
 def method(temporal: str | None, joint: bool = False) -> Method:
