@@ -86,6 +86,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "terms": "for research only",
         "given_crops": True,
         "complete": True,
+        "left_out": ("anger",),
     },
     "config": {
         "name": "other",
@@ -155,7 +156,7 @@ def test_whatever_changes_the_samples_changes_the_key(tmp_path: Path, tree: Path
                 assert cache_key(other) != key, name
     assert moved == {
         "classes", "split", "sources", "source.path", "source.name", "source.units", "source.crops", "source.held_out",
-        "source.calibration", "source.given_crops", "source.complete",
+        "source.calibration", "source.given_crops", "source.complete", "source.left_out",
     }  # fmt: skip
 
 

@@ -209,6 +209,17 @@ def test_a_table_may_hold_paths_from_its_folder(tmp_path: Path) -> None:
     assert found.image(0)[0, 0] == 99
 
 
+@pytest.mark.usefixtures("unseen")
+def test_images_with_certain_labels_are_left_out_and_no_others(tmp_path: Path) -> None:
+    text = "image,label\n0.png,grim\n1.png,anger\n0.png, anger|grim \n2.png,\n"
+    source = folder(tmp_path, text)
+    fails(planned(source), "line 2: 'grim' is not one of", "left_out")
+    fails(planned(replace(source, left_out=("grim",))), "line 4: 'anger|grim' is not one of", "left_out")
+    found = dataset_readers.gather(planned(replace(source, left_out=("grim", "anger|grim"))))
+    assert [int(found.image(row)[0, 0]) for row in range(len(found))] == [10, 20]
+    assert found.expression[0, 1] == 1 and np.isnan(found.expression[1]).all()
+
+
 HEAD = "image,label,split\n0.png,fear,train\n"
 WRONG = [
     ("", "no column 'image' or 'path'", "none"),

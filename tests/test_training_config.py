@@ -261,6 +261,8 @@ REFUSED = [
     (with_line("checkpoint = inf"), "checkpoint = inf", "above 0"),
     (with_line("dropout = 1"), "dropout = 1", "less than 1"),
     (with_line('chosen_on = ["web", "faces"]'), "chosen_on: 'faces' is also a source", "trained on"),
+    (with_line("left_out = ['grim', 'fear']", "[[source]]"), "sources[0].left_out: 'fear'", "classes"),
+    (with_line("left_out = ['grim']", "[[source]]").replace('"folder"', '"packed"'), "sources[0].left_out", "a folder"),
     (with_line("evened = 1.1"), "evened = 1.1", "from 0 to 1"),
     (with_line("average = -0.1"), "average = -0.1", "0 or more"),
     (with_line("average = nan"), "average = nan", "0 or more"),
@@ -386,6 +388,13 @@ def test_the_digest_changes_with_everything_that_changes_the_result(tmp_path: Pa
                 assert digest not in digests, (field.name, other)
                 digests.append(digest)
     assert len(digests) > 50
+
+
+def test_a_later_key_that_is_not_used_leaves_the_digest_as_it_was(tmp_path: Path) -> None:
+    """Runs that were begun with an earlier version go on; the digest is that of the version without left_out."""
+    plan = read(written(tmp_path, SMALLEST))
+    assert plan.digest() == "c2c4abc4807d6bec936237dff1a8fb64b232e2ea7e8ae87faad1cec351e6dc64"
+    assert replace(plan, sources=(replace(plan.sources[0], left_out=("x",)),)).digest() != plan.digest()
 
 
 def test_plain_data_names_no_folder(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class DatasetSource:
         terms: terms of use of its data, for the model card.
         given_crops: use the images as they are, without searching a face in them to align it again.
         complete: of Aff-Wild2, leave out images that lack a label for any of the three tasks.
+        left_out: labels of a folder's table whose images are left out; any other that is not a class is an error.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class DatasetSource:
     terms: str = "not stated"
     given_crops: bool = False
     complete: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,7 @@ class TrainingConfig:
         for entry, name, usual in (
             *((stage, "schedule", "cosine") for stage in data["stages"]),
             *((source, name, False) for source in data["sources"] for name in ("given_crops", "complete")),
+            *((source, "left_out", []) for source in data["sources"]),
             *((data["augmentation"], name, getattr(Augmentation(), name)) for name in ("moved", "shrink", "erased")),
         ):
             if entry[name] == usual:
@@ -304,7 +307,11 @@ def check(config: TrainingConfig) -> None:
     names = [source.name for source in config.sources]
     if len(set(names)) != len(names):
         raise UsageError(f"two sources are called {max(names, key=names.count)!r}: give each its own name.")
-    for source in config.sources:
+    for k, source in enumerate(config.sources):
+        if known := set(source.left_out) & set(config.classes):
+            raise UsageError(f"sources[{k}].left_out: {min(known)!r} is one of the plan's classes.")
+        if source.left_out and source.kind != "folder":
+            raise UsageError(f"sources[{k}].left_out: only a folder has a table of labels.")
         for name in {source.name, source.path.name, source.path.stem} & set(config.chosen_on):
             raise UsageError(f"chosen_on: {name!r} is also a source; what was trained on cannot be chosen by.")
     for stage in config.stages:

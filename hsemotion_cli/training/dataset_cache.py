@@ -49,6 +49,8 @@ def cache_key(config: TrainingConfig) -> str:
 
 def _described(source: DatasetSource) -> dict[str, Any]:
     settings = {field.name: getattr(source, field.name) for field in fields(source) if field.name not in _IRRELEVANT}
+    if not source.left_out:
+        del settings["left_out"]  # samples that an earlier version packed stay valid
     path = source.path.resolve()
     state = hashlib.sha256(json.dumps(sorted(_files(path))).encode()).hexdigest()
     return settings | {"path": str(path), "files": state}

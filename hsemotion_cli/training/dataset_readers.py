@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..domain import Face, Image
 from ..errors import InputError
 from ..evaluation import ground_truth
 from ..faces.crops import FIVE_POINTS
@@ -203,8 +204,9 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
             reader = csv.DictReader(file, strict=True, restval="")
             lines, rows = [], []
             for row in reader:
-                lines.append(reader.line_num)
-                rows.append(row)
+                if row.get("label", "").strip() not in source.left_out:
+                    lines.append(reader.line_num)
+                    rows.append(row)
             names = reader.fieldnames or []
     except OSError as error:
         raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
@@ -229,7 +231,10 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
         label = row.get("label", "").strip()
         if label:
             if label not in config.classes:
-                raise InputError(f"{table}, line {lines[k]}: {label!r} is not one of {', '.join(config.classes)}.")
+                raise InputError(
+                    f"{table}, line {lines[k]}: {label!r} is not one of {', '.join(config.classes)}; to train without "
+                    "its images, name it in the source's left_out."
+                )
             shares[k] = np.eye(len(config.classes))[config.classes.index(label)]
     subject = np.array([row.get("subject", "").strip() for row in rows], str)
     if "split" in names:
@@ -413,18 +418,31 @@ def _find_in_chunk(
                 raise InputError(
                     f"image {first + row + 1} of {len(data)} bytes cannot be decoded; is it a PNG or JPEG file?"
                 )
-            if image.ndim == 2:
-                image = np.repeat(image[..., None], 3, axis=2)
-            scale = max(SIDE / max(image.shape[:2]), 1.0)
-            enlarged = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-            face = detector.find_in_crop(np.asarray(enlarged, np.uint8))
-            if face.landmarks is None:
+            face = find_face(detector, image)
+            if face is None or face.landmarks is None:
                 continue
-            landmarks = (face.landmarks + 0.5) / scale - 0.5
-            points[row] = landmarks[list(FIVE_POINTS)]
-            # The first 468 of the 478 points are on the face's surface; the rest are the irises.
-            low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
-            boxes[row] = (*low, *(high - low))
+            points[row] = face.landmarks[list(FIVE_POINTS)]
+            boxes[row] = face.box
             if face.blendshapes is not None:
                 shapes[row] = face.blendshapes
     return points, boxes, shapes
+
+
+def find_face(detector: FaceDetector, image: Image) -> Face | None:
+    """The face that a grey or RGB image shows, searched as all training images are; None without landmarks.
+
+    Returns:
+        landmarks in pixels of the image, blendshapes if the detector computes them, and the box around the landmarks.
+    """
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    scale = max(SIDE / max(image.shape[:2]), 1.0)
+    enlarged = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    face = detector.find_in_crop(np.asarray(enlarged, np.uint8))
+    if face.landmarks is None:
+        return None
+    landmarks = (face.landmarks + 0.5) / scale - 0.5
+    # The first 468 of the 478 points are on the face's surface; the rest are the irises.
+    low, high = landmarks[:468].min(axis=0), landmarks[:468].max(axis=0)
+    (left, top), (width, height) = low.tolist(), (high - low).tolist()
+    return replace(face, box=(left, top, width, height), landmarks=landmarks)
