@@ -3,7 +3,8 @@
     python scripts/bench_heads.py FOLDER [--faces 2000000] [--width 1280] [--epochs 1] [--temporal causal]
 
 Writes features of 2,000 faces for each video and a list of annotations into FOLDER, unless they are there, and trains a
-head for expressions on them in a process of its own. Prints the peak of that process's resident memory.
+head for expressions on them in a process of its own. Prints the peak of that process's resident memory, and the number
+of faces and their width as FOLDER has them; other ones than ``--faces`` and ``--width`` ask for are refused.
 """
 
 from __future__ import annotations
@@ -52,17 +53,27 @@ def make(folder: Path, faces: int, width: int) -> None:
         (folder / f"{part}.txt").write_text("\n".join([*rows, ""]))
 
 
+def there(folder: Path) -> tuple[int, int]:
+    """Faces in the lists of a folder, and the width of their features."""
+    faces = sum(len((folder / f"{part}.txt").read_text().splitlines()) - 1 for part in ("train", "validation"))
+    first = min((folder / "features").glob("*.features.parquet"))
+    return faces, pq.read_schema(first).field("embedding").type.list_size
+
+
 def main() -> None:
     """Make the features, train, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--faces", type=int, default=2_000_000)
-    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--faces", type=int, help="a multiple of 2,000; 2,000,000 unless FOLDER has some")
+    parser.add_argument("--width", type=int, help="1280 unless FOLDER has some")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--temporal", default=None)
     given = parser.parse_args()
     if not (given.folder / "validation.txt").is_file():
-        make(given.folder, given.faces, given.width)
+        make(given.folder, given.faces or 2_000_000, given.width or 1280)
+    faces, width = there(given.folder)
+    if given.faces not in (None, faces) or given.width not in (None, width):
+        sys.exit(f"{given.folder}: it has {faces:,} faces of {width} numbers; name another folder.")
     command = [
         sys.executable, "-m", "hsemotion_cli", "train", "heads", given.folder / "features",
         "--truth", given.folder / "train.txt", "--val-truth", given.folder / "validation.txt", "--tasks", "expression",
@@ -72,7 +83,7 @@ def main() -> None:
     began = time.perf_counter()
     subprocess.run(list(map(str, command)), check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    print(f"{given.faces:,} faces of {given.width} numbers, {given.epochs} epochs: {peak:.2f} GiB at most, "
+    print(f"{faces:,} faces of {width} numbers, {given.epochs} epochs: {peak:.2f} GiB at most, "
           f"{time.perf_counter() - began:.0f} s")  # fmt: skip
 
 
