@@ -397,6 +397,24 @@ def test_a_graph_that_is_broken(tmp_path: Path, content: bytes) -> None:
     broken(tmp_path / "graph.json")
 
 
+def test_weights_in_half_precision(tmp_path: Path) -> None:
+    """As TensorFlow.js stores them: of the type float32, quantised to float16 or to whole numbers with a scale."""
+    values = np.array([1.5, -2.25, 1e-3], np.float16)
+    (tmp_path / "half.bin").write_bytes(values.tobytes() + np.array([7], "<i4").tobytes())
+    half: dict[str, Any] = {"name": "a", "shape": [3], "dtype": "float32", "quantization": {"dtype": "float16"}}
+    content = {
+        "weightsManifest": [{"paths": ["half.bin"], "weights": [half, {"name": "b", "shape": [], "dtype": "int32"}]}]
+    }
+    (tmp_path / "graph.json").write_text(json.dumps(content))
+    found = read_tensorflow(tmp_path / "graph.json")
+    assert found["a"].dtype == np.float32
+    np.testing.assert_array_equal(found["a"], values.astype(np.float32))
+    assert found["b"] == 7
+    half["quantization"] = {"dtype": "uint8", "scale": 0.1, "min": -3}
+    (tmp_path / "graph.json").write_text(json.dumps(content))
+    broken(tmp_path / "graph.json")
+
+
 def test_a_graph_that_is_missing(tmp_path: Path) -> None:
     broken(tmp_path / "graph.json")
     broken_folder = tmp_path / "folder.json"

@@ -118,10 +118,10 @@ def _from_tensors(network: Network, path: Path) -> list[str]:
 
 
 def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
-    """The weights of a TensorFlow.js graph model as float32, by name.
+    """The weights of a TensorFlow.js graph model as float32, by name; they may be stored in half precision.
 
     Raises:
-        ModelUnavailable: the graph or its weights are missing or malformed.
+        ModelUnavailable: the graph or its weights are missing, malformed, or quantised to whole numbers.
     """
     try:
         manifest = json.loads(path.read_text())["weightsManifest"]
@@ -130,7 +130,8 @@ def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
             data = b"".join((path.parent / name).read_bytes() for name in group["paths"])
             start = 0
             for weight in group["weights"]:
-                dtype = np.dtype({"float32": "<f4", "int32": "<i4"}[weight["dtype"]])
+                stored = weight.get("quantization", {}).get("dtype", weight["dtype"])
+                dtype = np.dtype({"float32": "<f4", "float16": "<f2", "int32": "<i4"}[stored])
                 size = int(np.prod(weight["shape"], dtype=np.int64)) * dtype.itemsize
                 values = np.frombuffer(data[start : start + size], dtype)
                 tensors[weight["name"]] = values.reshape(weight["shape"]).astype(np.float32)
