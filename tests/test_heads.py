@@ -26,7 +26,7 @@ from sklearn import metrics as sklearn_metrics
 
 from hsemotion_cli.cli import app
 from hsemotion_cli.domain import Face, Reading, Scores
-from hsemotion_cli.errors import ModelUnavailable, UsageError
+from hsemotion_cli.errors import InputError, ModelUnavailable, UsageError
 from hsemotion_cli.evaluation import calibration
 from hsemotion_cli.evaluation.ground_truth import AFFWILD2_EXPRESSIONS, Annotations
 from hsemotion_cli.formats import features, raw_scores
@@ -843,6 +843,21 @@ def test_files_that_are_no_features_are_refused(small: Path) -> None:
     assert "not a file of features" in refused(small, *options, code=4, paths=[small / f"y{matching.SUFFIX}"])
     told = run("train", "heads", small / "features", "-o", small / "head.onnx", *options, code=2)
     assert "head.safetensors" in told
+
+
+def test_a_damaged_number_in_a_file_of_features_is_noticed(tmp_path: Path) -> None:
+    """Numbers that hardly compress are stored as they are, so only a checksum can find a changed bit."""
+    random = np.random.default_rng(0)
+    values, keys = random.normal(size=(400, 50)).astype(np.float32), np.zeros((400, 3))
+    path = tmp_path / f"a{matching.SUFFIX}"
+    with path.open("wb") as file:
+        features.write_audio(iter([(keys[:, 0], values)]), "wavlm", "float32", {}, file)
+    np.testing.assert_array_equal(features.read(path)[0]["embedding"], values)
+    whole = path.read_bytes()
+    place = whole.index(values[200].tobytes())
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(InputError, match=r"or damaged .*checksum.*delete it, and extract it again"):
+        features.read(path)
 
 
 # --- clips ------------------------------------------------------------------------------------------------------

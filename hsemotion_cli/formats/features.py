@@ -4,7 +4,8 @@ Columns: ``frame``, ``time``, ``face_id`` and, of photos, ``file`` as in the tab
 or float32; ``outputs``, the network's last layer before any soft-max, where the model is a network. Of sound, ``frame``
 is the number of a hidden state from 0, ``time`` the middle of what it covers, on the clock of the video, and
 ``face_id`` 0; such a file says that its ``kind`` is "audio". Rows go to the file in blocks, since an hour of one face
-is half a gigabyte. What made them is JSON in the file's metadata, under ``hsemotion``.
+is half a gigabyte. Pages have checksums, so that a damaged number is noticed. What made them is JSON in the file's
+metadata, under ``hsemotion``.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _write(
             table = pa.table(columns)
             if writer is None:
                 note = {"hsemotion": json.dumps({**facts, "model": model, "dtype": dtype})}
-                writer = pq.ParquetWriter(file, table.schema.with_metadata(note))
+                writer = pq.ParquetWriter(file, table.schema.with_metadata(note), write_page_checksum=True)
             writer.write_table(table.replace_schema_metadata(writer.schema.metadata))
             count += len(keys)
     finally:
@@ -143,7 +144,7 @@ def _read(path: Path, wanted: list[str] | None) -> tuple[dict[str, NDArray], dic
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=wanted)
+        table = pq.read_table(path, columns=wanted, page_checksum_verification=True)
         facts = json.loads(table.schema.metadata[b"hsemotion"])
         columns = {}
         for name in table.column_names:
