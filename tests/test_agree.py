@@ -221,7 +221,12 @@ def test_ratings_over_time_and_a_second_table_are_raters(tmp_path: Path) -> None
     ("lines", "words", "code", "sentence"),
     [
         (["talk,1,2,grin"], [], 4, "row 2: 'grin' is not a label of the tables; give --map 'grin=LABEL'"),
-        (["talk,1,2,note"], ["--map", "note="], 4, "no coding is of any of the tables"),
+        (
+            ["talk,1,2,note"],
+            ["--map", "note="],
+            4,
+            "the coding has no event of these tables: its files are empty, or --map ignores all",
+        ),
         (["talk,30,31,smile"], [], 4, "row 2: from 30 to 31 s is outside of talk"),
         (["walk,1,2,smile"], [], 4, "row 2: no table of the recording 'walk'"),
         (["two,1,2,smile"], [], 4, "row 2: it names no person, but two has 2 (0, 1)"),
@@ -256,3 +261,15 @@ def test_a_coding_with_gaps_leaves_uncoded_time_out_of_the_comparison_of_classes
     assert found["coder", "model", "expression", "kappa"]["units"] == "200"
     assert float(found["coder", "model", "happiness", "recall"]["value"]) == 1.0
     assert int(found["coder", "model", "happiness", "kappa"]["units"]) == FRAMES, "an event that is not coded is absent"
+
+
+def test_ratings_that_belong_to_no_table_are_named(tmp_path: Path) -> None:
+    table = curves.table(tmp_path / "talk.csv", {0: {"valence": np.full(FRAMES, 0.5)}}, FRAMES)
+    ratings = tmp_path / "talk_va.csv"
+    ratings.write_text("time,valence\n0,0.1\n1,0.2\n")
+    code, output = run("agree", table, "--coding", ratings, "-o", tmp_path / "out")
+    assert code == 4
+    assert "the ratings are of talk_va, but the tables of talk; name each file of ratings after its table" in output
+    ratings.write_text("time,valence\n0,high\n")
+    code, output = run("agree", table, "--coding", ratings, "-o", tmp_path / "out")
+    assert code == 4 and output.rstrip().endswith("row 2: valence is 'high', not a number.")

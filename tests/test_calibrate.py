@@ -108,8 +108,8 @@ def test_few_recordings_cannot_show_a_gain(tmp_path: Path) -> None:
     tables, coding = study(tmp_path, 2, groups=3)
     code, output = run("calibrate", tables, "--coding", coding, "-o", tmp_path / "r.toml")
     assert code == 0
-    assert "the coded sample has 3 recordings; with fewer than 5, no gain can be told from chance" in output
-    assert "the defaults, since nothing gained beyond chance" in output
+    assert "the coded sample has 3 recordings; with fewer than 5, no gain can be distinguished from chance" in output
+    assert "the defaults, since no part gained beyond chance" in output
     assert Recipe.read(tmp_path / "r.toml") == Recipe.usual()
     assert run("calibrate", tables, "--coding", coding, "--keep-all", "-o", tmp_path / "r.toml")[0] == 0
     assert 0.4 < Recipe.read(tmp_path / "r.toml").thresholds["AU12"] < 0.6
@@ -189,7 +189,7 @@ def test_a_neutral_makes_a_person_neutral_in_smooth_and_segments(smile: Path, tm
     table, recipe = tmp_path / "in" / "smile.csv", tmp_path / "ann.toml"
     code, output = run("calibrate", table, "--neutral", "0-1", "-o", recipe)
     assert code == 4, "twelve frames are half a second"
-    assert "is seen for 0.48 s from 0 to 1 s; a neutral needs 1 s" in output
+    assert "face 0 is seen for 0.48 s from 0 to 1 s, but --neutral needs at least 1 s; choose a longer span" in output
     content = json.loads((tmp_path / "in" / "smile.json").read_text())
     names = [f"p_{name}" for name in EXPRESSIONS]
     with table.open(newline="") as file:
@@ -215,22 +215,34 @@ def test_a_neutral_makes_a_person_neutral_in_smooth_and_segments(smile: Path, tm
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        ([], 2, "give a coding with --coding, or a neutral span with --neutral"),
-        (["--neutral", "0-4", "--coding", "c.csv"], 2, "and not both"),
+        ([], 2, "give either a coding with --coding, or a neutral span with --neutral"),
+        (["--neutral", "0-4", "--coding", "c.csv"], 2, "give either a coding with --coding, or a neutral span"),
         (["--neutral", "start"], 2, "--neutral start: give a span of seconds"),
-        (["--neutral", "0-4", "--person", "Ann"], 2, "--person Ann: name one of 0, 1"),
-        (["--neutral", "0-4"], 2, "--person ?: name one of 0, 1"),
+        (["--neutral", "0-4", "--person", "Ann"], 2, "two.csv; choose from 0, 1"),
+        (["--neutral", "0-4"], 2, "two.csv has 2 people; choose one with --person (0, 1)"),
         (["--neutral", "0-4", "-o", "r.json"], 2, "recipes are TOML files"),
         (["--neutral", "100-104", "--person", "1"], 4, "is seen for 0.00 s from 100 to 104 s"),
+        (["--coding", "empty.csv"], 4, "the coding has no event of these tables"),
+        (["--coding", "tiers.csv", "--tier", "Bob"], 2, "--tier Bob: no event has it; choose from Ann"),
+        (["--coding", "empty.csv", "--tier", "Bob"], 2, "the files have no tiers, so leave it out"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(tmp_path: Path, words: list[str], code: int, sentence: str) -> None:
     person = {"p_neutral": np.full(200, 0.5), "p_sadness": np.full(200, 0.5)}
     path = curves.table(tmp_path / "two.csv", {0: person, 1: person}, 200)
+    (tmp_path / "empty.csv").write_text("recording,onset,offset,label\n")
+    (tmp_path / "tiers.csv").write_text("recording,person,onset,offset,label,tier\ntwo,0,1,2,smile,Ann\n")
+    words = [str(tmp_path / word) if word.endswith("s.csv") or word == "empty.csv" else word for word in words]
     out = [] if "-o" in words else ["-o", str(tmp_path / "r.toml")]
     got, output = run("calibrate", path, *words, *out)
     assert (got, sentence in output) == (code, True), output
     assert not (tmp_path / "r.toml").exists()
+
+
+def test_a_recording_without_a_face_has_no_neutral(tmp_path: Path) -> None:
+    nobody = curves.table(tmp_path / "nobody.csv", {}, 100)
+    code, output = run("calibrate", nobody, "--neutral", "0-3", "-o", tmp_path / "r.toml")
+    assert (code, "nobody.csv: no face was found in this recording" in output) == (4, True), output
 
 
 def test_tables_that_are_smoothed_already_are_refused(tmp_path: Path) -> None:

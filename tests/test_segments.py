@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from hsemotion_cli.analysis.evidence import columns
 from hsemotion_cli.analysis.intervals import hysteresis, merged, runs
-from hsemotion_cli.analysis.recordings import find_tables, read_recording
+from hsemotion_cli.analysis.recordings import find_tables, read_recording, unread_folders
 from hsemotion_cli.analysis.rules import DEFAULTS, Rule, Rules, read_rules
 from hsemotion_cli.analysis.segments import Segment, segments
 from hsemotion_cli.cli import app
@@ -315,6 +315,7 @@ def test_tables_are_found_once_and_photos_are_refused(tmp_path: Path) -> None:
         find_tables([tmp_path / "empty"])
     path = curves.table(tmp_path / "talk.csv", {0: {"p_fear": np.ones(5)}}, 5)
     assert find_tables([tmp_path, path]) == [path]
+    assert unread_folders([tmp_path, path]) == []
     with pytest.raises(InputError, match="photos"):
         photos = curves.table(tmp_path / "photos.csv", {0: {"p_fear": np.ones(5), "file": ["a.png"] * 5}}, 5)
         read_recording(photos, ())
@@ -370,3 +371,23 @@ def test_a_name_that_is_a_formula_is_made_harmless(tmp_path: Path) -> None:
     assert run("segments", path, "--people", names, "--kinds", "expression", "-o", tmp_path / "out")[0] == 0
     with (tmp_path / "out" / "segments.csv").open(newline="") as file:
         assert [(r["recording"], r["person"]) for r in csv.DictReader(file)] == [("'=talk", "'=1+1")]
+
+
+def test_tables_in_subfolders_are_not_read_in_silence(tmp_path: Path) -> None:
+    """batch keeps the folders of its input, so its output folder is usually a tree."""
+    top, below = tmp_path / "results", tmp_path / "results" / "p1" / "cam2"
+    below.mkdir(parents=True)
+    curves.table(below / "talk.csv", {0: {"p_fear": np.ones(50)}}, 50)
+    (tmp_path / "results" / "p2").mkdir()
+    (tmp_path / "results" / "p2" / "notes.csv").write_text("no table\n")
+    with pytest.raises(InputError, match=r"results: no tables .*; its subfolders have some: give .*p1/cam2\."):
+        find_tables([top])
+    curves.table(top / "walk.csv", {0: {"p_fear": np.ones(50)}}, 50)
+    code, output = run("segments", top, "-o", tmp_path / "one")
+    assert code == 0
+    assert "results: tables in its subfolders are not read; give" in " ".join(output.split())
+    code, output = run("segments", top, below, "-o", tmp_path / "both")
+    assert code == 0 and "are not read" not in output
+    written = (tmp_path / "both" / "segments.csv").read_text().splitlines()
+    found = {row["recording"] for row in csv.DictReader(written)}
+    assert found == {"talk", "walk"}

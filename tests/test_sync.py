@@ -209,8 +209,8 @@ def test_a_pair_that_cannot_be_compared_has_a_reason(tmp_path: Path) -> None:
     still, gone = curves.table(tmp_path / "still.csv", table, FRAMES), curves.table(tmp_path / "gone.csv", away, FRAMES)
     assert run("sync", path, still, gone, "--measure", "valence", "-o", tmp_path / "out")[0] == 0
     found = {row["recording"]: row for row in rows(tmp_path / "out" / "sync.csv")}
-    assert found["still"]["reason"] == "1 hardly moves (standard deviation 0.000, below 0.02)"
-    assert found["gone"]["reason"] == "coverage of 1 is 0.60, below 0.8"
+    assert found["still"]["reason"] == "face 1 hardly moves (standard deviation 0.000, below 0.02)"
+    assert found["gone"]["reason"] == "face 1 is seen in 0.60 of the samples, below 0.8"
     assert found["still"]["synchrony"] == found["gone"]["peak_lag"] == ""
     assert found["talk"]["reason"] == ""
 
@@ -218,15 +218,33 @@ def test_a_pair_that_cannot_be_compared_has_a_reason(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_at_all_is_one_sentence(tmp_path: Path) -> None:
     alone = curves.table(tmp_path / "alone.csv", {0: {"valence": np.linspace(0, 1, 100)}}, 100)
     still = curves.table(tmp_path / "still.csv", {face: {"valence": np.zeros(FRAMES)} for face in (0, 1)}, FRAMES)
+    nobody = curves.table(tmp_path / "nobody.csv", {}, 100)
     for words, code, sentence in (
-        ([alone], 4, "alone.csv: there is one person only in the table; synchrony needs two faces of a video"),
-        ([still, "--measure", "valence"], 4, "still: 0 and 1 cannot be compared (valence: 0 hardly moves"),
+        ([alone], 4, "alone.csv: fewer than two people; synchrony needs two faces of a video, or two tables"),
+        ([nobody], 4, "nobody.csv: fewer than two people"),
+        ([alone, nobody], 4, "alone.csv: 2 tables, none with two people"),
+        ([alone, nobody, "--offset", "0"], 4, "one of them has no face, so there is no pair to compare"),
+        ([still, "--measure", "valence"], 4, "face 0 and face 1 cannot be compared (valence: face 0 hardly moves"),
+        ([still, "--measure", "valence,arousal"], 4, "; the same is true for one more pair and measure."),
+        ([alone, alone, "--offset", "nan"], 2, "--offset nan: give a number of seconds"),
         ([alone, alone, "--offset", "90"], 4, "with --offset 90 they have no time in common"),
-        ([alone, "--offset", "1"], 2, "--offset 1: it compares two tables; 1 are given"),
+        ([alone, "--offset", "1"], 2, "--offset 1: it compares two tables; give two, not 1"),
         ([still, "--measure", "expression"], 2, "--measure expression: not a column of numbers"),
-        ([still, "--window", "0"], 2, "must be above 0"),
-        ([pair(tmp_path, "talk", 1), "--window", "70", "--measure", "valence"], 4, "too short for a window"),
+        ([still, "--measure", ""], 2, "--measure: no column is given"),
+        ([still, "--window", "0"], 2, "--window 0: give a number above 0"),
+        ([still, "--step", "nan"], 2, "--step nan: give a number above 0"),
+        ([still, "--rate", "inf"], 2, "--rate inf: give a number above 0"),
+        ([still, "--max-lag", "-1"], 2, "--max-lag -1: give a number of seconds from 0"),
+        ([pair(tmp_path, "talk", 1), "--window", "70", "--measure", "valence"], 4, "the largest lag, 72 s; shorten"),
     ):  # fmt: skip
         got, output = run("sync", *words, "-o", tmp_path / "out")
         assert (got, sentence in output) == (code, True), output
         assert not (tmp_path / "out").exists()
+
+
+def test_without_surrogates_there_is_no_effect_and_nothing_is_said_of_them(tmp_path: Path) -> None:
+    code, output = run(
+        "sync", pair(tmp_path, "talk", 1), "--measure", "valence", "--surrogates", "0", "-o", tmp_path / "out"
+    )
+    assert code == 0
+    assert "nan" not in output and "shuffled pairs" not in output

@@ -15,9 +15,10 @@ from ..tasks import EXPRESSIONS, VALENCE_AROUSAL
 from . import evidence
 from .agree import CLASSES, MODEL, Key, Sums, compare, compare_ratings, rated
 from .agree_statistics import Statistic, statistics
+from .coding import NOTHING_CODED
 from .outputs import description, write_description, write_header, write_rows
 from .ratings import Rating
-from .recordings import P_EXPRESSION, Recording, read_each
+from .recordings import P_EXPRESSION, Recording, read_each, some_of
 from .rules import Rules, kind_of
 from .segments import segments
 
@@ -103,9 +104,19 @@ def agreement_of(
         (done if coded else uncoded).append(recording.name)
         notes += recording.notes
     if not done:
-        raise failures[0] if failures else InputError("no coding is of any of the tables; nothing can be compared.")
+        raise failures[0] if failures else _nothing(ratings, [table.stem for table in tables])
     found = statistics(sums, settings.bootstrap, settings.seed)
     return AgreeReport(found, _confusions(sums), done, uncoded, failures, notes), sums
+
+
+def _nothing(ratings: Sequence[Rating], names: Sequence[str]) -> InputError:
+    """The error that no table has a coding or rating."""
+    if foreign := sorted({one.recording for one in ratings} - {*names, ""}):
+        return InputError(
+            f"the ratings are of {some_of(foreign)}, but the tables of {some_of(names)}; name each file of ratings "
+            "after its table, or add a column recording."
+        )
+    return InputError(NOTHING_CODED + "nothing can be compared.")
 
 
 def _add(

@@ -18,7 +18,7 @@ from ..runtime.file_marks import TOOL
 from ..tasks import VALENCE_AROUSAL
 from . import evidence
 from .calibration import Choice, Coded, Sample, fit
-from .coding import codings_of, track_of
+from .coding import NOTHING_CODED, codings_of, track_of
 from .cross_validation import Gain, cross_validate
 from .neutral import neutral_offsets
 from .recordings import P_EXPRESSION, P_UNIT, Recording, is_face_id, read_recording
@@ -69,7 +69,7 @@ def calibrate(
     notes = [sentence for recording in recordings for sentence in recording.notes]
     parts = [(r, coding) for r in recordings for coding in codings_of(r, events)]
     if not parts:
-        raise InputError("no coding is of any of the tables; nothing can be fitted.")
+        raise InputError(NOTHING_CODED + "nothing can be fitted.")
     named = {coding.person for _, coding in parts if not is_face_id(coding.person)}
     by = "person" if len(named) > 1 and all(not is_face_id(c.person) for _, c in parts) else "recording"
     samples = [
@@ -81,7 +81,7 @@ def calibrate(
     if groups < FEW:
         notes.append(
             f"the coded sample has {groups} {by if groups == 1 else 'people' if by == 'person' else 'recordings'}; "
-            f"with fewer than {FEW}, no gain can be told from chance."
+            f"with fewer than {FEW}, no gain can be distinguished from chance."
         )
     kept = [gain.part for gain in gains if gain.beyond_chance]
     if keep_all:
@@ -140,8 +140,12 @@ def calibrate_neutral(
     recording = read_recording(table, _COLUMNS, people)
     recipe = _common_recipe([recording])
     names = [track.person for track in recording.tracks]
-    if (person and person not in names) or (not person and len(names) != 1):
-        raise UsageError(f"--person {person or '?'}: name one of {', '.join(names) or 'nobody'}, who are in {table}.")
+    if not names:
+        raise InputError(f"{table}: no face was found in this recording, so there is no neutral face to calibrate to.")
+    if person and person not in names:
+        raise UsageError(f"--person {person}: not in {table}; choose from {', '.join(names)}.")
+    if not person and len(names) != 1:
+        raise UsageError(f"--neutral: {table} has {len(names)} people; choose one with --person ({', '.join(names)}).")
     offsets = neutral_offsets(recording, track_of(recording, person or names[0]), span)
     notes = [
         *recording.notes,

@@ -24,6 +24,9 @@ HUMAN = "coder"
 IGNORED = ""
 """What a label is mapped to if it is to be left out: ``--map note=``."""
 
+NOTHING_CODED = "the coding has no event of these tables: its files are empty, or --map ignores all of its labels; "
+"""Beginning of the message that nothing is coded; the caller says what that prevents."""
+
 LABELS = tuple(label for kind in KINDS if kind != "no_face" for label in labels_of(kind))
 """Labels of the tables that a coding may have."""
 
@@ -107,12 +110,19 @@ def read_codings(
 
     Raises:
         InputError: a file cannot be read, or has a label that the tables do not have.
+        UsageError: no file has one of the tiers.
     """
     found = []
-    for name, path in files:
-        for event in read_events(path):
-            if tiers and event.tier not in tiers:
-                continue
+    read = [(name, event) for name, path in files for event in read_events(path)]
+    known = {event.tier for _, event in read}
+    if unknown := [tier for tier in tiers if tier not in known]:
+        there = ", ".join(sorted(filter(None, known)))
+        raise UsageError(
+            f"--tier {unknown[0]}: no event has it; "
+            + (f"choose from {there}." if there else "the files have no tiers, so leave it out.")
+        )
+    for name, event in read:
+        if not tiers or event.tier in tiers:
             label = event.label if event.kind != "label" else _label(event, mapping)
             if label != IGNORED or event.kind != "label":
                 found.append((name or event.coder or HUMAN, replace(event, label=label)))

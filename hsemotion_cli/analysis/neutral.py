@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..tasks import EXPRESSIONS, VALENCE_AROUSAL
-from .recordings import P_EXPRESSION, Recording, Track
+from .recordings import P_EXPRESSION, Recording, Track, called
 
 NEUTRAL = 0.8
 """Probability of neutral that a face at rest shall have; the other classes share the rest evenly."""
@@ -33,8 +33,9 @@ def neutral_offsets(recording: Recording, track: Track, span: tuple[float, float
     seconds = float(recording.length[track.frame][rows].sum())
     if seconds < LEAST_SECONDS - 1e-9:
         raise InputError(
-            f"{recording.path}: {track.person} is seen for {seconds:.2f} s from {span[0]:g} to {span[1]:g} s; a "
-            f"neutral needs {LEAST_SECONDS:g} s."
+            f"{recording.path}: {called(track.person)} is seen for {seconds:.2f} s from {span[0]:g} to {span[1]:g} s, "
+            f"but --neutral needs at least {LEAST_SECONDS:g} s; choose a longer span between {recording.start:g} and "
+            f"{recording.end:g} s."
         )
     p = track.matrix(P_EXPRESSION)[rows]
     known = np.asarray(~np.isnan(p).all(axis=0))

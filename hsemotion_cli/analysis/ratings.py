@@ -91,7 +91,7 @@ def _read_trace(coder: str, path: Path) -> list[Rating]:
         if len(parts[key]) > 1 and parts[key][-1][0] <= parts[key][-2][0]:
             raise InputError(f"{where}: its time does not come after that of the row before.")
         if any(abs(value) > 1 for value in values):
-            raise InputError(f"{where}: valence and arousal lie in -1 to 1.")
+            raise InputError(f"{where}: valence and arousal must lie between -1 and 1.")
     found = []
     for (recording, person), rows in parts.items():
         table = np.array(rows)

@@ -117,8 +117,37 @@ def _tables_in(folder: Path) -> list[Path]:
             if is_described(table):
                 best[table.stem] = table
     if not best:
-        raise InputError(f"{folder}: no tables with their sidecars in this folder; annotate writes both.")
+        below = _folders_below(folder)
+        raise InputError(
+            f"{folder}: no tables with their sidecars in this folder; "
+            + (f"its subfolders have some: give {some_of(map(str, below))}." if below else "annotate writes both.")
+        )
     return [best[name] for name in sorted(best)]
+
+
+def unread_folders(paths: Iterable[Path]) -> list[str]:
+    """A sentence for each folder in which only a part of the tables is read, since others are in its subfolders."""
+    folders = [path for path in paths if path.is_dir()]
+    given = {folder.resolve() for folder in folders}
+    found = []
+    for folder in folders:
+        if below := [path for path in _folders_below(folder) if path.resolve() not in given]:
+            found.append(
+                f"{folder}: tables in its subfolders are not read; give {some_of(map(str, below))} to include them."
+            )
+    return found
+
+
+def some_of(names: Iterable[str], count: int = 3) -> str:
+    """The first names, and how many more there are, for a message."""
+    found = list(names)
+    return ", ".join(found[:count]) + (f" and {len(found) - count:,} more" if len(found) > count else "")
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    """Subfolders, at any depth, with a table and its sidecar."""
+    below = {path.parent: None for suffix in SUFFIXES for path in sorted(folder.glob(f"*/**/*{suffix}"))}
+    return sorted(one for one in below if any(is_described(p) for suffix in SUFFIXES for p in one.glob(f"*{suffix}")))
 
 
 def read_recording(path: Path, columns: Collection[str], people: Sequence[PersonName] = ()) -> Recording:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..formats.people import PersonName
 from ..formats.schema import COLUMNS as TABLE_COLUMNS
 from ..runtime.atomic_files import write_together
 from .outputs import description, write_description, write_header, write_rows
-from .recordings import Recording, read_each, read_recording
+from .recordings import Recording, called, read_each, read_recording
 from .series import Series, sample
 from .synchrony import Synchrony, Windows, correlations, effect, standardised, strength, synchrony
 
@@ -51,10 +52,17 @@ class SyncSettings:
 
     def __post_init__(self) -> None:
         numbers = {column.name for column in TABLE_COLUMNS if column.type == "number"}
+        if not self.measures:
+            raise UsageError("--measure: no column is given; give one or more, such as valence,AU12_p.")
         if unknown := [name for name in self.measures if name not in numbers]:
-            raise UsageError(f"--measure {unknown[0]}: not a column of numbers of a table.")
-        if min(self.rate, self.window, self.step) <= 0 or self.max_lag < 0:
-            raise UsageError("rate, window and step must be above 0, and the largest lag at least 0.")
+            raise UsageError(
+                f"--measure {unknown[0]}: not a column of numbers; hsemotion schema lists the columns (type number)."
+            )
+        for name in ("rate", "window", "step"):
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise UsageError(f"--{name} {value:g}: give a number above 0.")
+        if not 0 <= self.max_lag < math.inf:
+            raise UsageError(f"--max-lag {self.max_lag:g}: give a number of seconds from 0.")
         if self.windows.size < 3:
             raise UsageError(f"--window {self.window:g}: at {self.rate:g} samples per second that is fewer than 3.")
 
@@ -154,6 +162,8 @@ def compare_people(
         InputError: there is no pair, or no pair with enough coverage and movement.
         UsageError: an offset without exactly two tables.
     """
+    if offset is not None and not math.isfinite(offset):
+        raise UsageError(f"--offset {offset:g}: give a number of seconds.")
     report, kept = SyncReport(), _Kept(settings)
     for k, pair in enumerate(_pairs(tables, settings, offset, people, report)):
         recording = pair[0].recording
@@ -163,15 +173,13 @@ def compare_people(
             if progress:
                 progress(min(len(report.recordings), len(tables)), len(tables), recording)
     if not report.rows:
-        raise report.failures[0] if report.failures else InputError(
-            f"{tables[0]}: there is one person only in {'each of the tables' if len(tables) > 1 else 'the table'}; "
-            "synchrony needs two faces of a video, or two tables with --offset."
-        )  # fmt: skip
+        raise report.failures[0] if report.failures else _no_pair(tables, offset)
     if all(row.reason for row in report.rows):
         row = report.rows[0]
         raise InputError(
-            f"{row.recording}: {row.first} and {row.second} cannot be compared ({row.measure}: {row.reason})"
-            + (f", nor can {len(report.rows) - 1} other pairs and measures." if len(report.rows) > 1 else ".")
+            f"{row.recording}: {called(row.first)} and {called(row.second)} cannot be compared ({row.measure}: "
+            f"{row.reason})"
+            + (f"; the same is true for {_more(len(report.rows) - 1)}." if len(report.rows) > 1 else ".")
         )
     _against_pairs(report, kept, settings)
     return report
@@ -184,7 +192,7 @@ def _pairs(
     """The curves of each pair and measure, on a common clock."""
     if offset is not None:
         if len(tables) != 2:
-            raise UsageError(f"--offset {offset:g}: it compares two tables; {len(tables)} are given.")
+            raise UsageError(f"--offset {offset:g}: it compares two tables; give two, not {len(tables)}.")
         first, second = (read_recording(table, settings.measures, people) for table in tables)
         report.notes += [*first.notes, *second.notes]
         yield from _between(first, second, offset, settings)
@@ -197,6 +205,17 @@ def _pairs(
         for measure in settings.measures:
             curves = [sample(recording, track, measure, settings.rate, span) for track in recording.tracks]
             yield from itertools.combinations(curves, 2)
+
+
+def _no_pair(tables: Sequence[Path], offset: float | None) -> InputError:
+    if offset is not None:
+        return InputError(f"{tables[0]} and {tables[1]}: one of them has no face, so there is no pair to compare.")
+    which = f"{len(tables)} tables, none with two people" if len(tables) > 1 else "fewer than two people"
+    return InputError(f"{tables[0]}: {which}; synchrony needs two faces of a video, or two tables with --offset.")
+
+
+def _more(count: int) -> str:
+    return f"{count} more pairs and measures" if count > 1 else "one more pair and measure"
 
 
 def _between(
@@ -266,12 +285,16 @@ def _add(
 def _refusal(one: Series, other: Series, settings: SyncSettings) -> str:
     for series in (one, other):
         if series.coverage < settings.min_coverage:
-            return f"coverage of {series.person} is {series.coverage:.2f}, below {settings.min_coverage:g}"
+            share = f"{series.coverage:.2f} of the samples, below {settings.min_coverage:g}"
+            return f"{called(series.person)} is seen in {share}"
         least = settings.least_movement(series.measure)
         if series.movement < least:
-            return f"{series.person} hardly moves (standard deviation {series.movement:.3f}, below {least:g})"
+            return f"{called(series.person)} hardly moves (standard deviation {series.movement:.3f}, below {least:g})"
     if len(settings.windows.starts(len(one.values))) < 1:
-        return f"{len(one.values) / settings.rate:.1f} s of common time are too short for a window and its lags"
+        return (
+            f"{len(one.values) / settings.rate:.1f} s of common time are shorter than a window and the largest lag, "
+            f"{settings.window + settings.max_lag:g} s; shorten --window or --max-lag"
+        )
     return ""
 
 
@@ -308,7 +331,8 @@ def _against_pairs(report: SyncReport, kept: _Kept, settings: SyncSettings) -> N
     """Compare every row with people of different recordings, who cannot have moved together."""
     apart = {measure: _shuffled_pairs(kept, settings, measure) for measure in settings.measures}
     if not any(len(values) for values in apart.values()):
-        report.notes.append("shuffled pairs need two or more recordings, so the columns pairs_* are empty.")
+        if settings.surrogates:
+            report.notes.append("shuffled pairs need two or more recordings, so the columns pairs_* are empty.")
         return
     names = ("pairs_mean", "pairs_sd", "pairs_effect", "pairs_p")
     for k, row in enumerate(report.rows):

@@ -38,7 +38,8 @@ class CodingOptions:
     map: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME=LABEL", help="Label of the coding and what tables call it, as grin=smile; grin= ignores it.",
+            metavar="NAME=LABEL",
+            help="Rename a label of the coding to one of the tables: grin=smile; grin= ignores it.",
             show_default=False,
         ),
     ] = field(default_factory=list)  # fmt: skip
@@ -93,7 +94,6 @@ def run(
     from ..analysis.coding import parse_codings, parse_map, read_codings
     from ..analysis.outputs import is_result
     from ..analysis.ratings import is_trace, read_ratings
-    from ..analysis.recordings import find_tables
     from ..analysis.rules import Rules, read_rules
     from ..errors import exit_code_of
     from ..formats.events import assumption
@@ -102,6 +102,7 @@ def run(
     from ..reporting.plotting import check_plot_path
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
+    from .table_inputs import tables_in
     from .unread_options import refuse
 
     if wanted.bootstrap == 0:
@@ -116,7 +117,7 @@ def run(
     ratings = [rating for name, path in traces for rating in read_ratings(name or path.stem, path)]
     rules = read_rules(wanted.recipe) if wanted.recipe else Rules()
     settings = AgreeSettings(rules, wanted.tolerance, wanted.margin, wanted.bootstrap, wanted.seed)
-    found, names = find_tables(tables), read_people(people)
+    found, names = tables_in(tables), read_people(people)
     outputs = [output.out / name for name in FILES]
     plot = [wanted.plot] if wanted.plot else []
     check_outputs([*outputs, *plot], output.overwrite, is_result)

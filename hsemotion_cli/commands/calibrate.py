@@ -29,7 +29,11 @@ class SampleOptions:
     ] = field(default_factory=list)
     map: Annotated[
         list[str],
-        typer.Option(metavar="NAME=LABEL", help="Label of the coding and what tables call it.", show_default=False),
+        typer.Option(
+            metavar="NAME=LABEL",
+            help="Rename a label of the coding to one of the tables: grin=smile; grin= ignores it.",
+            show_default=False,
+        ),
     ] = field(default_factory=list)
     tier: Annotated[
         list[str],
@@ -43,11 +47,14 @@ class SampleOptions:
         ),
     ] = None  # fmt: skip
     person: Annotated[
-        str, typer.Option(metavar="NAME", help="Whose neutral it is.", show_default="the only person of the table")
+        str,
+        typer.Option(
+            metavar="NAME", help="Person whose neutral face it is.", show_default="the only person of the table"
+        ),
     ] = ""
-    keep_all: Annotated[
-        bool, typer.Option("--keep-all", help="Write parts whose gain is not beyond chance as well.")
-    ] = False
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="Also write parts whose gain is not beyond chance.")] = (
+        False
+    )
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed of folds and tests.")] = 0
 
 
@@ -76,7 +83,7 @@ def run(
     if out.suffix.lower() != ".toml":
         raise UsageError(f"-o {out}: recipes are TOML files; give a name that ends in .toml.")
     if bool(wanted.coding) == (wanted.neutral is not None):
-        raise UsageError("give a coding with --coding, or a neutral span with --neutral, and not both.")
+        raise UsageError("give either a coding with --coding, or a neutral span with --neutral.")
     if wanted.neutral is None:
         refuse(["person"], "it is for --neutral")
     else:
@@ -98,20 +105,22 @@ def run(
 def _fitted(tables: list[Path], wanted: SampleOptions, people: Path | None, output: OutputOptions) -> Calibration:
     from ..analysis.calibrate_run import calibrate, calibrate_neutral
     from ..analysis.coding import parse_codings, parse_map, read_codings
-    from ..analysis.recordings import find_tables
     from ..analysis.windows import parse_span
     from ..errors import UsageError
     from ..formats.events import assumption
     from ..formats.people import read_people
     from .console import counting, say
+    from .table_inputs import tables_in
 
-    found, names = find_tables(tables), read_people(people)
+    found, names = tables_in(tables), read_people(people)
     if wanted.neutral is not None:
         span = parse_span("--neutral", wanted.neutral)
         if span is None:
             raise UsageError(f"--neutral {wanted.neutral}: give a span of seconds, as 0-10.")
         if len(found) != 1:
-            raise UsageError(f"--neutral {wanted.neutral}: it needs one table; {len(found)} are given.")
+            raise UsageError(
+                f"--neutral {wanted.neutral}: give one table, not {len(found)}; the span is in its seconds."
+            )
         return calibrate_neutral(found[0], span, wanted.person, names)
     codings = parse_codings(wanted.coding)
     events = read_codings(codings, parse_map(wanted.map), wanted.tier)
@@ -143,4 +152,4 @@ def _show(done: Calibration) -> None:
                 "yes" if gain.beyond_chance else "no",
             )  # fmt: skip
         print_table(shown)
-    print_line(f"in the recipe: {', '.join(done.kept) or 'the defaults, since nothing gained beyond chance'}.")
+    print_line(f"in the recipe: {', '.join(done.kept) or 'the defaults, since no part gained beyond chance'}.")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..analysis.recordings import find_tables
 from ..analysis.rules import Rules
 from ..errors import HsemotionError, InputError, UsageError, exit_code_of
 from ..exports.catalogue import FORMATS, parse_targets
@@ -22,6 +21,7 @@ from ..runtime.terminal import print_line, say
 from .console import counting, print_json
 from .defaults import CHOSEN
 from .options import OutputOptions
+from .table_inputs import tables_in
 
 if TYPE_CHECKING:
     from ..analysis.video_summary import VideoSummary
@@ -52,7 +52,7 @@ def export_tables(
     names = read_people(people)
     recordings: list[SourceTable] = []
     failures: list[HsemotionError] = []
-    for path in find_tables(paths):
+    for path in tables_in(paths):
         try:
             recording = open_table(path, clock, media, names_for(names, path.stem))
             wanted = intervals and not recording.photos

@@ -26,6 +26,7 @@ from ..runtime.atomic_files import atomic_file, prepare_folder
 from ..timeline import People
 from .console import print_line, progress
 from .options import OutputOptions
+from .table_inputs import tables_in
 from .unread_options import refuse
 
 Progress = Callable[[str, int, int | None], None]
@@ -107,7 +108,7 @@ def tracks_of(
     if not tables:
         refuse(["videos"], "it is where the videos of tables are, and no table was given")
     found: dict[str, Recorded] = {}
-    for table in find_tables(tables) if tables else []:
+    for table in tables_in(tables) if tables else []:
         meta = sidecar.read(table.with_suffix(".json"))
         video = find_video(table, meta, videos)
         if video is None:

@@ -68,7 +68,6 @@ def run(
 
     hsemotion plot results --kind shares --by person --people people.csv -o shares.svg
     """
-    from ..analysis.recordings import find_tables
     from ..errors import UsageError
     from ..formats.events import check_recordings, read_events
     from ..formats.ownership import check_outputs
@@ -78,6 +77,7 @@ def run(
     from ..reporting.plotting import SUFFIXES, check_plot_path
     from ..runtime.atomic_files import prepare_folder
     from .console import print_line, say
+    from .table_inputs import tables_in
 
     if wanted.kind not in KINDS:
         raise UsageError(f"--kind {wanted.kind}: choose from {', '.join(KINDS)}.")
@@ -85,7 +85,7 @@ def run(
         raise UsageError(f"-o {out}: figures are PDF, SVG or PNG files; give a name that ends in .pdf, .svg or .png.")
     width, span = millimetres(wanted.width), _span(wanted.span)
     # Two tables of one recording have the same name, so for a comparison they are taken as they are given.
-    found = list(tables) if wanted.kind == "comparison" else find_tables(tables)
+    found = list(tables) if wanted.kind == "comparison" else tables_in(tables)
     _check_count(wanted, len(found))
     check_outputs([out], output.overwrite)
     check_plot_path(out)

@@ -97,16 +97,16 @@ def run(
     hsemotion segments results -o findings --kinds expression,smile --min-duration 1
     """
     from ..analysis.outputs import is_result
-    from ..analysis.recordings import find_tables
     from ..analysis.segment_run import FILES, write_segments
     from ..errors import exit_code_of
     from ..formats.ownership import check_outputs
     from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
+    from .table_inputs import tables_in
 
     rules = chosen_rules(wanted)
-    found, names = find_tables(tables), read_people(people)
+    found, names = tables_in(tables), read_people(people)
     outputs = [output.out / name for name in FILES]
     check_outputs(outputs, output.overwrite, is_result)
     prepare_folder(output.out)

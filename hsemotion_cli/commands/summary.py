@@ -82,7 +82,6 @@ def run(
     hsemotion summary results --events events.csv --baseline rest --correct z -o summary.csv
     """
     from ..analysis.outputs import is_result
-    from ..analysis.recordings import find_tables
     from ..analysis.summary_run import FORMS, parse_by, write_summary
     from ..errors import UsageError, exit_code_of
     from ..formats.events import assumption, read_events
@@ -90,6 +89,7 @@ def run(
     from ..formats.people import read_people
     from ..runtime.atomic_files import prepare_folder
     from .console import counting, print_json, print_line, say
+    from .table_inputs import tables_in
     from .unread_options import refuse
 
     if out.suffix.lower() != ".csv":
@@ -103,7 +103,7 @@ def run(
     if wanted.baseline is None:
         refuse(["correct"], "it is for --baseline")
     settings = _settings(wanted, events or ())
-    found, names = find_tables(tables), read_people(people)
+    found, names = tables_in(tables), read_people(people)
     check_outputs([out, out.with_suffix(".json")], output.overwrite, is_result)
     prepare_folder(out.parent)
     with counting("summary", "tables", output.quiet or output.json) as progress:

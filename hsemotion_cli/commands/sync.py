@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -26,22 +27,31 @@ class SyncOptions:
     offset: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Compare two tables: seconds to add to the second's times for the first's clock.",
+            metavar="SECONDS", help="Compare two tables; added to the times of the second to give those of the first.",
             show_default=False,
         ),
     ] = None  # fmt: skip
     window: Annotated[float, typer.Option(metavar="SECONDS", help="Length of a window.")] = 10.0
     step: Annotated[float, typer.Option(metavar="SECONDS", help="Time between the starts of two windows.")] = 5.0
     max_lag: Annotated[float, typer.Option(metavar="SECONDS", help="Largest lag in either direction.")] = 2.0
-    rate: Annotated[float, typer.Option(metavar="HZ", help="Samples per second that curves are compared at.")] = 10.0
+    rate: Annotated[float, typer.Option(metavar="HZ", help="Samples per second of the compared curves.")] = 10.0
     surrogates: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Shuffles of windows, and of pairs, to compare with.")
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Number of shuffles, of windows and of pairs, for effect sizes and p; 0 for none."
+        ),
     ] = 200
     min_coverage: Annotated[
-        float, typer.Option(metavar="SHARE", min=0, max=1, help="Refuse people who are seen for less of the time.")
+        float,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Refuse people who are seen in a smaller share of the samples."
+        ),
     ] = 0.8
     min_movement: Annotated[
-        float, typer.Option(metavar="SD", min=0, help="Refuse curves with a smaller standard deviation.")
+        float,
+        typer.Option(
+            metavar="SD", min=0, help="Refuse curves with a smaller standard deviation (50 times as much for angles)."
+        ),
     ] = 0.02
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed of the shuffles.")] = 0
 
@@ -61,7 +71,6 @@ def run(
     import dataclasses
 
     from ..analysis.outputs import is_result
-    from ..analysis.recordings import find_tables
     from ..analysis.sync_run import FILES, SyncSettings, compare_people, write_sync
     from ..errors import exit_code_of
     from ..formats.ownership import check_outputs
@@ -69,6 +78,7 @@ def run(
     from ..runtime.atomic_files import prepare_folder
     from ..runtime.comma_list import comma_list
     from .console import counting, print_json, print_line, say
+    from .table_inputs import tables_in
 
     measures = comma_list(wanted.measure)
     settings = SyncSettings(
@@ -76,12 +86,12 @@ def run(
         wanted.min_movement, wanted.seed,
     )  # fmt: skip
     # Two tables keep their order, since the offset belongs to the second.
-    found = [table for path in tables for table in find_tables([path])] if wanted.offset is not None else None
+    found = [table for path in tables for table in tables_in([path])] if wanted.offset is not None else None
     names = read_people(people)
     outputs = [output.out / name for name in FILES]
     check_outputs(outputs, output.overwrite, is_result)
     with counting("sync", "tables", output.quiet or output.json) as progress:
-        report = compare_people(found or find_tables(tables), settings, wanted.offset, names, progress)
+        report = compare_people(found or tables_in(tables), settings, wanted.offset, names, progress)
     prepare_folder(output.out)
     write_sync(output.out, report, settings, wanted.offset)
     for sentence in (*report.notes, *map(str, report.failures)):
@@ -109,8 +119,13 @@ def _show(report: SyncReport) -> None:
             shown.add_row(row.recording, pair, row.measure, row.reason)
             continue
         shown.add_row(
-            row.recording, pair, row.measure, f"{row.synchrony:.3f}", f"{row.shuffled_effect:.2f}",
-            f"{row.shuffled_p:.3f}", f"{row.peak_lag:+.1f}",
+            row.recording, pair, row.measure, f"{row.synchrony:.3f}", _shown(row.shuffled_effect, ".2f"),
+            _shown(row.shuffled_p, ".3f"), f"{row.peak_lag:+.1f}",
             {"first": row.first, "second": row.second}.get(row.leader, "-"),
         )  # fmt: skip
     print_table(shown)
+
+
+def _shown(value: float, form: str) -> str:
+    """A number, or "-" where it is not known: without surrogates there is no effect and no p."""
+    return "-" if math.isnan(value) else format(value, form)

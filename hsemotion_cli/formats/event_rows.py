@@ -75,7 +75,7 @@ def event(where: str, times: tuple[float, float], label: str, **more: str) -> Ev
 
 
 def number(where: str, name: str, text: str) -> float:
-    """A cell as seconds; a decimal comma counts as a point.
+    """A cell as a number, of seconds mostly; a decimal comma counts as a point.
 
     Raises:
         InputError: it is no number.
@@ -83,7 +83,7 @@ def number(where: str, name: str, text: str) -> float:
     try:
         return float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     except ValueError:
-        raise InputError(f"{where}: {name} is {text[:60]!r}, not a number of seconds.") from None
+        raise InputError(f"{where}: {name} is {text[:60]!r}, not a number.") from None
 
 
 def rows_of(path: Path) -> list[tuple[int, list[str]]]:
