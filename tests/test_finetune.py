@@ -1014,18 +1014,18 @@ def test_the_last_layer_is_fitted_again_on_the_final_embeddings(tmp_path: Path) 
     assert torch.equal(before["fc.weight"][3:5], after["fc.weight"][3:5])  # valence and arousal
 
     rows = samples.rows("train")
-    rows = rows[~np.isnan(samples.expression[rows]).any(axis=1)]
-    assert 60 < len(rows) < 130
     with torch.no_grad():
         seen = network.embed(torch.from_numpy(run.augmenter.batch(samples, rows))).numpy()
     weights = np.where(samples.source[rows] == "web", 3.0, 1.0)
-    kernel, bias = fit_last_layer(seen, samples.expression[rows], weights, config)
+    shares, units = samples.expression[rows], samples.action_units[rows]
+    labelled, coded = (~np.isnan(labels).any(axis=1) for labels in (shares, units))
+    assert 60 < labelled.sum() < 130
+    assert 0 < (labelled & coded).sum() < coded.sum()
+    kernel, bias = fit_last_layer(seen[labelled], shares[labelled], weights[labelled], config)
     torch.testing.assert_close(after["fc.weight"][:3].double(), kernel, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(after["fc.bias"][:3].double(), bias, atol=1e-3, rtol=1e-3)
-    coded = ~np.isnan(samples.action_units[rows]).any(axis=1)
-    assert coded.any()
-    shared = class_weighted(samples.expression[rows], weights, config)[coded]
-    kernel, bias = fit_action_units(seen[coded], samples.action_units[rows][coded], shared, config)
+    shared = class_weighted(shares, weights, config)[coded]
+    kernel, bias = fit_action_units(seen[coded], units[coded], shared, config)
     torch.testing.assert_close(after["fc.weight"][5:].double(), kernel, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(after["fc.bias"][5:].double(), bias, atol=1e-3, rtol=1e-3)
 

@@ -56,3 +56,13 @@ def test_images_count_by_their_weight(blobs: tuple[np.ndarray, np.ndarray]) -> N
     weighted = last_layer.fit_last_layer(x, shares, np.r_[np.full(50, 2.0), np.ones(950)], refit)
     p, q = (torch.softmax(torch.from_numpy(x) @ kernel.T + bias, dim=1) for kernel, bias in (twice, weighted))
     torch.testing.assert_close(p, q, atol=1e-3, rtol=0)
+
+
+def test_an_image_without_a_label_counts_like_a_labelled_one_on_average() -> None:
+    shares = np.array([[1, 0], [1, 0], [1, 0], [0, 1], [np.nan, np.nan]])
+    even = last_layer.class_weighted(shares, np.ones(5), RefitConfig(1e-3, 1.0))
+    np.testing.assert_allclose(even, np.array([2 / 3, 2 / 3, 2 / 3, 2, 1]) / 5)
+    heavy = last_layer.class_weighted(shares, np.array([1, 1, 1, 1, 3.0]), RefitConfig(1e-3, 1.0))
+    np.testing.assert_allclose(heavy, np.array([2 / 3, 2 / 3, 2 / 3, 2, 3]) / 7)
+    labelled = last_layer.class_weighted(shares[:4], np.ones(4), RefitConfig(1e-3, 1.0))
+    np.testing.assert_allclose(even[:4] / even[:4].sum(), labelled)

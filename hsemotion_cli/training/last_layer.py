@@ -67,10 +67,16 @@ def fit_action_units(
 def class_weighted(
     shares: NDArray[np.floating], weights: NDArray[np.floating], refit: RefitConfig
 ) -> NDArray[np.float64]:
-    """(n,) weights of images with (n, c) shares after the classes are weighted; their sum is 1."""
-    counts = np.maximum(shares.sum(axis=0, dtype=np.float64), 1.0)
-    importance = weights * (shares @ (counts / counts.sum()) ** -refit.class_power)
-    return np.asarray(importance / importance.sum(), np.float64)
+    """(n,) weights of images with (n, c) shares after the classes are weighted; their sum is 1.
+
+    An image without an expression label (a row of nan) counts like a labelled one on average.
+    """
+    known = ~np.isnan(shares).any(axis=1)
+    counts = np.maximum(shares[known].sum(axis=0, dtype=np.float64), 1.0)
+    factors = shares[known] @ (counts / counts.sum()) ** -refit.class_power
+    importance = np.array(weights, np.float64)
+    importance[known] *= factors * (weights[known].sum() / (weights[known] * factors).sum())
+    return importance / importance.sum()
 
 
 def _minimised(

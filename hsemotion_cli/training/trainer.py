@@ -174,18 +174,21 @@ class Trainer:
         return self.network.to(device="cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
     def _fit_last_layer(self) -> None:
-        """Fit the rows of expressions and action units on the training images whose expression is labelled."""
+        """Fit the rows of expressions and action units, each on the training images that are labelled for them."""
         config, dataset = self.config, self.dataset
         drawn = {name for stage in config.stages for name in config.drawn_from(stage)}
         rows = dataset.rows("train", drawn)
-        rows = rows[~np.isnan(dataset.expression[rows]).any(axis=1)]
+        tasks = [task for task in ("expression", "action_units") if task in config.tasks]
+        known = np.stack([~np.isnan(getattr(dataset, task)[rows]).any(axis=1) for task in tasks])
+        rows, known = rows[known.any(axis=0)], known[:, known.any(axis=0)]
         weight = {source.name: source.weight for source in config.sources}
         weights = np.array([weight[name] for name in dataset.source[rows]])
         embeddings = infer(self.network, self.augmenter, dataset, rows, self.device, embeddings=True)
-        fitted = {"expression": fit_last_layer(embeddings, dataset.expression[rows], weights, config.refit)}
-        coded = ~np.isnan(dataset.action_units[rows]).any(axis=1)
-        if "action_units" in config.tasks and coded.any():
-            shared = class_weighted(dataset.expression[rows], weights, config.refit)[coded]
+        shares, seen = dataset.expression[rows], known[0]
+        fitted = {"expression": fit_last_layer(embeddings[seen], shares[seen], weights[seen], config.refit)}
+        if "action_units" in tasks and known[1].any():
+            coded = known[1]
+            shared = class_weighted(shares, weights, config.refit)[coded]
             units = dataset.action_units[rows][coded]
             fitted["action_units"] = fit_action_units(embeddings[coded], units, shared, config.refit)
         self._set_last_layer(fitted)
