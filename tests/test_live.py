@@ -250,7 +250,7 @@ def test_latency_figures_are_those_of_numpy() -> None:
 
 @pytest.mark.parametrize(
     ("smooth", "part"),
-    [("gaussian:0.2", "later frames"), ("box:0.5", "later frames"), ("causal:5f", "give seconds")],
+    [("gaussian:0.2", "have not arrived yet"), ("box:0.5", "have not arrived yet"), ("causal:5f", "give seconds")],
 )
 def test_a_recipe_that_needs_later_frames_is_refused(smooth: str, part: str, clip: Path, tmp_path: Path) -> None:
     found = run("live", "--camera", clip, "-o", tmp_path, "--smooth", smooth)
@@ -275,6 +275,7 @@ def test_gaps_are_not_filled_live() -> None:
         (["--udp", "192.0.2.1:5000"], 2, "of this machine"),
         (["--name", "a/b"], 2, "without folders"),
         (["--record-quality", "best"], 2, "lossless"),
+        (["--record-quality", "small"], 2, "--record-quality: it is the quality of --record, which is not given"),
     ],
 )
 def test_what_cannot_be_is_reported_in_one_sentence(arguments: list[str], code: int, part: str, tmp_path: Path) -> None:
@@ -473,7 +474,7 @@ def test_rows_of_the_last_seconds_are_those_of_the_whole() -> None:
 
 def test_a_stream_of_arrays_refuses_what_it_cannot_use() -> None:
     image = clips.blank(64, 48)
-    with pytest.raises(UsageError, match="later frames"):
+    with pytest.raises(UsageError, match="have not arrived yet"):
         hs.annotate_stream([], smooth="gaussian:0.2")
     with pytest.raises(UsageError, match="no image"):
         next(hs.annotate_stream([]))

@@ -251,3 +251,19 @@ def test_a_video_is_annotated_unless_its_table_is_there(smile: Path, tmp_path: P
     code, words = command("report", smile, "-o", tmp_path / "page" / "smile.html", "--no-images")
     assert code == 0 and "its table is there already" in words
     assert table.read_bytes() != before
+
+
+def test_a_video_that_the_table_was_not_made_from_is_reported(smile: Path, nobody: Path, tmp_path: Path) -> None:
+    """A renamed copy is the same video; a table without a sidecar names none."""
+    folder = tmp_path / "results"
+    assert command("annotate", smile, "-o", folder, "-q", "--every", 10)[0] == 0
+    table, copy = folder / "smile.csv", tmp_path / "copy.mp4"
+    copy.write_bytes(smile.read_bytes())
+    page = ("-o", tmp_path / "page.html", "--no-images")
+    code, words = command("report", table, "--video", nobody, *page)
+    assert code == 0 and "not the file that" in words and "smile.mp4" in words
+    assert "not the file that" not in command("report", table, "--video", copy, *page)[1]
+    alone = tmp_path / "alone.csv"
+    alone.write_bytes(table.read_bytes())
+    code, words = command("report", alone, *page)
+    assert code == 0 and "no sidecar names its video, so the page has none" in " ".join(words.split())

@@ -24,6 +24,7 @@ from hsemotion_cli.abaw.objectives import OBJECTIVES
 from hsemotion_cli.abaw.predictions import affwild2, find, load, predict
 from hsemotion_cli.abaw.search_space import Grid
 from hsemotion_cli.abaw.tuning_data import SPARSE_GAP, gather
+from hsemotion_cli.abaw.tuning_result import Choice, TaskOutcome
 from hsemotion_cli.commands.signature import call
 from hsemotion_cli.commands.tune import run
 from hsemotion_cli.errors import InputError, ModelUnavailable, UsageError
@@ -429,6 +430,15 @@ def test_one_recording_cannot_be_cross_validated(
     assert told["score"]["cross_validated"] is told["tasks"]["valence_arousal"]["cross_validated"] is None
 
 
+def test_one_recording_keeps_a_default_that_the_grid_does_not_beat() -> None:
+    """The default's weight need not be in the grid, so the best of the grid can be worse even where it was chosen."""
+    choice, default = Choice(Smoothing(), 0.9, {}), Choice(Smoothing(), 0.85, {})
+    outcome = TaskOutcome(choice, np.zeros((1, 1)), (0.9,), default, 0.4, 0.75, 0.68, None, ())
+    assert outcome.keeps_default and outcome.written == default
+    assert replace(outcome, tuned=0.76).written == choice
+    assert replace(outcome, cross_validated=0.8).written == choice
+
+
 def test_of_equal_settings_the_least_is_taken(tmp_path: Path) -> None:
     """Where nothing changes over time, and both models say the same, everything is as good as nothing."""
     truth = labels("v", 40, 1)
@@ -608,6 +618,7 @@ def test_a_model_without_the_task_and_truth_without_it(tmp_path: Path) -> None:
         ({"part": "test"}, "--part test"), ({"folds": 1}, "--folds 1"), ({"sigmas": "x"}, "--sigmas x"),
         ({"model": f"{ONE},{ONE}"}, "two different ones"), ({"model": ONE, "weights": "0.5,1"}, "--weights 0.5,1"),
         ({"max_gap": -1.0}, "--max-gap"), ({"model": "nobody"}, "no raw scores of nobody"),
+        ({"thresholds": "0.5"}, "--thresholds: action units have thresholds, and the track va"),
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense(
@@ -632,8 +643,10 @@ def run_it(tables: list[Path], truth: Path, out: Path, **options: object) -> Non
     usual: dict[str, object] = {
         "track": "expr", "part": "validation", "model": None, "sigmas": None, "deltas": None, "seconds": None,
         "weights": None, "folds": 3, "max_gap": None, "surface": None, "threads": 2, "quiet": False, "json": False,
-        "thresholds": "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9", "one_se": False,
+        "one_se": False,
     }  # fmt: skip
+    if options.get("track") in ("au", "mtl"):
+        usual["thresholds"] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
     call(run, tables=tables, truth=truth, out=out, **{**usual, **options})
 
 

@@ -96,8 +96,9 @@ class TaskOutcome:
 
     @property
     def keeps_default(self) -> bool:
-        """Whether the choice does worse on recordings that it was not made on, and so is not written."""
-        return self.cross_validated is not None and self.cross_validated < self.as_default
+        """Whether the choice does worse on recordings that it was not made on, and so is not written; with one
+        recording, whether it does worse even on that one, as the default need not be in the grid."""
+        return (self.tuned if self.cross_validated is None else self.cross_validated) < self.as_default
 
     @property
     def written(self) -> Choice:

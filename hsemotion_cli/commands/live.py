@@ -49,9 +49,9 @@ def run(
     recording: RecordingOptions,
     sending: SendingOptions,
 ) -> int:
-    """Annotate a camera, a stream or a file at its own pace, with results at once.
+    """Annotate a camera, a stream or a file while it plays, and show or send the results live.
 
-    The newest frame is always analysed next; frames for which there is no time are dropped and counted. Ctrl-C ends
+    The newest frame is always analysed next; frames that arrive too fast are dropped and counted. Ctrl-C ends
     the session, and all results are written.
 
     hsemotion live

@@ -21,7 +21,7 @@ class SourceOptions:
         str,
         typer.Option(
             metavar="N|FILE|URL",
-            help="Number of a camera, a video file, which plays at its own pace, or a stream (rtsp://, http://, ...).",
+            help="Number of a camera; a video file, which plays in real time; or a stream (rtsp://, http://, ...).",
         ),
     ] = "0"
     size: Annotated[

@@ -30,6 +30,7 @@ from .console import note, print_json, say
 from .live_options import RecordingOptions, SendingOptions, SourceOptions
 from .options import FaceOptions, InputOptions, ModelOptions, OutputOptions, RunningOptions, SmoothingOptions
 from .settings import chosen_settings
+from .unread_options import refuse
 
 T = TypeVar("T", Output, Recorder)
 
@@ -118,6 +119,8 @@ def _check(wishes: Wishes) -> None:
         raise UsageError(f"--window {wishes.window}: choose auto or none.")
     if quality not in QUALITIES:
         raise UsageError(f"--record-quality {quality}: choose from {', '.join(QUALITIES)}.")
+    if not wishes.recording.record:
+        refuse(["record-quality"], "it is the quality of --record, which is not given")
     if seconds is not None and not 0 < seconds < math.inf:
         raise UsageError(f"--seconds {seconds:g}: give a number above 0.")
     if rate is not None and not 0 < rate < math.inf:
@@ -196,7 +199,7 @@ def _ended(annotator: LiveAnnotator, live: Live, summary: VideoSummary, output: 
         if table:
             print_summaries([summary], verbose=True)
         say(
-            f"{capture.captured} frames arrived, {capture.dropped} were dropped; latency {figures['p50']} ms (median), "
+            f"frames: {capture.captured} arrived, {capture.dropped} dropped; latency: {figures['p50']} ms (median), "
             f"{figures['p95']} ms (95 %), {figures['worst']} ms (worst)."
         )
     failures: list[HsemotionError] = [*annotator.problems]

@@ -51,7 +51,7 @@ class SearchOptions:
         str | None,
         typer.Option(
             metavar="N,N,...",
-            help="Also try these gates between a network's own expressions and its head's; usual for 0.5,0.6,...,0.9.",
+            help="Also try these gates between a network's own expressions and its head's; usual: 0.5,0.6,...,0.9.",
             show_default=False,
         ),
     ] = None
@@ -132,6 +132,8 @@ def run(
         prepare_folder(path.parent)
     if surface is not None:
         plotting.check_plot_path(surface)
+    if truth.track in ("expr", "va"):
+        refuse(["thresholds"], f"action units have thresholds, and the track {truth.track} has none of them")
     if truth.truth.is_file():
         refuse(["part"], f"{truth.truth} is a list, which has no parts")
     known = read_for(truth.truth, truth.track, truth.part)

@@ -168,7 +168,11 @@ def _choices(task: str, outcome: TaskOutcome) -> list[str]:
             f"{task}: the default is kept, {outcome.default.smoothing}"
             + (f" with weight {outcome.default.weight:g}" if len(outcome.weights) > 1 else "")
             + f": it scores {outcome.as_default:.4f}, and the best settings of the grid "
-            f"{outcome.cross_validated:.4f} on recordings that they were not chosen on."
+            + (
+                f"{outcome.tuned:.4f} on the same recording."
+                if outcome.cross_validated is None
+                else f"{outcome.cross_validated:.4f} on recordings that they were not chosen on."
+            )
         )
     if outcome.choice.thresholds:
         levels = ", ".join(f"{unit} {value:g}" for unit, value in outcome.choice.thresholds.items())

@@ -48,7 +48,7 @@ def live_settings(settings: Settings, size: tuple[int, int]) -> Settings:
         ("a joint head on faces and sound", any(head.base.sound for head in settings.running.heads)),
     ):
         if wanted:
-            raise UsageError(f"{name} needs frames that have not been seen yet; leave it out, or annotate a recording.")
+            raise UsageError(f"{name} needs frames that have not arrived yet; leave it out, or annotate a recording.")
     least = settings.min_face
     return replace(settings, min_face=smallest_face(size) if least is None else least)
 

@@ -31,8 +31,8 @@ def check_causal(recipe: Recipe) -> None:
     for task, smoothing in recipe.smoothing.items():
         if not smoothing.causal:
             raise UsageError(
-                f"{task} is smoothed by {smoothing}, which needs later frames than there are; live takes causal:WIDTH, "
-                f"as --smooth {DEFAULT}, or none."
+                f"{task} is smoothed by {smoothing}, which needs frames that have not arrived yet; give --smooth "
+                f"{DEFAULT} (or another width), or none."
             )
         if smoothing.kernel != "none" and (smoothing.unit, smoothing.reach_unit) != ("seconds", "seconds"):
             raise UsageError(
@@ -41,8 +41,8 @@ def check_causal(recipe: Recipe) -> None:
             )
     if recipe.interpolate:
         raise UsageError(
-            f"the recipe fills gaps of up to {recipe.interpolate:g} s, which needs later frames than there are; set "
-            "--interpolate 0 (annotate and smooth can do it afterwards)."
+            f"the recipe fills gaps of up to {recipe.interpolate:g} s, which needs frames that have not arrived yet; "
+            "set --interpolate 0 (annotate and smooth can do it afterwards)."
         )
 
 

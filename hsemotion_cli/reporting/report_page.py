@@ -140,13 +140,18 @@ def _film(
 ) -> _Film:
     path = find_video(table, meta, options.video)
     if path is None:
-        name = source_name(meta) or table.stem
-        return _Film(None, f"The video {name} was not found; give it with --video.", remarks=[
-            f"{table}: its video {name} was not found, so the page has none; give it with --video."
+        name = source_name(meta)
+        why = f"its video {name} was not found" if name else "no sidecar names its video"
+        return _Film(None, f"The video {name or table.stem} was not found; give it with --video.", remarks=[
+            f"{table}: {why}, so the page has none; give it with --video."
         ])  # fmt: skip
     decoding = decoding_of(meta)
     opened = open_source(path, decoding)
     film = _Film(None, "", path=path, options=decoding, size=(opened.info.width, opened.info.height))
+    if options.video is not None and _is_other(path, meta):
+        film.remarks.append(
+            f"{path}: not the file that {table} was made from ({source_name(meta)}), so boxes and curves may not fit."
+        )
     reason = page_media.why_not_played(path, decoding, meta.get("frames", {}).get("clock_jumps", 0))
     if options.embed:
         _embed(film, recording, reason, progress)
@@ -158,6 +163,14 @@ def _film(
     else:
         film.facts = {"address": address(path, out.parent), "shift": page_media.start_of(path)}
     return film
+
+
+def _is_other(video: Path, meta: Mapping[str, Any]) -> bool:
+    """Whether a file of another name than the table's source also has other bytes."""
+    known = (meta.get("source") or {}).get("sha256")
+    if not known or not video.is_file() or video.name == source_name(meta):
+        return False
+    return sidecar.file_hash(video) != known
 
 
 def _embed(film: _Film, recording: ReportTable, reason: str, progress: Progress) -> None:
