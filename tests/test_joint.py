@@ -313,7 +313,7 @@ def test_joint_heads_that_do_not_fit_are_refused(talk: Path, weights: Path, tmp_
         audio.check(head)
     given = ("--head", path, "--audio-weights", weights, "--offline", "-o", tmp_path / "out", "-q")
     live = run_it("live", "--camera", talk, "--head", path, "--offline", "-o", tmp_path / "out", "-q", code=2)
-    assert "a joint head on faces and sound needs frames that have not been seen" in live
+    assert "a joint head on faces and sound needs frames that have not arrived yet" in live
     random_head(path, weights, 52, model="wavlm", sha256=None)
     told = run_it("annotate", talk, *given, code=5)
     assert "was trained with wavlm" in told and "SHA-256 None" not in told
