@@ -260,7 +260,8 @@ def _triangles(faces: Sequence[int]) -> list[list[tuple[int, ...]]]:
     Bits: 1 four corners instead of three, 2 a material, 8 uvs, 16 a normal, 32 normals of corners, 64 a colour, 128
     colours of corners (three.js, JSON model format 3).
     """
-    found, k = [], 0
+    found: list[list[tuple[int, ...]]] = []
+    k = 0
     while k < len(faces):
         bits = faces[k]
         corners = 4 if bits & 1 else 3

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from hsemotion_cli.domain import Image
-from hsemotion_cli.errors import UsageError
+from hsemotion_cli.errors import InputError, UsageError
 
-from .assets import Assets, Mesh, Triangles, Vertices
+from .assets import GET, Assets, Mesh, Triangles, Vertices
 from .people import Item
 from .scenes import Camera, Light
 
@@ -225,7 +225,7 @@ class Renderer:
 
     def _texture(self, path: str) -> Any:
         if path not in self._textures:
-            image = decoded(self._assets.textures[path])
+            image = decoded(self._assets.textures[path], path)
             texture = self._gl.texture(image.shape[1::-1], 4, image.tobytes())
             texture.build_mipmaps()
             texture.filter = (self._gl.LINEAR_MIPMAP_LINEAR, self._gl.LINEAR)
@@ -292,9 +292,18 @@ class Renderer:
         array.release()
 
 
-def decoded(data: bytes) -> Image:
-    """(h, w, 4) RGBA of an encoded texture, at most ``LARGEST_TEXTURE`` pixels wide and high."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+def decoded(data: bytes, path: str) -> Image:
+    """(h, w, 4) RGBA of an encoded texture, at most ``LARGEST_TEXTURE`` pixels wide and high.
+
+    Args:
+        path: its name.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise InputError(f"{path} in the package of MakeHuman: cannot be decoded as an image; {GET['makehuman']}")
     if image.ndim == 2:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     if max(image.shape) > LARGEST_TEXTURE:

@@ -95,7 +95,8 @@ def render(job: Job, progress: Callable[[int], None] | None = None) -> list[Row]
             path = f"images/{job.first + len(rows):05d}.jpg"
             write_image(job.out / path, image)
             split = "validation" if number % 10 == 0 else "train"
-            rows.append({"path": path, "subject": job.seed * MOST_PEOPLE + number, "split": split} | values)
+            row: Row = {"path": path, "subject": job.seed * MOST_PEOPLE + number, "split": split}
+            rows.append(row | dict(values))
         if progress:
             progress(number + 1)
     renderer.close()
