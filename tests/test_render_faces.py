@@ -297,9 +297,10 @@ def test_expressions_have_their_typical_units(rendering: Callable[[str], ModuleT
         faces = [expressions.recipe(np.random.default_rng(seed), kind) for seed in range(300)]
         for unit in units:
             others = [k for k in TYPICAL if unit not in TYPICAL[k]]
-            share = np.mean([unit in face for face in faces])
+            share = float(np.mean([unit in face for face in faces]))
             elsewhere = [
-                np.mean([unit in expressions.recipe(np.random.default_rng(s), k) for s in range(300)]) for k in others
+                float(np.mean([unit in expressions.recipe(np.random.default_rng(s), k) for s in range(300)]))
+                for k in others
             ]
             assert share > max(0.3, *elsewhere), (kind, unit, share, elsewhere)
     assert set(expressions.KINDS) == {*BASIC_EXPRESSIONS, "actions"}
@@ -407,7 +408,7 @@ def test_training_reads_the_folder(rendering: Callable[[str], ModuleType], tmp_p
     images = written(rendering, tmp_path / "out")
     found = read_folder(tmp_path / "out")
     for data, image in zip(found.images, images, strict=True):
-        read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+        read = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))[..., ::-1].astype(int)
         assert np.abs(read - image).max() <= 3  # JPEG
     assert found.part.tolist() == ["validation"] * 2 + ["train"] * 2
     assert found.subject.tolist() == ["1100000"] * 2 + ["1100001"] * 2
