@@ -169,17 +169,7 @@ def gather(
     for source in seen:
         _check_scores(source, chosen, tasks)
     recipe = Recipe(chosen, dict.fromkeys(TASKS, 0.5) if len(chosen) == 2 else {})
-    videos, without_faces = [], []
-    for name, source in sources.items():
-        people = []
-        for label, side in wanted[name]:
-            rows = _align(source, recipe, truth[label], side, tasks) if len(source.timeline.row) else None
-            if rows is None:
-                without_faces.append(label)
-            elif rows:
-                people.append(AnnotatedPerson(label, side, rows))
-        if people:
-            videos.append(TunedVideo(source, tuple(people)))
+    videos, without_faces = _aligned(sources, wanted, truth, recipe, tasks)
     for task in tasks:
         if not any(task in person.rows for video in videos for person in video.people):
             raise InputError(f"no frame of these videos has both ground truth and a face for {task.replace('_', ' ')}.")
@@ -191,6 +181,28 @@ def gather(
     digest = truth_digest({person.name: truth[person.name] for video in videos for person in video.people}, tasks)
     without = tuple(sorted(without_faces))
     return TuningData(track, tuple(videos), chosen, gap, sparse, without, without_table, default, name, digest)
+
+
+def _aligned(
+    sources: Mapping[str, AnnotatedVideo],
+    wanted: Mapping[str, Sequence[tuple[str, str | None]]],
+    truth: Mapping[str, Annotations],
+    recipe: Recipe,
+    tasks: Sequence[str],
+) -> tuple[list[TunedVideo], list[str]]:
+    """The videos with ground truth and faces, and the entries of the ground truth without a scored face."""
+    videos, without_faces = [], []
+    for name, source in sources.items():
+        people = []
+        for label, side in wanted[name]:
+            rows = _align(source, recipe, truth[label], side, tasks) if len(source.timeline.row) else None
+            if rows is None:
+                without_faces.append(label)
+            elif rows:
+                people.append(AnnotatedPerson(label, side, rows))
+        if people:
+            videos.append(TunedVideo(source, tuple(people)))
+    return videos, without_faces
 
 
 def baseline(recipes: Sequence[Recipe], models: tuple[str, ...]) -> tuple[Recipe, str]:

@@ -13,6 +13,8 @@ from .segments import People, Tables
 
 if TYPE_CHECKING:
     from ..analysis.agree_run import AgreeReport
+    from ..analysis.ratings import Rating
+    from ..formats.events import Event
 
 
 _COLUMNS = {
@@ -77,6 +79,16 @@ class AgreementOptions:
     ] = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """The files of ``--coding``, their events with the coder, their ratings, and what was assumed to read them."""
+
+    files: list[Path]
+    events: list[tuple[str, Event]]
+    ratings: list[Rating]
+    assumed: list[str]
+
+
 def run(
     tables: Tables,
     coding: CodingOptions,
@@ -91,12 +103,9 @@ def run(
     import dataclasses
 
     from ..analysis.agree_run import FILES, AgreeSettings, agreement_of, write_agreement
-    from ..analysis.coding import parse_codings, parse_map, read_codings
     from ..analysis.outputs import is_result
-    from ..analysis.ratings import is_trace, read_ratings
     from ..analysis.rules import Rules, read_rules
     from ..errors import exit_code_of
-    from ..formats.events import assumption
     from ..formats.ownership import check_outputs
     from ..formats.people import read_people
     from ..reporting.plotting import check_plot_path
@@ -107,14 +116,7 @@ def run(
 
     if wanted.bootstrap == 0:
         refuse(["seed"], "--bootstrap 0 draws nothing")
-    files = parse_codings(coding.coding)
-    traces = [one for one in files if is_trace(one[1])]
-    if len(traces) == len(files):
-        refuse(["map", "tier"], "ratings over time and tables have no labels to choose or rename")
-    marked = [one for one in files if one not in traces]
-    events = read_codings(marked, parse_map(coding.map), coding.tier)
-    assumed = [sentence for _, path in marked if (sentence := assumption(path))]
-    ratings = [rating for name, path in traces for rating in read_ratings(name or path.stem, path)]
+    coded = _read(coding)
     rules = read_rules(wanted.recipe) if wanted.recipe else Rules()
     settings = AgreeSettings(rules, wanted.tolerance, wanted.margin, wanted.bootstrap, wanted.seed)
     found, names = tables_in(tables), read_people(people)
@@ -124,10 +126,10 @@ def run(
     for path in plot:
         check_plot_path(path)
     with counting("agree", "tables", output.quiet or output.json) as progress:
-        report, sums = agreement_of(found, events, ratings, settings, names, progress)
-    report = dataclasses.replace(report, notes=[*assumed, *report.notes])
+        report, sums = agreement_of(found, coded.events, coded.ratings, settings, names, progress)
+    report = dataclasses.replace(report, notes=[*coded.assumed, *report.notes])
     prepare_folder(output.out)
-    write_agreement(output.out, report, sums, settings, [path.name for _, path in files])
+    write_agreement(output.out, report, sums, settings, [path.name for path in coded.files])
     if wanted.plot:
         _draw(report, wanted.plot)
     for sentence in (*report.notes, *map(str, report.failures), *_left_out(report)):
@@ -139,6 +141,24 @@ def run(
         for path in [*outputs, *plot]:
             print_line(str(path))
     return exit_code_of(report.failures, some_succeeded=True)
+
+
+def _read(coding: CodingOptions) -> _Coded:
+    """The files of ``--coding``."""
+    from ..analysis.coding import parse_codings, parse_map, read_codings
+    from ..analysis.ratings import is_trace, read_ratings
+    from ..formats.events import assumption
+    from .unread_options import refuse
+
+    files = parse_codings(coding.coding)
+    traces = [one for one in files if is_trace(one[1])]
+    if len(traces) == len(files):
+        refuse(["map", "tier"], "ratings over time and tables have no labels to choose or rename")
+    marked = [one for one in files if one not in traces]
+    events = read_codings(marked, parse_map(coding.map), coding.tier)
+    assumed = [sentence for _, path in marked if (sentence := assumption(path))]
+    ratings = [rating for name, path in traces for rating in read_ratings(name or path.stem, path)]
+    return _Coded([path for _, path in files], events, ratings, assumed)
 
 
 def _left_out(report: AgreeReport) -> list[str]:

@@ -147,19 +147,14 @@ def run(
     except ImportError as error:
         raise ModelUnavailable(f"training needs torch ({error}): pip install 'hsemotion-cli[torch]'.") from error
     from .. import __version__
-    from ..formats.ownership import check_outputs
     from ..formats.sidecar import libraries
     from ..models import heads
-    from ..runtime.atomic_files import prepare_folder
     from . import train_heads_run
     from .console import note
 
     plans = _plans(training, data.input, joint=bool(data.sound))
     files = matching.find_files(features)
-    places = [out] if training.members == 1 else [out.with_stem(f"{out.stem}-{k + 1}") for k in range(training.members)]
-    suffixes = (".safetensors", ".md", *([".onnx"] if training.temporal else []))
-    check_outputs([place.with_suffix(suffix) for place in places for suffix in suffixes], output.overwrite)
-    prepare_folder(out.parent)
+    places = _places(out, training, output.overwrite)
     truth = train_heads_run.Truth(data.truth, data.val_truth, data.val_share, training.seed)
     sounds = matching.find_files(data.sound) if data.sound else None
     base, rows, unused = train_heads_run.gather(training.kind, files, truth, plans, bool(training.temporal), sounds)
@@ -180,6 +175,18 @@ def run(
             "versions": {"hsemotion": __version__, **libraries()},
         }
         _write(heads.Head(place.stem, "", training.kind, base, parts, facts), place, output)
+
+
+def _places(out: Path, training: HeadTrainingOptions, overwrite: bool) -> list[Path]:
+    """The file of each head to train; they may be written, and their folder is there."""
+    from ..formats.ownership import check_outputs
+    from ..runtime.atomic_files import prepare_folder
+
+    places = [out] if training.members == 1 else [out.with_stem(f"{out.stem}-{k + 1}") for k in range(training.members)]
+    suffixes = (".safetensors", ".md", *([".onnx"] if training.temporal else []))
+    check_outputs([place.with_suffix(suffix) for place in places for suffix in suffixes], overwrite)
+    prepare_folder(out.parent)
+    return places
 
 
 def _write(head: Head, out: Path, output: OutputOptions) -> None:

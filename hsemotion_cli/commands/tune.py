@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from .options import Only, OutputOptions, Reworded, TruthOptions
+
+if TYPE_CHECKING:
+    from ..abaw.grid_search import TuningResult
 
 _SUFFIXES = (".toml", ".json")
 
@@ -109,29 +113,20 @@ def run(
 
     hsemotion tune results --truth Aff-Wild2 --track expr -o expr.toml --surface expr.png
     """
-    from ..abaw import grid_plots, grid_search, predictions, tuning_data
+    from ..abaw import grid_search, predictions, tuning_data
     from ..abaw.search_space import Grid
     from ..errors import UsageError
     from ..evaluation.ground_truth import read_for
-    from ..formats.ownership import check_outputs
-    from ..reporting import plotting
-    from ..runtime.atomic_files import atomic_file, prepare_folder
     from . import tune_view
     from .console import counting, print_json, print_line
     from .unread_options import refuse
 
     _check(wanted, truth)
-    out, surface = wanted.out, wanted.surface
     grid = Grid.of(
         search.sigmas, search.deltas, search.seconds, search.weights, search.gates, search.thresholds
     )  # fmt: skip
     models = [name.strip() for name in search.model.split(",")] if search.model is not None else []
-    places = [out, *([surface] if surface else [])]
-    check_outputs(places, output.overwrite)
-    for path in places:
-        prepare_folder(path.parent)
-    if surface is not None:
-        plotting.check_plot_path(surface)
+    _prepare(wanted, output.overwrite)
     if truth.track in ("expr", "va"):
         refuse(["thresholds"], f"action units have thresholds, and the track {truth.track} has none of them")
     if truth.truth.is_file():
@@ -145,11 +140,7 @@ def run(
             data, grid, folds=search.folds, threads=search.threads, one_se=search.one_se, progress=report
         )
     facts = tune_view.describe(tuned, truth.truth)
-    with atomic_file(out) as file:
-        file.write(tune_view.recipe_text(tuned, facts, out.suffix.lower()).encode())
-    if surface is not None:
-        grid_plots.draw(tuned, surface, f"{truth.track}, {tune_view.counted(data)}")
-    files = {"recipe": str(out)} | ({"surface": str(surface)} if surface else {})
+    files = _write(tuned, facts, wanted, f"{truth.track}, {tune_view.counted(data)}")
     if output.json:
         recipe = tuned.recipe.to_json()
         print_json({**facts, **tune_view.surfaces(tuned), "recipe": recipe, "files": files}, indent=None)
@@ -157,6 +148,34 @@ def run(
         tune_view.show(tuned)
         for file_name in files.values():
             print_line(file_name)
+
+
+def _prepare(wanted: RecipeOptions, overwrite: bool) -> None:
+    """Check the files to write before the search, and make their folders."""
+    from ..formats.ownership import check_outputs
+    from ..reporting import plotting
+    from ..runtime.atomic_files import prepare_folder
+
+    places = [wanted.out, *([wanted.surface] if wanted.surface else [])]
+    check_outputs(places, overwrite)
+    for path in places:
+        prepare_folder(path.parent)
+    if wanted.surface is not None:
+        plotting.check_plot_path(wanted.surface)
+
+
+def _write(tuned: TuningResult, facts: Mapping[str, Any], wanted: RecipeOptions, title: str) -> dict[str, str]:
+    """Write the recipe, and the plot if it is wanted; what each file is, and its path."""
+    from ..abaw import grid_plots
+    from ..runtime.atomic_files import atomic_file
+    from . import tune_view
+
+    out, surface = wanted.out, wanted.surface
+    with atomic_file(out) as file:
+        file.write(tune_view.recipe_text(tuned, facts, out.suffix.lower()).encode())
+    if surface is not None:
+        grid_plots.draw(tuned, surface, title)
+    return {"recipe": str(out)} | ({"surface": str(surface)} if surface else {})
 
 
 def _check(wanted: RecipeOptions, truth: TruthOptions) -> None:

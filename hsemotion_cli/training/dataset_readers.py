@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -197,6 +197,31 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
     Without a column split, whole people (or images) are held out.
     """
     table = source.path / "labels.csv"
+    names, lines, rows = _table(table, source.left_out)
+    column = "image" if "image" in names else "path"
+    inside = column == "image" and (source.path / "images").is_dir()
+    folder = source.path / "images" if inside else source.path
+    images = [
+        _read_image(_image_path(folder, row[column], table, n), table, n) for n, row in zip(lines, rows, strict=True)
+    ]
+    subject = np.array([row.get("subject", "").strip() for row in rows], str)
+    if "split" in names:
+        part = np.array([_part_name(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
+    else:
+        part = _hold_out(np.where(subject == "", [row[column] for row in rows], subject), source, config.split)
+    return Labels(
+        images=images,
+        expression=_one_hot(rows, lines, config.classes, table),
+        valence_arousal=_numbers(rows, lines, VALENCE_AROUSAL, table, -1),
+        action_units=_numbers(rows, lines, ACTION_UNITS, table, 0),
+        clear=np.ones(len(rows), bool),
+        subject=subject,
+        part=part,
+    )
+
+
+def _table(table: Path, left_out: Sequence[str]) -> tuple[list[str], list[int], list[dict[str, str]]]:
+    """The columns of a folder's table, and the number of the line and the cells of each row that is used."""
     try:
         if table.stat().st_size > _LARGEST_CSV:
             raise InputError(f"{table}: larger than {_LARGEST_CSV >> 20} MiB, too large for a table of labels.")
@@ -204,7 +229,7 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
             reader = csv.DictReader(file, strict=True, restval="")
             lines, rows = [], []
             for row in reader:
-                if row.get("label", "").strip() not in source.left_out:
+                if row.get("label", "").strip() not in left_out:
                     lines.append(reader.line_num)
                     rows.append(row)
             names = reader.fieldnames or []
@@ -221,35 +246,22 @@ def _folder(source: DatasetSource, config: TrainingConfig) -> Labels:
     for task in (VALENCE_AROUSAL, ACTION_UNITS):
         if 0 < len(lacking := [name for name in task if name not in names]) < len(task):
             raise InputError(f"{table}: no column {lacking[0]!r}; give all of {', '.join(task)}, or none.")
-    inside = column == "image" and (source.path / "images").is_dir()
-    folder = source.path / "images" if inside else source.path
-    images = [
-        _read_image(_image_path(folder, row[column], table, n), table, n) for n, row in zip(lines, rows, strict=True)
-    ]
-    shares = np.full((len(rows), len(config.classes)), np.nan, np.float32)
+    return list(names), lines, rows
+
+
+def _one_hot(rows: list[dict[str, str]], lines: list[int], classes: Sequence[str], table: Path) -> NDArray[np.float32]:
+    """(n, classes) 1 for the labelled class; nan where there is no label."""
+    shares = np.full((len(rows), len(classes)), np.nan, np.float32)
     for k, row in enumerate(rows):
         label = row.get("label", "").strip()
         if label:
-            if label not in config.classes:
+            if label not in classes:
                 raise InputError(
-                    f"{table}, line {lines[k]}: {label!r} is not one of {', '.join(config.classes)}; to train without "
-                    "its images, name it in the source's left_out."
+                    f"{table}, line {lines[k]}: {label!r} is not one of {', '.join(classes)}; to train without its "
+                    "images, name it in the source's left_out."
                 )
-            shares[k] = np.eye(len(config.classes))[config.classes.index(label)]
-    subject = np.array([row.get("subject", "").strip() for row in rows], str)
-    if "split" in names:
-        part = np.array([_part_name(row["split"].strip(), table, line) for line, row in zip(lines, rows, strict=True)])
-    else:
-        part = _hold_out(np.where(subject == "", [row[column] for row in rows], subject), source, config.split)
-    return Labels(
-        images=images,
-        expression=shares,
-        valence_arousal=_numbers(rows, lines, VALENCE_AROUSAL, table, -1),
-        action_units=_numbers(rows, lines, ACTION_UNITS, table, 0),
-        clear=np.ones(len(rows), bool),
-        subject=subject,
-        part=part,
-    )
+            shares[k] = np.eye(len(classes))[classes.index(label)]
+    return shares
 
 
 def _affwild2(source: DatasetSource, config: TrainingConfig) -> Labels:
