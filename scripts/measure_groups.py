@@ -12,10 +12,10 @@ that of the default recipe. None of the sets states skin colour or age, so the g
 - apparent age: as predicted by the network of ``--age`` (``scripts/apparent_age.py``).
 - the width of the face in pixels, and the yaw of the head, from the landmarks.
 
-Groups differ in the expressions and sets that they are made of. "Expected" is the accuracy that a group would have if
-its images were as easy as all those of the same set and expression; what differs from it is left for the group to
-explain. Intervals are 95 % percentile bootstrap intervals over people, or over images where people are unknown. ``-o``
-writes the tables into the part between the marks of a model card.
+Groups differ in the expressions and sets that they are made of. "Expected" is the accuracy, and the share predicted as
+neutral, that a group would have if its images were like all those of the same set and expression; what differs from it
+is left for the group to explain. Intervals are 95 % percentile bootstrap intervals over people, or over images where
+people are unknown. ``-o`` writes the tables into the part between the marks of a model card.
 """
 
 from __future__ import annotations
@@ -303,25 +303,26 @@ def as_markdown(card: ModelCard, faces: Dataset, scores: Floats, traits: dict[st
         "",
         NOTE if aged else NOTE + WITHOUT_AGE,
     ]
-    expected = expectation(truth, label, faces.source)
+    right, neutral = (expectation(truth, faces.source, hits) for hits in (label == truth, label == 0))
     people = np.where(faces.subject == "", np.arange(len(faces)).astype(str), np.char.add(faces.source, faces.subject))
     for trait, values in traits.items():
         lines += ["", f"| {trait} | {HEADER} |", "| --- |" + " --: |" * (HEADER.count("|") + 1)]
         for name, rows in members(trait, values):
-            lines.append(row_of(name, truth[rows], label[rows], scores[rows], expected[rows], people[rows]))
+            expected = np.stack([right[rows], neutral[rows]])
+            lines.append(row_of(name, truth[rows], label[rows], scores[rows], expected, people[rows]))
     return "\n".join(lines) + "\n"
 
 
-HEADER = "images | accuracy | expected | macro F1 | mean confidence | neutral labelled | neutral predicted"
+HEADER = "images | accuracy | expected | macro F1 | mean confidence | neutral predicted | expected"
 
 NOTE = (
     "None of these sets states skin colour or age, so the groups below are estimates from the images. Skin lightness "
     "is the individual typology angle (Chardon et al. 1991) of cheeks and forehead, in the classes of Del Bino & "
     "Bernerd (2013): **in photos like these it mixes skin and light**, and a light face in the shade counts as dark. "
-    "Apparent age is itself a prediction. Groups differ in sets and expressions: *expected* is the accuracy that a "
-    "group would have if its images were as easy as all those of the same set and expression, so a group is harder "
-    "than others only where its interval lies below that. Brackets: 95 % bootstrap intervals over people, or images "
-    f"where people are unknown; groups below {FEWEST} images have no figures. Confidence is the highest probability."
+    "Apparent age is itself a prediction. Groups differ in sets and expressions: *expected* is the value that a "
+    "group would have if its images were like all those of the same set and expression, so a group is harder than "
+    "others only where the interval of its accuracy lies below that. Brackets: 95 % bootstrap intervals over people, or "
+    f"images where people are unknown; groups below {FEWEST} images have no figures. Confidence is the highest probability."
 )
 
 WITHOUT_AGE = " Ages were not predicted here."
@@ -339,14 +340,14 @@ def recalls(truth: Labels, label: Labels, source: NDArray[np.str_]) -> list[str]
     return lines
 
 
-def expectation(truth: Labels, label: Labels, source: NDArray[np.str_]) -> Floats:
-    """(n,) the share of right images among those of the same set and expression."""
+def expectation(truth: Labels, source: NDArray[np.str_], hits: NDArray[np.bool_]) -> Floats:
+    """(n,) the share of hits among the images of the same set and expression."""
     found = np.empty(len(truth))
     for name in np.unique(source):
         for k in range(8):
             rows = (source == name) & (truth == k)
             if rows.any():
-                found[rows] = (label[rows] == k).mean()
+                found[rows] = hits[rows].mean()
     return found
 
 
@@ -361,17 +362,21 @@ def members(trait: str, values: Floats) -> list[tuple[str, Labels]]:
 
 
 def row_of(name: str, truth: Labels, label: Labels, scores: Floats, expected: Floats, people: NDArray[np.str_]) -> str:
-    """One row of a table."""
+    """One row of a table.
+
+    Args:
+        expected: (2, n) expectations of being right, and of being predicted as neutral.
+    """
     if len(truth) < FEWEST:
         return f"| {name} | {len(truth)} |" + " |" * HEADER.count("|")
     weights = np.concatenate([np.ones((1, len(truth))), resample(people.tolist(), RESAMPLES, SEED)])
     cells = [
         bracketed(mean(weights, label == truth)),
-        f"{expected.mean():.3f}",
+        f"{expected[0].mean():.3f}",
         bracketed(macro_f1(weights, truth, label)),
         bracketed(mean(weights, scores.max(axis=1))),
-        f"{(truth == 0).mean():.3f}",
         bracketed(mean(weights, label == 0)),
+        f"{expected[1].mean():.3f}",
     ]
     return f"| {name} | {len(truth):,} | " + " | ".join(cells) + " |"
 
