@@ -321,8 +321,8 @@ NOTE = (
     "Bernerd (2013): **in photos like these it mixes skin and light**, and a light face in the shade counts as dark. "
     "Apparent age is itself a prediction. Groups differ in sets and expressions: *expected* is the value that a "
     "group would have if its images were like all those of the same set and expression, so a group is harder than "
-    "others only where the interval of its accuracy lies below that. Brackets: 95 % bootstrap intervals over people, or "
-    f"images where people are unknown; groups below {FEWEST} images have no figures. Confidence is the highest probability."
+    "others only where the interval of its accuracy lies below that. Brackets: 95 % bootstrap intervals over people, "
+    f"or images of unknown people; groups below {FEWEST} images have no figures. Confidence is the highest probability."
 )
 
 WITHOUT_AGE = " Ages were not predicted here."
