@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from measure_models import GEOMETRY, clips, drawn_from, geometry, predicted
+from measure_models import GEOMETRY, clips, drawn_from, geometry, predicted, write_between
 from measure_models import MEAD as CLIPS
 from numpy.typing import NDArray
 
@@ -70,15 +70,14 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if options.output:
-        before, rest = options.output.read_text().split(BEGIN)
-        options.output.write_text(before + BEGIN + text + END + rest.split(END)[1])
+        write_between(options.output, BEGIN, END, text)
 
 
-def packed(path: Path, folders: list[Path]) -> Dataset:
-    """The faces of all sets, from the packed file; it is made first if it is missing."""
+def packed(path: Path, folders: list[Path], units: str = "blendshapes") -> Dataset:
+    """The faces of all sets, from the packed file; it is made first if it is missing, with action units from there."""
     if not path.exists():
         sources = tuple(
-            DatasetSource("folder", folder, name=folder.name, held_out=0.0, calibration=0.0, units="blendshapes")
+            DatasetSource("folder", folder, name=folder.name, held_out=0.0, calibration=0.0, units=units)
             for folder in folders
         )
         config = TrainingConfig(name="domains", architecture="mobilefacenet", sources=sources, stages=(StageConfig(1),))

@@ -91,8 +91,13 @@ def main() -> None:
     print(text)
     if not options.no_card:
         FIGURES.write_text(json.dumps(report, indent=1) + "\n")
-        before, rest = CARD.read_text().split(BEGIN)
-        CARD.write_text(before + BEGIN + text + END + rest.split(END)[1])
+        write_between(CARD, BEGIN, END, text)
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Replace the part of a Markdown file between two marks."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(before + begin + text + end + rest.split(end)[1], encoding="utf-8")
 
 
 def geometry(samples: Dataset) -> Tasks:

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 from choose_recipe import auc, scored
-from measure_domains import card_of
-from measure_models import GEOMETRY, predicted
+from measure_domains import card_of, packed
+from measure_models import GEOMETRY, predicted, write_between
 from numpy.typing import NDArray
 
 from hsemotion_cli.errors import InputError, UsageError
@@ -30,8 +30,6 @@ from hsemotion_cli.models import registry
 from hsemotion_cli.postprocess.recipe import Recipe
 from hsemotion_cli.postprocess.refine import weighted_mean
 from hsemotion_cli.tasks import ACTION_UNITS
-from hsemotion_cli.training import dataset, dataset_readers
-from hsemotion_cli.training.config import DatasetSource, StageConfig, TrainingConfig
 from hsemotion_cli.training.dataset import Dataset
 
 BEGIN, END = "<!-- units: begin -->\n", "<!-- units: end -->\n"
@@ -58,8 +56,7 @@ def main() -> None:
     text = f"{len(faces):,} rendered faces of {people} people; no face was found in {missed} more.\n\n{text}"
     print(text)
     if options.output:
-        before, rest = options.output.read_text(encoding="utf-8").split(BEGIN)
-        options.output.write_text(before + BEGIN + text + END + rest.split(END)[1], encoding="utf-8")
+        write_between(options.output, BEGIN, END, text)
 
 
 def held_out(path: Path, folder: Path) -> tuple[Dataset, int]:
@@ -69,13 +66,9 @@ def held_out(path: Path, folder: Path) -> tuple[Dataset, int]:
         the images in which a face was found, and how many there are without.
 
     Raises:
-        UsageError: there is no such part.
+        UsageError: there is no such part, or the packed file was made from another folder.
     """
-    if not path.exists():
-        source = DatasetSource("folder", folder, name="rendered", calibration=0.0)
-        config = TrainingConfig(name="units", architecture="mobilefacenet", sources=(source,), stages=(StageConfig(1),))
-        dataset.write(path, dataset_readers.gather(config))
-    faces = dataset.read(path)
+    faces = packed(path, [folder], units="labels")
     rows = np.flatnonzero((faces.part == "validation") & ~np.isnan(faces.action_units).any(axis=1))
     if not len(rows):
         raise UsageError(f"{path}: no image of a validation part with action units; was it made by render_faces.py?")

